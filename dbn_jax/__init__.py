@@ -1,0 +1,5 @@
+"""Deep belief nets in JAX.
+
+Import the module that you need (``import dbn_jax.rbm``, ``from dbn_jax import units``): the package
+itself imports nothing, so that using an RBM inside your own program costs jax and optax only.
+"""
