@@ -1,0 +1,582 @@
+"""Restricted Boltzmann machines: energy, conditionals, Gibbs sampling, contrastive divergence.
+
+Convention, for any unit types (`dbn_jax.units`), with W of shape (visible, hidden):
+
+    E(v, h) = U_v(v) + U_h(h) − s_v(v)ᵀ W s_h(h),          p(v, h) = exp(−E(v, h)) / Z.
+
+For binary units this is E = −bᵀv − cᵀh − vᵀWh. All functions are pure and take any leading batch
+axes; `RBM` is a pytree, so that `jit`, `vmap` (an ensemble of models), `grad`, `scan`, `shard_map`
+and any optax optimizer take it as it is. Shapes below: V visible units, H hidden units.
+
+References: Smolensky 1986 (harmonium); Hinton, "Training products of experts by minimizing
+contrastive divergence" (2002); Tieleman, "Training restricted Boltzmann machines using
+approximations to the likelihood gradient" (2008); Hinton, "A practical guide to training restricted
+Boltzmann machines" (2010), cited as *the guide*.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dbn_jax import units
+from dbn_jax.shapes import Array, Float, Int, Key
+
+Metrics = dict[str, Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RBM:
+    """Parameters of an RBM; also the type of its gradients.
+
+    Attributes:
+      weights: (V, H).
+      visible: the visible units with their parameters, such as ``visible.bias`` (V,).
+      hidden: the hidden units with their parameters, such as ``hidden.bias`` (H,).
+    """
+
+    weights: Any
+    visible: Any
+    hidden: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """State of learning: what the next update needs, and no more.
+
+    Attributes:
+      params: the RBM.
+      opt_state: the optimizer's.
+      step: () int32, number of updates made.
+      chains: for PCD the hidden states of the persistent chains, (chains, H); for other learners
+        what their `init` returns; None where nothing persists.
+    """
+
+    params: Any
+    opt_state: Any
+    step: Any
+    chains: Any = None
+
+
+def init_params(
+    key: Key[Array, ""],
+    num_visible: int,
+    num_hidden: int,
+    *,
+    visible: units.Units = units.Bernoulli(),
+    hidden: units.Units = units.Bernoulli(),
+    weight_scale: float = 0.01,
+    dtype=jnp.float32,
+) -> RBM:
+    """Makes an RBM with weights from N(0, weight_scale²) and zero biases (the guide, section 8).
+
+    Args:
+      key: consumed.
+      num_visible: V.
+      num_hidden: H.
+      visible: type of the visible units.
+      hidden: type of the hidden units.
+      weight_scale: standard deviation of the initial weights.
+      dtype: of all parameters.
+
+    Raises:
+      ValueError: a size does not fit its unit type, or the pair of types has no normalisable joint
+        density (`check_normalisable`).
+
+    >>> params = init_params(jax.random.key(0), 784, 500)
+    >>> params.weights.shape, params.visible.bias.shape
+    ((784, 500), (784,))
+    """
+    for side in (visible, hidden):
+        if not isinstance(side, units.Units):
+            raise TypeError(f"{side!r} is not a unit type; pass an instance, such as Bernoulli()")
+    weights = weight_scale * jax.random.normal(key, (num_visible, num_hidden), dtype)
+    params = RBM(weights, visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
+    _check_tails(params)
+    return params
+
+
+def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
+    """Inputs to the hidden units, s_v(v)ᵀW, without their biases: (..., V) -> (..., H)."""
+    return params.visible.statistic(v) @ params.weights
+
+
+def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
+    """Inputs to the visible units, W s_h(h), without their biases: (..., H) -> (..., V)."""
+    return params.hidden.statistic(h) @ params.weights.T
+
+
+def energy(
+    params: RBM, v: Float[Array, "*batch V"], h: Float[Array, "*batch H"]
+) -> Float[Array, "*batch"]:
+    """E(v, h): (..., V), (..., H) -> (...)."""
+    interaction = jnp.sum(hidden_inputs(params, v) * params.hidden.statistic(h), axis=-1)
+    return params.visible.energy(v) + params.hidden.energy(h) - interaction
+
+
+def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch"]:
+    """F(v) = −log Σ_h exp(−E(v, h)), so that p(v) = exp(−F(v))/Z: (..., V) -> (...).
+
+    Its gradient with respect to `params` is exact, so ``grad(F(data) − F(samples))`` is the
+    likelihood gradient when the samples come from the model.
+    """
+    return params.visible.energy(v) - params.hidden.cumulant(hidden_inputs(params, v))
+
+
+def hidden_mean(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
+    """E[h | v], for binary units p(h = 1 | v): (..., V) -> (..., H)."""
+    return params.hidden.mean(hidden_inputs(params, v))
+
+
+def visible_mean(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
+    """E[v | h], for binary units p(v = 1 | h): (..., H) -> (..., V)."""
+    return params.visible.mean(visible_inputs(params, h))
+
+
+def sample_hidden(
+    key: Key[Array, ""], params: RBM, v: Float[Array, "*batch V"]
+) -> Float[Array, "*batch H"]:
+    """Draws h from p(h | v): (..., V) -> (..., H). The key is consumed."""
+    return params.hidden.sample(key, hidden_inputs(params, v))
+
+
+def sample_visible(
+    key: Key[Array, ""], params: RBM, h: Float[Array, "*batch H"]
+) -> Float[Array, "*batch V"]:
+    """Draws v from p(v | h): (..., H) -> (..., V). The key is consumed."""
+    return params.visible.sample(key, visible_inputs(params, h))
+
+
+def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
+    """E[v | h = E[h | v]], the mean-field reconstruction: (..., V) -> (..., V)."""
+    return visible_mean(params, hidden_mean(params, v))
+
+
+def gibbs(
+    key: Key[Array, ""],
+    params: RBM,
+    v: Float[Array, "*batch V"],
+    num_steps: int | Int[Array, ""],
+) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
+    """Alternating block Gibbs sampling from v: h, v, h, v, …
+
+    Args:
+      key: consumed.
+      params: the RBM.
+      v: (..., V) where the chains start; leading axes are independent chains.
+      num_steps: number of times that both layers are drawn, at least 1. May be traced.
+
+    Returns:
+      The last v, and the h that it was drawn from, (..., V) and (..., H): for chains in
+      equilibrium a draw of the joint p(v, h).
+    """
+    _check_steps(num_steps)
+    hidden_key, chain_key = jax.random.split(key)
+    h = sample_hidden(hidden_key, params, v)
+    v, h, _ = fantasy(chain_key, params, h, num_steps)
+    return v, h
+
+
+def fantasy(
+    key: Key[Array, ""],
+    params: RBM,
+    h: Float[Array, "*batch H"],
+    num_steps: int | Int[Array, ""] = 1,
+    *,
+    sample_visible: bool = True,
+) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"], Float[Array, "*batch H"]]:
+    """Gibbs sampling from hidden states, `num_steps` times down and up.
+
+    Args:
+      key: consumed.
+      params: the RBM.
+      h: (..., H) hidden states where the chains start.
+      num_steps: at least 1. May be traced.
+      sample_visible: False passes the visible means on instead of samples.
+
+    Returns:
+      The last v (..., V); the h that it was drawn from (..., H); and v's hidden inputs (..., H),
+      from which the statistics and the chain's next h follow without a further product.
+    """
+
+    def down_up(key, h):
+        x = visible_inputs(params, h)
+        v = params.visible.sample(key, x) if sample_visible else params.visible.mean(x)
+        return v, hidden_inputs(params, v)
+
+    def body(t, h):
+        down_key, up_key = jax.random.split(jax.random.fold_in(key, t))
+        return params.hidden.sample(up_key, down_up(down_key, h)[1])
+
+    # One step has no loop at all: XLA then fuses across the phases of an update.
+    if not (isinstance(num_steps, int) and num_steps == 1):
+        h = jax.lax.fori_loop(1, num_steps, body, h)
+    v, inputs = down_up(jax.random.fold_in(key, 0), h)
+    return v, h, inputs
+
+
+def free_energy_gradient(
+    params: RBM, v: Float[Array, "*batch V"], inputs: Float[Array, "*batch H"]
+) -> RBM:
+    """Gradient of the mean free energy of a batch, given its hidden inputs.
+
+    ∂F/∂W = −s_v(v) E[s_h(h) | v]ᵀ; the units' own parameters by differentiation of their energy and
+    cumulant. Equal to ``grad(mean(free_energy))``, but `inputs` is not computed again.
+
+    Args:
+      params: the RBM.
+      v: (..., V).
+      inputs: (..., H), ``hidden_inputs(params, v)``.
+
+    Returns:
+      A tree like `params`.
+    """
+    scale = 1 / (v.size // v.shape[-1])
+    mean_statistic = params.hidden.mean_statistic(inputs)
+    # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
+    x = mean_statistic @ params.weights.T
+
+    def visible_part(visible):
+        interaction = jnp.sum(visible.statistic(v) * x, axis=-1)
+        return scale * jnp.sum(visible.energy(v) - interaction)
+
+    def hidden_part(hidden):
+        return -scale * jnp.sum(hidden.cumulant(inputs))
+
+    statistic = params.visible.statistic(v).reshape(-1, v.shape[-1])
+    weights = statistic.T @ (-scale * mean_statistic).reshape(-1, inputs.shape[-1])
+    return RBM(
+        weights, jax.grad(visible_part)(params.visible), jax.grad(hidden_part)(params.hidden)
+    )
+
+
+def contrast(
+    params: RBM,
+    data: Float[Array, "*batch V"],
+    data_inputs: Float[Array, "*batch H"],
+    fantasies: Float[Array, "*chains V"],
+    fantasy_inputs: Float[Array, "*chains H"],
+) -> tuple[RBM, Metrics]:
+    """Gradient of mean F(data) − mean F(fantasies), and the metrics that every learner reports.
+
+    Each phase is averaged over its own examples, so their numbers may differ.
+
+    Args:
+      params: the RBM.
+      data: (..., V).
+      data_inputs: (..., H), ``hidden_inputs(params, data)``.
+      fantasies: (..., V) from the model, or on the way to it.
+      fantasy_inputs: (..., H), ``hidden_inputs(params, fantasies)``.
+
+    Returns:
+      A tree like `params`, a descent direction for −log p(data); and the metrics
+      `free_energy_data` and `free_energy_fantasies` (nats, means), `gradient_norm` and
+      `hidden_activity` (the mean of the hidden units' means on the data; for binary units the
+      fraction that is on).
+    """
+    positive = free_energy_gradient(params, data, data_inputs)
+    negative = free_energy_gradient(params, fantasies, fantasy_inputs)
+    gradient = jax.tree.map(jnp.subtract, positive, negative)
+
+    def mean_free_energy(v, inputs):
+        return jnp.mean(params.visible.energy(v) - params.hidden.cumulant(inputs))
+
+    metrics = {
+        "free_energy_data": mean_free_energy(data, data_inputs),
+        "free_energy_fantasies": mean_free_energy(fantasies, fantasy_inputs),
+        "gradient_norm": optax.global_norm(gradient),
+        "hidden_activity": jnp.mean(params.hidden.mean(data_inputs)),
+    }
+    return gradient, metrics
+
+
+@functools.partial(jax.jit, static_argnames=("num_gibbs_steps", "sample_visible"), inline=True)
+def cd_gradient(
+    key: Key[Array, ""],
+    params: RBM,
+    batch: Float[Array, "*batch V"],
+    *,
+    num_gibbs_steps: int = 1,
+    sample_visible: bool = True,
+) -> tuple[RBM, Metrics]:
+    """Contrastive divergence, CD-n: the data against n steps of Gibbs sampling from the data.
+
+    As the guide has it (section 3): sampled hidden states drive the reconstruction, statistics
+    take the hidden probabilities, which are computed once for both uses.
+
+    Args:
+      key: consumed.
+      params: the RBM.
+      batch: (..., V) data; for binary units 0 and 1, or grey levels in [0, 1] as probabilities.
+      num_gibbs_steps: n. Many steps make it maximum likelihood, at a cost.
+      sample_visible: draw the reconstruction; False takes its means, as in Hinton's programs.
+
+    Returns:
+      A descent direction for any optax optimizer, a tree like `params`; and metrics: those of
+      `contrast`, and `reconstruction_error`, the squared error of the first reconstruction's
+      means, summed over the visible units, averaged over the batch.
+
+    Raises:
+      ValueError: the batch has another number of visible units.
+      TypeError: the batch holds integers.
+    """
+    _check_steps(num_gibbs_steps)
+    batch = as_batch(params, batch)
+    hidden_key, visible_key, chain_key, last_key = jax.random.split(key, 4)
+    data_inputs = hidden_inputs(params, batch)
+    h = params.hidden.sample(hidden_key, data_inputs)
+    x = visible_inputs(params, h)
+    reconstruction = params.visible.mean(x)
+    v = params.visible.sample(visible_key, x) if sample_visible else reconstruction
+    inputs = hidden_inputs(params, v)
+    if num_gibbs_steps > 1:
+        h = params.hidden.sample(last_key, inputs)
+        v, _, inputs = fantasy(
+            chain_key, params, h, num_gibbs_steps - 1, sample_visible=sample_visible
+        )
+    gradient, metrics = contrast(params, batch, data_inputs, v, inputs)
+    error = jnp.sum((batch - reconstruction) ** 2, axis=-1)
+    return gradient, {"reconstruction_error": jnp.mean(error), **metrics}
+
+
+@functools.partial(jax.jit, static_argnames=("num_gibbs_steps",), inline=True)
+def pcd_gradient(
+    key: Key[Array, ""],
+    params: RBM,
+    chains: Float[Array, "chains H"],
+    batch: Float[Array, "*batch V"],
+    *,
+    num_gibbs_steps: int = 1,
+) -> tuple[RBM, Float[Array, "chains H"], Metrics]:
+    """Persistent contrastive divergence (stochastic maximum likelihood): the chains never restart.
+
+    Keeping hidden states saves the product that starts a chain from visible ones: one update
+    costs what CD-n does.
+
+    Args:
+      key: consumed.
+      params: the RBM.
+      chains: (chains, H) hidden states; any number of chains.
+      batch: (..., V) data.
+      num_gibbs_steps: Gibbs steps of the chains in this update.
+
+    Returns:
+      The gradient and metrics (see `contrast`), and between them the chains moved on.
+
+    Raises:
+      ValueError: the batch has another number of visible units.
+      TypeError: the batch holds integers.
+    """
+    _check_steps(num_gibbs_steps)
+    batch = as_batch(params, batch)
+    fantasy_key, hidden_key = jax.random.split(key)
+    v, _, inputs = fantasy(fantasy_key, params, chains, num_gibbs_steps)
+    chains = params.hidden.sample(hidden_key, inputs)
+    gradient, metrics = contrast(params, batch, hidden_inputs(params, batch), v, inputs)
+    return gradient, chains, metrics
+
+
+def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Array, "chains H"]:
+    """Hidden states for persistent chains, drawn from the hidden biases alone: (num_chains, H).
+
+    To start at the data instead: ``sample_hidden(key, params, batch)``.
+    """
+    inputs = jnp.zeros((num_chains, params.hidden.num_units), params.weights.dtype)
+    return params.hidden.sample(key, inputs)
+
+
+def init_state(
+    params: RBM, optimizer: optax.GradientTransformation, *, chains: Any = None
+) -> State:
+    """Starts learning.
+
+    Args:
+      params: the RBM.
+      optimizer: the one that `cd_step` or `pcd_step` will be given.
+      chains: for `pcd_step`, from `init_chains`.
+    """
+    return State(params, optimizer.init(params), jnp.zeros((), jnp.int32), chains)
+
+
+def apply_gradient(
+    state: State, gradient: RBM, optimizer: optax.GradientTransformation, *, chains: Any = None
+) -> State:
+    """One optimizer update; `chains` is kept in the new state."""
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1, chains)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("optimizer", "num_gibbs_steps", "sample_visible"), inline=True
+)
+def cd_step(
+    key: Key[Array, ""],
+    state: State,
+    batch: Float[Array, "*batch V"],
+    *,
+    optimizer: optax.GradientTransformation,
+    num_gibbs_steps: int = 1,
+    sample_visible: bool = True,
+) -> tuple[State, Metrics]:
+    """One update by contrastive divergence (`cd_gradient`).
+
+    Compiled when called directly, inlined when called inside your own `jit`, `vmap` or `scan`.
+    Make the optimizer once: a new one at every call compiles anew.
+
+    Args:
+      key: consumed.
+      state: from `init_state`.
+      batch: (..., V) data.
+      optimizer: the one that `state` was made with.
+      num_gibbs_steps: n of CD-n.
+      sample_visible: draw the reconstruction; False takes its means.
+
+    Returns:
+      The new state, and the metrics of `cd_gradient`.
+
+    >>> optimizer = optax.sgd(0.1, momentum=0.9)
+    >>> state = init_state(init_params(jax.random.key(0), 784, 500), optimizer)
+    >>> batch = jnp.zeros((100, 784))
+    >>> state, metrics = cd_step(jax.random.key(1), state, batch, optimizer=optimizer)
+    >>> int(state.step)
+    1
+    """
+    gradient, metrics = cd_gradient(
+        key,
+        state.params,
+        batch,
+        num_gibbs_steps=num_gibbs_steps,
+        sample_visible=sample_visible,
+    )
+    return apply_gradient(state, gradient, optimizer, chains=state.chains), metrics
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "num_gibbs_steps"), inline=True)
+def pcd_step(
+    key: Key[Array, ""],
+    state: State,
+    batch: Float[Array, "*batch V"],
+    *,
+    optimizer: optax.GradientTransformation,
+    num_gibbs_steps: int = 1,
+) -> tuple[State, Metrics]:
+    """One update by persistent contrastive divergence (`pcd_gradient`).
+
+    Args:
+      key: consumed.
+      state: from ``init_state(params, optimizer, chains=init_chains(key, params, 100))``.
+      batch: (..., V) data.
+      optimizer: the one that `state` was made with.
+      num_gibbs_steps: Gibbs steps of the chains in this update.
+
+    Returns:
+      The new state, its chains moved on, and the metrics of `contrast`.
+
+    Raises:
+      ValueError: the state has no chains.
+    """
+    if state.chains is None:
+        raise ValueError(
+            "pcd_step needs persistent chains: make the state with "
+            "init_state(params, optimizer, chains=init_chains(key, params, num_chains))"
+        )
+    gradient, chains, metrics = pcd_gradient(
+        key, state.params, state.chains, batch, num_gibbs_steps=num_gibbs_steps
+    )
+    return apply_gradient(state, gradient, optimizer, chains=chains), metrics
+
+
+def weight_mask(params: RBM) -> RBM:
+    """True for the weights and False for all else: a mask for optax.
+
+    ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
+    """
+    return RBM(
+        True,
+        jax.tree.map(lambda _: False, params.visible),
+        jax.tree.map(lambda _: False, params.hidden),
+    )
+
+
+def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
+    """Checks a batch of visible values and gives it the parameters' dtype.
+
+    Raises:
+      ValueError: the number of visible units differs.
+      TypeError: the batch holds integers: bytes taken for grey levels would go unnoticed.
+    """
+    num_visible = params.weights.shape[-2]
+    if batch.ndim == 0 or batch.shape[-1] != num_visible:
+        raise ValueError(
+            f"the batch has shape {batch.shape}; its last axis must hold the RBM's "
+            f"{num_visible} visible units"
+        )
+    if jnp.issubdtype(batch.dtype, jnp.integer):
+        raise TypeError(
+            f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
+            "batch.astype('float32') / 255, counts with batch.astype('float32')"
+        )
+    return batch.astype(params.weights.dtype)
+
+
+def check_normalisable(params: RBM) -> None:
+    """Raises unless the joint density of these parameters can be shown to be normalisable.
+
+    A side with finitely many values always can. Gaussian and rectified linear units on both sides
+    can while the largest singular value of the weights between them is below 1 (for Gaussian
+    units that is also necessary; weights between rectified units count only where positive).
+    Poisson units need finitely many values on the other side. Call it on concrete parameters: it
+    cannot look into traced ones, and learning can leave the allowed region.
+
+    Raises:
+      ValueError: what is wrong and what to do.
+    """
+    _check_tails(params)
+    sides = (_flat_units(params.visible), _flat_units(params.hidden))
+    quadratic = [
+        np.concatenate([np.full(size, part.tail == "quadratic") for part, size in side])
+        for side in sides
+    ]
+    weights = np.asarray(params.weights, np.float64)[np.ix_(*quadratic)]
+    if not weights.size:
+        return
+    if all(part.support[0] == 0 for side in sides for part, _ in side if part.tail == "quadratic"):
+        weights = np.maximum(weights, 0)
+    norm = np.linalg.norm(weights, 2)
+    if not norm < 1:
+        raise ValueError(
+            f"the joint density is not normalisable: the largest singular value of the weights "
+            f"between the real-valued units is {norm:.4g}, and must be below 1; use a smaller "
+            "learning rate, more weight decay, or binary hidden units"
+        )
+
+
+def _flat_units(side):
+    """The parts of a layer as (units, number) pairs."""
+    if isinstance(side, units.Concat):
+        return [flat for part in side.parts for flat in _flat_units(part)]
+    return [(side, side.num_units)]
+
+
+def _check_tails(params):
+    """The part of `check_normalisable` that the unit types alone decide."""
+    for part, _ in _flat_units(params.visible):
+        for other, _ in _flat_units(params.hidden):
+            tails = {part.tail, other.tail}
+            if "factorial" in tails and "bounded" not in tails:
+                raise ValueError(
+                    f"{type(part).__name__} visible units and {type(other).__name__} hidden units "
+                    "have no normalisable joint density; beside Poisson units use a type with "
+                    "finitely many values, such as Bernoulli or Binomial"
+                )
+
+
+def _check_steps(num_steps):
+    if isinstance(num_steps, int) and num_steps < 1:
+        raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")
