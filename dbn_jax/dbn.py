@@ -13,9 +13,9 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 """
 
 import dataclasses
+import itertools
 
 import jax
-import jax.numpy as jnp
 
 from dbn_jax import rbm
 from dbn_jax.shapes import Array, Float, Int, Key
@@ -41,7 +41,7 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
     """
     if not layers:
         raise ValueError("a deep belief net needs at least one layer")
-    for i, (below, above) in enumerate(zip(layers, layers[1:], strict=False)):
+    for i, (below, above) in enumerate(itertools.pairwise(layers)):
         if below.hidden.num_units != above.visible.num_units:
             raise ValueError(
                 f"layer {i} has {below.hidden.num_units} hidden units, but layer {i + 1} has "

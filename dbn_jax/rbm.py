@@ -538,15 +538,15 @@ def check_normalisable(params: RBM) -> None:
       ValueError: what is wrong and what to do.
     """
     _check_tails(params)
-    sides = (_flat_units(params.visible), _flat_units(params.hidden))
+    sides = (params.visible.elements(), params.hidden.elements())
     quadratic = [
-        np.concatenate([np.full(size, part.tail == "quadratic") for part, size in side])
+        np.concatenate([np.full(part.num_units, part.tail == "quadratic") for part in side])
         for side in sides
     ]
     weights = np.asarray(params.weights, np.float64)[np.ix_(*quadratic)]
     if not weights.size:
         return
-    if all(part.support[0] == 0 for side in sides for part, _ in side if part.tail == "quadratic"):
+    if all(part.support[0] == 0 for side in sides for part in side if part.tail == "quadratic"):
         weights = np.maximum(weights, 0)
     norm = np.linalg.norm(weights, 2)
     if not norm < 1:
@@ -557,17 +557,10 @@ def check_normalisable(params: RBM) -> None:
         )
 
 
-def _flat_units(side):
-    """The parts of a layer as (units, number) pairs."""
-    if isinstance(side, units.Concat):
-        return [flat for part in side.parts for flat in _flat_units(part)]
-    return [(side, side.num_units)]
-
-
 def _check_tails(params):
     """The part of `check_normalisable` that the unit types alone decide."""
-    for part, _ in _flat_units(params.visible):
-        for other, _ in _flat_units(params.hidden):
+    for part in params.visible.elements():
+        for other in params.hidden.elements():
             tails = {part.tail, other.tail}
             if "factorial" in tails and "bounded" not in tails:
                 raise ValueError(

@@ -70,6 +70,10 @@ class Units(abc.ABC):
         """Number of units N."""
         return self.bias.shape[-1]
 
+    def elements(self) -> list["Units"]:
+        """The units of a single type that this layer is made of: itself, or the parts of Concat."""
+        return [self]
+
     def init(self, num_units: int, dtype=jnp.float32) -> Self:
         """Returns units of this type with parameters: zero biases."""
         if num_units < 1:
@@ -472,6 +476,9 @@ class Concat(Units):
             part.init(size, dtype) for part, size in zip(self.parts, self.sizes, strict=True)
         )
         return dataclasses.replace(self, parts=parts)
+
+    def elements(self):
+        return [element for part in self.parts for element in part.elements()]
 
     def split(self, x: Float[Array, "*batch N"]) -> list[Float[Array, "..."]]:
         """Cuts values or inputs (..., N) into those of each part."""
