@@ -206,13 +206,16 @@ class ParallelTempering:
 
     Attributes:
       num_chains: number of ladders, each with a chain at every level.
-      num_temperatures: number of levels, β from 0 to 1 in equal steps.
+      num_temperatures: number of levels, β from `min_beta` to 1 in equal steps.
       num_gibbs_steps: Gibbs steps, each with an exchange, in every update.
+      min_beta: β of the hottest level. From 0 a large RBM needs many levels; from 0.5 or so a few
+        do, and mix less.
     """
 
     num_chains: int = 100
     num_temperatures: int = 5
     num_gibbs_steps: int = 1
+    min_beta: float = 0.0
 
     def __post_init__(self):
         if self.num_temperatures < 2:
@@ -220,6 +223,8 @@ class ParallelTempering:
                 f"num_temperatures is {self.num_temperatures}; tempering needs at least 2 levels, "
                 "and PCD is tempering with one"
             )
+        if not 0 <= self.min_beta < 1:
+            raise ValueError(f"min_beta is {self.min_beta}; it must lie in [0, 1)")
 
     def init(self, key, params):
         """Hidden states, (num_temperatures, num_chains, H), level 0 the hottest."""
@@ -264,7 +269,7 @@ class ParallelTempering:
         """
         down_key, up_key, swap_key, parity_key = jax.random.split(key, 4)
         levels = self.num_temperatures
-        beta = jnp.linspace(0, 1, levels, dtype=h.dtype)
+        beta = jnp.linspace(self.min_beta, 1, levels, dtype=h.dtype)
         v = params.visible.sample(down_key, _scale(beta, rbm.visible_inputs(params, h)))
         inputs = rbm.hidden_inputs(params, v)
         h = params.hidden.sample(up_key, _scale(beta, inputs))
