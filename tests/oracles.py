@@ -1,0 +1,423 @@
+"""The slow, sure way: small RBMs by enumeration and quadrature, in numpy float64.
+
+Everything here comes from the definition
+
+    p(v, h) ∝ exp(−U_v(v) − U_h(h) + s_v(v)ᵀ W s_h(h))
+
+and from lists of states; it shares no code with the package and uses none of its formulae for
+cumulants, means or free energies. A layer becomes a table of states with log weights −U. Sums over
+finitely many values are exact; Poisson counts are cut where nothing is left; for real-valued units
+the states are quadrature nodes, their log weights include the nodes', and sums are integrals (to
+about 1e-12: the trapezoidal rule for Gaussian units, Gauss-Legendre's for rectified ones).
+
+    model = oracles.Model.of(params)             # from an RBM, or Model(weights, Layer, Layer)
+    model.log_z(), model.log_likelihood(v)       # exact
+    model.log_likelihood_gradient(v)             # a dict; compare with oracles.leaves(gradient)
+    model.gibbs(1)                               # transition matrix on v
+    model.cd_gradient(v, n)                      # expectation of CD-n's estimate
+
+Below: S and T are numbers of states, V, H, N numbers of units.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import scipy.special
+import scipy.stats
+
+_POISSON_STATES = 80
+_RELU_NODES = 80
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Units of one type.
+
+    Attributes:
+      kind: name of the type, as in dbn_jax.units.
+      bias: (N,).
+      sigma: (N,), of Gaussian units; else 1.
+      learnt: whether log σ is a parameter.
+      count: num_classes or num_trials, where the type has them.
+    """
+
+    kind: str
+    bias: np.ndarray
+    sigma: np.ndarray
+    learnt: bool = False
+    count: int = 0
+
+    def log_density(self, x):
+        """−U(x): (..., N) -> (...)."""
+        if self.kind == "Gaussian":
+            return np.sum(-((x - self.bias) ** 2) / (2 * self.sigma**2), axis=-1)
+        own = np.sum(self.bias * x, axis=-1)
+        if self.kind == "ReLU":
+            own = own - np.sum(x**2, axis=-1) / 2
+        elif self.kind == "Binomial":
+            own = own + np.sum(np.log(scipy.special.binom(self.count, x)), axis=-1)
+        elif self.kind == "Poisson":
+            own = own - np.sum(np.log(scipy.special.factorial(x)), axis=-1)
+        return own
+
+    def bias_derivative(self, x):
+        """−∂U/∂b, unit by unit: (..., N) -> (..., N)."""
+        return (x - self.bias) / self.sigma**2 if self.kind == "Gaussian" else x
+
+    def variables(self, max_input):
+        """Per independent variable: its values (T, width) and their log node weights (T,)."""
+        if self.kind == "Softmax":
+            groups = len(self.bias) // self.count
+            return [(np.eye(self.count), np.zeros(self.count))] * groups
+        return [self._values(i, max_input) for i in range(len(self.bias))]
+
+    def _values(self, i, max_input):
+        if self.kind == "Gaussian":
+            # The trapezoidal rule's error is exp(−2π²σ²/spacing²) for a normal density.
+            spacing = self.sigma[i] / 2
+            half = math.ceil((9 + max_input) * 2)
+            values = self.bias[i] + spacing * np.arange(-half, half + 1)
+            return values[:, None], np.full(len(values), np.log(spacing))
+        if self.kind == "ReLU":
+            end = 10 + max(self.bias[i], 0) + max_input
+            nodes, weights = np.polynomial.legendre.leggauss(_RELU_NODES)
+            return end * (nodes[:, None] + 1) / 2, np.log(end * weights / 2)
+        values = {
+            "Bernoulli": [0, 1],
+            "Spin": [-1, 1],
+            "Binomial": range(self.count + 1),
+            "Poisson": range(_POISSON_STATES),
+        }[self.kind]
+        return np.array(values, np.float64)[:, None], np.zeros(len(values))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A layer as a table of its states.
+
+    Attributes:
+      blocks: its units.
+      states: (S, N) all joint states, or quadrature nodes.
+      log_weights: (S,) −U(x), with the log weight of the node.
+    """
+
+    blocks: tuple[Block, ...]
+    states: np.ndarray
+    log_weights: np.ndarray
+
+    @classmethod
+    def of(cls, units, max_input=4.0):
+        """From an instance of dbn_jax.units: reads its parameters and the name of its class.
+
+        Args:
+          units: with parameters.
+          max_input: largest input (absolute) for which quadrature nodes must suffice.
+        """
+        return cls.make(_blocks(units), max_input)
+
+    @classmethod
+    def make(cls, blocks, max_input=4.0):
+        """From a sequence of `Block`."""
+        variables = [v for block in blocks for v in block.variables(max_input)]
+        index = itertools.product(*(range(len(weights)) for _, weights in variables))
+        index = np.array(list(index))
+        columns = [values[i] for (values, _), i in zip(variables, index.T, strict=True)]
+        layer = cls(tuple(blocks), np.concatenate(columns, axis=1), np.zeros(len(index)))
+        nodes = sum(weights[i] for (_, weights), i in zip(variables, index.T, strict=True))
+        return dataclasses.replace(layer, log_weights=layer.log_density(layer.states) + nodes)
+
+    @property
+    def num_units(self):
+        return self.states.shape[1]
+
+    @property
+    def sigma(self):
+        return np.concatenate([block.sigma for block in self.blocks])
+
+    def _each(self, method, x):
+        ends = np.cumsum([len(block.bias) for block in self.blocks])[:-1]
+        shares = np.split(x, ends, axis=-1)
+        return [getattr(b, method)(share) for b, share in zip(self.blocks, shares, strict=True)]
+
+    def log_density(self, x):
+        """−U(x) of any values: (..., N) -> (...)."""
+        return sum(self._each("log_density", x))
+
+    def statistic(self, x):
+        """s(x): (..., N) -> (..., N)."""
+        return x / self.sigma
+
+    def bias_derivative(self, x):
+        """−∂U/∂b: (..., N) -> (..., N)."""
+        return np.concatenate(self._each("bias_derivative", x), axis=-1)
+
+    def log_sigma_derivative(self, x, inputs):
+        """∂(I·s − U)/∂log σ, zero where σ is not learnt: (..., N), (..., N) -> (..., N)."""
+        bias = np.concatenate([block.bias for block in self.blocks])
+        learnt = np.concatenate([np.full(len(b.bias), b.learnt) for b in self.blocks])
+        return learnt * (((x - bias) / self.sigma) ** 2 - inputs * x / self.sigma)
+
+    def given(self, inputs):
+        """Probabilities of the states given inputs: (..., N) -> (..., S)."""
+        logits = self.log_weights + inputs @ self.statistic(self.states).T
+        return np.exp(logits - scipy.special.logsumexp(logits, axis=-1, keepdims=True))
+
+    def cumulant(self, inputs):
+        """log Σ_x exp(I·s(x) − U(x)): (..., N) -> (...)."""
+        logits = self.log_weights + inputs @ self.statistic(self.states).T
+        return scipy.special.logsumexp(logits, axis=-1)
+
+    def mean(self, inputs):
+        """E[x | I]: (..., N) -> (..., N)."""
+        return self.given(inputs) @ self.states
+
+    def number(self, x):
+        """Which row of `states` each value is, for discrete units: (..., N) -> (...)."""
+        distance = np.abs(np.asarray(x)[..., None, :] - self.states).sum(-1)
+        assert np.all(distance.min(-1) == 0), "not a state of this layer"
+        return distance.argmin(-1)
+
+    def counts(self, x):
+        """How often each state occurs among values of shape (..., N): (S,)."""
+        numbers = self.number(np.unique(np.reshape(x, (-1, self.num_units)), axis=0))
+        how_often = np.unique(np.reshape(x, (-1, self.num_units)), axis=0, return_counts=True)[1]
+        return np.bincount(numbers, how_often, minlength=len(self.states)).astype(int)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A small RBM.
+
+    Attributes:
+      weights: (V, H).
+      visible: a layer.
+      hidden: a layer.
+    """
+
+    weights: np.ndarray
+    visible: Layer
+    hidden: Layer
+
+    @classmethod
+    def of(cls, params, max_input=4.0):
+        """From a dbn_jax RBM; `max_input` as for `Layer.of`."""
+        weights = np.asarray(params.weights, np.float64)
+        visible, hidden = (Layer.of(side, max_input) for side in (params.visible, params.hidden))
+        return cls(weights, visible, hidden)
+
+    def energy(self, v, h):
+        """E(v, h) of any values: (..., V), (..., H) -> (...)."""
+        interaction = np.einsum(
+            "...i,ij,...j->...", self.visible.statistic(v), self.weights, self.hidden.statistic(h)
+        )
+        return -self.visible.log_density(v) - self.hidden.log_density(h) - interaction
+
+    def log_joint(self):
+        """log of the unnormalised joint probability of each pair of states: (S, T)."""
+        v, h = (side.statistic(side.states) for side in (self.visible, self.hidden))
+        interaction = v @ self.weights @ h.T
+        return self.visible.log_weights[:, None] + self.hidden.log_weights + interaction
+
+    def log_z(self):
+        """log Z."""
+        return scipy.special.logsumexp(self.log_joint())
+
+    def joint(self):
+        """p(v, h): (S, T)."""
+        return np.exp(self.log_joint() - self.log_z())
+
+    def visible_marginal(self):
+        """p(v): (S,)."""
+        return self.joint().sum(axis=1)
+
+    def hidden_marginal(self):
+        """p(h): (T,)."""
+        return self.joint().sum(axis=0)
+
+    def hidden_given(self, v):
+        """p(h | v) for any values v: (..., V) -> (..., T)."""
+        return self.hidden.given(self.visible.statistic(v) @ self.weights)
+
+    def visible_given(self, h):
+        """p(v | h) for any values h: (..., H) -> (..., S)."""
+        return self.visible.given(self.hidden.statistic(h) @ self.weights.T)
+
+    def free_energy(self, v):
+        """−log Σ_h exp(−E(v, h)) of any values: (..., V) -> (...)."""
+        inputs = self.visible.statistic(v) @ self.weights
+        return -self.visible.log_density(v) - self.hidden.cumulant(inputs)
+
+    def log_likelihood(self, v):
+        """log p(v) of any values: (..., V) -> (...)."""
+        return -self.free_energy(v) - self.log_z()
+
+    def free_energy_gradient(self, v, probability=None):
+        """Mean of ∂F/∂θ, by its definition E[∂E/∂θ | v].
+
+        Args:
+          v: (S, V) any values.
+          probability: (S,) their probabilities; equal when left out.
+
+        Returns:
+          The dict of `leaves`.
+        """
+        if probability is None:
+            probability = np.full(len(v), 1 / len(v))
+        joint = probability[:, None] * self.hidden_given(v)  # (S, T)
+        h = self.hidden.states
+        v_statistic, h_statistic = self.visible.statistic(v), self.hidden.statistic(h)
+        h_mean = joint @ h_statistic / np.maximum(probability, 1e-300)[:, None]
+        v_mean = joint.T @ v_statistic / np.maximum(joint.sum(0), 1e-300)[:, None]
+        v_sigma = self.visible.log_sigma_derivative(v, h_mean @ self.weights.T)
+        h_sigma = self.hidden.log_sigma_derivative(h, v_mean @ self.weights)
+        return {
+            "weights": -v_statistic.T @ joint @ h_statistic,
+            "visible.bias": -probability @ self.visible.bias_derivative(v),
+            "hidden.bias": -joint.sum(0) @ self.hidden.bias_derivative(h),
+            "visible.log_sigma": -probability @ v_sigma,
+            "hidden.log_sigma": -joint.sum(0) @ h_sigma,
+        }
+
+    def log_likelihood_gradient(self, v):
+        """∂/∂θ of the mean log p(v) over rows (B, V): the dict of `leaves`."""
+        data = self.free_energy_gradient(v)
+        model = self.free_energy_gradient(self.visible.states, self.visible_marginal())
+        return {name: model[name] - data[name] for name in data}
+
+    def gibbs(self, num_steps, side="visible"):
+        """Transition matrix of block Gibbs sampling on one layer's states: row -> column."""
+        up, down = self.hidden_given(self.visible.states), self.visible_given(self.hidden.states)
+        step = up @ down if side == "visible" else down @ up
+        return np.linalg.matrix_power(step, num_steps)
+
+    def after_gibbs(self, v, num_steps):
+        """p(v′) after Gibbs steps from the rows of (B, V), any values, equally likely: (S,)."""
+        start = self.hidden_given(v).mean(axis=0)
+        start = start @ self.gibbs(num_steps - 1, side="hidden")
+        return start @ self.visible_given(self.hidden.states)
+
+    def cd_gradient(self, v, num_steps):
+        """Expectation of CD-n's estimate for the batch (B, V): a descent direction."""
+        data = self.free_energy_gradient(v)
+        model = self.free_energy_gradient(self.visible.states, self.after_gibbs(v, num_steps))
+        return {name: data[name] - model[name] for name in data}
+
+    def mean_field_cd_gradient(self, v):
+        """Expectation of CD-1's estimate whose reconstructions are means, for the batch (B, V)."""
+        data = self.free_energy_gradient(v)
+        means = self.visible.mean(self.hidden.statistic(self.hidden.states) @ self.weights.T)
+        model = self.free_energy_gradient(means, self.hidden_given(v).mean(axis=0))
+        return {name: data[name] - model[name] for name in data}
+
+
+def leaves(params):
+    """The parameters (or gradient) of a dbn_jax RBM by name, float64; Concat's side by side.
+
+    `log_sigma` holds zeros for units that have none, so that every model has the same names. Takes
+    leading axes, such as those of a vmapped gradient.
+    """
+    result = {"weights": np.asarray(params.weights, np.float64)}
+    for name in ("visible", "hidden"):
+        parts = _parts(getattr(params, name))
+        biases = [np.asarray(part.bias, np.float64) for part in parts]
+        sigmas = [getattr(part, "log_sigma", None) for part in parts]
+        sigmas = [
+            np.zeros_like(b) if s is None else np.asarray(s, np.float64)
+            for b, s in zip(biases, sigmas, strict=True)
+        ]
+        result[f"{name}.bias"] = np.concatenate(biases, axis=-1)
+        result[f"{name}.log_sigma"] = np.concatenate(sigmas, axis=-1)
+    return result
+
+
+def _parts(units):
+    nested = getattr(units, "parts", None)
+    return [units] if nested is None else [p for part in nested for p in _parts(part)]
+
+
+def _blocks(units):
+    blocks = []
+    for part in _parts(units):
+        kind, bias = type(part).__name__, np.asarray(part.bias, np.float64)
+        sigma, learnt = np.ones_like(bias), False
+        if kind == "Gaussian":
+            learnt = part.learn_sigma
+            sigma = np.exp(np.asarray(part.log_sigma, np.float64)) if learnt else sigma * part.sigma
+        count = getattr(part, "num_classes", 0) or getattr(part, "num_trials", 0)
+        blocks.append(Block(kind, bias, sigma, learnt, count))
+    return blocks
+
+
+# Statistics. A test draws with a fixed key, so that it passes always or never; its threshold states
+# how often a correct program would fail it over keys (`false_alarm`), and is never picked by eye.
+
+
+def total_variation(p, q):
+    """Half the sum of absolute differences of two distributions over the same states."""
+    return 0.5 * np.abs(np.asarray(p) - np.asarray(q)).sum()
+
+
+def total_variation_bound(p, num_samples, false_alarm=1e-6):
+    """A bound on the total variation between p and the frequencies of independent draws from p.
+
+    The mean is at most ½ Σ √(p(1 − p)/n), by Jensen's inequality; a draw moves the total variation
+    by at most 1/n, so that it exceeds its mean by t with probability below exp(−2nt²) (McDiarmid).
+    """
+    mean = 0.5 * np.sqrt(p * (1 - p) / num_samples).sum()
+    return mean + math.sqrt(-math.log(false_alarm) / (2 * num_samples))
+
+
+def chi_squared(counts, p):
+    """p-value of counts of independent draws under probabilities p (Pearson's test).
+
+    States with an expected count below 10 are pooled. A state that p forbids gives 0.
+    """
+    counts, p = np.asarray(counts, np.float64), np.asarray(p, np.float64)
+    if counts[p == 0].sum():
+        return 0.0
+    expected = counts.sum() * p / p.sum()
+    rare = expected < 10
+    observed = np.append(counts[~rare], counts[rare].sum())
+    expected = np.append(expected[~rare], expected[rare].sum())
+    if expected[-1] < 10:  # too few even together: into the neighbour
+        observed[-2], expected[-2] = observed[-2:].sum(), expected[-2:].sum()
+        observed, expected = observed[:-1], expected[:-1]
+    assert len(expected) > 1, "nothing to test: a single cell"
+    return scipy.stats.chisquare(observed, expected).pvalue
+
+
+def z_scores(samples, expected):
+    """How many standard errors the mean over the first axis lies from what is expected.
+
+    Entries that do not vary must be right to rounding: they score 0 or infinity.
+    """
+    samples = np.asarray(samples, np.float64)
+    gap = samples.mean(axis=0) - expected
+    error = samples.std(axis=0, ddof=1) / math.sqrt(len(samples))
+    constant = error <= 1e-7 * (1 + np.abs(expected))
+    sure = np.where(np.abs(gap) <= 1e-5 * (1 + np.abs(expected)), 0.0, np.inf)
+    return np.where(constant, sure, gap / np.where(constant, 1.0, error))
+
+
+def z_bound(num_scores, false_alarm=1e-6):
+    """The bound that the largest of so many |z| exceeds with the stated probability or less."""
+    return scipy.stats.norm.isf(false_alarm / (2 * num_scores))
+
+
+def assert_mean(samples, expected, false_alarm=1e-6):
+    """Fails unless the mean over the first axis is as expected, entry by entry.
+
+    Args:
+      samples: (n, ...) independent draws, or a dict of them.
+      expected: (...), or a dict of the same names.
+      false_alarm: probability that a correct program fails, over all entries together.
+    """
+    if not isinstance(samples, dict):
+        samples, expected = {"": samples}, {"": expected}
+    assert samples.keys() == expected.keys()
+    scores = {name: np.abs(z_scores(samples[name], expected[name])) for name in samples}
+    bound = z_bound(sum(z.size for z in scores.values()), false_alarm)
+    largest = {name: z.max() for name, z in scores.items() if z.size}
+    assert max(largest.values()) < bound, f"largest |z| {largest} above {bound:.2f}"
