@@ -1,0 +1,246 @@
+"""What the binaries share: flags for data, units, learners and optimizers, turned into values.
+
+A binary calls the `define_…` functions that it needs at import, and in `main` turns flags into
+frozen settings once; nothing reads a flag later, so tests and notebooks make the settings directly.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from absl import flags
+
+from dbn_jax import data, learning, rbm, units
+
+UNITS = {
+    "bernoulli": units.Bernoulli(),
+    "spin": units.Spin(),
+    "gaussian": units.Gaussian(),
+    "gaussian_learnt": units.Gaussian(learn_sigma=True),
+    "relu": units.ReLU(),
+    "poisson": units.Poisson(),
+    "binomial": units.Binomial(),
+    "softmax": units.Softmax(),
+}
+LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Which images to learn from; the fields are those of `data.load` and `data.binarise`."""
+
+    dataset: str = "mnist5k"
+    data_dir: str | None = None
+    classes: tuple[int, ...] | None = None
+    image_size: int | None = None
+    num_validation: int = 0
+    binarisation: str = "none"
+    standardise: bool = False
+
+    def load(self) -> tuple[data.Dataset, data.Transform]:
+        """Loads the data set, and the function that makes model units of its bytes."""
+        dataset = data.load(
+            self.dataset,
+            data_dir=self.data_dir,
+            classes=self.classes,
+            image_size=self.image_size,
+            num_validation=self.num_validation,
+        )
+        if self.standardise:
+            if self.binarisation != "none":
+                raise ValueError(
+                    f"--standardise and --binarisation={self.binarisation} exclude each other: "
+                    "standardised pixels are real numbers"
+                )
+            dataset = data.standardise(dataset)
+        return data.binarise(dataset, self.binarisation)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningSettings:
+    """How an RBM learns; the defaults are those of Hinton's programs."""
+
+    learner: str = "cd"
+    gibbs_steps: int = 1
+    reconstruction: str = "samples"
+    num_chains: int = 100
+    temperatures: int = 10
+    min_beta: float = 0.0
+    fast_rate: float = 0.05
+    centring: str = "none"
+    sparsity_target: float = 0.0
+    sparsity_cost: float = 0.1
+    learning_rate: float = 0.1
+    learning_rate_decay: str = "none"
+    initial_momentum: float = 0.5
+    final_momentum: float = 0.9
+    momentum_epochs: int = 5
+    weight_decay: float = 2e-4
+    batch_size: int = 100
+    epochs: int = 30
+
+    def make_learner(self) -> learning.Learner:
+        """Builds the learner."""
+        match self.learner:
+            case "cd":
+                samples = self.reconstruction == "samples"
+                learner = learning.CD(self.gibbs_steps, sample_visible=samples)
+            case "pcd":
+                learner = learning.PCD(self.num_chains, self.gibbs_steps)
+            case "fast_pcd":
+                learner = learning.FastPCD(self.num_chains, self.gibbs_steps, self.fast_rate)
+            case "tempering":
+                learner = learning.ParallelTempering(
+                    self.num_chains, self.temperatures, self.gibbs_steps, self.min_beta
+                )
+            case "exact":
+                learner = learning.Exact()
+            case _:
+                raise ValueError(f"learner {self.learner!r} is none of {', '.join(LEARNERS)}")
+        if self.sparsity_target:
+            learner = learning.Sparse(learner, self.sparsity_target, self.sparsity_cost)
+        match self.centring:
+            case "centred":
+                learner = learning.Centred(learner)
+            case "enhanced":
+                learner = learning.Centred(learner, model_share=0.5, sliding=1.0)
+        return learner
+
+    def make_optimizer(self, updates_per_epoch: int) -> optax.GradientTransformation:
+        """Builds gradient descent with the momentum switch, weight decay and rate schedule."""
+        return _optimizer(
+            self.learning_rate,
+            self.learning_rate_decay,
+            self.epochs * updates_per_epoch,
+            self.initial_momentum,
+            self.final_momentum,
+            self.momentum_epochs * updates_per_epoch,
+            self.weight_decay,
+        )
+
+
+@functools.cache  # equal settings give the same object, and compile once
+def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay):
+    if decay == "linear":
+        # Constant for the first half, then down to a hundredth.
+        half = num_updates // 2
+        rate = optax.linear_schedule(rate, 0.01 * rate, num_updates - half, half)
+    if switch and momentum != final_momentum:
+        final_momentum = optax.piecewise_constant_schedule(
+            momentum, {switch: final_momentum / momentum}
+        )
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=rbm.weight_mask),
+        optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=final_momentum),
+    )
+
+
+@jax.jit
+def evaluate(params: rbm.RBM, train: jax.Array, held_out: jax.Array) -> rbm.Metrics:
+    """Compares training examples with held-out ones.
+
+    Returns:
+      `reconstruction_error` of the held-out examples (mean field; squared, summed over the pixels,
+      averaged over the examples), `free_energy` of both (nats, mean), and `free_energy_gap`,
+      held out minus training: it grows when the model overfits (Hinton's guide, section 6).
+    """
+    error = jnp.sum((held_out - rbm.reconstruct(params, held_out)) ** 2, axis=-1)
+    held_out_energy = jnp.mean(rbm.free_energy(params, held_out))
+    train_energy = jnp.mean(rbm.free_energy(params, train))
+    return {
+        "reconstruction_error": jnp.mean(error),
+        "free_energy": held_out_energy,
+        "free_energy_train": train_energy,
+        "free_energy_gap": held_out_energy - train_energy,
+    }
+
+
+def define_data_flags() -> None:
+    """Defines the flags of `DataSettings`."""
+    default = DataSettings()
+    flags.DEFINE_string(
+        "dataset",
+        default.dataset,
+        "mnist5k and digits ship with packages; mnist, fashion_mnist and others are read from the "
+        "IDX files in --data_dir, or through TFDS by name.",
+    )
+    flags.DEFINE_string("data_dir", None, "Folder of the IDX files, or of TFDS data sets.")
+    flags.DEFINE_list("classes", None, "Keep only these classes, such as 2 or 3,5.")
+    flags.DEFINE_integer("image_size", None, "Shrink the images to this many rows and columns.")
+    flags.DEFINE_integer("num_validation", 0, "Training examples held out instead of the test set.")
+    flags.DEFINE_enum(
+        "binarisation", default.binarisation, data.BINARISATIONS, "How grey levels become 0 and 1."
+    )
+    flags.DEFINE_bool(
+        "standardise", False, "Pixels with mean 0 and variance 1, for Gaussian units."
+    )
+
+
+def data_settings() -> DataSettings:
+    """Reads the flags of `define_data_flags`."""
+    values = flags.FLAGS
+    classes = values.classes
+    try:
+        classes = None if classes is None else tuple(int(c) for c in classes)
+    except ValueError:
+        raise ValueError(
+            f"--classes={','.join(classes)}: classes are numbers, as in 2 or 3,5"
+        ) from None
+    return _from_flags(DataSettings, classes=classes)
+
+
+def define_learning_flags(**defaults) -> None:
+    """Defines the flags of `LearningSettings`; `defaults` override its defaults."""
+    default = dataclasses.replace(LearningSettings(), **defaults)
+    flags.DEFINE_enum("learner", default.learner, LEARNERS, "Estimator of the gradient.")
+    flags.DEFINE_integer(
+        "gibbs_steps", default.gibbs_steps, "Gibbs steps in each update.", lower_bound=1
+    )
+    flags.DEFINE_enum(
+        "reconstruction",
+        default.reconstruction,
+        ("samples", "probabilities"),
+        "What CD's reconstruction of the visible units holds.",
+    )
+    flags.DEFINE_integer(
+        "num_chains", default.num_chains, "Persistent chains (or ladders).", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "temperatures", default.temperatures, "Levels of parallel tempering.", lower_bound=2
+    )
+    flags.DEFINE_float("min_beta", default.min_beta, "Hottest level of parallel tempering.")
+    flags.DEFINE_float("fast_rate", default.fast_rate, "Learning rate of fast PCD's fast weights.")
+    flags.DEFINE_enum(
+        "centring", default.centring, ("none", "centred", "enhanced"), "Form of the gradient."
+    )
+    flags.DEFINE_float(
+        "sparsity_target", default.sparsity_target, "Wanted mean of the hidden units; 0 for none."
+    )
+    flags.DEFINE_float("sparsity_cost", default.sparsity_cost, "Strength of the sparsity target.")
+    flags.DEFINE_float(
+        "learning_rate", default.learning_rate, "Of weights and biases.", lower_bound=0
+    )
+    flags.DEFINE_enum(
+        "learning_rate_decay",
+        default.learning_rate_decay,
+        ("none", "linear"),
+        "linear: to a hundredth over the second half.",
+    )
+    flags.DEFINE_float("initial_momentum", default.initial_momentum, "Momentum at first.")
+    flags.DEFINE_float("final_momentum", default.final_momentum, "Momentum afterwards.")
+    flags.DEFINE_integer("momentum_epochs", default.momentum_epochs, "Epochs of initial momentum.")
+    flags.DEFINE_float("weight_decay", default.weight_decay, "Cost of squared weights.")
+    flags.DEFINE_integer("batch_size", default.batch_size, "Examples per update.", lower_bound=1)
+    flags.DEFINE_integer("epochs", default.epochs, "Passes through the data.", lower_bound=1)
+
+
+def learning_settings() -> LearningSettings:
+    """Reads the flags of `define_learning_flags`."""
+    return _from_flags(LearningSettings)
+
+
+def _from_flags(cls, **values):
+    names = [field.name for field in dataclasses.fields(cls) if field.name not in values]
+    return cls(**values, **{name: flags.FLAGS[name].value for name in names})
