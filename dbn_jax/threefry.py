@@ -79,6 +79,7 @@ def bernoulli(key: Key[Array, ""], probability: Float[Array, "*shape"]) -> Float
     Returns:
       0.0 or 1.0, same shape and dtype.
     """
-    exact = probability.astype(jnp.promote_types(probability.dtype, jnp.float32))
-    draws = uniform(key, probability.shape).astype(exact.dtype)
-    return (draws < exact).astype(probability.dtype)
+    # Not jnp.promote_types, which strict dtype promotion forbids.
+    dtype = jnp.float64 if probability.dtype == jnp.float64 else jnp.float32
+    draws = uniform(key, probability.shape).astype(dtype)
+    return (draws < probability.astype(dtype)).astype(probability.dtype)

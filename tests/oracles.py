@@ -421,3 +421,14 @@ def assert_mean(samples, expected, false_alarm=1e-6):
     bound = z_bound(sum(z.size for z in scores.values()), false_alarm)
     largest = {name: z.max() for name, z in scores.items() if z.size}
     assert max(largest.values()) < bound, f"largest |z| {largest} above {bound:.2f}"
+
+
+def equations(jaxpr):
+    """All equations of a jaxpr, those of nested jaxprs included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else [value]:
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
