@@ -19,7 +19,7 @@ Boltzmann machines" (2016); Hinton's practical guide (2010), section 11 (sparsit
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from dbn_jax import partition, rbm, threefry
 from dbn_jax.shapes import Array, Float, Key
 
 
+@runtime_checkable
 class Learner(Protocol):
     """What a learner provides. The keys are consumed."""
 

@@ -22,7 +22,7 @@ guide to training restricted Boltzmann machines" (2010), section 13.
 import abc
 import dataclasses
 import math
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -74,13 +74,13 @@ class Units(abc.ABC):
         """The units of a single type that this layer is made of: itself, or the parts of Concat."""
         return [self]
 
-    def init(self, num_units: int, dtype=jnp.float32) -> Self:
+    def init(self, num_units: int, dtype=jnp.float32) -> "Units":
         """Returns units of this type with parameters: zero biases."""
         if num_units < 1:
             raise ValueError(f"num_units is {num_units}; a layer needs at least one unit")
         return dataclasses.replace(self, bias=jnp.zeros(num_units, dtype))
 
-    def fit(self, data: Float[Array, "examples N"]) -> Self:
+    def fit(self, data: Float[Array, "examples N"]) -> "Units":
         """Returns units which, with zero weights, have the data's means (and learnt scales).
 
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
@@ -136,7 +136,7 @@ class Units(abc.ABC):
         """∂bias / ∂(coefficient of s in −U): (N,). One, but for units whose s is scaled."""
         return jnp.ones_like(self.bias)
 
-    def add_to_bias(self, change: Float[Array, " N"]) -> Self:
+    def add_to_bias(self, change: Float[Array, " N"]) -> "Units":
         """Returns the same units (or gradient) with `change` (N,) added to the biases."""
         return dataclasses.replace(self, bias=self.bias + change)
 
