@@ -17,7 +17,7 @@ _CONSTANT = 0.01
 _TOLERATED = 0.5
 
 
-def check_data(visible: units.Units, data: Float[Array, "examples V"]) -> list[str]:
+def check_data(visible: units.Units, data: Float[np.ndarray | Array, "examples V"]) -> list[str]:
     """Says whether data fit the visible units' type.
 
     Args:

@@ -1,0 +1,146 @@
+"""Deep belief nets against enumeration of all states of a small one."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import dbn, rbm, units
+from tests import oracles
+
+
+def binary(n):
+    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def strong_rbm(seed, num_visible, num_hidden):
+    """Couplings and biases large enough that every distribution differs from the uniform one."""
+    keys = jax.random.split(jax.random.key(seed), 3)
+    params = rbm.init_params(keys[0], num_visible, num_hidden, weight_scale=1.5)
+    return rbm.RBM(
+        params.weights,
+        params.visible.add_to_bias(jax.random.normal(keys[1], (num_visible,))),
+        params.hidden.add_to_bias(jax.random.normal(keys[2], (num_hidden,))),
+    )
+
+
+@pytest.fixture(scope="module")
+def net():
+    return dbn.stack((strong_rbm(0, 5, 4), strong_rbm(1, 4, 3), strong_rbm(2, 3, 3)))
+
+
+def exact_pixel_means(net):
+    """E[v] by enumeration: the top RBM's marginal, then two directed layers, in numpy."""
+    first, second, top = (
+        [np.asarray(a, np.float64) for a in (r.weights, r.visible.bias, r.hidden.bias)]
+        for r in net.layers
+    )
+    x, h = binary(3), binary(3)
+    joint = np.exp(x @ top[1][:, None] + (h @ top[2])[None] + x @ top[0] @ h.T)
+    p_x = joint.sum(1) / joint.sum()
+    h1 = binary(4)
+    on = sigmoid(x @ second[0].T + second[1])
+    p_h1 = p_x @ np.prod(np.where(h1[None] == 1, on[:, None], 1 - on[:, None]), axis=-1)
+    return p_h1 @ sigmoid(h1 @ first[0].T + first[1])
+
+
+def test_generate_draws_from_the_net(net):
+    # 20,000 independent chains; 60 steps are far past mixing for 3 by 3 units.
+    h = rbm.init_chains(jax.random.key(3), net.layers[-1], 20_000)
+    v, h = jax.jit(dbn.generate)(jax.random.key(4), net, h, 60)
+    oracles.assert_mean(v, exact_pixel_means(net))
+
+
+def test_generate_needs_its_lower_layers(net):
+    # The power of the test above: with another lower layer the same samples are rejected.
+    other = dbn.stack((strong_rbm(9, 5, 4), *net.layers[1:]))
+    h = rbm.init_chains(jax.random.key(3), net.layers[-1], 20_000)
+    v, _ = jax.jit(dbn.generate)(jax.random.key(4), other, h, 60)
+    with pytest.raises(AssertionError):
+        oracles.assert_mean(v, exact_pixel_means(net))
+
+
+def test_generate_with_one_layer_is_the_rbm():
+    net = dbn.stack((strong_rbm(5, 4, 3),))
+    h = rbm.init_chains(jax.random.key(6), net.layers[0], 20_000)
+    v, _ = jax.jit(dbn.generate)(jax.random.key(7), net, h, 60)
+    v_states = binary(4)
+    weights = np.exp(
+        -np.asarray(rbm.free_energy(net.layers[0], jnp.asarray(v_states, jnp.float32)))
+    )
+    oracles.assert_mean(v, weights @ v_states / weights.sum())
+
+
+def test_passes_are_layer_by_layer(net):
+    v = jax.random.uniform(jax.random.key(8), (2, 6, 5))
+    means = dbn.up_pass(net, v)
+    assert [m.shape for m in means] == [(2, 6, 4), (2, 6, 3), (2, 6, 3)]
+    expected = np.asarray(v, np.float64)
+    for layer, mean in zip(net.layers, means, strict=True):
+        expected = sigmoid(expected @ np.asarray(layer.weights) + np.asarray(layer.hidden.bias))
+        np.testing.assert_allclose(mean, expected, rtol=1e-5)
+    for layer in reversed(net.layers):
+        expected = sigmoid(expected @ np.asarray(layer.weights).T + np.asarray(layer.visible.bias))
+    np.testing.assert_allclose(dbn.down_pass(net, means[-1]), expected, rtol=1e-5)
+    np.testing.assert_allclose(dbn.reconstruct(net, v), expected, rtol=1e-5)
+
+
+def test_stochastic_passes_have_the_conditional_means(net):
+    v = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.3, 1.0, 0.0]), (20_000, 5))
+    states = dbn.sample_up(jax.random.key(10), net, v)
+    first = rbm.hidden_mean(net.layers[0], v[0])
+    oracles.assert_mean(states[0], first)
+    # Given the states below, not their means: the second layer's mean is an average over states.
+    h1 = binary(4)
+    p_h1 = np.prod(np.where(h1 == 1, first, 1 - np.asarray(first)), axis=-1)
+    second = p_h1 @ np.asarray(rbm.hidden_mean(net.layers[1], jnp.asarray(h1, jnp.float32)))
+    oracles.assert_mean(states[1], second)
+
+    top = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0]), (20_000, 3))
+    pixels, down = dbn.sample_down(jax.random.key(11), net, top)
+    assert [s.shape[-1] for s in down] == [4, 3, 3]
+    np.testing.assert_array_equal(down[-1], top)
+    oracles.assert_mean(down[1], rbm.visible_mean(net.layers[2], top[0]))
+    np.testing.assert_allclose(pixels, rbm.visible_mean(net.layers[0], down[0]), rtol=1e-6)
+
+
+def test_feature_images_are_first_order(net):
+    """A unit's image is how its input depends on the pixels where the net is linear."""
+    np.testing.assert_allclose(dbn.feature_images(net, 0), net.layers[0].weights)
+    linear = dbn.stack(
+        tuple(
+            rbm.init_params(jax.random.key(i), n, m, hidden=units.Gaussian())
+            if i == 0
+            else rbm.init_params(jax.random.key(i), n, m, visible=units.Gaussian())
+            for i, (n, m) in enumerate([(5, 4), (4, 3)])
+        )
+    )
+
+    def top_input(v):
+        h = rbm.hidden_mean(linear.layers[0], v)
+        return rbm.hidden_inputs(linear.layers[1], h)
+
+    jacobian = jax.jacobian(top_input)(jnp.zeros(5)).T
+    np.testing.assert_allclose(dbn.feature_images(linear, 1), jacobian, rtol=1e-5)
+
+
+def test_net_is_a_pytree(net):
+    doubled = jax.tree.map(lambda x: 2 * x, net)
+    assert isinstance(doubled, dbn.DBN)
+    ensemble = jax.tree.map(lambda a, b: jnp.stack([a, b]), net, doubled)
+    v = jnp.ones((3, 5))
+    both = jax.vmap(dbn.reconstruct, in_axes=(0, None))(ensemble, v)
+    np.testing.assert_allclose(both[1], dbn.reconstruct(doubled, v), rtol=1e-5)
+
+
+def test_layers_that_do_not_fit():
+    with pytest.raises(ValueError, match="layer 0 has 4 hidden units, but layer 1 has 3 visible"):
+        dbn.stack((strong_rbm(0, 5, 4), strong_rbm(1, 3, 3)))
+    with pytest.raises(ValueError, match="at least one layer"):
+        dbn.stack(())

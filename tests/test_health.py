@@ -1,0 +1,78 @@
+"""Each fault that users meet is named, and sound data and models are left in peace."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import health, rbm, units
+
+GREY = np.random.default_rng(0).random((50, 6)).astype(np.float32)
+ONE_HOT = np.eye(3, dtype=np.float32)[np.arange(50) % 3]
+
+
+@pytest.mark.parametrize(
+    ("visible", "data", "words"),
+    [
+        (units.Bernoulli(), 255 * GREY, "[0, 1]; rescale"),
+        (units.Bernoulli(), GREY - 0.5, "[0, 1]; rescale"),
+        (units.Spin(), 3 * GREY, "[-1, 1]; rescale"),
+        (units.Poisson(), GREY - 0.5, "Poisson units take values in [0, inf]"),
+        (units.Binomial(num_trials=4), 9 * GREY, "[0, 4]"),
+        (units.Softmax(num_classes=3), GREY, "each must sum to 1"),
+        (units.Gaussian(), 100 * GREY, "standardise the data, or learn sigma"),
+        (units.Gaussian(learn_sigma=True), 0 * GREY, "6 of 6 Gaussian visible units never vary"),
+        (units.Bernoulli(), np.where(GREY > 0.98, np.nan, GREY), "NaN or infinity"),
+        (
+            units.Concat(parts=(units.Bernoulli(), units.Softmax(num_classes=3)), sizes=(6, 3)),
+            np.concatenate([7 * GREY, ONE_HOT], axis=1),
+            "Bernoulli units take values",
+        ),
+    ],
+)
+def test_bad_data_is_named(visible, data, words):
+    (warning,) = health.check_data(visible, data)
+    assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("visible", "data"),
+    [
+        (units.Bernoulli(), GREY),
+        (units.Spin(), 2 * GREY - 1),
+        (units.Poisson(), np.floor(9 * GREY)),
+        (units.Softmax(num_classes=3), ONE_HOT),
+        (units.Gaussian(), GREY),
+        (units.Gaussian(learn_sigma=True), 100 * GREY),
+    ],
+)
+def test_good_data_pass(visible, data):
+    assert health.check_data(visible, data) == []
+
+
+def biased(hidden, bias):
+    params = rbm.init_params(jax.random.key(0), 6, 10, hidden=hidden)
+    return dataclasses.replace(params, hidden=params.hidden.add_to_bias(jnp.full(10, bias)))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "bias", "word"),
+    [
+        (units.Bernoulli(), -20.0, "10 of 10 hidden units are dead"),
+        (units.Bernoulli(), 20.0, "10 of 10 hidden units are saturated"),
+        (units.Spin(), -20.0, "dead"),
+        (units.Binomial(num_trials=4), 20.0, "saturated"),
+        (units.Poisson(), -20.0, "dead"),
+        (units.ReLU(), -1000.0, "dead"),
+    ],
+)
+def test_idle_units_are_named(hidden, bias, word):
+    (warning,) = health.check_hidden(biased(hidden, bias), jnp.asarray(GREY))
+    assert word in warning
+
+
+@pytest.mark.parametrize("hidden", [units.Bernoulli(), units.Gaussian(), units.ReLU()])
+def test_lively_units_pass(hidden):
+    assert health.check_hidden(biased(hidden, 0.0), jnp.asarray(GREY)) == []
