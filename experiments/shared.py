@@ -6,14 +6,19 @@ frozen settings once; nothing reads a flag later, so tests and notebooks make th
 
 import dataclasses
 import functools
+import logging as stdlib_logging
+import sys
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
-from absl import flags
+from absl import flags, logging
 
-from dbn_jax import data, learning, rbm, units
+from dbn_jax import data, learning, rbm, training, units
 
+# Grey levels become counts of 0 to 8 for units that count.
+_COUNTS = 8
 UNITS = {
     "bernoulli": units.Bernoulli(),
     "spin": units.Spin(),
@@ -21,9 +26,10 @@ UNITS = {
     "gaussian_learnt": units.Gaussian(learn_sigma=True),
     "relu": units.ReLU(),
     "poisson": units.Poisson(),
-    "binomial": units.Binomial(),
+    "binomial": units.Binomial(num_trials=_COUNTS),
     "softmax": units.Softmax(),
 }
+PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are no categories
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 
 
@@ -56,6 +62,38 @@ class DataSettings:
                 )
             dataset = data.standardise(dataset)
         return data.binarise(dataset, self.binarisation)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """Turns rows of a data set into values of visible units inside the compiled update.
+
+    Attributes:
+      transform: makes grey levels in [0, 1] (or standardised pixels) of the rows.
+      visible: name of the visible units' type.
+    """
+
+    transform: data.Transform
+    visible: str = "bernoulli"
+
+    def __call__(self, key, rows):
+        """(key, (..., pixels)) -> (..., V); the key is consumed."""
+        x = self.transform(key, rows)
+        match self.visible:
+            case "spin":
+                return 2 * x - 1
+            case "binomial" | "poisson":
+                return jnp.round(_COUNTS * x)
+        return x
+
+    def grey(self, v: jax.Array) -> jax.Array:
+        """Undoes what the unit type did to grey levels: (..., V) -> (..., pixels)."""
+        match self.visible:
+            case "spin":
+                return (v + 1) / 2
+            case "binomial" | "poisson":
+                return v / _COUNTS
+        return v
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,14 +218,9 @@ def define_data_flags() -> None:
 
 def data_settings() -> DataSettings:
     """Reads the flags of `define_data_flags`."""
-    values = flags.FLAGS
-    classes = values.classes
-    try:
-        classes = None if classes is None else tuple(int(c) for c in classes)
-    except ValueError:
-        raise ValueError(
-            f"--classes={','.join(classes)}: classes are numbers, as in 2 or 3,5"
-        ) from None
+    classes = flags.FLAGS.classes
+    if classes is not None:
+        classes = whole_numbers("classes", classes)
     return _from_flags(DataSettings, classes=classes)
 
 
@@ -239,6 +272,51 @@ def define_learning_flags(**defaults) -> None:
 def learning_settings() -> LearningSettings:
     """Reads the flags of `define_learning_flags`."""
     return _from_flags(LearningSettings)
+
+
+def define_run_flags() -> None:
+    """Defines the flags of every run that change no result."""
+    flags.DEFINE_string("workdir", None, "Folder of the run; the same command resumes.")
+    flags.DEFINE_float("checkpoint_seconds", 30.0, "Time between checkpoints.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Of everything random.")
+    flags.mark_flag_as_required("workdir")
+
+
+def whole_numbers(name: str, texts: list[str]) -> tuple[int, ...]:
+    """Reads a flag that lists whole numbers."""
+    try:
+        numbers = tuple(int(text) for text in texts)
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 0:
+        raise ValueError(f"--{name}={','.join(texts)}: expected whole numbers, as in 3 or 3,5")
+    return numbers
+
+
+def flag_values(settings: object) -> dict[str, object]:
+    """Flattens settings to the flags that they came from."""
+    values = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        values.update(
+            flag_values(value) if dataclasses.is_dataclass(value) else {field.name: value}
+        )
+    return values
+
+
+def call(run: Callable[[], object]) -> None:
+    """Runs a binary's work: what users can mend ends in a sentence, not in a traceback."""
+    # JAX tells at this level which accelerators it did not find.
+    stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
+    try:
+        run()
+    except training.Interrupted as e:
+        print(e, file=sys.stderr)
+        sys.exit(e.exit_code)
+    except (ValueError, OSError, ImportError, training.Diverged) as e:
+        if logging.get_verbosity() >= logging.DEBUG:
+            raise
+        sys.exit(f"{type(e).__name__}: {e}\n(--verbosity=1 shows where)")
 
 
 def _from_flags(cls, **values):

@@ -1,0 +1,337 @@
+"""Times learning: CD-1 and PCD-1 beside their matrix products alone, and beside other libraries.
+
+    python -m experiments.benchmark --workdir=runs/benchmark            # about 5 minutes on 2 cores
+    python -m experiments.benchmark --quick                             # one size, under a minute
+
+Leave the machine alone meanwhile: on 2 cores any other process shows. The floor of an update is its
+five matrix products alone, timed in the same process (`benchmark_programs.floor`). Programs take
+turns, round after round, and every ratio is taken within a round before the median, because a
+machine's speed drifts. The target is at most 1.15 × the floor for CD-1 at 784x500x100, and half the
+time of the fastest other library. Those are timed that are installed; for all of them:
+
+    pip install -e '.[peers]'
+
+The JSON holds every single time; the table the medians and quartiles.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from experiments import benchmark_programs, benchmark_table, footprint, peers, provenance
+from experiments.benchmark_programs import Case, Program
+
+_STANDARD = Case(784, 500, 100)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is measured.
+
+    Attributes:
+      cases: sizes for the comparison, each with every program and peer.
+      peers: names of other libraries' trainers, see `peers.PEERS`.
+      rounds: how often every program is timed.
+      seconds: that one call of a program should take.
+      scaling: from which size, and to which values, one quantity at a time, the scaling goes.
+      footprint_repeats: processes for import time, compile time and memory, for each case.
+    """
+
+    cases: tuple[Case, ...] = (
+        _STANDARD,
+        Case(784, 2000, 100),
+        Case(784, 500, 1000),
+        Case(500, 500, 100),
+    )
+    peers: tuple[str, ...] = tuple(peer.name for peer in peers.PEERS)
+    rounds: int = 11
+    seconds: float = 0.15
+    scaling_case: Case = _STANDARD
+    scaling_batches: tuple[int, ...] = (10, 30, 100, 300, 1000)
+    scaling_widths: tuple[int, ...] = (125, 250, 500, 1000, 2000)
+    scaling_gibbs_steps: tuple[int, ...] = (1, 2, 5, 10)
+    scaling_ensembles: tuple[int, ...] = (1, 2, 4, 8, 16)
+    footprint_repeats: int = 3
+
+    def __post_init__(self):
+        if self.rounds < 1 or not self.seconds > 0 or not self.cases:
+            raise ValueError(
+                f"rounds={self.rounds}, seconds={self.seconds}, {len(self.cases)} cases: all must "
+                "be positive"
+            )
+        peers.select(self.peers)
+
+
+QUICK = Config(
+    cases=(_STANDARD,),
+    rounds=5,
+    seconds=0.1,
+    scaling_batches=(10, 100, 1000),
+    scaling_widths=(250, 500, 1000),
+    scaling_gibbs_steps=(1, 5),
+    scaling_ensembles=(1, 8),
+    footprint_repeats=1,
+)
+
+
+def run(config: Config, log: Callable[[str], None] = print) -> dict:
+    """Measures everything.
+
+    Args:
+      config: what.
+      log: is handed the table piece by piece, and lines of progress.
+
+    Returns:
+      The report, ready for `json.dump`; `benchmark_table` says what is in it.
+    """
+    start = time.perf_counter()
+    report = {"config": _plain(config), **provenance.describe_run()}
+    log(benchmark_table.header(report))
+    if config.footprint_repeats:
+        # Before this process takes the device: a TPU serves one process at a time.
+        report["footprint"] = {
+            str(case): footprint.measure(str(case), config.footprint_repeats)
+            for case in config.cases
+        }
+        log(benchmark_table.footprints(report["footprint"]))
+    report["device"] = provenance.describe_device()
+    log(f"device: {report['device']['kind']} × {report['device']['count']}")
+
+    chosen = peers.select(config.peers)
+    report["peers"] = {peer.name: peer.version() for peer in chosen}
+    missing = sorted({peer.package for peer in chosen if report["peers"][peer.name] is None})
+    report["missing_peers"] = missing
+    if missing:
+        log(f"not installed, so not timed: {', '.join(missing)}. To install: {peers.INSTALL}")
+    chosen = [peer for peer in chosen if report["peers"][peer.name] is not None]
+
+    report["cases"] = {}
+    for case in config.cases:
+        report["cases"][str(case)] = compare(case, chosen, config)
+        log(benchmark_table.comparison(case, report["cases"][str(case)], config.rounds))
+    report["scaling"] = scale(config)
+    if report["scaling"]:
+        log(benchmark_table.scaling(config.scaling_case, report["scaling"]))
+    report["wall_seconds"] = time.perf_counter() - start
+    log(f"{report['wall_seconds']:.0f} s in all")
+    return report
+
+
+def compare(case: Case, chosen: Sequence[peers.Peer], config: Config) -> dict[str, dict]:
+    """Times every program and peer on one case.
+
+    Returns:
+      For each program what `Program` says of it, and
+      `milliseconds`: of one update, in each round;
+      `over_floor`: the same over the floor's in the same round;
+      `over_update`: the same over that of our own update by the same learner (CD-1 for CD-1), no
+      metrics kept, in the same round; not for the floor.
+    """
+    batches = benchmark_programs.make_batches(case)
+    on_device = jax.device_put(batches)
+    num_updates = _num_updates(
+        lambda n: benchmark_programs.floor(case, on_device, n).call, config.seconds
+    )
+    programs = benchmark_programs.all_programs(case, on_device, num_updates)
+    for peer in chosen:
+
+        def make(n, peer=peer):
+            return peer.make(case, batches, n)
+
+        n = _num_updates(make, config.seconds)
+        programs.append(Program(peer.name, peer.what, peer.learner, n, make(n)))
+    times = time_in_turn(programs, config.rounds)
+
+    floor = np.array(times["floor"])
+    own = {"CD-1": np.array(times["cd"]), "PCD-1": np.array(times["pcd"])}
+    results = {}
+    for program in programs:
+        milliseconds = np.array(times[program.name])
+        results[program.name] = {
+            **_describe(program),
+            "images_per_second": None
+            if program.name == "floor"
+            else float(1e3 * case.batch_size / np.median(milliseconds)),
+            "milliseconds": milliseconds.tolist(),
+            "over_floor": (milliseconds / floor).tolist(),
+            "over_update": (milliseconds / own[program.learner]).tolist()
+            if program.learner
+            else None,
+        }
+    return results
+
+
+def scale(config: Config) -> dict[str, list[dict]]:
+    """Times CD updates while one quantity grows: batch, hidden units, Gibbs steps, or models.
+
+    Returns:
+      For each quantity a list of `value`, `learner`, `milliseconds` of one update in each round
+      (for an ensemble: of one update of all its models), and `gflops` of its products.
+    """
+    base = config.scaling_case
+    points = []
+    for batch in config.scaling_batches:
+        points.append(("batch", batch, dataclasses.replace(base, batch_size=batch), {}))
+    for width in config.scaling_widths:
+        points.append(("hidden units", width, dataclasses.replace(base, num_hidden=width), {}))
+    for steps in config.scaling_gibbs_steps:
+        points.append(("Gibbs steps", steps, base, {"num_gibbs_steps": steps}))
+    for models in config.scaling_ensembles:
+        points.append(("models under vmap", models, base, {"ensemble": models}))
+
+    if not points:
+        return {}
+    batches = jax.device_put(benchmark_programs.make_batches(base))
+    pilot = _num_updates(lambda n: benchmark_programs.floor(base, batches, n).call, config.seconds)
+    programs, flops = [], []
+    for quantity, value, case, settings in points:
+        operations = case.flops(settings.get("num_gibbs_steps", 1)) * settings.get("ensemble", 1)
+        program = benchmark_programs.update(
+            case,
+            jax.device_put(benchmark_programs.make_batches(case)),
+            _bounded(pilot * base.flops() / operations),
+            name=f"{quantity} {value}",
+            **settings,
+        )
+        programs.append(program)
+        flops.append(operations)
+    times = time_in_turn(programs, config.rounds)
+    results = {}
+    for (quantity, value, _, _), program, operations in zip(points, programs, flops, strict=True):
+        milliseconds = times[program.name]
+        results.setdefault(quantity, []).append(
+            {
+                "value": value,
+                **_describe(program),
+                "milliseconds": milliseconds,
+                "gflops": float(operations / np.median(milliseconds) / 1e6),
+            }
+        )
+    return results
+
+
+def time_in_turn(programs: Sequence[Program], rounds: int) -> dict[str, list[float]]:
+    """Times programs in turn, round after round, each round starting with another one.
+
+    Args:
+      programs: with distinct names; each is called once before.
+      rounds: number of times of each.
+
+    Returns:
+      Milliseconds of one update, by name, in the order of the rounds.
+    """
+    for program in programs:
+        _seconds(program.call)
+    times = {program.name: [] for program in programs}
+    for r in range(rounds):
+        first = r % len(programs)
+        for program in [*programs[first:], *programs[:first]]:
+            # Thread pools of other libraries spin for a while after their last task.
+            time.sleep(0.02)
+            times[program.name].append(1e3 * _seconds(program.call) / program.num_updates)
+    return times
+
+
+_FEWEST = 4  # updates in a call
+
+
+def _seconds(call: Callable) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+def _num_updates(make: Callable[[int], Callable], seconds: float) -> int:
+    """How many updates take about so many seconds."""
+    call = make(_FEWEST)
+    _seconds(call)  # warm up
+    return _bounded(_FEWEST * seconds / _seconds(call))
+
+
+def _bounded(num_updates: float) -> int:
+    return int(np.clip(round(num_updates), _FEWEST, 2000))
+
+
+def _describe(program: Program) -> dict:
+    """The fields of a program, but for what it calls and its name."""
+    fields = {f.name: getattr(program, f.name) for f in dataclasses.fields(program)}
+    return {name: value for name, value in fields.items() if name not in ("name", "call")}
+
+
+def _plain(config: Config) -> dict:
+    """The settings as JSON gives them back: lists, and cases as text."""
+
+    def plain(value):
+        if isinstance(value, tuple):
+            return [plain(element) for element in value]
+        return str(value) if isinstance(value, Case) else value
+
+    return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def write(report: dict, lines: Sequence[str], workdir: str | None, path: str | None) -> None:
+    """Writes the report as JSON to `path`, and to `workdir` with the table beside it."""
+    text = json.dumps(report, indent=1) + "\n"
+    if path:
+        Path(path).write_text(text)
+    if workdir:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        Path(workdir, "summary.json").write_text(text)
+        Path(workdir, "table.txt").write_text("\n".join(lines) + "\n")
+
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for summary.json and table.txt.")
+_JSON = flags.DEFINE_string("json", None, "File for the report alone.")
+_QUICK = flags.DEFINE_bool("quick", False, "One size and few rounds, under a minute.")
+_CASES = flags.DEFINE_list("cases", None, "Sizes VISIBLExHIDDENxBATCH, such as 784x500x100.")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "Times that each program is timed.", lower_bound=1)
+_PEERS = flags.DEFINE_list(
+    "peers", None, "Other libraries' trainers, by name; --peers= for none. All by default."
+)
+_SCALING = flags.DEFINE_bool("scaling", True, "Measure how the cost grows.")
+_FOOTPRINT = flags.DEFINE_bool("footprint", True, "Measure import, compile time and memory.")
+
+
+def config_from_flags() -> Config:
+    """Builds the settings; flags that are given go before --quick."""
+    config = QUICK if _QUICK.value else Config()
+    changes = {}
+    if _CASES.value is not None:
+        changes["cases"] = tuple(map(Case.parse, _CASES.value))
+    if _ROUNDS.value is not None:
+        changes["rounds"] = _ROUNDS.value
+    if _PEERS.value is not None:
+        changes["peers"] = tuple(_PEERS.value)
+    if not _SCALING.value:
+        axes = ("batches", "widths", "gibbs_steps", "ensembles")
+        changes |= {f"scaling_{axis}": () for axis in axes}
+    if not _FOOTPRINT.value:
+        changes["footprint_repeats"] = 0
+    return dataclasses.replace(config, **changes)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the flags, measures, writes."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    lines = []
+
+    def log(text):
+        lines.append(text)
+        print(text, flush=True)
+
+    try:
+        config = config_from_flags()
+    except ValueError as error:
+        raise app.UsageError(str(error)) from None
+    write(run(config, log), lines, _WORKDIR.value, _JSON.value)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,154 @@
+"""One RBM learnt by the training loop: `train_rbm` does it once, `train_dbn` for each layer."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from dbn_jax import checkpoints, figures, health, learning, rbm, training, units, workdir
+from experiments import shared
+
+# Examples that `shared.evaluate` and the health checks look at.
+_NUM_EXAMINED = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What is to be learnt.
+
+    Attributes:
+      name: of the phase, in the progress line and in file names.
+      visible: type of the visible units.
+      hidden: type of the hidden units.
+      num_hidden: number of hidden units.
+      transform: (key, rows) -> values of the visible units, as `dbn_jax.training.train` takes it.
+    """
+
+    name: str
+    visible: units.Units
+    hidden: units.Units
+    num_hidden: int
+    transform: Callable[..., Any]
+
+
+def learn(
+    settings: shared.LearningSettings,
+    layer: Layer,
+    examples: np.ndarray | jax.Array,
+    held_out: np.ndarray | jax.Array,
+    *,
+    seed: int,
+    run: workdir.Workdir,
+    checkpoint_seconds: float,
+    callback: Callable[[int, rbm.State], None] | None = None,
+) -> rbm.State:
+    """Learns an RBM, or goes on where an earlier run stopped.
+
+    Args:
+      settings: how it learns.
+      layer: what is learnt.
+      examples: (N, V) rows that it learns from, such as bytes.
+      held_out: (M, V) rows that it is evaluated on.
+      seed: of everything random.
+      run: where metrics and checkpoints go.
+      checkpoint_seconds: time between checkpoints.
+      callback: (epoch, state), called at the start and after every epoch.
+
+    Returns:
+      The final state.
+    """
+    init_key, chain_key, view_key = jax.random.split(jax.random.key(seed), 3)
+    shown = layer.transform(view_key, jnp.asarray(examples[:_NUM_EXAMINED]))
+    held_out = layer.transform(view_key, jnp.asarray(held_out[:_NUM_EXAMINED]))
+    for warning in health.check_data(layer.visible, shown):
+        logging.warning("%s: %s", layer.name, warning)
+    params = rbm.init_params(
+        init_key,
+        examples.shape[1],
+        layer.num_hidden,
+        visible=layer.visible,
+        hidden=layer.hidden,
+    )
+    params = dataclasses.replace(params, visible=params.visible.fit(shown))
+    learner = settings.make_learner()
+    optimizer = settings.make_optimizer(len(examples) // settings.batch_size)
+    state = learning.init_state(chain_key, params, learner=learner, optimizer=optimizer)
+    warned = set()
+
+    def watch(epoch, step, state):
+        del step
+        if epoch:
+            rbm.check_normalisable(state.params)
+            for warning in health.check_hidden(state.params, shown):
+                # Once a kind: the numbers in it change from epoch to epoch.
+                kind = "saturated" if "saturated" in warning else "dead"
+                if kind not in warned:
+                    logging.warning("%s, epoch %d: %s", layer.name, epoch, warning)
+                warned.add(kind)
+        if callback is not None:
+            callback(epoch, state)
+        run.note_time()
+
+    with checkpoints.Checkpoints(run.checkpoints(layer.name)) as saved:
+        return training.train(
+            functools.partial(learning.step, learner=learner, optimizer=optimizer),
+            state,
+            examples,
+            settings=training.Settings(
+                seed=seed,
+                batch_size=settings.batch_size,
+                num_epochs=settings.epochs,
+                phase=layer.name,
+                checkpoint_seconds=checkpoint_seconds,
+            ),
+            transform=layer.transform,
+            evaluate=lambda state: shared.evaluate(state.params, shown, held_out),
+            callback=watch,
+            checkpoints=saved,
+            metrics_path=metrics_path(run, layer.name),
+        )
+
+
+def metrics_path(run: workdir.Workdir, name: str):
+    """Returns the path of a layer's metrics."""
+    return run.path / f"metrics_{name}.csv"
+
+
+def needed_bytes(sizes: tuple[int, ...]) -> int:
+    """Returns the disk space that learning layers of these sizes takes, pictures included."""
+    num_weights = sum(a * b for a, b in itertools.pairwise(sizes))
+    # Parameters and momentum, in two checkpoints and one being written; the model; 50 MB of rest.
+    return 4 * num_weights * (2 * 3 + 1) + 50_000_000
+
+
+def persistent_hidden(chains: Any) -> jax.Array | None:
+    """Returns the hidden states of a learner's persistent chains, (chains, H); None without."""
+    while isinstance(chains, (learning.Offsets, learning.Activity)):
+        chains = chains.inner
+    if isinstance(chains, learning.FastChains):
+        return chains.hidden
+    return chains if chains is None or chains.ndim == 2 else chains[-1]
+
+
+def draw_curves(run: workdir.Workdir, name: str, title: str) -> None:
+    """Draws a layer's learning curves from its metrics."""
+    table = figures.read_metrics(metrics_path(run, name))
+    epoch = table["epoch"]
+    curves = {
+        "reconstruction error": {"held out": (epoch, table["eval_reconstruction_error"])},
+        "free energy (nats)": {
+            "training": (epoch, table["eval_free_energy_train"]),
+            "held out": (epoch, table["eval_free_energy"]),
+        },
+        "free-energy gap (nats)": {"held out − training": (epoch, table["eval_free_energy_gap"])},
+    }
+    figures.save(
+        figures.learning_curves(curves, title=title, x_label="epoch"),
+        run.figures / f"curves_{name}.png",
+    )

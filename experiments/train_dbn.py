@@ -1,0 +1,296 @@
+"""A deep belief net, learnt layer by layer without labels: the main job.
+
+Each RBM of the stack learns from the activities of the one below. Then the net generates: Gibbs
+sampling in its top RBM, an associative memory, and one pass down to the pixels.
+
+    python -m experiments.train_dbn --workdir=runs/dbn
+
+learns a 784-500-500-2000 net from 4,000 real digits that ship with a package, and draws what it
+learnt, in under 3 minutes on 2 cores. On full MNIST (some 25 minutes on 2 cores):
+
+    python -m experiments.train_dbn --workdir=runs/mnist --dataset=mnist --data_dir=<IDX folder> \
+        --flagfile=experiments/flagfiles/dbn_mnist.flags
+
+The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and summary.json.
+
+References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006); Hinton,
+"To recognize shapes, first learn to generate images" (2007).
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from dbn_jax import checkpoints, data, dbn, figures, rbm, threefry, workdir
+from experiments import layer, shared
+
+_NUM_SHOWN = 24
+_NUM_SAMPLES = 100
+_CHAIN_STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
+_BLOCK = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result.
+
+    Attributes:
+      data: what is learnt from.
+      learning: how the lower layers learn.
+      hidden_sizes: number of units of each hidden layer.
+      layer_data: "samples" or "probabilities" of the layer below are each layer's data.
+      top_learner: learner of the top RBM.
+      top_learning_rate: its learning rate.
+      top_epochs: its epochs.
+      sample_steps: Gibbs steps of the top RBM before a digit is shown.
+      seed: of everything random.
+    """
+
+    data: shared.DataSettings = dataclasses.field(default_factory=shared.DataSettings)
+    learning: shared.LearningSettings = dataclasses.field(default_factory=shared.LearningSettings)
+    hidden_sizes: tuple[int, ...] = (500, 500, 2000)
+    layer_data: str = "samples"
+    top_learner: str = "pcd"
+    top_learning_rate: float = 0.02
+    top_epochs: int = 60
+    sample_steps: int = 200
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Activities:
+    """What an upper layer sees of the probabilities of the layer below.
+
+    Attributes:
+      samples: whether it sees states drawn anew at each presentation.
+    """
+
+    samples: bool
+
+    def __call__(self, key, probabilities):
+        """(key, (..., H)) -> (..., H); the key is consumed."""
+        return threefry.bernoulli(key, probabilities) if self.samples else probabilities
+
+
+def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
+    """Learns the net in a workdir, or goes on there, and draws its pictures.
+
+    Returns:
+      The summary, as `workdir.Workdir.write_summary` returns it.
+    """
+    dataset, transform = settings.data.load()
+    held_out = dataset.validation or dataset.test
+    sizes = (dataset.train.images.shape[1], *settings.hidden_sizes)
+    run_dir = workdir.open_workdir(
+        path,
+        shared.flag_values(settings),
+        program="experiments.train_dbn",
+        needed_bytes=layer.needed_bytes(sizes),
+    )
+    if run_dir.is_done:
+        print(f"done already: see {run_dir.figures}")
+        return run_dir.summary()
+
+    states = []
+    examples, unseen, view = dataset.train.images, held_out.images, transform
+    names = [f"layer_{i + 1}" for i in range(len(settings.hidden_sizes))]
+    for i, name in enumerate(names):
+        is_top = i == len(names) - 1
+        state = layer.learn(
+            _top_learning(settings) if is_top else settings.learning,
+            layer.Layer(
+                name, shared.UNITS["bernoulli"], shared.UNITS["bernoulli"], sizes[i + 1], view
+            ),
+            examples,
+            unseen,
+            seed=settings.seed + i,
+            run=run_dir,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        states.append(state)
+        if not is_top:
+            # Probabilities go up; grey levels do so as they are, binarised ones as drawn.
+            examples = _up(state.params, examples, transform if i == 0 else None)
+            unseen = _up(state.params, unseen, transform if i == 0 else None)
+            view = Activities(settings.layer_data == "samples")
+
+    net = dbn.stack(tuple(state.params for state in states))
+    figures_of_run = draw(run_dir, settings, dataset, transform, net, states[-1].chains)
+    for name in names:
+        title = f"Learning of {name.replace('_', ' ')}"
+        layer.draw_curves(run_dir, name, title)
+    checkpoints.save_tree(run_dir.path / "model", net)
+    summary = run_dir.write_summary(figures_of_run, seed=settings.seed)
+    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
+    return summary
+
+
+def _top_learning(settings: Settings) -> shared.LearningSettings:
+    return dataclasses.replace(
+        settings.learning,
+        learner=settings.top_learner,
+        learning_rate=settings.top_learning_rate,
+        epochs=settings.top_epochs,
+    )
+
+
+def _up(params: rbm.RBM, rows: np.ndarray, transform: data.Transform | None) -> np.ndarray:
+    """The hidden probabilities of all rows, in blocks, so that no more than one is on the way."""
+    blocks = []
+    for i, start in enumerate(range(0, len(rows), _BLOCK)):
+        block = jnp.asarray(rows[start : start + _BLOCK])
+        if transform is not None:
+            block = transform(jax.random.key(i), block)
+        blocks.append(np.asarray(_hidden_mean(params, block)))
+    return np.concatenate(blocks)
+
+
+_hidden_mean = jax.jit(rbm.hidden_mean)
+
+
+def draw(
+    run_dir: workdir.Workdir,
+    settings: Settings,
+    dataset: data.Dataset,
+    transform: data.Transform,
+    net: dbn.DBN,
+    top_chains: object,
+) -> dict[str, float]:
+    """Draws the pictures of a learnt net.
+
+    Returns:
+      Figures for the summary.
+    """
+    shape = dataset.image_shape
+    held_out = dataset.validation or dataset.test
+    data_key, start_key, sample_key, chain_key = jax.random.split(
+        jax.random.key(settings.seed + len(net.layers)), 4
+    )
+
+    def save(picture, name):
+        figures.save(picture, run_dir.figures / f"{name}.png")
+
+    for i, params in enumerate(net.layers):
+        count = params.hidden.num_units
+        save(
+            figures.receptive_fields(
+                dbn.feature_images(net, i),
+                image_shape=shape,
+                title=f"What units of hidden layer {i + 1} stand for",
+                subtitle="their weights projected to the pixels",
+                scale="common" if i == 0 else "unit",
+                max_units=min(count, 100),
+            ),
+            f"features_{i + 1}",
+        )
+    v = transform(data_key, jnp.asarray(held_out.images))
+    reconstruction = jax.jit(dbn.reconstruct)(net, v)
+    error = float(jnp.mean(jnp.sum((v - reconstruction) ** 2, axis=-1)))
+    some = np.linspace(0, len(v) - 1, min(_NUM_SHOWN, len(v))).astype(int)
+    save(
+        figures.reconstructions(
+            dataset.pictures(v[some]),
+            dataset.pictures(reconstruction[some]),
+            image_shape=shape,
+            title="Unseen images, and what comes back from the top of the net",
+            subtitle=f"mean squared error per image {error:.1f}, summed over the pixels",
+        ),
+        "reconstructions",
+    )
+
+    top = net.layers[-1]
+    start = rbm.init_chains(start_key, top, 8)
+    save(
+        figures.chains(
+            dataset.pictures(_chain(chain_key, net, start, _CHAIN_STEPS)),
+            image_shape=shape,
+            steps=_CHAIN_STEPS,
+            title="Gibbs sampling from random states of the top layer",
+            subtitle="and one pass down; means of the pixels",
+        ),
+        "chains",
+    )
+    start = layer.persistent_hidden(top_chains)
+    from_where = "the persistent chains of learning"
+    if start is None:
+        start = jax.jit(dbn.up_pass)(net, v)[-1]
+        from_where = "unseen images"
+    start = start[:_NUM_SAMPLES]
+    samples, _ = _generate(sample_key, net, start, settings.sample_steps)
+    save(
+        figures.image_sheet(
+            dataset.pictures(samples),
+            image_shape=shape,
+            columns=10 if len(start) % 10 == 0 else None,
+            title="Generated by the net",
+            subtitle=f"{settings.sample_steps} Gibbs steps in the top RBM, on from {from_where}, "
+            "and one pass down",
+        ),
+        "samples",
+    )
+    return {"reconstruction_error": error}
+
+
+_generate = jax.jit(dbn.generate)
+
+
+@functools.partial(jax.jit, static_argnames=("steps",))
+def _chain(key, net, h, steps):
+    """The pixels' means after each of some numbers of Gibbs steps at the top: (T, chains, V)."""
+    frames = []
+    done = 0
+    for i, step in enumerate(steps):
+        if step > done:
+            v, h = dbn.generate(jax.random.fold_in(key, i), net, h, step - done)
+        else:
+            v = dbn.down_pass(net, h)
+        done = step
+        frames.append(v)
+    return jnp.stack(frames)
+
+
+shared.define_run_flags()
+shared.define_data_flags()
+shared.define_learning_flags(epochs=60, learning_rate_decay="linear")
+flags.DEFINE_list("hidden_sizes", ["500", "500", "2000"], "Units of each hidden layer.")
+flags.DEFINE_enum(
+    "layer_data",
+    "samples",
+    ("samples", "probabilities"),
+    "What each layer learns from: drawn states of the layer below, or their probabilities.",
+)
+flags.DEFINE_enum("top_learner", "pcd", shared.LEARNERS, "Learner of the top RBM.")
+flags.DEFINE_float("top_learning_rate", 0.02, "Learning rate of the top RBM.", lower_bound=0)
+flags.DEFINE_integer("top_epochs", 60, "Epochs of the top RBM.", lower_bound=1)
+flags.DEFINE_integer("sample_steps", 200, "Gibbs steps before a digit is shown.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    """Makes settings of the flags."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    values = flags.FLAGS
+
+    def start():
+        settings = Settings(
+            shared.data_settings(),
+            shared.learning_settings(),
+            shared.whole_numbers("hidden_sizes", values.hidden_sizes),
+            values.layer_data,
+            values.top_learner,
+            values.top_learning_rate,
+            values.top_epochs,
+            values.sample_steps,
+            values.seed,
+        )
+        run(settings, values.workdir, checkpoint_seconds=values.checkpoint_seconds)
+
+    shared.call(start)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,274 @@
+"""One restricted Boltzmann machine, on any images, with any unit types and learner.
+
+The tutorial's first demonstration, 50 binary features learnt from 16×16 images of the digit 2 by
+CD-1; their weights as they develop from a random start, and reconstructions of unseen 2s and of
+other digits, which the network tries to see as 2s (under a minute on 2 cores):
+
+    python -m experiments.train_rbm --workdir=runs/twos \
+        --flagfile=experiments/flagfiles/features_of_twos.flags
+
+500 features of full MNIST by persistent contrastive divergence (some 3 minutes on 2 cores):
+
+    python -m experiments.train_rbm --workdir=runs/pcd --dataset=mnist --data_dir=<IDX folder> \
+        --flagfile=experiments/flagfiles/rbm_500_pcd.flags
+
+The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and summary.json.
+
+Reference: Hinton, "To recognize shapes, first learn to generate images" (2007).
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from dbn_jax import checkpoints, data, figures, rbm, workdir
+from experiments import layer, shared
+
+_NUM_SHOWN = 24
+_NUM_UNITS_SHOWN = 50
+_CHAIN_STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result."""
+
+    data: shared.DataSettings = dataclasses.field(default_factory=shared.DataSettings)
+    learning: shared.LearningSettings = dataclasses.field(default_factory=shared.LearningSettings)
+    visible: str = "bernoulli"
+    hidden: str = "bernoulli"
+    num_hidden: int = 500
+    seed: int = 0
+
+
+def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
+    """Learns the RBM in a workdir, or goes on there, and draws its pictures.
+
+    Returns:
+      The summary, as `workdir.Workdir.write_summary` returns it.
+    """
+    dataset, transform = settings.data.load()
+    held_out = dataset.validation or dataset.test
+    pixels = shared.Pixels(transform, settings.visible)
+    num_visible = dataset.train.images.shape[1]
+    run_dir = workdir.open_workdir(
+        path,
+        shared.flag_values(settings),
+        program="experiments.train_rbm",
+        needed_bytes=layer.needed_bytes((num_visible, settings.num_hidden)),
+    )
+    if run_dir.is_done:
+        print(f"done already: see {run_dir.figures}")
+        return run_dir.summary()
+    snapshots = Snapshots(run_dir, settings.learning.epochs)
+    state = layer.learn(
+        settings.learning,
+        layer.Layer(
+            "rbm",
+            shared.UNITS[settings.visible],
+            shared.UNITS[settings.hidden],
+            settings.num_hidden,
+            pixels,
+        ),
+        dataset.train.images,
+        held_out.images,
+        seed=settings.seed,
+        run=run_dir,
+        checkpoint_seconds=checkpoint_seconds,
+        callback=snapshots.take,
+    )
+    snapshots.draw(dataset.image_shape)
+    draw(run_dir, settings, dataset, pixels, state)
+    checkpoints.save_tree(run_dir.path / "model", state.params)
+    table = figures.read_metrics(layer.metrics_path(run_dir, "rbm"))
+    summary = run_dir.write_summary(
+        {name: values[-1] for name, values in table.items() if name.startswith("eval_")},
+        seed=settings.seed,
+    )
+    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
+    return summary
+
+
+class Snapshots:
+    """The weights at the start, at the end, and after 1, 2, 4, … epochs between; kept on disk."""
+
+    def __init__(self, run_dir: workdir.Workdir, num_epochs: int):
+        """Plans the epochs to keep."""
+        self._run_dir = run_dir
+        self._path = run_dir.path / "snapshots"
+        doubling = [2**i for i in range(num_epochs.bit_length()) if 2**i < num_epochs]
+        self._epochs = [0, *doubling[-6:], num_epochs]
+        self._path.mkdir(exist_ok=True)
+
+    def take(self, epoch: int, state: rbm.State) -> None:
+        """Saves the weights if this epoch is wanted."""
+        if epoch in self._epochs:
+            weights = np.asarray(state.params.weights[:, :_NUM_UNITS_SHOWN])
+            np.save(self._path / f"epoch_{epoch}.npy", weights)
+
+    def draw(self, image_shape: tuple[int, ...]) -> None:
+        """Draws how the weight images develop."""
+        weights = [np.load(self._path / f"epoch_{epoch}.npy") for epoch in self._epochs]
+        picture = figures.development(
+            np.stack(weights),
+            image_shape=image_shape,
+            labels=[f"epoch {epoch}" for epoch in self._epochs],
+            title="Features develop from a random start",
+        )
+        figures.save(picture, self._run_dir.figures / "development.png")
+
+
+def draw(
+    run_dir: workdir.Workdir,
+    settings: Settings,
+    dataset: data.Dataset,
+    pixels: shared.Pixels,
+    state: rbm.State,
+) -> None:
+    """Draws the pictures of a learnt RBM."""
+    params, shape = state.params, dataset.image_shape
+    data_key, start_key, sample_key, chain_key = jax.random.split(
+        jax.random.key(settings.seed + 1), 4
+    )
+    held_out = dataset.validation or dataset.test
+
+    def grey(v):
+        return np.clip(dataset.pictures(np.asarray(pixels.grey(v), np.float32)), 0, 1)
+
+    def save(picture, name):
+        figures.save(picture, run_dir.figures / f"{name}.png")
+
+    def draw_reconstructions(images, title, name):
+        v = pixels(data_key, jnp.asarray(images))
+        both = grey(v), grey(rbm.reconstruct(params, v))
+        save(figures.reconstructions(*both, image_shape=shape, title=title), name)
+
+    what = f"{settings.num_hidden} {settings.hidden} features"
+    save(
+        figures.receptive_fields(params.weights, image_shape=shape, title=f"Weights of {what}"),
+        "features",
+    )
+    draw_reconstructions(
+        _spread(held_out.images), "Unseen images and their reconstructions", "reconstructions"
+    )
+    if settings.data.classes is not None:
+        others = _other_classes(settings.data, dataset)
+        draw_reconstructions(
+            _spread(others.images),
+            f"Unfamiliar digits, seen as {_listed(settings.data.classes)}",
+            "unfamiliar",
+        )
+    start = rbm.init_chains(start_key, params, 8)
+    save(
+        figures.chains(
+            grey(_chain(chain_key, params, start, _CHAIN_STEPS)),
+            image_shape=shape,
+            steps=_CHAIN_STEPS,
+            title="Gibbs sampling from random hidden states",
+            subtitle="means of the visible units",
+        ),
+        "chains",
+    )
+    start = layer.persistent_hidden(state.chains)
+    from_where = "1000 Gibbs steps on from the persistent chains of learning"
+    if start is None:
+        start = rbm.sample_hidden(start_key, params, pixels(data_key, jnp.asarray(held_out.images)))
+        from_where = "1000 Gibbs steps from unseen images"
+    frames = _chain(sample_key, params, start[:60], (0, 1000))
+    save(
+        figures.image_sheet(
+            grey(frames[-1]),
+            image_shape=shape,
+            columns=12,
+            title="Samples",
+            subtitle=f"{from_where}; means of the visible units",
+        ),
+        "samples",
+    )
+    means = rbm.hidden_mean(params, pixels(data_key, jnp.asarray(held_out.images[:200])))
+    low, high = params.hidden.support
+    if np.isfinite(high - low):
+        save(
+            figures.hidden_activities(
+                means, title="Hidden units on unseen images", value_range=(low, high)
+            ),
+            "hidden",
+        )
+    save(
+        figures.histograms(
+            {
+                "weights": params.weights,
+                "visible biases": params.visible.bias,
+                "hidden biases": params.hidden.bias,
+            },
+            title="Parameters",
+        ),
+        "histograms",
+    )
+    layer.draw_curves(run_dir, "rbm", "Learning")
+
+
+@functools.partial(jax.jit, static_argnames=("steps",))
+def _chain(key, params, h, steps):
+    """The visible means of chains after each of some numbers of Gibbs steps: (T, chains, V)."""
+    frames = []
+    for i, (before, after) in enumerate(zip((0, *steps), steps, strict=False)):
+        if after > before:
+            v, _ = rbm.gibbs(
+                jax.random.fold_in(key, 2 * i), params, rbm.visible_mean(params, h), after - before
+            )
+            h = rbm.sample_hidden(jax.random.fold_in(key, 2 * i + 1), params, v)
+        frames.append(rbm.visible_mean(params, h))
+    return jnp.stack(frames)
+
+
+def _spread(images: np.ndarray) -> np.ndarray:
+    """Some images from all over a data set."""
+    return images[np.linspace(0, len(images) - 1, min(_NUM_SHOWN, len(images))).astype(int)]
+
+
+def _other_classes(settings: shared.DataSettings, dataset: data.Dataset) -> data.Split:
+    others = tuple(c for c in range(dataset.num_classes) if c not in settings.classes)
+    if not others:
+        return dataset.test
+    return dataclasses.replace(settings, classes=others, num_validation=0).load()[0].test
+
+
+def _listed(classes: tuple[int, ...]) -> str:
+    return " or ".join(f"{c}s" for c in classes)
+
+
+shared.define_run_flags()
+shared.define_data_flags()
+shared.define_learning_flags()
+flags.DEFINE_enum("visible", "bernoulli", shared.PIXEL_UNITS, "Type of the visible units.")
+flags.DEFINE_enum("hidden", "bernoulli", tuple(shared.UNITS), "Type of the hidden units.")
+flags.DEFINE_integer("num_hidden", 500, "Number of hidden units.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    """Makes settings of the flags."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    values = flags.FLAGS
+
+    def start():
+        settings = Settings(
+            shared.data_settings(),
+            shared.learning_settings(),
+            values.visible,
+            values.hidden,
+            values.num_hidden,
+            values.seed,
+        )
+        run(settings, values.workdir, checkpoint_seconds=values.checkpoint_seconds)
+
+    shared.call(start)
+
+
+if __name__ == "__main__":
+    app.run(main)
