@@ -165,13 +165,12 @@ def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weigh
         # Constant for the first half, then down to a hundredth.
         half = num_updates // 2
         rate = optax.linear_schedule(rate, 0.01 * rate, num_updates - half, half)
-    if switch and momentum != final_momentum:
-        final_momentum = optax.piecewise_constant_schedule(
-            momentum, {switch: final_momentum / momentum}
-        )
+    momentum_schedule = optax.join_schedules(
+        [optax.constant_schedule(momentum), optax.constant_schedule(final_momentum)], [switch]
+    )
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=rbm.weight_mask),
-        optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=final_momentum),
+        optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum_schedule),
     )
 
 

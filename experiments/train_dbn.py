@@ -253,20 +253,22 @@ def _chain(key, net, h, steps):
     return jnp.stack(frames)
 
 
-shared.define_run_flags()
-shared.define_data_flags()
-shared.define_learning_flags(epochs=60, learning_rate_decay="linear")
-flags.DEFINE_list("hidden_sizes", ["500", "500", "2000"], "Units of each hidden layer.")
-flags.DEFINE_enum(
-    "layer_data",
-    "samples",
-    ("samples", "probabilities"),
-    "What each layer learns from: drawn states of the layer below, or their probabilities.",
-)
-flags.DEFINE_enum("top_learner", "pcd", shared.LEARNERS, "Learner of the top RBM.")
-flags.DEFINE_float("top_learning_rate", 0.02, "Learning rate of the top RBM.", lower_bound=0)
-flags.DEFINE_integer("top_epochs", 60, "Epochs of the top RBM.", lower_bound=1)
-flags.DEFINE_integer("sample_steps", 200, "Gibbs steps before a digit is shown.", lower_bound=1)
+def define_flags() -> None:
+    """Defines the flags of this binary; only the binary itself does, not who imports it."""
+    shared.define_run_flags()
+    shared.define_data_flags()
+    shared.define_learning_flags(epochs=60, learning_rate_decay="linear")
+    flags.DEFINE_list("hidden_sizes", ["500", "500", "2000"], "Units of each hidden layer.")
+    flags.DEFINE_enum(
+        "layer_data",
+        "samples",
+        ("samples", "probabilities"),
+        "What each layer learns from: drawn states of the layer below, or their probabilities.",
+    )
+    flags.DEFINE_enum("top_learner", "pcd", shared.LEARNERS, "Learner of the top RBM.")
+    flags.DEFINE_float("top_learning_rate", 0.02, "Learning rate of the top RBM.", lower_bound=0)
+    flags.DEFINE_integer("top_epochs", 60, "Epochs of the top RBM.", lower_bound=1)
+    flags.DEFINE_integer("sample_steps", 200, "Gibbs steps before a digit is shown.", lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
@@ -293,4 +295,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

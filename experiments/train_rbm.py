@@ -242,12 +242,14 @@ def _listed(classes: tuple[int, ...]) -> str:
     return " or ".join(f"{c}s" for c in classes)
 
 
-shared.define_run_flags()
-shared.define_data_flags()
-shared.define_learning_flags()
-flags.DEFINE_enum("visible", "bernoulli", shared.PIXEL_UNITS, "Type of the visible units.")
-flags.DEFINE_enum("hidden", "bernoulli", tuple(shared.UNITS), "Type of the hidden units.")
-flags.DEFINE_integer("num_hidden", 500, "Number of hidden units.", lower_bound=1)
+def define_flags() -> None:
+    """Defines the flags of this binary; only the binary itself does, not who imports it."""
+    shared.define_run_flags()
+    shared.define_data_flags()
+    shared.define_learning_flags()
+    flags.DEFINE_enum("visible", "bernoulli", shared.PIXEL_UNITS, "Type of the visible units.")
+    flags.DEFINE_enum("hidden", "bernoulli", tuple(shared.UNITS), "Type of the hidden units.")
+    flags.DEFINE_integer("num_hidden", 500, "Number of hidden units.", lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
@@ -271,4 +273,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

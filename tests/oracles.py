@@ -136,10 +136,13 @@ class Layer:
     def sigma(self):
         return np.concatenate([block.sigma for block in self.blocks])
 
+    def split(self, x):
+        """Each block's share of (..., N)."""
+        return np.split(x, np.cumsum([len(block.bias) for block in self.blocks])[:-1], axis=-1)
+
     def _each(self, method, x):
-        ends = np.cumsum([len(block.bias) for block in self.blocks])[:-1]
-        shares = np.split(x, ends, axis=-1)
-        return [getattr(b, method)(share) for b, share in zip(self.blocks, shares, strict=True)]
+        shares = zip(self.blocks, self.split(x), strict=True)
+        return [getattr(block, method)(share) for block, share in shares]
 
     def log_density(self, x):
         """−U(x) of any values: (..., N) -> (...)."""
@@ -318,18 +321,23 @@ def leaves(params):
     `log_sigma` holds zeros for units that have none, so that every model has the same names. Takes
     leading axes, such as those of a vmapped gradient.
     """
-    result = {"weights": np.asarray(params.weights, np.float64)}
-    for name in ("visible", "hidden"):
-        parts = _parts(getattr(params, name))
-        biases = [np.asarray(part.bias, np.float64) for part in parts]
-        sigmas = [getattr(part, "log_sigma", None) for part in parts]
-        sigmas = [
-            np.zeros_like(b) if s is None else np.asarray(s, np.float64)
-            for b, s in zip(biases, sigmas, strict=True)
-        ]
-        result[f"{name}.bias"] = np.concatenate(biases, axis=-1)
-        result[f"{name}.log_sigma"] = np.concatenate(sigmas, axis=-1)
-    return result
+    sides = {side: unit_leaves(getattr(params, side)) for side in ("visible", "hidden")}
+    named = {f"{side}.{name}": x for side, own in sides.items() for name, x in own.items()}
+    return {"weights": np.asarray(params.weights, np.float64), **named}
+
+
+def unit_leaves(units):
+    """The parameters (or gradient) of one layer by name: `bias` and `log_sigma`, as for `leaves`."""
+    biases = [np.asarray(part.bias, np.float64) for part in _parts(units)]
+    sigmas = [getattr(part, "log_sigma", None) for part in _parts(units)]
+    sigmas = [
+        np.zeros_like(bias) if sigma is None else np.asarray(sigma, np.float64)
+        for bias, sigma in zip(biases, sigmas, strict=True)
+    ]
+    return {
+        "bias": np.concatenate(biases, axis=-1),
+        "log_sigma": np.concatenate(sigmas, axis=-1),
+    }
 
 
 def _parts(units):

@@ -119,6 +119,15 @@ def test_bernoulli_acts_on_probabilities_rounded_up_to_24_bits(dtype):
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bernoulli_is_0_at_its_own_draw_and_1_just_above(dtype):
+    key = jax.random.key(12)
+    drawn = jnp.asarray(integers(key, (10_000,)) / 2**24, dtype)  # exact in float32
+    assert not np.any(bernoulli(key, drawn))
+    assert np.all(bernoulli(key, jnp.nextafter(drawn, jnp.ones_like(drawn))) == 1)
+
+
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bernoulli_extremes_are_certain(dtype):
     key = jax.random.key(10)

@@ -1,0 +1,193 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import rbm
+from experiments import benchmark, benchmark_programs, footprint, peers
+from experiments.benchmark_programs import Case
+
+# Three sizes that differ, so that the shapes of the products tell them apart.
+TINY = Case(12, 8, 6)
+FIVE = {"6x8": 2, "6x12": 1, "8x12": 2}
+
+
+ABSENT = peers.Peer("nowhere", "no_such_module", "no-such-package", "CD-1", "", lambda *_: None)
+
+
+def tiny_config(**changes):
+    settings = dict(
+        cases=(TINY,),
+        peers=("sklearn", "nowhere"),
+        rounds=2,
+        seconds=1e-4,
+        scaling_case=TINY,
+        scaling_batches=(2,),
+        scaling_widths=(8,),
+        scaling_gibbs_steps=(1, 2),
+        scaling_ensembles=(3,),
+        footprint_repeats=0,
+    )
+    return benchmark.Config(**(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return jax.device_put(benchmark_programs.make_batches(TINY))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def absent_peer():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peers, "PEERS", (*peers.PEERS, ABSENT))
+        yield
+
+
+@pytest.fixture(scope="module")
+def logged_report():
+    lines = []
+    return benchmark.run(tiny_config(), lines.append), "\n".join(lines)
+
+
+def test_report_holds_every_time_and_its_ratios(logged_report):
+    report, _ = logged_report
+    results = report["cases"]["12x8x6"]
+    assert list(results) == [
+        *["floor", "cd", "cd_metrics", "cd_decay", "cd_means", "pcd", "pcd_metrics"],
+        *["cd_dispatched", "sklearn"],
+    ]
+    times = {name: np.array(result["milliseconds"]) for name, result in results.items()}
+    for name, result in results.items():
+        assert times[name].shape == (2,)
+        assert np.all(times[name] > 0)
+        np.testing.assert_allclose(result["over_floor"], times[name] / times["floor"])
+    np.testing.assert_allclose(results["sklearn"]["over_update"], times["sklearn"] / times["pcd"])
+    np.testing.assert_allclose(
+        results["cd_dispatched"]["over_update"], times["cd_dispatched"] / times["cd"]
+    )
+    speed = results["cd"]["images_per_second"]
+    np.testing.assert_allclose(speed, 6 / (1e-3 * np.median(times["cd"])))
+    assert results["cd"]["compile_seconds"] > 0
+
+
+def test_report_says_where_it_comes_from(logged_report):
+    report, _ = logged_report
+    assert report["versions"]["jax"] == jax.__version__
+    assert report["device"] == {"platform": "cpu", "kind": "cpu", "count": 8}
+    assert report["config"]["cases"] == ["12x8x6"]
+    assert {"command", "date", "commit", "machine", "environment"} <= set(report)
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_scaling_goes_through_every_value(logged_report):
+    report, _ = logged_report
+    values = {name: [p["value"] for p in points] for name, points in report["scaling"].items()}
+    assert values == {
+        "batch": [2],
+        "hidden units": [8],
+        "Gibbs steps": [1, 2],
+        "models under vmap": [3],
+    }
+    second = report["scaling"]["Gibbs steps"][1]
+    assert second["learner"] == "CD-2"
+    # CD-2 makes seven products, each of 2·12·8·6 operations.
+    np.testing.assert_allclose(second["gflops"], 7 * 1152 / np.median(second["milliseconds"]) / 1e6)
+
+
+def test_table_shows_every_program_and_the_product_count(logged_report):
+    report, table = logged_report
+    for name in report["cases"]["12x8x6"]:
+        assert f"\n{name} " in table
+    assert "by result: 1 of 6x12, 2 of 6x8, 2 of 8x12" in table
+    assert "differ in their matrix products" not in table
+
+
+def test_floor_and_updates_compile_to_the_same_five_products(logged_report):
+    report, _ = logged_report
+    counted = {name: r["products"] for name, r in report["cases"]["12x8x6"].items()}
+    names = ("floor", "cd", "cd_metrics", "cd_decay", "cd_means", "pcd", "pcd_metrics")
+    assert counted == {**dict.fromkeys(names, FIVE), "cd_dispatched": None, "sklearn": None}
+
+
+def test_a_sixth_product_is_counted():
+    def seven(w, v):
+        h = v @ w
+        return (h @ w.T) @ w, v.T @ h, (v + 1).T @ h, (v + 2).T @ h, v @ jnp.ones(12)
+
+    arguments = (jnp.ones((12, 8)), jnp.ones((6, 12)))
+    hlo = jax.jit(seven).lower(*arguments).compile().as_text()
+    assert benchmark_programs.count_products(hlo, TINY) == {"6x8": 2, "6x12": 1, "8x12": 3}
+
+
+def test_products_are_found_under_the_names_that_accelerators_use():
+    hlo = """
+      %a = f32[6,8]{1,0:T(8,128)} convolution(%x, %y), dim_labels=bf_io->bf
+      ROOT %b = (f32[8,12]{1,0}, s8[4096]{0}) custom-call(%x), custom_call_target="__cublas$gemm"
+      %c = f32[6,8]{1,0} custom-call(%x), custom_call_target="TopK"
+      %d = f32[1,12]{1,0} dot(%x, %y), lhs_contracting_dims={0}
+    """
+    assert benchmark_programs.count_products(hlo, TINY) == {"6x8": 1, "8x12": 1}
+
+
+def test_floor_computes_the_five_products(batches):
+    # Four updates: the carry holds what the last one, on the fourth batch, gave.
+    weights, last_hidden, positive, negative = benchmark_programs.floor(TINY, batches, 4).call()
+    v = np.asarray(batches[3], np.float64)
+    w = np.asarray(weights, np.float64)
+    h = v @ w
+    v2 = h @ w.T
+    close = dict(rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(last_hidden, v2 @ w, **close)
+    np.testing.assert_allclose(positive, v.T @ h, **close)
+    np.testing.assert_allclose(negative, v2.T @ (v2 @ w), **close)
+
+
+def test_timed_updates_are_those_of_cd_step(batches):
+    program = benchmark_programs.update(TINY, batches, 3)
+    optimizer = benchmark_programs.make_optimizer()
+    state = rbm.init_state(benchmark_programs.init_params(TINY), optimizer)
+    for t in range(3):
+        key = jax.random.fold_in(jax.random.key(2), t)
+        state, _ = rbm.cd_step(key, state, batches[t], optimizer=optimizer)
+    (timed, _) = program.call()
+    assert timed.step == 3
+    np.testing.assert_allclose(timed.params.weights, state.params.weights, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
+@pytest.mark.filterwarnings("ignore")  # other people's deprecations
+def test_peers_run(peer):
+    if peer.version() is None:
+        pytest.skip(f"{peer.package} is not installed")
+    peer.make(TINY, benchmark_programs.make_batches(TINY), 2)()
+
+
+def test_missing_peers_are_named_with_the_remedy(logged_report):
+    report, table = logged_report
+    assert report["missing_peers"] == ["no-such-package"]
+    assert "nowhere" not in report["cases"]["12x8x6"]
+    assert "not timed: no-such-package. To install: pip install -e '.[peers]'" in table
+
+
+def test_footprint_measures_a_process_of_its_own():
+    (result,) = footprint.measure(str(TINY), 1)
+    assert result["import_jax_optax_seconds"] > 0
+    assert result["import_dbn_jax_rbm_seconds"] > 0
+    assert result["compile_seconds"] > 0
+    assert result["host_peak_bytes"] >= result["host_peak_before_bytes"] > 2**24
+    assert result["device_peak_bytes"] is None  # CPUs do not tell
+
+
+@pytest.mark.parametrize("text", ["784x500", "784,500,100", "0x5x5", "ax5x5"])
+def test_bad_cases_are_refused(text):
+    with pytest.raises(ValueError, match="case"):
+        Case.parse(text)
+
+
+def test_unknown_peers_and_empty_settings_are_refused():
+    with pytest.raises(ValueError, match="no peer thorch: choose from sklearn"):
+        tiny_config(peers=("thorch",))
+    with pytest.raises(ValueError, match="rounds=0"):
+        tiny_config(rounds=0)

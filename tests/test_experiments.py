@@ -1,0 +1,233 @@
+"""The binaries, at sizes that take seconds: what they leave on disk, resumption, and bad input."""
+
+import csv
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from dbn_jax import checkpoints, dbn, learning, rbm, units
+from experiments import shared, train_dbn, train_rbm
+
+
+@pytest.fixture(autouse=True)
+def _implicit_promotion():
+    """Optax's schedules mix counts and rates."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+ROOT = pathlib.Path(__file__).parent.parent
+DIGITS = shared.DataSettings(dataset="digits")
+QUICK = shared.LearningSettings(epochs=2, batch_size=100, num_chains=20, temperatures=3)
+
+
+def small_rbm(**changes):
+    settings = train_rbm.Settings(data=DIGITS, learning=QUICK, num_hidden=16)
+    return dataclasses.replace(settings, **changes)
+
+
+def small_dbn(**changes):
+    settings = train_dbn.Settings(
+        data=DIGITS, learning=QUICK, hidden_sizes=(16, 12, 20), top_epochs=2, sample_steps=3
+    )
+    return dataclasses.replace(settings, **changes)
+
+
+def command(module, workdir, *flags):
+    return [sys.executable, "-m", f"experiments.{module}", f"--workdir={workdir}", *flags]
+
+
+def environment():
+    return {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+
+
+def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
+    settings = small_rbm(data=dataclasses.replace(DIGITS, classes=(2,)))
+    summary = train_rbm.run(settings, tmp_path / "run")
+    pictures = {path.stem for path in (tmp_path / "run/figures").glob("*.png")}
+    assert pictures == {
+        "features", "development", "reconstructions", "unfamiliar", "chains", "samples", "hidden",
+        "histograms", "curves_rbm",
+    }  # fmt: skip
+    with (tmp_path / "run/metrics_rbm.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(float(row["epoch"])) for row in rows] == [0, 1, 2]
+    assert summary == json.loads((tmp_path / "run/summary.json").read_text())
+    last = float(rows[-1]["eval_reconstruction_error"])
+    assert summary["figures"]["eval_reconstruction_error"] == last
+    assert last < float(rows[0]["eval_reconstruction_error"])
+    like = rbm.init_params(jax.random.key(0), 64, 16)
+    saved = checkpoints.load_tree(tmp_path / "run/model", like)
+    assert float(np.abs(saved.weights).max()) > 0.05  # it has learnt: the start has 0.01
+
+    # A finished run is left as it is; other settings are refused, and named.
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run/figures").iterdir()}
+    assert train_rbm.run(settings, tmp_path / "run") == summary
+    assert "done already" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run/figures").iterdir()}
+    with pytest.raises(ValueError, match=r"--num_hidden: was 16, now 17"):
+        train_rbm.run(dataclasses.replace(settings, num_hidden=17), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("visible", "hidden", "changes"),
+    [
+        ("spin", "spin", {"learner": "pcd"}),
+        ("binomial", "softmax", {"learner": "fast_pcd", "learning_rate": 0.01}),
+        ("gaussian_learnt", "relu", {"learning_rate": 1e-3, "centring": "enhanced"}),
+        ("poisson", "bernoulli", {"learning_rate": 1e-3, "sparsity_target": 0.1}),
+        ("bernoulli", "gaussian", {"learning_rate": 1e-3, "learner": "tempering"}),
+    ],
+)
+def test_train_rbm_with_any_units_and_learner(tmp_path, visible, hidden, changes):
+    learning_settings = dataclasses.replace(QUICK, epochs=1, **changes)
+    settings = small_rbm(learning=learning_settings, visible=visible, hidden=hidden, num_hidden=20)
+    summary = train_rbm.run(settings, tmp_path)
+    assert np.isfinite(summary["figures"]["eval_reconstruction_error"])
+
+
+def test_every_flag_value_makes_a_learner():
+    for name in shared.LEARNERS:
+        assert isinstance(dataclasses.replace(QUICK, learner=name).make_learner(), learning.Learner)
+    centred = dataclasses.replace(QUICK, centring="centred", sparsity_target=0.1).make_learner()
+    assert centred == learning.Centred(learning.Sparse(learning.CD(), 0.1, 0.1))
+    assert QUICK.make_optimizer(10) is dataclasses.replace(QUICK, gibbs_steps=2).make_optimizer(10)
+
+
+def test_pixels_round_trip():
+    rows = np.arange(0, 256, 5, dtype=np.uint8)[None]
+    _, transform = dataclasses.replace(DIGITS, dataset="mnist5k").load()
+    grey = rows / 255
+    for name in shared.PIXEL_UNITS:
+        pixels = shared.Pixels(transform, name)
+        v = pixels(jax.random.key(0), jax.numpy.asarray(rows))
+        low, high = shared.UNITS[name].support
+        assert low <= v.min()
+        assert v.max() <= high
+        tolerance = 1 / 16 if name in ("binomial", "poisson") else 1e-6
+        np.testing.assert_allclose(pixels.grey(v), grey, atol=tolerance + 1e-6)
+
+
+def test_momentum_switches_and_rate_decays():
+    settings = dataclasses.replace(
+        QUICK, epochs=8, momentum_epochs=2, learning_rate=0.1, learning_rate_decay="linear"
+    )
+    optimizer = settings.make_optimizer(5)
+    params = rbm.init_params(jax.random.key(0), 3, 2)
+    state = optimizer.init(params)
+    seen = []
+    for _ in range(40):
+        _, state = optimizer.update(params, state, params)
+        seen.append({k: float(v) for k, v in state[1].hyperparams.items()})
+    momentum = [s["momentum"] for s in seen]
+    np.testing.assert_allclose(momentum, [0.5] * 10 + [0.9] * 30, rtol=1e-6)
+    rates = [s["learning_rate"] for s in seen]
+    np.testing.assert_allclose(rates[:21], 0.1, rtol=1e-5)
+    np.testing.assert_allclose(rates[30], 0.1 * (1 - 0.99 / 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer_data", ["samples", "probabilities"])
+def test_train_dbn_leaves_a_whole_workdir(tmp_path, layer_data):
+    settings = small_dbn(layer_data=layer_data)
+    train_dbn.run(settings, tmp_path)
+    pictures = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    layers = {f"{kind}_{i}" for kind in ("features", "curves_layer") for i in (1, 2, 3)}
+    assert pictures == layers | {"reconstructions", "chains", "samples"}
+    net = load_net(tmp_path)
+    assert [p.weights.shape for p in net.layers] == [(64, 16), (16, 12), (12, 20)]
+
+
+def load_net(workdir):
+    sizes = (64, 16, 12, 20)
+    layers = [rbm.init_params(jax.random.key(0), *pair) for pair in itertools.pairwise(sizes)]
+    return checkpoints.load_tree(workdir / "model", dbn.DBN(tuple(layers)))
+
+
+def test_killed_run_resumes_to_the_same_bits(tmp_path):
+    flags = [
+        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=30", "--top_epochs=30",
+        "--batch_size=20", "--num_chains=20", "--sample_steps=3",
+    ]  # fmt: skip
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command("train_dbn", whole, *flags), cwd=ROOT, env=environment(), check=True)
+    # Killed in the middle of layer 2, long before its end would come.
+    line = command("train_dbn", broken, *flags, "--checkpoint_seconds=0")
+    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    layer_2 = broken / "checkpoints/layer_2"
+    while not (layer_2.exists() and any(p.name.isdigit() for p in layer_2.iterdir())):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (broken / "summary.json").exists()
+    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    for a, b in zip(
+        jax.tree.leaves(load_net(whole)), jax.tree.leaves(load_net(broken)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--dataset=mnits"], ["mnits", "mnist"]),
+        (["--dataset=mnist", "--data_dir=/no/such/folder"], ["/no/such/folder"]),
+        (["--dataset=digits", "--classes=11"], ["11"]),
+        (["--dataset=digits", "--classes=two"], ["--classes=two", "whole numbers"]),
+        (["--dataset=digits", "--batch_size=5000"], ["5000", "batch size"]),
+        (["--dataset=digits", "--image_size=20"], ["20"]),
+        (["--dataset=digits", "--learning_rate=1e30"], ["NaN or infinity", "learning rate"]),
+        (["--dataset=digits", "--visible=gaussian", "--hidden=poisson"], ["Gaussian", "Poisson"]),
+        (["--dataset=digits", "extra"], ["extra"]),
+    ],
+)  # fmt: skip
+def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
+    line = command("train_rbm", tmp_path / "run", "--epochs=1", *flags)
+    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_warnings_in_plain_words(tmp_path, caplog):
+    standardised = dataclasses.replace(DIGITS, standardise=True)
+    with caplog.at_level("WARNING", logger="absl"):
+        train_rbm.run(
+            small_rbm(data=standardised, learning=dataclasses.replace(QUICK, epochs=1)), tmp_path
+        )
+    assert "but Bernoulli units take values in [0, 1]" in caplog.text
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    line = command("train_rbm", tmp_path, "--dataset=digits", "--epochs=100000")
+    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "metrics_rbm.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command continues" in messages
+    steps = [p.name for p in (tmp_path / "checkpoints/rbm").iterdir() if p.name.isdigit()]
+    assert steps
+
+
+def test_unit_names_cover_the_package():
+    named = {type(unit) for unit in shared.UNITS.values()}
+    assert named == set(units.Units.__subclasses__()) - {units.Concat}
