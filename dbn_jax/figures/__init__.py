@@ -1,0 +1,43 @@
+"""Every picture of the project: sheets of images, weights, curves, histograms, animations.
+
+Arrays go in, a matplotlib `Figure` comes out; nothing here knows a model, and pyplot and the global
+settings of matplotlib stay untouched. Pages are laid out in pixels and drawn at two device pixels
+for each, so that an image pixel is always a whole number of equal device pixels, never blurred.
+Greys show intensities, blue to red through white shows signed weights, Okabe and Ito's palette
+(2008, safe for colour-blind readers) tells lines apart.
+
+Images that do not fit `image_shape`, are not finite or lie outside `value_range` are ValueErrors
+that say which, and so is an empty array.
+
+Sheets of images: `image_sheet`, `image_rows`, `reconstructions`, `chains`. What was learnt:
+`receptive_fields`, `development`, `hidden_activities`. Numbers: `learning_curves`, `histograms`,
+`read_metrics`. Files: `save`, `animate`.
+"""
+
+try:
+    import matplotlib.figure  # noqa: F401
+    import PIL.Image  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"dbn_jax.figures needs matplotlib and pillow ({error}): pip install 'dbn_jax[experiments]'"
+    ) from error
+
+from dbn_jax.figures.curves import histograms, learning_curves, read_metrics
+from dbn_jax.figures.files import animate, save
+from dbn_jax.figures.sheets import chains, image_rows, image_sheet, reconstructions
+from dbn_jax.figures.weights import development, hidden_activities, receptive_fields
+
+__all__ = [
+    "animate",
+    "chains",
+    "development",
+    "hidden_activities",
+    "histograms",
+    "image_rows",
+    "image_sheet",
+    "learning_curves",
+    "read_metrics",
+    "receptive_fields",
+    "reconstructions",
+    "save",
+]

@@ -1,0 +1,90 @@
+"""What can be drawn: arrays that are not are ValueErrors that say which and why."""
+
+import math
+from collections.abc import Sequence, Sized
+from numbers import Real
+
+import numpy as np
+
+from dbn_jax.shapes import Array, Num
+
+AnyArray = np.ndarray | Array
+
+
+def check_count(name: str, value: int) -> int:
+    """Returns the value, which must be at least 1."""
+    if value < 1:
+        raise ValueError(f"{name}={value}: must be at least 1")
+    return value
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuses a value that is not among the choices."""
+    if value not in choices:
+        expected = " or ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f'{name}="{value}": expected {expected}')
+
+
+def check_labels(name: str, labels: Sized | None, count: int, what: str) -> None:
+    """Refuses labels of another number than the things they label."""
+    if labels is not None and len(labels) != count:
+        raise ValueError(f"{name} has {len(labels)} entries for {count} {what}")
+
+
+def finite_values(values: Num[AnyArray, "..."], what: str) -> Num[np.ndarray, "..."]:
+    """Returns the values in float64, or says which are missing or not finite."""
+    values = np.asarray(values).astype(np.float64)
+    if values.size == 0:
+        raise ValueError(f"{what}: empty, of shape {values.shape}: nothing to draw")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = ", ".join(str(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{what}: {bad.sum()} of {values.size} values are NaN or infinite, the first at "
+            f"[{first}]"
+        )
+    return values
+
+
+def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape of an image, (rows, columns) or (rows, columns, 3)."""
+    shape = tuple(image_shape)
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or min(shape) < 1:
+        raise ValueError(f"image_shape={shape}: expected (rows, columns) or (rows, columns, 3)")
+    return shape
+
+
+def _as_images(
+    values: Num[AnyArray, "images ..."], image_shape: Sequence[int], what: str
+) -> Num[np.ndarray, "images ..."]:
+    """Returns (N, *image_shape) in float64, or says what does not fit."""
+    shape = check_image_shape(image_shape)
+    if values.shape[1:] not in ((math.prod(shape),), shape):
+        raise ValueError(
+            f"{what} of shape {values.shape} do not fit image_shape={shape}: expected "
+            f"(N, {math.prod(shape)}) or (N, {', '.join(map(str, shape))})"
+        )
+    return finite_values(values, what).reshape(len(values), *shape)
+
+
+def grey_levels(
+    values: Num[AnyArray, "images ..."],
+    image_shape: Sequence[int],
+    value_range: tuple[Real, Real],
+    what: str,
+) -> Num[np.ndarray, "images ..."]:
+    """Returns grey levels 0 to 255 in the shape of the images."""
+    low, high = value_range
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"value_range={value_range}: expected (low, high) with low < high")
+    images = _as_images(values, image_shape, what)
+    slack = 1e-4 * (high - low)  # rounding of float32, far below one grey level
+    outside = (images < low - slack) | (images > high + slack)
+    if outside.any():
+        raise ValueError(
+            f"{what}: {outside.sum()} of {images.size} values lie outside {low:g} to {high:g} "
+            f"(smallest {images.min():g}, largest {images.max():g}): clip them, or pass "
+            "value_range=(low, high), the values to show as black and as white"
+        )
+    levels = (images.clip(low, high) - low) / (high - low)
+    return np.round(255 * levels).astype(np.uint8)

@@ -1,0 +1,142 @@
+"""Weights and hidden units: colours, scales and what the picture says of them."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from dbn_jax import figures
+from tests.pictures import MARGIN, SQUARE, assert_readable, pixels, words
+
+
+def field_tiles(weights, zoom=20, **settings):
+    figure = figures.receptive_fields(
+        weights, image_shape=(2, 2), columns=1, zoom=zoom, title="", **settings
+    )
+    page = pixels(figure)
+    # One column from the left margin; the colour bar stands at the right.
+    first = np.argwhere((page[-2 * MARGIN - 1] != 255).any(axis=-1))[0, 0] + 2
+    pitch = 2 * (2 * zoom + 4)
+    bottoms = [page.shape[0] - 2 * (MARGIN + 1) - row * pitch for row in range(weights.shape[1])]
+    size = 4 * zoom
+    tiles = [page[y - size : y, first : first + size] for y in reversed(bottoms)]
+    # One device pixel of each weight.
+    return [tile[zoom :: 2 * zoom, zoom :: 2 * zoom].reshape(4, 3) for tile in tiles]
+
+
+def test_the_scale_of_weights_is_symmetric_about_a_white_zero():
+    def colour_of(x):
+        return np.array(matplotlib.colormaps["RdBu_r"](x, bytes=True)[:3])
+
+    weights = np.array([[1.0, 0.0, -0.25, 0.25], [0.25, 0.0, -0.1, 0.1]]).T  # skewed: no −1
+    tile, other = field_tiles(weights, limit=1.0)
+    np.testing.assert_array_equal(tile[0], colour_of(1.0))
+    np.testing.assert_array_equal(tile[1], colour_of(0.5))
+    assert tile[1].min() > 240
+    np.testing.assert_array_equal(tile[2], colour_of(0.375))
+    np.testing.assert_array_equal(tile[3], colour_of(0.625))
+    np.testing.assert_array_equal(other[0], colour_of(0.625))  # one scale for both
+    red, blue = tile[0][[0, 2]]
+    assert red > blue, "positive weights are red"
+    np.testing.assert_array_equal(field_tiles(-weights, limit=1.0)[0][0], colour_of(0.0))
+
+
+def test_each_unit_on_its_own_scale_hides_its_size():
+    weights = np.array([[1.0, -0.5, 0.25, 0.0], [0.01, -0.005, 0.0025, 0.0], [0.0] * 4]).T
+    strong, weak, none = field_tiles(weights, scale="unit")
+    np.testing.assert_array_equal(strong, weak)
+    assert (none == strong[3]).all()
+    strong, weak, _ = field_tiles(weights)
+    assert (strong != weak).any()
+
+
+def test_outliers_among_weights_do_not_pale_the_rest_and_are_owned_up_to():
+    weights = np.random.default_rng(0).uniform(-1, 1, (64, 100))
+    weights[0, 0] = 1000.0
+    said = words(figures.receptive_fields(weights, image_shape=(8, 8), title="weights"))
+    assert "≥ 1 | " in said + " | "
+    assert "≤ −1" in said
+    said = words(figures.receptive_fields(weights, image_shape=(8, 8), title="", limit=1000.0))
+    assert "+1e+03" in said
+    assert "≥" not in said
+
+
+def test_the_subtitle_says_how_many_units_and_which_scale():
+    weights = np.random.default_rng(0).normal(size=(784, 500))
+    figure = figures.receptive_fields(
+        weights, image_shape=(28, 28), title="First layer", subtitle="CD-1"
+    )
+    assert "CD-1; first 100 of 500 units, one scale for all" in words(figure)
+    assert "First layer" in words(figure)
+    assert_readable(figure)
+    figure = figures.receptive_fields(weights[:, :1], image_shape=(28, 28), title="", scale="unit")
+    assert "1 unit, each on its own scale" in words(figure)
+
+
+def test_development_shows_the_random_start_or_the_growth():
+    start = np.random.default_rng(0).normal(0, 0.01, (16, 6))
+    snapshots = np.stack([start, 50 * start])
+
+    def draw(**kw):
+        return figures.development(
+            snapshots, image_shape=(4, 4), labels=["update 0", "update 40"], title="", **kw
+        )
+
+    own, common = draw(), draw(scale="common")
+    limits = [np.percentile(np.abs(s), 99.8) for s in snapshots]
+    assert f"update 0  (±{limits[0]:.2g})" in words(own)
+    assert f"update 40  (±{limits[1]:.2g})" in words(own)
+    assert f"±{limits[1]:.2g}" in words(common)
+
+    # Saturation of colour in the left panel: the start is seen, or pale beside what it becomes.
+    def colours_of_left_panel(figure):
+        page = pixels(figure).astype(int)
+        return np.ptp(page[:, : page.shape[1] // 2], axis=-1)
+
+    panels = [colours_of_left_panel(own), colours_of_left_panel(common)]
+    assert panels[0].max() > 100
+    assert panels[1].max() < 20
+    assert_readable(own)
+
+
+def test_hidden_activities_show_and_count_dead_and_saturated_units():
+    probabilities = np.random.default_rng(0).uniform(0.2, 0.8, (30, 20)).astype(np.float32)
+    probabilities[:, 3], probabilities[:, 7], probabilities[:, 8] = 0.009, 1, 0.991
+    figure = figures.hidden_activities(probabilities, title="Hidden units", max_cases=25)
+    assert "1 unit off in every case, 2 on in every case" in words(figure)
+    assert "first 25 of 30 cases" in words(figure)
+    page = pixels(figure)
+    black = (page[..., 0] <= 2).sum(axis=0) >= 25 * 12  # 6 pixels a case, 2 device pixels each
+    assert len(np.flatnonzero(black)) == 12
+    assert_readable(figure)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.receptive_fields(np.zeros((5, 3)), **SQUARE), r"expected \(4, hidden"),
+        (
+            lambda: figures.receptive_fields(np.array([[0.0, np.nan, 0.5, np.nan]]).T, **SQUARE),
+            r"weights: 2 of 4.*first at \[1, 0\]",
+        ),
+        (lambda: figures.receptive_fields(np.zeros((4, 0)), **SQUARE), "empty"),
+        (lambda: figures.receptive_fields(np.zeros((4, 1)), **SQUARE, limit=0.0), "limit=0"),
+        (
+            lambda: figures.receptive_fields(np.zeros((4, 1)), **SQUARE, limit=1.0, scale="unit"),
+            "limit=1",
+        ),
+        (lambda: figures.development(np.zeros((0, 4, 1)), **SQUARE, labels=[]), "empty"),
+        (lambda: figures.development(np.zeros((2, 4, 1)), **SQUARE, labels=["a"]), "2 snapshots"),
+        (lambda: figures.hidden_activities(np.full((2, 2), 2.0), title="t"), "4 of 4 values"),
+        (
+            lambda: figures.receptive_fields(np.zeros((4, 1)), **SQUARE, scale="all"),
+            'scale="all": expected "common" or "unit"',
+        ),
+        (
+            lambda: figures.development(np.zeros((1, 4, 1)), **SQUARE, labels="a", scale="unit"),
+            'scale="unit": expected "snapshot" or "common"',
+        ),
+    ],
+)
+def test_bad_input_is_refused_with_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
