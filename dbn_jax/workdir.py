@@ -23,6 +23,8 @@ _PROBE_BYTES = 64 << 10
 _PACKAGES = ("dbn_jax", "jax", "jaxlib", "optax", "numpy")
 # Seconds between two notes of the wall time, which a killed process loses at most.
 _NOTE_INTERVAL = 5.0
+# File descriptors of the locks that this process holds until it ends.
+_locks: dict[pathlib.Path, int] = {}
 
 
 class Workdir:
@@ -34,14 +36,13 @@ class Workdir:
       metrics: path of the metrics file.
     """
 
-    def __init__(self, path: pathlib.Path, program: str, flags: dict[str, str], lock: Any):
+    def __init__(self, path: pathlib.Path, program: str, flags: dict[str, str]):
         """Use `open_workdir`."""
         self.path = path
         self.figures = path / "figures"
         self.metrics = path / "metrics.csv"
         self._program = program
         self._flags = flags
-        self._lock = lock  # held as long as this object lives
         self._opened = time.monotonic()
         self._noted = -_NOTE_INTERVAL
         self._seconds_before = 0.0
@@ -126,7 +127,7 @@ def open_workdir(
       ignored: names of flags that may differ when a run goes on: they change no result.
 
     Returns:
-      The folder, locked against other processes.
+      The folder, locked against other processes until this one ends.
 
     Raises:
       OSError: the folder cannot be written, lacks space, or is in use by another process.
@@ -145,7 +146,7 @@ def open_workdir(
         raise OSError(
             e.errno, f"cannot write the workdir {path}: {reason}; choose another --workdir"
         ) from e
-    lock = _lock(path)
+    _lock(path)
     free = shutil.disk_usage(path).free
     if free < needed_bytes:
         raise OSError(
@@ -158,7 +159,7 @@ def open_workdir(
     lines = [f"# python -m {program} --flagfile={path / 'flags.txt'}"]
     lines += [f"--{name}={value}" for name, value in values.items()]
     _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
-    return Workdir(path, program, values, lock)
+    return Workdir(path, program, values)
 
 
 def versions() -> dict[str, str | None]:
@@ -252,26 +253,26 @@ def _write_atomically(path: pathlib.Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _lock(path: pathlib.Path) -> Any:
+def _lock(path: pathlib.Path) -> None:
     """Takes the folder for this process; the system frees it when the process ends, killed or not.
 
-    Returns:
-      What holds the lock; None where the system has no such locks.
+    The process itself may open it again, as a notebook does after an interruption.
     """
     try:
         import fcntl
-    except ImportError:  # Windows
-        return None
-    file = (path / ".lock").open("a")
+    except ImportError:  # Windows has no such locks
+        return
+    if path in _locks:
+        return
+    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT)
     try:
-        # Of the process: a notebook may open the folder again after an interruption.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as e:
-        file.close()
+        os.close(lock)
         raise OSError(
             errno.EAGAIN, f"the workdir {path} is in use by another run; choose another --workdir"
         ) from e
-    except OSError:  # some network file systems have no locks
-        file.close()
-        return None
-    return file
+    except OSError:  # some network file systems have no locks either
+        os.close(lock)
+        return
+    _locks[path] = lock

@@ -144,7 +144,7 @@ class TestSeries:
     def test_ignores_and_removes_what_a_kill_leaves(self, tmp_path):
         with Checkpoints(tmp_path) as c:
             c.save(1, {"x": jnp.float32(1)})
-        left = tmp_path / "2.orbax-checkpoint-tmp"
+        left = tmp_path / "7.orbax-checkpoint-tmp"
         left.mkdir()
         (left / "half").write_text("half")
         with Checkpoints(tmp_path) as c:
@@ -196,7 +196,7 @@ class TestMismatch:
 
 class TestTrouble:
     def test_nothing_there(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="no saved model at .*model"):
+        with pytest.raises(FileNotFoundError, match=r"no saved model at .*model"):
             load_tree(tmp_path / "model", {"x": jnp.zeros(2)})
 
     def test_damaged(self, tmp_path):
@@ -205,7 +205,7 @@ class TestTrouble:
         for path in (tmp_path / "1" / "tree").rglob("*"):
             if path.is_file() and path.parent.name == "d":
                 path.write_bytes(b"")
-        with Checkpoints(tmp_path) as c, pytest.raises(OSError, match="cannot read.*delete") as e:
+        with Checkpoints(tmp_path) as c, pytest.raises(OSError, match=r"cannot read.*delete") as e:
             c.restore({"x": jnp.zeros(1000)})
         assert str(tmp_path / "1") in str(e.value)
 
@@ -249,9 +249,12 @@ with Checkpoints(sys.argv[1]) as c:
         assert result.stderr == ""
 
     def test_full_disk_is_named(self):
-        with pytest.raises(OSError, match=r"cannot write X \(no space left on device\)"):
+        def fail():
             with checkpoints._explained("cannot write X"):
                 raise ValueError("INTERNAL: ... No space left on device [os_error_code='28']")
+
+        with pytest.raises(OSError, match=r"cannot write X \(no space left on device\)"):
+            fail()
 
 
 class TestManners:
@@ -267,7 +270,7 @@ class TestManners:
                 c.restore({"x": jnp.zeros(2)})
             assert caplog.records == []
             absl_logging.info("heard")
-            assert [r.message for r in caplog.records] == ["heard"]
+            assert {r.message for r in caplog.records} == {"heard"}
         finally:
             logger.setLevel(level)
             logger.removeHandler(caplog.handler)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# Of the program: enough that it can be killed thrice before it ends.
+NUM_UPDATES = 12 * 200
 NUM_EXAMPLES, NUM_PIXELS, NUM_HIDDEN = 103, 12, 7
 
 
@@ -73,7 +75,7 @@ def main(directory, output):
             settings=training.Settings(
                 seed=5,
                 batch_size=10,
-                num_epochs=16,
+                num_epochs=NUM_UPDATES // 200,
                 checkpoint_seconds=0.0,
                 chunk_seconds=0.02,
                 show_progress=False,
