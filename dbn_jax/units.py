@@ -428,27 +428,33 @@ class ReLU(Units):
     tail: ClassVar = "quadratic"
 
     def _match(self, mean, variance):
+        wide = _widen(mean)
+
         # The mean rises with the bias, lies above it, and below −1/bias where that is negative.
         def halve(_, bounds):
             low, high = bounds
             middle = 0.5 * (low + high)
-            below = _truncated_normal_mean(middle) < mean
+            below = _truncated_normal_mean(middle) < wide
             return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
-        low, high = jax.lax.fori_loop(0, 60, halve, (-1 / mean, mean))
-        return dataclasses.replace(self, bias=0.5 * (low + high))
+        low, high = jax.lax.fori_loop(0, 60, halve, (-1 / wide, wide))
+        return dataclasses.replace(self, bias=(0.5 * (low + high)).astype(mean.dtype))
+
+    def _total(self, inputs):
+        return _widen(inputs + _spread(self.bias, inputs))
 
     def energy(self, x):
         return super().energy(x) + 0.5 * jnp.sum(x * x, axis=-1)
 
     def cumulant(self, inputs):
-        return jnp.sum(_truncated_normal_cumulant(inputs + _spread(self.bias, inputs)), axis=-1)
+        each = _truncated_normal_cumulant(self._total(inputs))
+        return jnp.sum(each, axis=-1).astype(inputs.dtype)
 
     def mean(self, inputs):
-        return _truncated_normal_mean(inputs + _spread(self.bias, inputs))
+        return _truncated_normal_mean(self._total(inputs)).astype(inputs.dtype)
 
     def sample(self, key, inputs):
-        return _truncated_normal_sample(key, inputs + _spread(self.bias, inputs))
+        return _truncated_normal_sample(key, self._total(inputs)).astype(inputs.dtype)
 
 
 @_units
@@ -579,6 +585,11 @@ def _tail_mean(m):
     for i in range(24, 1, -1):
         fraction = t + i / fraction
     return 1 / fraction
+
+
+def _widen(x):
+    """At least float32: log Φ does not exist in half precision."""
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
 def _truncated_normal_mean(m):

@@ -327,7 +327,7 @@ def leaves(params):
 
 
 def unit_leaves(units):
-    """The parameters (or gradient) of one layer by name: `bias` and `log_sigma`, as for `leaves`."""
+    """The parameters (or gradient) of one layer: `bias` and `log_sigma`, as for `leaves`."""
     biases = [np.asarray(part.bias, np.float64) for part in _parts(units)]
     sigmas = [getattr(part, "log_sigma", None) for part in _parts(units)]
     sigmas = [
