@@ -96,7 +96,7 @@ class Exact:
             return -jnp.mean(partition.log_likelihood(params, batch, log_z))
 
         value, gradient = jax.value_and_grad(loss)(params)
-        metrics = {"log_likelihood": -value, "gradient_norm": optax.global_norm(gradient)}
+        metrics = {"log_likelihood": -value, "gradient_norm": rbm.norm(gradient)}
         return gradient, chains, metrics
 
 
@@ -281,12 +281,13 @@ class ParallelTempering:
         rates = jnp.mean(jnp.exp(jnp.minimum(gain, 0)), axis=-1)
 
         # Pairs (0, 1), (2, 3), … or (1, 2), (3, 4), …, by the toss of a coin.
-        pair = jnp.arange(levels - 1) % 2 == jax.random.bernoulli(parity_key).astype(jnp.int32)
+        level = jnp.arange(levels, dtype=jnp.int32)
+        pair = level[:-1] % 2 == jax.random.bernoulli(parity_key).astype(jnp.int32)
         draws = threefry.uniform(swap_key, gain.shape).astype(gain.dtype)
         accept = (draws < jnp.exp(gain)) & jnp.broadcast_to(pair[:, None], gain.shape)
         up = jnp.pad(accept.astype(jnp.int32), ((0, 1), (0, 0)))
         down = jnp.pad(accept.astype(jnp.int32), ((1, 0), (0, 0)))
-        source = jnp.broadcast_to(jnp.arange(levels)[:, None], up.shape) + up - down
+        source = jnp.broadcast_to(level[:, None], up.shape) + up - down
 
         def exchange(x):
             return jnp.take_along_axis(x, source[:, :, None], axis=0)

@@ -290,7 +290,7 @@ def contrast(
     metrics = {
         "free_energy_data": mean_free_energy(data, data_inputs),
         "free_energy_fantasies": mean_free_energy(fantasies, fantasy_inputs),
-        "gradient_norm": optax.global_norm(gradient),
+        "gradient_norm": norm(gradient),
         "hidden_activity": jnp.mean(params.hidden.mean(data_inputs)),
     }
     return gradient, metrics
@@ -490,6 +490,11 @@ def pcd_step(
         key, state.params, state.chains, batch, num_gibbs_steps=num_gibbs_steps
     )
     return apply_gradient(state, gradient, optimizer, chains=chains), metrics
+
+
+def norm(gradient: RBM) -> Float[Array, ""]:
+    """Euclidean norm of a gradient, over all its leaves."""
+    return jnp.sqrt(sum(jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(gradient)))
 
 
 def weight_mask(params: RBM) -> RBM:

@@ -92,7 +92,8 @@ class Units(abc.ABC):
         """
         low, high = self.support
         count = data.shape[0]
-        mean = jnp.mean(data, axis=0)
+        # Data outside the support (see `health.check_data`) count as its ends.
+        mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):
             mean = low + (high - low) * ((mean - low) / (high - low) * count + 0.5) / (count + 1)
         elif math.isfinite(low):

@@ -52,7 +52,10 @@ def environment():
 
 
 def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
-    settings = small_rbm(data=dataclasses.replace(DIGITS, classes=(2,)))
+    settings = small_rbm(
+        data=dataclasses.replace(DIGITS, classes=(2,)),
+        learning=dataclasses.replace(QUICK, batch_size=10),
+    )
     summary = train_rbm.run(settings, tmp_path / "run")
     pictures = {path.stem for path in (tmp_path / "run/figures").glob("*.png")}
     assert pictures == {
@@ -155,7 +158,7 @@ def load_net(workdir):
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
     flags = [
-        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=30", "--top_epochs=30",
+        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=8", "--top_epochs=8",
         "--batch_size=20", "--num_chains=20", "--sample_steps=3",
     ]  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -172,7 +175,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (broken / "summary.json").exists()
-    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    subprocess.run(line[:-1], cwd=ROOT, env=environment(), check=True, capture_output=True)
     for a, b in zip(
         jax.tree.leaves(load_net(whole)), jax.tree.leaves(load_net(broken)), strict=True
     ):
