@@ -16,6 +16,10 @@ The JSON holds every single time; the table the medians and quartiles.
 
 import dataclasses
 import json
+import os
+import platform
+import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +28,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from experiments import benchmark_programs, benchmark_table, footprint, peers, provenance
+from dbn_jax import workdir
+from experiments import benchmark_programs, benchmark_table, footprint, peers, timing
 from experiments.benchmark_programs import Case, Program
 
 _STANDARD = Case(784, 500, 100)
@@ -91,7 +96,13 @@ def run(config: Config, log: Callable[[str], None] = print) -> dict:
       The report, ready for `json.dump`; `benchmark_table` says what is in it.
     """
     start = time.perf_counter()
-    report = {"config": _plain(config), **provenance.describe_run()}
+    report = {
+        "command": shlex.join(sys.argv),
+        "commit": workdir.commit(),
+        "versions": workdir.versions(),
+        "machine": _describe_machine(),
+        "config": _plain(config),
+    }
     log(benchmark_table.header(report))
     if config.footprint_repeats:
         # Before this process takes the device: a TPU serves one process at a time.
@@ -100,7 +111,12 @@ def run(config: Config, log: Callable[[str], None] = print) -> dict:
             for case in config.cases
         }
         log(benchmark_table.footprints(report["footprint"]))
-    report["device"] = provenance.describe_device()
+    devices = jax.devices()
+    report["device"] = {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+    }
     log(f"device: {report['device']['kind']} × {report['device']['count']}")
 
     chosen = peers.select(config.peers)
@@ -135,7 +151,7 @@ def compare(case: Case, chosen: Sequence[peers.Peer], config: Config) -> dict[st
     """
     batches = benchmark_programs.make_batches(case)
     on_device = jax.device_put(batches)
-    num_updates = _num_updates(
+    num_updates = timing.num_updates(
         lambda n: benchmark_programs.floor(case, on_device, n).call, config.seconds
     )
     programs = benchmark_programs.all_programs(case, on_device, num_updates)
@@ -144,9 +160,9 @@ def compare(case: Case, chosen: Sequence[peers.Peer], config: Config) -> dict[st
         def make(n, peer=peer):
             return peer.make(case, batches, n)
 
-        n = _num_updates(make, config.seconds)
+        n = timing.num_updates(make, config.seconds)
         programs.append(Program(peer.name, peer.what, peer.learner, n, make(n)))
-    times = time_in_turn(programs, config.rounds)
+    times = timing.time_in_turn(programs, config.rounds)
 
     floor = np.array(times["floor"])
     own = {"CD-1": np.array(times["cd"]), "PCD-1": np.array(times["pcd"])}
@@ -188,20 +204,22 @@ def scale(config: Config) -> dict[str, list[dict]]:
     if not points:
         return {}
     batches = jax.device_put(benchmark_programs.make_batches(base))
-    pilot = _num_updates(lambda n: benchmark_programs.floor(base, batches, n).call, config.seconds)
+    pilot = timing.num_updates(
+        lambda n: benchmark_programs.floor(base, batches, n).call, config.seconds
+    )
     programs, flops = [], []
     for quantity, value, case, settings in points:
         operations = case.flops(settings.get("num_gibbs_steps", 1)) * settings.get("ensemble", 1)
         program = benchmark_programs.update(
             case,
             jax.device_put(benchmark_programs.make_batches(case)),
-            _bounded(pilot * base.flops() / operations),
+            timing.bounded(pilot * base.flops() / operations),
             name=f"{quantity} {value}",
             **settings,
         )
         programs.append(program)
         flops.append(operations)
-    times = time_in_turn(programs, config.rounds)
+    times = timing.time_in_turn(programs, config.rounds)
     results = {}
     for (quantity, value, _, _), program, operations in zip(points, programs, flops, strict=True):
         milliseconds = times[program.name]
@@ -214,48 +232,6 @@ def scale(config: Config) -> dict[str, list[dict]]:
             }
         )
     return results
-
-
-def time_in_turn(programs: Sequence[Program], rounds: int) -> dict[str, list[float]]:
-    """Times programs in turn, round after round, each round starting with another one.
-
-    Args:
-      programs: with distinct names; each is called once before.
-      rounds: number of times of each.
-
-    Returns:
-      Milliseconds of one update, by name, in the order of the rounds.
-    """
-    for program in programs:
-        _seconds(program.call)
-    times = {program.name: [] for program in programs}
-    for r in range(rounds):
-        first = r % len(programs)
-        for program in [*programs[first:], *programs[:first]]:
-            # Thread pools of other libraries spin for a while after their last task.
-            time.sleep(0.02)
-            times[program.name].append(1e3 * _seconds(program.call) / program.num_updates)
-    return times
-
-
-_FEWEST = 4  # updates in a call
-
-
-def _seconds(call: Callable) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - start
-
-
-def _num_updates(make: Callable[[int], Callable], seconds: float) -> int:
-    """How many updates take about so many seconds."""
-    call = make(_FEWEST)
-    _seconds(call)  # warm up
-    return _bounded(_FEWEST * seconds / _seconds(call))
-
-
-def _bounded(num_updates: float) -> int:
-    return int(np.clip(round(num_updates), _FEWEST, 2000))
 
 
 def _describe(program: Program) -> dict:
@@ -275,18 +251,22 @@ def _plain(config: Config) -> dict:
     return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
-def write(report: dict, lines: Sequence[str], workdir: str | None, path: str | None) -> None:
-    """Writes the report as JSON to `path`, and to `workdir` with the table beside it."""
-    text = json.dumps(report, indent=1) + "\n"
-    if path:
-        Path(path).write_text(text)
-    if workdir:
-        Path(workdir).mkdir(parents=True, exist_ok=True)
-        Path(workdir, "summary.json").write_text(text)
-        Path(workdir, "table.txt").write_text("\n".join(lines) + "\n")
+def _describe_machine() -> dict:
+    """The processor, how busy it is, and the variables that change how fast it computes."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    variables = ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    return {
+        "platform": platform.platform(),
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "environment": {name: os.environ[name] for name in variables if name in os.environ},
+    }
 
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for summary.json and table.txt.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for flags.txt, summary.json and table.txt.")
 _JSON = flags.DEFINE_string("json", None, "File for the report alone.")
 _QUICK = flags.DEFINE_bool("quick", False, "One size and few rounds, under a minute.")
 _CASES = flags.DEFINE_list("cases", None, "Sizes VISIBLExHIDDENxBATCH, such as 784x500x100.")
@@ -320,17 +300,31 @@ def main(argv: Sequence[str]) -> None:
     """Parses the flags, measures, writes."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
+    try:
+        config = config_from_flags()
+    except ValueError as error:
+        raise app.UsageError(str(error)) from None
+    folder = None
+    if _WORKDIR.value is not None:
+        settings = {
+            f.name: f.value for f in (_QUICK, _CASES, _ROUNDS, _PEERS, _SCALING, _FOOTPRINT)
+        }
+        folder = workdir.open_workdir(_WORKDIR.value, settings, program="experiments.benchmark")
+        if folder.is_done:
+            print(f"{folder.path} holds this benchmark already: see table.txt there")
+            return
     lines = []
 
     def log(text):
         lines.append(text)
         print(text, flush=True)
 
-    try:
-        config = config_from_flags()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from None
-    write(run(config, log), lines, _WORKDIR.value, _JSON.value)
+    report = run(config, log)
+    if _JSON.value:
+        Path(_JSON.value).write_text(json.dumps(report, indent=1) + "\n")
+    if folder:
+        (folder.path / "table.txt").write_text("\n".join(lines) + "\n")
+        folder.write_summary(report, seed=0)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,12 @@ def columns(rows: list[list[str]]) -> str:
 def header(report: dict) -> str:
     """Where and with what it is measured."""
     machine = report["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    versions = ", ".join(
+        f"{name} {version}" for name, version in report["versions"].items() if version
+    )
     text = (
         f"{report['command']}\n"
-        f"{report['date']}, commit {report['commit']}\n"
+        f"commit {report['commit']}\n"
         f"{machine['processor']}, {machine['cores']} cores; {versions}"
     )
     load = machine["load_average"]

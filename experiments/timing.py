@@ -1,0 +1,61 @@
+"""Timing for `benchmark`: programs take turns, as only neighbours in time can be compared."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from experiments.benchmark_programs import Program
+
+# Bounds on the updates in a call.
+_FEWEST = 4
+_MOST = 2000
+
+
+def time_in_turn(programs: Sequence[Program], rounds: int) -> dict[str, list[float]]:
+    """Times programs in turn, round after round, each round starting with another one.
+
+    Args:
+      programs: with distinct names; each is called once before.
+      rounds: number of times of each.
+
+    Returns:
+      Milliseconds of one update, by name, in the order of the rounds.
+    """
+    for program in programs:
+        _seconds(program.call)
+    times = {program.name: [] for program in programs}
+    for r in range(rounds):
+        first = r % len(programs)
+        for program in [*programs[first:], *programs[:first]]:
+            # Thread pools of other libraries spin for a while after their last task.
+            time.sleep(0.02)
+            times[program.name].append(1e3 * _seconds(program.call) / program.num_updates)
+    return times
+
+
+def _seconds(call: Callable) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+def num_updates(make: Callable[[int], Callable], seconds: float) -> int:
+    """Finds out how many updates take about so long.
+
+    Args:
+      make: given a number of updates, returns what makes them.
+      seconds: wanted time of a call.
+
+    Returns:
+      A number of updates.
+    """
+    call = make(_FEWEST)
+    _seconds(call)  # warm up
+    return bounded(_FEWEST * seconds / _seconds(call))
+
+
+def bounded(count: float) -> int:
+    """Rounds a number of updates, and keeps it between 4 and 2000."""
+    return int(np.clip(round(count), _FEWEST, _MOST))
