@@ -238,6 +238,10 @@ def free_energy_gradient(
       A tree like `params`.
     """
     scale = 1 / (v.size // v.shape[-1])
+    # A zero that varies over devices as the data do. Without it, inside `shard_map`, JAX would sum
+    # the derivatives by replicated parameters over the devices, and not the weights' below.
+    zero = jnp.zeros_like(inputs, shape=())
+    visible, hidden = jax.tree.map(lambda leaf: leaf + zero, (params.visible, params.hidden))
     mean_statistic = params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
     x = mean_statistic @ params.weights.T
@@ -251,9 +255,7 @@ def free_energy_gradient(
 
     statistic = params.visible.statistic(v).reshape(-1, v.shape[-1])
     weights = statistic.T @ (-scale * mean_statistic).reshape(-1, inputs.shape[-1])
-    return RBM(
-        weights, jax.grad(visible_part)(params.visible), jax.grad(hidden_part)(params.hidden)
-    )
+    return RBM(weights, jax.grad(visible_part)(visible), jax.grad(hidden_part)(hidden))
 
 
 def contrast(
