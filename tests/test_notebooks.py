@@ -1,0 +1,107 @@
+"""Every notebook runs from top to bottom, and is committed as such a run left it."""
+
+import ast
+import pathlib
+import re
+
+import nbclient
+import nbformat
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
+
+# Smaller values for names that the cell tagged "parameters" assigns: the whole run in seconds.
+FAST = {
+    "rbm_in_ten_minutes": {
+        "num_chains": 1_000,
+        "num_toy_updates": 10,
+        "num_epochs": 1,
+        "max_gibbs_steps": 3,
+        "num_ensemble_epochs": 1,
+    }
+}
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def shorten(notebook, values):
+    """Inserts a cell that assigns `values` after the parameters, as papermill does."""
+    (place,) = [
+        i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])
+    ]
+    assigned = {
+        target.id
+        for statement in ast.parse(notebook.cells[place].source).body
+        for target in statement.targets
+    }
+    assert assigned == set(values)
+    source = "\n".join(f"{name} = {value!r}" for name, value in values.items())
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(source))
+
+
+def check_outputs(notebook):
+    """Cells ran in order, without errors or warnings, and all that they drew is there."""
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    pictures = 0
+    for cell in cells:
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            assert output.get("name") != "stderr", output.text
+            shown = output.get("data", {})
+            is_figure = re.match(r"<(Figure|Picture) ", shown.get("text/plain", ""))
+            assert bool(is_figure) == ("image/png" in shown), cell.source
+            pictures += bool(is_figure)
+        if re.search(r"\bfigures\.\w+\(|\bPicture\(", cell.source):
+            assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+    assert pictures
+
+
+def test_there_are_notebooks_and_each_has_fast_settings():
+    assert {path.stem for path in NOTEBOOKS} == set(FAST)
+
+
+@every_notebook
+def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # no start-up files of the user's
+    notebook = read(path)
+    shorten(notebook, FAST[path.stem])
+    client = nbclient.NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=120,
+        coalesce_streams=True,
+        resources={"metadata": {"path": path.parent}},
+    )
+    client.execute()
+    check_outputs(notebook)
+
+
+@every_notebook
+def test_is_committed_with_the_outputs_of_one_run(path):
+    check_outputs(read(path))
+
+
+@every_notebook
+def test_is_small_and_free_of_traces_of_a_machine(path):
+    assert path.stat().st_size < 1_500_000
+    notebook = read(path)
+    for cell in notebook.cells:
+        assert not cell.metadata.get("execution"), "times of execution change at every run"
+        assert not re.fullmatch("[0-9a-f]{8}", cell.id), "ids that are names survive a rebuild"
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+            assert not re.search(r"(^|[\s'\"(=])(/\w|[A-Z]:\\)|object at 0x", text), text
