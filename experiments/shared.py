@@ -23,7 +23,8 @@ UNITS = {
     "bernoulli": units.Bernoulli(),
     "spin": units.Spin(),
     "gaussian": units.Gaussian(),
-    "gaussian_learnt": units.Gaussian(learn_sigma=True),
+    # Rarely used pixels would otherwise get a σ far below their largest values.
+    "gaussian_learnt": units.Gaussian(learn_sigma=True, min_sigma=0.1),
     "relu": units.ReLU(),
     "poisson": units.Poisson(),
     "binomial": units.Binomial(num_trials=_COUNTS),
@@ -312,6 +313,9 @@ def call(run: Callable[[], object]) -> None:
     except training.Interrupted as e:
         print(e, file=sys.stderr)
         sys.exit(e.exit_code)
+    except KeyboardInterrupt:  # before learning began, or a second time
+        print("stopped by Ctrl-C; the same command continues", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, OSError, ImportError, training.Diverged) as e:
         if logging.get_verbosity() >= logging.DEBUG:
             raise

@@ -33,6 +33,18 @@ class Picture(Figure):
         width, height = (round(side * _PIXELS_PER_INCH) for side in self.get_size_inches())
         return png(self, DEVICE_PIXELS), {"width": width, "height": height}
 
+    def _ipython_display_(self) -> None:
+        # Asked before anything else. Once pyplot is active, as it is on Colab, IPython would draw
+        # figures itself, at another size, and pass over those without axes.
+        from IPython.display import display
+
+        png_bytes, metadata = self._repr_png_()
+        display(
+            {"image/png": png_bytes, "text/plain": repr(self)},
+            raw=True,
+            metadata={"image/png": metadata},
+        )
+
 
 class Placed(NamedTuple):
     """An image, uint8 (height, width, 3), with its upper left corner at (x, y); y points down."""
