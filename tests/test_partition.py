@@ -46,7 +46,7 @@ def make(visible, hidden, *, seed=0, scale=0.25):
 
 
 def solve(function, models):
-    """A function of one RBM for a dict of RBMs, in one compiled program: many small ones cost more."""
+    """A function of one RBM for a dict of RBMs, as one compiled program: many cost more."""
     return jax.jit(lambda models: {name: function(params) for name, params in models.items()})(
         models
     )
@@ -75,7 +75,7 @@ def test_every_unit_type_is_in_the_table():
 @pytest.mark.parametrize("visible", LAYERS)
 def test_log_partition_of_every_pair(visible):
     for hidden, (params, log_z) in of_visible(visible).items():
-        assert log_z.shape == () and log_z.dtype == jnp.float32
+        assert (log_z.shape, log_z.dtype) == ((), jnp.float32)
         expected = oracles.Model.of(params).log_z()
         np.testing.assert_allclose(log_z, expected, rtol=3e-6, atol=3e-6, err_msg=hidden)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -477,7 +478,7 @@ def test_cd_with_many_steps_tends_to_the_exact_gradient(strong):
         return max(np.abs(found[name] - exact[name]).max() for name in exact)
 
     gaps = [gap(n) for n in (1, 4, 16, 64, 256)]
-    assert all(later < earlier for earlier, later in zip(gaps, gaps[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(gaps))
     second = np.sort(np.abs(np.linalg.eigvals(model.gibbs(1))))[-2]
     allclose(gap(65) / gap(64), second, rtol=1e-3)
     enough = int(np.ceil(np.log(1e-4) / np.log(second)))
