@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 from dbn_jax import units
-from dbn_jax.shapes import Array, Float, Int, Key
+from dbn_jax.shapes import Array, Float, Int, Key, Num
 
 Metrics = dict[str, Array]
 
@@ -302,7 +302,7 @@ def contrast(
 def cd_gradient(
     key: Key[Array, ""],
     params: RBM,
-    batch: Float[Array, "*batch V"],
+    batch: Num[Array, "..."],
     *,
     num_gibbs_steps: int = 1,
     sample_visible: bool = True,
@@ -352,7 +352,7 @@ def pcd_gradient(
     key: Key[Array, ""],
     params: RBM,
     chains: Float[Array, "chains H"],
-    batch: Float[Array, "*batch V"],
+    batch: Num[Array, "..."],
     *,
     num_gibbs_steps: int = 1,
 ) -> tuple[RBM, Float[Array, "chains H"], Metrics]:
@@ -420,7 +420,7 @@ def apply_gradient(
 def cd_step(
     key: Key[Array, ""],
     state: State,
-    batch: Float[Array, "*batch V"],
+    batch: Num[Array, "..."],
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
@@ -463,7 +463,7 @@ def cd_step(
 def pcd_step(
     key: Key[Array, ""],
     state: State,
-    batch: Float[Array, "*batch V"],
+    batch: Num[Array, "..."],
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,

@@ -22,6 +22,16 @@ from jax.sharding import PartitionSpec as P
 from dbn_jax import rbm, units
 from tests import oracles
 
+
+@pytest.fixture
+def monkeypatch(monkeypatch):
+    """JAX keeps what it traced: programs of patched functions must not outlive the test."""
+    jax.clear_caches()
+    yield monkeypatch
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
 # Of each p-value or of all z-scores of a comparison together; the file has about 60 of them.
 FALSE_ALARM = 1e-7
 
@@ -609,6 +619,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian learnt", "concat"])
+@jax.numpy_dtype_promotion("standard")  # optax mixes counts and rates
 def test_scan_of_steps_equals_a_loop(name, visible):
     optimizer = OPTIMIZERS[name]
     params = make(visible, "bernoulli")
