@@ -69,8 +69,8 @@ def init_params(
     num_visible: int,
     num_hidden: int,
     *,
-    visible: units.Units = units.Bernoulli(),
-    hidden: units.Units = units.Bernoulli(),
+    visible: Any = units.Bernoulli(),
+    hidden: Any = units.Bernoulli(),
     weight_scale: float = 0.01,
     dtype=jnp.float32,
 ) -> RBM:
