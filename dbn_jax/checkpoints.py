@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging as absl_logging
 
 _SHOWN_DIFFERENCES = 8
 
@@ -197,10 +198,10 @@ def num_bytes(tree: Any) -> int:
 
 def _orbax():
     """Imports Orbax at first use: it is slow to import, and tells its doings to absl's log."""
+    # Failures come as exceptions. Adding the same filter again changes nothing.
+    absl_logging.get_absl_logger().addFilter(_is_not_from_orbax)
     import orbax.checkpoint as ocp
 
-    # Failures come as exceptions. Adding the same filter again changes nothing.
-    logging.getLogger("absl").addFilter(_is_not_from_orbax)
     return ocp
 
 

@@ -12,17 +12,15 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 "To recognize shapes, first learn to generate images" (2007).
 """
 
-import dataclasses
 import itertools
 
 import jax
 
-from dbn_jax import rbm
+from dbn_jax import pytrees, rbm
 from dbn_jax.shapes import Array, Float, Int, Key
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytrees.dataclass
 class DBN:
     """A stack of RBMs.
 

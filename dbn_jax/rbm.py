@@ -14,7 +14,6 @@ approximations to the likelihood gradient" (2008); Hinton, "A practical guide to
 Boltzmann machines" (2010), cited as *the guide*.
 """
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -23,14 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import units
+from dbn_jax import pytrees, units
 from dbn_jax.shapes import Array, Float, Int, Key, Num
 
 Metrics = dict[str, Array]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytrees.dataclass
 class RBM:
     """Parameters of an RBM; also the type of its gradients.
 
@@ -45,8 +43,7 @@ class RBM:
     hidden: Any
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@pytrees.dataclass
 class State:
     """State of learning: what the next update needs, and no more.
 

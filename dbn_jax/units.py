@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln, log_ndtr, ndtri
 
-from dbn_jax import threefry
+from dbn_jax import pytrees, threefry
 from dbn_jax.shapes import Array, Float, Int, Key
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -37,15 +37,6 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 def _spread(parameter, like):
     """Gives a per-unit parameter the batch axes of `like` (rank promotion may be forbidden)."""
     return jnp.broadcast_to(parameter, like.shape)
-
-
-def _static(default):
-    return dataclasses.field(default=default, metadata={"static": True})
-
-
-def _units(cls):
-    """Makes a class of units a frozen dataclass and a pytree."""
-    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
 
 
 class Units(abc.ABC):
@@ -158,7 +149,7 @@ class Units(abc.ABC):
         raise TypeError(f"{type(self).__name__} units cannot be enumerated")
 
 
-@_units
+@pytrees.dataclass
 class Bernoulli(Units):
     """Binary units, x ∈ {0, 1}: U = −b·x, p(x = 1) = σ(I + b).
 
@@ -188,7 +179,7 @@ class Bernoulli(Units):
         return _digits(index, 2, self.num_units).astype(self.bias.dtype)
 
 
-@_units
+@pytrees.dataclass
 class Spin(Units):
     """Spins, x ∈ {−1, +1}: U = −b·x, mean tanh(I + b)."""
 
@@ -217,7 +208,7 @@ class Spin(Units):
         return 2 * _digits(index, 2, self.num_units).astype(self.bias.dtype) - 1
 
 
-@_units
+@pytrees.dataclass
 class Softmax(Units):
     """Groups of `num_classes` units of which exactly one is on: U = −b·x, x one-hot in each group.
 
@@ -226,7 +217,7 @@ class Softmax(Units):
     """
 
     bias: Any = None
-    num_classes: int = _static(10)
+    num_classes: int = pytrees.static(10)
     support: ClassVar = (0.0, 1.0)
 
     def __post_init__(self):
@@ -270,7 +261,7 @@ class Softmax(Units):
         return one_hot.reshape(*index.shape, self.num_units)
 
 
-@_units
+@pytrees.dataclass
 class Binomial(Units):
     """Counts of successes in `num_trials` tries, x ∈ {0, …, n}: U = −b·x − log C(n, x).
 
@@ -278,7 +269,7 @@ class Binomial(Units):
     """
 
     bias: Any = None
-    num_trials: int = _static(8)
+    num_trials: int = pytrees.static(8)
 
     def __post_init__(self):
         if self.num_trials < 1:
@@ -320,7 +311,7 @@ class Binomial(Units):
         return _digits(index, self.num_trials + 1, self.num_units).astype(self.bias.dtype)
 
 
-@_units
+@pytrees.dataclass
 class Poisson(Units):
     """Counts without a limit, x ∈ {0, 1, 2, …}: U = −b·x + log x!, mean exp(I + b)."""
 
@@ -344,7 +335,7 @@ class Poisson(Units):
         return jax.random.poisson(key, self.mean(inputs)).astype(inputs.dtype)
 
 
-@_units
+@pytrees.dataclass
 class Gaussian(Units):
     """Real-valued units: U = (x − b)²/2σ², s = x/σ, so that x | I is normal, mean b + σI, std σ.
 
@@ -355,9 +346,9 @@ class Gaussian(Units):
 
     bias: Any = None
     log_sigma: Any = None
-    sigma: float = _static(1.0)
-    learn_sigma: bool = _static(False)
-    min_sigma: float = _static(0.01)
+    sigma: float = pytrees.static(1.0)
+    learn_sigma: bool = pytrees.static(False)
+    min_sigma: float = pytrees.static(0.01)
     support: ClassVar = (-math.inf, math.inf)
     tail: ClassVar = "quadratic"
 
@@ -415,7 +406,7 @@ class Gaussian(Units):
         return self.scale
 
 
-@_units
+@pytrees.dataclass
 class ReLU(Units):
     """Rectified linear units as truncated Gaussians, x ≥ 0: U = x²/2 − b·x.
 
@@ -458,7 +449,7 @@ class ReLU(Units):
         return _truncated_normal_sample(key, self._total(inputs)).astype(inputs.dtype)
 
 
-@_units
+@pytrees.dataclass
 class Concat(Units):
     """Units of several types side by side, such as pixels beside a label.
 
@@ -467,7 +458,7 @@ class Concat(Units):
     """
 
     parts: tuple[Units, ...] = ()
-    sizes: tuple[int, ...] = _static(())
+    sizes: tuple[int, ...] = pytrees.static(())
 
     def __post_init__(self):
         if len(self.parts) != len(self.sizes) or not self.parts:

@@ -1,0 +1,48 @@
+"""Frozen dataclasses as pytrees whose structures differ when their classes differ.
+
+``jax.tree_util.register_dataclass`` (seen in jaxlib 0.10.2) compares two structures by their fields
+alone: ``Bernoulli()`` and ``Spin()`` would count as equal. Their hashes differ, so that `jax.jit`
+mostly keeps them apart, but when two hashes happen to collide in its cache (once in some hundred
+pairs) the program compiled for one class answers for the other, silently. Here the class belongs to
+the structure.
+"""
+
+import dataclasses
+import typing
+
+import jax
+
+
+def static(default):
+    """A dataclass field that is part of the structure: not traced, and compared by `jax.jit`."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(static,))
+def dataclass(cls):
+    """Makes `cls` a frozen dataclass and a pytree of its fields, but for those made by `static`.
+
+    Rebuilding a tree skips ``__init__`` and ``__post_init__``: what they check was checked when the
+    object was made, and transformations put placeholders in the leaves' stead.
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    fields = dataclasses.fields(cls)
+    meta = tuple(f.name for f in fields if f.metadata.get("static", False))
+    data = tuple(f.name for f in fields if f.name not in meta)
+    keys = tuple(jax.tree_util.GetAttrKey(name) for name in data)
+
+    def flatten(tree):
+        return [getattr(tree, name) for name in data], tuple(getattr(tree, name) for name in meta)
+
+    def flatten_with_keys(tree):
+        children, aux = flatten(tree)
+        return list(zip(keys, children, strict=True)), aux
+
+    def unflatten(aux, children):
+        tree = object.__new__(cls)
+        for name, value in zip(data + meta, (*children, *aux), strict=True):
+            object.__setattr__(tree, name, value)
+        return tree
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
