@@ -14,6 +14,7 @@ approximations to the likelihood gradient" (2008); Hinton, "A practical guide to
 Boltzmann machines" (2010), cited as *the guide*.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -97,6 +98,24 @@ def init_params(
     params = RBM(weights, visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
     _check_tails(params)
     return params
+
+
+@functools.partial(jax.jit, inline=True)
+def fit_visible(params: RBM, data: Num[Array, "examples V"]) -> RBM:
+    """Gives the visible units parameters with which, at zero weights, they have the data's means.
+
+    The guide's start of learning (section 8): the weights need not learn first what biases can say.
+
+    Args:
+      params: the RBM.
+      data: (examples, V).
+
+    Raises:
+      ValueError: the data have another number of visible units.
+      TypeError: the data hold integers.
+    """
+    data = as_batch(params, data)
+    return dataclasses.replace(params, visible=params.visible.fit(data))
 
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:

@@ -67,8 +67,8 @@ def learn(
       The final state.
     """
     init_key, chain_key, view_key = jax.random.split(jax.random.key(seed), 3)
-    shown = layer.transform(view_key, jnp.asarray(examples[:_NUM_EXAMINED]))
-    held_out = layer.transform(view_key, jnp.asarray(held_out[:_NUM_EXAMINED]))
+    shown = shared.transformed(layer.transform, view_key, jnp.asarray(examples[:_NUM_EXAMINED]))
+    held_out = shared.transformed(layer.transform, view_key, jnp.asarray(held_out[:_NUM_EXAMINED]))
     for warning in health.check_data(layer.visible, shown):
         logging.warning("%s: %s", layer.name, warning)
     params = rbm.init_params(
@@ -78,10 +78,10 @@ def learn(
         visible=layer.visible,
         hidden=layer.hidden,
     )
-    params = dataclasses.replace(params, visible=params.visible.fit(shown))
+    params = rbm.fit_visible(params, shown)
     learner = settings.make_learner()
     optimizer = settings.make_optimizer(len(examples) // settings.batch_size)
-    state = learning.init_state(chain_key, params, learner=learner, optimizer=optimizer)
+    state = _init_state(chain_key, params, learner=learner, optimizer=optimizer)
     warned = set()
 
     def watch(epoch, step, state):
@@ -116,6 +116,9 @@ def learn(
             checkpoints=saved,
             metrics_path=metrics_path(run, layer.name),
         )
+
+
+_init_state = jax.jit(learning.init_state, static_argnames=("learner", "optimizer"))
 
 
 def _step(key, state, batch, *, learner, optimizer):

@@ -97,6 +97,12 @@ class Pixels:
         return v
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def transformed(transform: data.Transform, key: jax.Array, rows: jax.Array) -> jax.Array:
+    """Calls a transform outside the training loop, as one program; the key is consumed."""
+    return transform(key, rows)
+
+
 @dataclasses.dataclass(frozen=True)
 class LearningSettings:
     """How an RBM learns; the defaults are those of Hinton's programs."""

@@ -18,7 +18,6 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +143,7 @@ def _up(params: rbm.RBM, rows: np.ndarray, transform: data.Transform | None) -> 
     for i, start in enumerate(range(0, len(rows), _BLOCK)):
         block = jnp.asarray(rows[start : start + _BLOCK])
         if transform is not None:
-            block = transform(jax.random.key(i), block)
+            block = shared.transformed(transform, jax.random.key(i), block)
         blocks.append(np.asarray(_hidden_mean(params, block)))
     return np.concatenate(blocks)
 
@@ -187,7 +186,7 @@ def draw(
             ),
             f"features_{i + 1}",
         )
-    v = transform(data_key, jnp.asarray(held_out.images))
+    v = shared.transformed(transform, data_key, jnp.asarray(held_out.images))
     reconstruction = jax.jit(dbn.reconstruct)(net, v)
     error = float(jnp.mean(jnp.sum((v - reconstruction) ** 2, axis=-1)))
     some = np.linspace(0, len(v) - 1, min(_NUM_SHOWN, len(v))).astype(int)
@@ -234,22 +233,21 @@ def draw(
     return {"reconstruction_error": error}
 
 
-_generate = jax.jit(dbn.generate)
+_generate = jax.jit(dbn.generate)  # the number of steps is traced: one program for all
+_down_pass = jax.jit(dbn.down_pass)
 
 
-@functools.partial(jax.jit, static_argnames=("steps",))
 def _chain(key, net, h, steps):
     """The pixels' means after each of some numbers of Gibbs steps at the top: (T, chains, V)."""
-    frames = []
-    done = 0
-    for i, step in enumerate(steps):
+    frames, done = [], 0
+    for step in steps:
         if step > done:
-            v, h = dbn.generate(jax.random.fold_in(key, i), net, h, step - done)
+            v, h = _generate(jax.random.fold_in(key, step), net, h, step - done)
         else:
-            v = dbn.down_pass(net, h)
+            v = _down_pass(net, h)
         done = step
         frames.append(v)
-    return jnp.stack(frames)
+    return np.stack(frames)
 
 
 def define_flags() -> None:

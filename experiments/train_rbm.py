@@ -18,7 +18,6 @@ Reference: Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -136,6 +135,9 @@ def draw(
     )
     held_out = dataset.validation or dataset.test
 
+    def look(images):
+        return shared.transformed(pixels, data_key, jnp.asarray(images))
+
     def grey(v):
         return np.clip(dataset.pictures(np.asarray(pixels.grey(v), np.float32)), 0, 1)
 
@@ -143,8 +145,8 @@ def draw(
         figures.save(picture, run_dir.figures / f"{name}.png")
 
     def draw_reconstructions(images, title, name):
-        v = pixels(data_key, jnp.asarray(images))
-        both = grey(v), grey(rbm.reconstruct(params, v))
+        v = look(images)
+        both = grey(v), grey(_reconstruct(params, v))
         save(figures.reconstructions(*both, image_shape=shape, title=title), name)
 
     what = f"{settings.num_hidden} {settings.hidden} features"
@@ -162,7 +164,7 @@ def draw(
             f"Unfamiliar digits, seen as {_listed(settings.data.classes)}",
             "unfamiliar",
         )
-    start = rbm.init_chains(start_key, params, 8)
+    start = _init_chains(start_key, params, 8)
     save(
         figures.chains(
             grey(_chain(chain_key, params, start, _CHAIN_STEPS)),
@@ -176,7 +178,7 @@ def draw(
     start = layer.persistent_hidden(state.chains)
     from_where = "1000 Gibbs steps on from the persistent chains of learning"
     if start is None:
-        start = rbm.sample_hidden(start_key, params, pixels(data_key, jnp.asarray(held_out.images)))
+        start = _sample_hidden(start_key, params, look(held_out.images))
         from_where = "1000 Gibbs steps from unseen images"
     frames = _chain(sample_key, params, start[:60], (0, 1000))
     save(
@@ -189,7 +191,7 @@ def draw(
         ),
         "samples",
     )
-    means = rbm.hidden_mean(params, pixels(data_key, jnp.asarray(held_out.images[:200])))
+    means = _hidden_mean(params, look(held_out.images[:200]))
     low, high = params.hidden.support
     if np.isfinite(high - low):
         save(
@@ -212,18 +214,32 @@ def draw(
     layer.draw_curves(run_dir, "rbm", "Learning")
 
 
-@functools.partial(jax.jit, static_argnames=("steps",))
 def _chain(key, params, h, steps):
     """The visible means of chains after each of some numbers of Gibbs steps: (T, chains, V)."""
-    frames = []
-    for i, (before, after) in enumerate(zip((0, *steps), steps, strict=False)):
-        if after > before:
-            v, _ = rbm.gibbs(
-                jax.random.fold_in(key, 2 * i), params, rbm.visible_mean(params, h), after - before
-            )
-            h = rbm.sample_hidden(jax.random.fold_in(key, 2 * i + 1), params, v)
-        frames.append(rbm.visible_mean(params, h))
-    return jnp.stack(frames)
+    frames, done = [], 0
+    for step in steps:
+        h, mean = _advance(jax.random.fold_in(key, step), params, h, step - done)
+        frames.append(mean)
+        done = step
+    return np.stack(frames)
+
+
+@jax.jit
+def _advance(key, params, h, num_steps):
+    """Hidden states after that many Gibbs steps (traced: one program for all), visible means."""
+
+    def step(t, h):
+        down_key, up_key = jax.random.split(jax.random.fold_in(key, t))
+        return rbm.sample_hidden(up_key, params, rbm.sample_visible(down_key, params, h))
+
+    h = jax.lax.fori_loop(0, num_steps, step, h)
+    return h, rbm.visible_mean(params, h)
+
+
+_reconstruct = jax.jit(rbm.reconstruct)
+_hidden_mean = jax.jit(rbm.hidden_mean)
+_sample_hidden = jax.jit(rbm.sample_hidden)
+_init_chains = jax.jit(rbm.init_chains, static_argnums=2)
 
 
 def _spread(images: np.ndarray) -> np.ndarray:

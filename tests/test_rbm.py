@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -327,7 +328,7 @@ def without_statistic(hidden_inputs):
     return lambda params, v: v @ params.weights
 
 
-TWINS = [(halve, *pair) for pair in KERNELS if pair != ("bernoulli", "relu")] + [
+TWINS = [(halve, *pair) for pair in KERNELS] + [
     (transpose, "bernoulli", "bernoulli"),
     (without_statistic, "gaussian learnt", "bernoulli"),
 ]
@@ -336,12 +337,22 @@ TWINS = [(halve, *pair) for pair in KERNELS if pair != ("bernoulli", "relu")] + 
 @pytest.mark.parametrize(("change", "visible", "hidden"), TWINS)
 def test_a_broken_kernel_drifts(change, visible, hidden, monkeypatch):
     """The twin: the couplings and the number of chains are large enough to notice a fault."""
-    params = make(visible, hidden, weight_scale=1.0)
+    params = make(visible, hidden, weight_scale=1.0, seed=2)
     model = oracles.Model.of(params, max_input=10.0)
     monkeypatch.setattr(rbm, "hidden_inputs", change(rbm.hidden_inputs))
     ((v, h),) = run_gibbs(params, start(model), (4,))
     distance, bound = drift(model, v, h)
     assert distance > bound
+
+
+def test_gibbs_with_means_instead_of_samples_drifts(monkeypatch):
+    params = make("bernoulli", "bernoulli", weight_scale=3.0)
+    model = oracles.Model.of(params)
+    monkeypatch.setattr(rbm, "fantasy", functools.partial(rbm.fantasy, sample_visible=False))
+    ((_, h),) = run_gibbs(params, start(model), (4,))
+    distance = oracles.total_variation(model.hidden.counts(h) / NUM_CHAINS, model.hidden_marginal())
+    p = model.hidden_marginal()
+    assert distance > oracles.total_variation_bound(p, NUM_CHAINS, FALSE_ALARM)
 
 
 def test_number_of_steps_may_be_traced():
@@ -411,12 +422,12 @@ def largest_z(samples, expected):
 
 @pytest.fixture(scope="module")
 def strong():
-    """A binary RBM that mixes slowly, so that numbers of Gibbs steps differ, and data for it."""
+    """A binary RBM whose numbers of Gibbs steps differ, one to four, and data for it."""
     params = make("bernoulli", "bernoulli", weight_scale=3.0, seed=1)
     return params, oracles.Model.of(params), np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
 
 
-@pytest.mark.parametrize("num_gibbs_steps", [1, 2])
+@pytest.mark.parametrize("num_gibbs_steps", [1, 2, 3])
 def test_expected_cd_gradient_is_that_of_the_transition_matrix(strong, num_gibbs_steps):
     params, model, batch = strong
     gradients, metrics = estimates(params, num_gibbs_steps, True, jnp.asarray(batch, jnp.float32))
@@ -465,6 +476,25 @@ def test_expected_cd_gradient_with_means_as_reconstructions(visible):
     oracles.assert_mean(found, model.mean_field_cd_gradient(batch), FALSE_ALARM)
     bound = oracles.z_bound(sum(x[0].size for x in found.values()), FALSE_ALARM)
     assert largest_z(found, model.cd_gradient(batch, 1)) > bound  # samples would be noticed
+
+
+def test_cd_with_many_steps_tends_to_the_exact_gradient(strong):
+    """Maximum likelihood by a long chain: the gap falls like the second eigenvalue to the n."""
+    params, model, batch = strong
+    exact = {name: -x for name, x in model.log_likelihood_gradient(batch).items()}
+
+    def gap(n):
+        found = model.cd_gradient(batch, n)
+        return max(np.abs(found[name] - exact[name]).max() for name in exact)
+
+    gaps = [gap(n) for n in (1, 2, 4, 8, 16)]
+    assert all(later < earlier for earlier, later in itertools.pairwise(gaps))
+    second = np.sort(np.abs(np.linalg.eigvals(model.gibbs(1))))[-2]
+    allclose(gap(9) / gap(8), second, rtol=1e-2)
+    enough = int(np.ceil(np.log(1e-4) / np.log(second)))
+    assert gap(enough) < 1e-3
+    gradients, _ = estimates(params, enough, True, jnp.asarray(batch, jnp.float32))
+    oracles.assert_mean(oracles.leaves(gradients), exact, FALSE_ALARM)
 
 
 def test_grey_levels_drive_hidden_units_as_probabilities():
@@ -727,6 +757,26 @@ def counting(optimizer):
         return optimizer.update(*args)
 
     return optax.GradientTransformation(optimizer.init, update), traced
+
+
+@pytest.mark.parametrize("learner", ["cd", "pcd"])
+def test_steps_called_directly_compile_once(learner):
+    optimizer, traced = counting(optax.sgd(optax.linear_schedule(0.1, 0.0, 9)))
+    params = make("bernoulli", "bernoulli")
+    chains = rbm.init_chains(jax.random.key(0), params, 4)
+    state = rbm.init_state(params, optimizer, chains=chains)
+    step = {"cd": rbm.cd_step, "pcd": rbm.pcd_step}[learner]
+    for i in range(4):  # new keys, batches, states and learning rates
+        state, _ = step(
+            jax.random.key(i), state, jnp.full((5, 3), 0.1 * i, jnp.float32), optimizer=optimizer
+        )
+    assert len(traced) == 1
+    other = dataclasses.replace(state, params=make("bernoulli", "bernoulli", seed=9))
+    step(jax.random.key(5), other, jnp.ones((5, 3)), optimizer=optimizer)
+    assert len(traced) == 1
+    step(jax.random.key(5), other, jnp.ones((6, 3)), optimizer=optimizer)
+    step(jax.random.key(5), other, jnp.ones((5, 3)), optimizer=optimizer, num_gibbs_steps=2)
+    assert len(traced) == 3  # what must be compiled anew: another shape, another program
 
 
 def called(function, *args):
