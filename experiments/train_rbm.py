@@ -29,7 +29,8 @@ from experiments import layer, shared
 
 _NUM_SHOWN = 24
 _NUM_UNITS_SHOWN = 50
-_CHAIN_STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
+# The chains are shown at about every half power of ten of their steps.
+_CHAIN_DIVISORS = (1000, 333, 100, 33, 10, 3, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Settings:
     visible: str = "bernoulli"
     hidden: str = "bernoulli"
     num_hidden: int = 500
+    sample_steps: int = 1000
     seed: int = 0
 
 
@@ -165,22 +167,24 @@ def draw(
             "unfamiliar",
         )
     start = _init_chains(start_key, params, 8)
+    steps = settings.sample_steps
+    chain_steps = (0, *sorted({max(1, steps // divisor) for divisor in _CHAIN_DIVISORS}))
     save(
         figures.chains(
-            grey(_chain(chain_key, params, start, _CHAIN_STEPS)),
+            grey(_chain(chain_key, params, start, chain_steps)),
             image_shape=shape,
-            steps=_CHAIN_STEPS,
+            steps=chain_steps,
             title="Gibbs sampling from random hidden states",
             subtitle="means of the visible units",
         ),
         "chains",
     )
     start = layer.persistent_hidden(state.chains)
-    from_where = "1000 Gibbs steps on from the persistent chains of learning"
+    from_where = f"{steps} Gibbs steps on from the persistent chains of learning"
     if start is None:
         start = _sample_hidden(start_key, params, look(held_out.images))
-        from_where = "1000 Gibbs steps from unseen images"
-    frames = _chain(sample_key, params, start[:60], (0, 1000))
+        from_where = f"{steps} Gibbs steps from unseen images"
+    frames = _chain(sample_key, params, start[:60], (steps,))
     save(
         figures.image_sheet(
             grey(frames[-1]),
@@ -266,6 +270,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("visible", "bernoulli", shared.PIXEL_UNITS, "Type of the visible units.")
     flags.DEFINE_enum("hidden", "bernoulli", tuple(shared.UNITS), "Type of the hidden units.")
     flags.DEFINE_integer("num_hidden", 500, "Number of hidden units.", lower_bound=1)
+    flags.DEFINE_integer("sample_steps", 1000, "Gibbs steps before a sample.", lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
@@ -281,6 +286,7 @@ def main(argv: list[str]) -> None:
             values.visible,
             values.hidden,
             values.num_hidden,
+            values.sample_steps,
             values.seed,
         )
         run(settings, values.workdir, checkpoint_seconds=values.checkpoint_seconds)

@@ -33,7 +33,7 @@ QUICK = shared.LearningSettings(epochs=2, batch_size=100, num_chains=20, tempera
 
 
 def small_rbm(**changes):
-    settings = train_rbm.Settings(data=DIGITS, learning=QUICK, num_hidden=16)
+    settings = train_rbm.Settings(data=DIGITS, learning=QUICK, num_hidden=16, sample_steps=20)
     return dataclasses.replace(settings, **changes)
 
 
