@@ -15,20 +15,56 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 import itertools
 
 import jax
+import jax.numpy as jnp
 
-from dbn_jax import pytrees, rbm
+from dbn_jax import pytrees, rbm, units
 from dbn_jax.shapes import Array, Float, Int, Key
 
 
 @pytrees.dataclass
 class DBN:
-    """A stack of RBMs.
+    """A stack of RBMs; what recognises and what generates are the same weights.
 
     Attributes:
-      layers: the RBMs, from the pixels up; the top one is the associative memory.
+      layers: the RBMs, from the pixels up; the top one is the associative memory. Its visible
+        units may be ``Concat(parts=(features, Softmax(...)), ...)``, label units beside the last
+        features (`dbn_jax.associative_memory`).
     """
 
     layers: tuple[rbm.RBM, ...]
+
+    @property
+    def recognition(self) -> tuple[rbm.RBM, ...]:
+        """The layers below the top RBM, as they are used on the way up."""
+        return self.layers[:-1]
+
+    @property
+    def generative(self) -> tuple[rbm.RBM, ...]:
+        """The layers below the top RBM, as they are used on the way down."""
+        return self.layers[:-1]
+
+    @property
+    def top(self) -> rbm.RBM:
+        """The top RBM."""
+        return self.layers[-1]
+
+
+@pytrees.dataclass
+class UntiedDBN:
+    """A net whose weights for recognition and for generation have parted (`dbn_jax.updown`).
+
+    Attributes:
+      recognition: of these RBMs only weights and hidden biases are used, on the way up.
+      generative: of these only weights and visible units' parameters, on the way down.
+      top: the top RBM, whose weights work both ways.
+    """
+
+    recognition: tuple[rbm.RBM, ...]
+    generative: tuple[rbm.RBM, ...]
+    top: rbm.RBM
+
+
+Net = DBN | UntiedDBN
 
 
 def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
@@ -40,35 +76,55 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
     if not layers:
         raise ValueError("a deep belief net needs at least one layer")
     for i, (below, above) in enumerate(itertools.pairwise(layers)):
-        if below.hidden.num_units != above.visible.num_units:
+        features = above.visible.num_units
+        if i + 2 == len(layers):
+            features -= _num_labels(above)
+        if below.hidden.num_units != features:
             raise ValueError(
                 f"layer {i} has {below.hidden.num_units} hidden units, but layer {i + 1} has "
-                f"{above.visible.num_units} visible ones; they are the same units"
+                f"{features} visible ones; they are the same units"
             )
     return DBN(tuple(layers))
 
 
-def up_pass(net: DBN, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], ...]:
-    """Mean-field recognition: each layer's means given the means of the layer below.
+def untie(net: Net) -> UntiedDBN:
+    """Gives recognition and generation weights of their own, equal at first."""
+    return UntiedDBN(net.recognition, net.generative, net.top)
+
+
+def num_labels(net: Net) -> int:
+    """Number of label units beside the features of the top RBM; 0 without."""
+    return _num_labels(net.top)
+
+
+def _num_labels(top):
+    match top.visible:
+        case units.Concat(parts=(_, units.Softmax()), sizes=(_, count)):
+            return count
+    return 0
+
+
+def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], ...]:
+    """Mean-field recognition up to the top RBM's features.
 
     Args:
       net: the net.
       v: (..., V) pixels.
 
     Returns:
-      The means of every hidden layer, first to last, (..., H_l).
+      The pixels, then each layer's means given the means of the layer below; the last are the
+      features that the top RBM sees.
     """
-    means = []
-    for layer in net.layers:
-        v = rbm.hidden_mean(layer, v)
-        means.append(v)
+    means = [v]
+    for layer in net.recognition:
+        means.append(rbm.hidden_mean(layer, means[-1]))
     return tuple(means)
 
 
-def sample_up(
-    key: Key[Array, ""], net: DBN, v: Float[Array, "*batch V"]
+def sample_recognition(
+    key: Key[Array, ""], net: Net, v: Float[Array, "*batch V"]
 ) -> tuple[Float[Array, "..."], ...]:
-    """Stochastic recognition: each layer's states given the states of the layer below.
+    """Stochastic recognition up to the top RBM's features.
 
     Args:
       key: consumed.
@@ -76,16 +132,107 @@ def sample_up(
       v: (..., V) pixels.
 
     Returns:
-      The states of every hidden layer, first to last, (..., H_l).
+      The pixels, then each layer's states given the states of the layer below.
     """
-    states = []
-    for layer, layer_key in zip(net.layers, jax.random.split(key, len(net.layers)), strict=True):
-        v = rbm.sample_hidden(layer_key, layer, v)
-        states.append(v)
+    states = [v]
+    for layer, layer_key in zip(net.recognition, _keys(key, net), strict=True):
+        states.append(rbm.sample_hidden(layer_key, layer, states[-1]))
     return tuple(states)
 
 
-def down_pass(net: DBN, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
+def sample_generation(
+    key: Key[Array, ""], net: Net, features: Float[Array, "*batch F"]
+) -> tuple[Float[Array, "..."], ...]:
+    """Ancestral sampling from the top RBM's features down to the pixels.
+
+    Args:
+      key: consumed.
+      net: the net.
+      features: (..., F) states of the top RBM's features.
+
+    Returns:
+      The pixels' means given the states above them, as the tutorial shows them; then the states of
+      each layer up to `features`. As many as `sample_recognition` returns.
+    """
+    states = [features]
+    layers_and_keys = list(zip(net.generative, _keys(key, net), strict=True))
+    for i, (layer, layer_key) in reversed(list(enumerate(layers_and_keys))):
+        x = rbm.visible_inputs(layer, states[0])
+        states.insert(0, layer.visible.sample(layer_key, x) if i else layer.visible.mean(x))
+    return tuple(states)
+
+
+def _keys(key, net):
+    return jax.random.split(key, len(net.recognition)) if net.recognition else ()
+
+
+def join(
+    net: Net, features: Float[Array, "*batch F"], labels: Float[Array, "*batch L"] | None = None
+) -> Float[Array, "*batch V"]:
+    """Visible states of the top RBM: features and, where the net has label units, labels.
+
+    Args:
+      net: the net.
+      features: (..., F).
+      labels: (..., L) states of the label units; None is the neutral state, 1/L each.
+
+    Returns:
+      (..., F + L).
+    """
+    count = num_labels(net)
+    if not count:
+        return features
+    if labels is None:
+        labels = jnp.full((*features.shape[:-1], count), 1 / count, features.dtype)
+    return jnp.concatenate([features, labels], axis=-1)
+
+
+def split(net: Net, x: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """The features and the labels (none: an empty axis) of the top RBM's visible states."""
+    features = x.shape[-1] - num_labels(net)
+    return x[..., :features], x[..., features:]
+
+
+def up_pass(
+    net: Net, v: Float[Array, "*batch V"], labels: Float[Array, "*batch L"] | None = None
+) -> tuple[Float[Array, "..."], ...]:
+    """Mean-field recognition: each layer's means given the means of the layer below.
+
+    Args:
+      net: the net.
+      v: (..., V) pixels.
+      labels: see `join`.
+
+    Returns:
+      The means of every hidden layer, first to last, (..., H_l).
+    """
+    means = recognise(net, v)
+    return *means[1:], rbm.hidden_mean(net.top, join(net, means[-1], labels))
+
+
+def sample_up(
+    key: Key[Array, ""],
+    net: Net,
+    v: Float[Array, "*batch V"],
+    labels: Float[Array, "*batch L"] | None = None,
+) -> tuple[Float[Array, "..."], ...]:
+    """Stochastic recognition: each layer's states given the states of the layer below.
+
+    Args:
+      key: consumed.
+      net: the net.
+      v: (..., V) pixels.
+      labels: see `join`.
+
+    Returns:
+      The states of every hidden layer, first to last, (..., H_l).
+    """
+    up_key, top_key = jax.random.split(key)
+    states = sample_recognition(up_key, net, v)
+    return *states[1:], rbm.sample_hidden(top_key, net.top, join(net, states[-1], labels))
+
+
+def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """Mean-field generation: the pixels' means, each layer driven by the means of that above.
 
     Args:
@@ -95,13 +242,14 @@ def down_pass(net: DBN, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]
     Returns:
       (..., V) means of the pixels.
     """
-    for layer in reversed(net.layers):
-        h = rbm.visible_mean(layer, h)
-    return h
+    x, _ = split(net, rbm.visible_mean(net.top, h))
+    for layer in reversed(net.generative):
+        x = rbm.visible_mean(layer, x)
+    return x
 
 
 def sample_down(
-    key: Key[Array, ""], net: DBN, h: Float[Array, "*batch H"]
+    key: Key[Array, ""], net: Net, h: Float[Array, "*batch H"]
 ) -> tuple[Float[Array, "*batch V"], tuple[Float[Array, "..."], ...]]:
     """Ancestral sampling from given states of the last hidden layer.
 
@@ -111,19 +259,20 @@ def sample_down(
       h: (..., H) states of the last hidden layer.
 
     Returns:
-      The pixels' means given the states above them, (..., V), as the tutorial shows them; and the
-      states of every hidden layer, first to last, (..., H_l).
+      The pixels' means given the states above them, (..., V); and the states of every hidden
+      layer, first to last, (..., H_l).
     """
-    states = [h]
-    keys = jax.random.split(key, len(net.layers))
-    for layer, layer_key in zip(net.layers[:0:-1], keys[1:], strict=True):
-        states.insert(0, rbm.sample_visible(layer_key, layer, states[0]))
-    return rbm.visible_mean(net.layers[0], states[0]), tuple(states)
+    top_key, down_key = jax.random.split(key)
+    if not net.generative:
+        return split(net, rbm.visible_mean(net.top, h))[0], (h,)
+    features, _ = split(net, rbm.sample_visible(top_key, net.top, h))
+    pixels, *states = sample_generation(down_key, net, features)
+    return pixels, (*states, h)
 
 
 def generate(
     key: Key[Array, ""],
-    net: DBN,
+    net: Net,
     h: Float[Array, "*batch H"],
     num_gibbs_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
@@ -133,7 +282,7 @@ def generate(
       key: consumed.
       net: the net.
       h: (..., H) states of the last hidden layer where the chains start, such as
-        ``rbm.init_chains(key, net.layers[-1], num_samples)``.
+        ``rbm.init_chains(key, net.top, num_samples)``.
       num_gibbs_steps: of the top RBM, at least 1; a good net needs hundreds to forget its start.
 
     Returns:
@@ -141,25 +290,61 @@ def generate(
       the chains can go on.
     """
     fantasy_key, top_key, down_key = jax.random.split(key, 3)
-    top = net.layers[-1]
-    x, _, inputs = rbm.fantasy(fantasy_key, top, h, num_gibbs_steps)
-    h = top.hidden.sample(top_key, inputs)
-    below = DBN(net.layers[:-1])
-    # The states x of the layer below the top are in equilibrium with h; the rest is ancestral.
-    v = (
-        sample_down(down_key, below, x)[0]
-        if below.layers
-        else top.visible.mean(rbm.visible_inputs(top, h))
-    )
-    return v, h
+    x, _, inputs = rbm.fantasy(fantasy_key, net.top, h, num_gibbs_steps)
+    h = net.top.hidden.sample(top_key, inputs)
+    if not net.generative:
+        return split(net, rbm.visible_mean(net.top, h))[0], h
+    # The features x are in equilibrium with h; the rest is ancestral.
+    return sample_generation(down_key, net, split(net, x)[0])[0], h
 
 
-def reconstruct(net: DBN, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
+def reconstruct(net: Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
     """Mean-field recognition up the whole stack and generation down it: (..., V) -> (..., V)."""
     return down_pass(net, up_pass(net, v)[-1])
 
 
-def feature_images(net: DBN, layer: int) -> Float[Array, "V H"]:
+def log_ratio(
+    key: Key[Array, ""],
+    net: Net,
+    v: Float[Array, "*batch V"],
+    labels: Float[Array, "*batch L"] | None = None,
+) -> Float[Array, "*batch"]:
+    """One sample of log p*(v, h) − log q(h | v), whose mean is the variational bound plus log Z.
+
+    h are the hidden layers up to the top RBM's features, drawn from the recognition distribution
+    q; p* is the net's unnormalised probability, with the top RBM's hidden units summed out. So
+
+        log p(v) ≥ E_q[log_ratio] − log Z_top,
+
+    with equality if q is the true posterior; then the ratio has no variance either (Hinton,
+    Osindero, Teh 2006, equation 8; Salakhutdinov and Murray 2008, equation 18). The mean of exp
+    over samples, an importance sampler, gives the likelihood itself.
+
+    Args:
+      key: consumed.
+      net: the net.
+      v: (..., V) pixels.
+      labels: (..., L) known labels, for log p(v, labels); required if the net has label units.
+
+    Returns:
+      (...), nats.
+
+    Raises:
+      ValueError: the net has label units, and `labels` is missing.
+    """
+    if labels is None and num_labels(net):
+        raise ValueError(f"the net has {num_labels(net)} label units: give the labels' states")
+    states = sample_recognition(key, net, v)
+    total = -rbm.free_energy(net.top, join(net, states[-1], labels))
+    for up, down, (below, above) in zip(
+        net.recognition, net.generative, itertools.pairwise(states), strict=True
+    ):
+        total += down.visible.log_prob(below, rbm.visible_inputs(down, above))
+        total -= up.hidden.log_prob(above, rbm.hidden_inputs(up, below))
+    return total
+
+
+def feature_images(net: Net, layer: int) -> Float[Array, "V H"]:
     """What each hidden unit of a layer stands for, projected to pixel space.
 
     The product of the weight matrices below: exact to first order for the inputs of the pixels
@@ -172,7 +357,10 @@ def feature_images(net: DBN, layer: int) -> Float[Array, "V H"]:
     Returns:
       (V, H_layer).
     """
-    images = net.layers[0].weights
-    for above in net.layers[1 : layer + 1]:
-        images = images @ above.weights
+    weights = [below.weights for below in net.generative]
+    # Label units have no pixels.
+    weights.append(net.top.weights[: net.top.weights.shape[-2] - num_labels(net)])
+    images = weights[0]
+    for above in weights[1 : layer + 1]:
+        images = images @ above
     return images

@@ -49,7 +49,7 @@ class State:
     """State of learning: what the next update needs, and no more.
 
     Attributes:
-      params: the RBM.
+      params: the RBM; or, for `dbn_jax.updown`, the net.
       opt_state: the optimizer's.
       step: () int32, number of updates made.
       chains: for PCD the hidden states of the persistent chains, (chains, H); for other learners
@@ -423,9 +423,9 @@ def init_state(
 
 
 def apply_gradient(
-    state: State, gradient: RBM, optimizer: optax.GradientTransformation, *, chains: Any = None
+    state: State, gradient: Any, optimizer: optax.GradientTransformation, *, chains: Any = None
 ) -> State:
-    """One optimizer update; `chains` is kept in the new state."""
+    """One optimizer update by a tree like `state.params`; `chains` is kept in the new state."""
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1, chains)
 

@@ -123,6 +123,13 @@ class Units(abc.ABC):
     ) -> Float[Array, "*batch N"]:
         """Draws x given the input: (..., N) -> (..., N)."""
 
+    def log_prob(
+        self, x: Float[Array, "*batch N"], inputs: Float[Array, "*batch N"]
+    ) -> Float[Array, "*batch"]:
+        """log p(x | I) = I·s(x) − U(x) − A(I), in nats: (..., N), (..., N) -> (...)."""
+        interaction = jnp.sum(inputs * self.statistic(x), axis=-1)
+        return interaction - self.energy(x) - self.cumulant(inputs)
+
     @property
     def statistic_scale(self) -> Float[Array, " N"]:
         """∂bias / ∂(coefficient of s in −U): (N,). One, but for units whose s is scaled."""

@@ -8,10 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import logging
 
-from dbn_jax import checkpoints, figures, health, learning, rbm, training, units, workdir
+from dbn_jax import checkpoints, feeding, figures, health, learning, rbm, training, units, workdir
 from experiments import shared
 
 # Examples that `shared.evaluate` and the health checks look at.
@@ -43,8 +42,8 @@ class Layer:
 def learn(
     settings: shared.LearningSettings,
     layer: Layer,
-    examples: np.ndarray | jax.Array,
-    held_out: np.ndarray | jax.Array,
+    examples: Any,
+    held_out: Any,
     *,
     seed: int,
     run: workdir.Workdir,
@@ -56,8 +55,8 @@ def learn(
     Args:
       settings: how it learns.
       layer: what is learnt.
-      examples: (N, V) rows that it learns from, such as bytes.
-      held_out: (M, V) rows that it is evaluated on.
+      examples: rows that it learns from, such as (N, pixels) bytes, or a pytree of arrays.
+      held_out: rows that it is evaluated on.
       seed: of everything random.
       run: where metrics and checkpoints go.
       checkpoint_seconds: time between checkpoints.
@@ -67,20 +66,20 @@ def learn(
       The final state.
     """
     init_key, chain_key, view_key = jax.random.split(jax.random.key(seed), 3)
-    shown = shared.transformed(layer.transform, view_key, jnp.asarray(examples[:_NUM_EXAMINED]))
-    held_out = shared.transformed(layer.transform, view_key, jnp.asarray(held_out[:_NUM_EXAMINED]))
+    shown = shared.transformed(layer.transform, view_key, _first(examples))
+    held_out = shared.transformed(layer.transform, view_key, _first(held_out))
     for warning in health.check_data(layer.visible, shown):
         logging.warning("%s: %s", layer.name, warning)
     params = rbm.init_params(
         init_key,
-        examples.shape[1],
+        shown.shape[1],
         layer.num_hidden,
         visible=layer.visible,
         hidden=layer.hidden,
     )
     params = rbm.fit_visible(params, shown)
     learner = settings.make_learner()
-    optimizer = settings.make_optimizer(len(examples) // settings.batch_size)
+    optimizer = settings.make_optimizer(feeding.num_examples(examples) // settings.batch_size)
     state = _init_state(chain_key, params, learner=learner, optimizer=optimizer)
     warned = set()
 
@@ -116,6 +115,10 @@ def learn(
             checkpoints=saved,
             metrics_path=metrics_path(run, layer.name),
         )
+
+
+def _first(rows):
+    return jax.tree.map(lambda x: jnp.asarray(x[:_NUM_EXAMINED]), rows)
 
 
 _init_state = jax.jit(learning.init_state, static_argnames=("learner", "optimizer"))

@@ -1,7 +1,9 @@
-"""A deep belief net, learnt layer by layer without labels: the main job.
+"""A deep belief net, learnt layer by layer: the main job.
 
 Each RBM of the stack learns from the activities of the one below. Then the net generates: Gibbs
-sampling in its top RBM, an associative memory, and one pass down to the pixels.
+sampling in its top RBM, an associative memory, and one pass down to the pixels. With --labels the
+top RBM sees the images' labels too: the net generates digits of each class, its label units
+clamped, and recognises unseen ones.
 
     python -m experiments.train_dbn --workdir=runs/dbn
 
@@ -18,17 +20,29 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import checkpoints, data, dbn, figures, rbm, threefry, workdir
-from experiments import layer, shared
+from dbn_jax import (
+    associative_memory,
+    data,
+    dbn,
+    figures,
+    rbm,
+    threefry,
+    units,
+    weights,
+    workdir,
+)
+from experiments import layer, recognition, shared
 
 _NUM_SHOWN = 24
 _NUM_SAMPLES = 100
+_NUM_OF_CLASS = 10
 _CHAIN_STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
 _BLOCK = 1000
 
@@ -42,6 +56,7 @@ class Settings:
       learning: how the lower layers learn.
       hidden_sizes: number of units of each hidden layer.
       layer_data: "samples" or "probabilities" of the layer below are each layer's data.
+      labels: whether the top RBM sees the images' labels beside the features.
       top_learner: learner of the top RBM.
       top_learning_rate: its learning rate.
       top_epochs: its epochs.
@@ -53,6 +68,7 @@ class Settings:
     learning: shared.LearningSettings = dataclasses.field(default_factory=shared.LearningSettings)
     hidden_sizes: tuple[int, ...] = (500, 500, 2000)
     layer_data: str = "samples"
+    labels: bool = False
     top_learner: str = "pcd"
     top_learning_rate: float = 0.02
     top_epochs: int = 60
@@ -73,6 +89,25 @@ class Activities:
     def __call__(self, key, probabilities):
         """(key, (..., H)) -> (..., H); the key is consumed."""
         return threefry.bernoulli(key, probabilities) if self.samples else probabilities
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """What a top RBM with label units sees: features, and labels one-hot beside them.
+
+    Attributes:
+      features: what it sees of the layer below.
+      num_labels: L.
+    """
+
+    features: Callable[..., jax.Array]
+    num_labels: int
+
+    def __call__(self, key, rows):
+        """(key, {"features": (..., F), "labels": (...)}) -> (..., F + L); the key is consumed."""
+        x = self.features(key, rows["features"])
+        one_hot = jax.nn.one_hot(rows["labels"], self.num_labels, dtype=x.dtype)
+        return jnp.concatenate([x, one_hot], axis=-1)
 
 
 def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
@@ -99,11 +134,18 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     names = [f"layer_{i + 1}" for i in range(len(settings.hidden_sizes))]
     for i, name in enumerate(names):
         is_top = i == len(names) - 1
+        visible = shared.UNITS["bernoulli"]
+        if is_top and settings.labels:
+            visible = units.Concat(
+                parts=(visible, units.Softmax(num_classes=dataset.num_classes)),
+                sizes=(sizes[i], dataset.num_classes),
+            )
+            examples = {"features": examples, "labels": dataset.train.labels}
+            unseen = {"features": unseen, "labels": held_out.labels}
+            view = Joined(view, dataset.num_classes)
         state = layer.learn(
             _top_learning(settings) if is_top else settings.learning,
-            layer.Layer(
-                name, shared.UNITS["bernoulli"], shared.UNITS["bernoulli"], sizes[i + 1], view
-            ),
+            layer.Layer(name, visible, shared.UNITS["bernoulli"], sizes[i + 1], view),
             examples,
             unseen,
             seed=settings.seed + i,
@@ -122,7 +164,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     for name in names:
         title = f"Learning of {name.replace('_', ' ')}"
         layer.draw_curves(run_dir, name, title)
-    checkpoints.save_tree(run_dir.path / "model", net)
+    weights.save(run_dir.path / "model.npz", net)
     summary = run_dir.write_summary(figures_of_run, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
     return summary
@@ -166,8 +208,8 @@ def draw(
     """
     shape = dataset.image_shape
     held_out = dataset.validation or dataset.test
-    data_key, start_key, sample_key, chain_key = jax.random.split(
-        jax.random.key(settings.seed + len(net.layers)), 4
+    data_key, start_key, sample_key, chain_key, recognise_key = jax.random.split(
+        jax.random.key(settings.seed + len(net.layers)), 5
     )
 
     def save(picture, name):
@@ -187,7 +229,7 @@ def draw(
             f"features_{i + 1}",
         )
     v = shared.transformed(transform, data_key, jnp.asarray(held_out.images))
-    reconstruction = jax.jit(dbn.reconstruct)(net, v)
+    reconstruction = _reconstruct(net, v)
     error = float(jnp.mean(jnp.sum((v - reconstruction) ** 2, axis=-1)))
     some = np.linspace(0, len(v) - 1, min(_NUM_SHOWN, len(v))).astype(int)
     save(
@@ -213,26 +255,48 @@ def draw(
         ),
         "chains",
     )
-    start = layer.persistent_hidden(top_chains)
-    from_where = "the persistent chains of learning"
-    if start is None:
-        start = jax.jit(dbn.up_pass)(net, v)[-1]
-        from_where = "unseen images"
-    start = start[:_NUM_SAMPLES]
-    samples, _ = _generate(sample_key, net, start, settings.sample_steps)
-    save(
-        figures.image_sheet(
+    figures_of_run = {"reconstruction_error": error}
+    if settings.labels:
+        labels = np.repeat(np.arange(dataset.num_classes), _NUM_OF_CLASS)
+        x = _start_from_labels(start_key, net, labels)
+        samples, _ = _imagine(
+            sample_key, net, x, associative_memory.labels_mask(net), settings.sample_steps
+        )
+        by_class = dataset.pictures(samples).reshape(dataset.num_classes, _NUM_OF_CLASS, -1)
+        picture = figures.image_rows(
+            {str(label): images for label, images in enumerate(by_class)},
+            image_shape=shape,
+            columns=_NUM_OF_CLASS,
+            title="Generated by the net, a class in each row",
+            subtitle=f"{settings.sample_steps} Gibbs steps from random features with the label "
+            "units clamped, and one pass down",
+        )
+        for way in recognition.WAYS:
+            answers = recognition.log_posteriors(recognise_key, net, held_out, transform, way)
+            figures_of_run[f"error_rate_{way}"] = recognition.error_rate(answers, held_out.labels)
+    else:
+        start = layer.persistent_hidden(top_chains)
+        from_where = "the persistent chains of learning"
+        if start is None:
+            start = _up_pass(net, v)[-1]
+            from_where = "unseen images"
+        start = start[:_NUM_SAMPLES]
+        samples, _ = _generate(sample_key, net, start, settings.sample_steps)
+        picture = figures.image_sheet(
             dataset.pictures(samples),
             image_shape=shape,
             columns=10 if len(start) % 10 == 0 else None,
             title="Generated by the net",
             subtitle=f"{settings.sample_steps} Gibbs steps from {from_where}, and one pass down",
-        ),
-        "samples",
-    )
-    return {"reconstruction_error": error}
+        )
+    save(picture, "samples")
+    return figures_of_run
 
 
+_up_pass = jax.jit(dbn.up_pass)
+_reconstruct = jax.jit(dbn.reconstruct)
+_imagine = jax.jit(associative_memory.generate)
+_start_from_labels = jax.jit(associative_memory.start_from_labels)
 _generate = jax.jit(dbn.generate)  # the number of steps is traced: one program for all
 _down_pass = jax.jit(dbn.down_pass)
 
@@ -262,6 +326,7 @@ def define_flags() -> None:
         ("samples", "probabilities"),
         "What each layer learns from: drawn states of the layer below, or their probabilities.",
     )
+    flags.DEFINE_bool("labels", False, "The top RBM sees labels beside the features.")
     flags.DEFINE_enum("top_learner", "pcd", shared.LEARNERS, "Learner of the top RBM.")
     flags.DEFINE_float("top_learning_rate", 0.02, "Learning rate of the top RBM.", lower_bound=0)
     flags.DEFINE_integer("top_epochs", 60, "Epochs of the top RBM.", lower_bound=1)
@@ -280,6 +345,7 @@ def main(argv: list[str]) -> None:
             shared.learning_settings(),
             shared.whole_numbers("hidden_sizes", values.hidden_sizes),
             values.layer_data,
+            values.labels,
             values.top_learner,
             values.top_learning_rate,
             values.top_epochs,

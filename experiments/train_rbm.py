@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import checkpoints, data, figures, rbm, workdir
+from dbn_jax import data, figures, rbm, weights, workdir
 from experiments import layer, shared
 
 _NUM_SHOWN = 24
@@ -84,7 +84,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     )
     snapshots.draw(dataset.image_shape)
     draw(run_dir, settings, dataset, pixels, state)
-    checkpoints.save_tree(run_dir.path / "model", state.params)
+    weights.save(run_dir.path / "model.npz", state.params)
     table = figures.read_metrics(layer.metrics_path(run_dir, "rbm"))
     summary = run_dir.write_summary(
         {name: values[-1] for name, values in table.items() if name.startswith("eval_")},

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
@@ -16,8 +15,8 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import checkpoints, dbn, learning, rbm, units
-from experiments import shared, train_dbn, train_rbm
+from dbn_jax import learning, rbm, units, weights
+from experiments import recognition, shared, train_dbn, train_rbm
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +70,7 @@ def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
     last = float(rows[-1]["eval_reconstruction_error"])
     assert summary["figures"]["eval_reconstruction_error"] == last
     assert last < float(rows[0]["eval_reconstruction_error"])
-    like = rbm.init_params(jax.random.key(0), 64, 16)
-    saved = checkpoints.load_tree(tmp_path / "run/model", like)
+    saved = weights.load(tmp_path / "run/model.npz")
     assert float(np.abs(saved.weights).max()) > 0.05  # it has learnt: the start has 0.01
 
     # A finished run is left as it is; other settings are refused, and named.
@@ -152,10 +150,20 @@ def test_train_dbn_leaves_a_whole_workdir(tmp_path, layer_data):
     assert [p.weights.shape for p in net.layers] == [(64, 16), (16, 12), (12, 20)]
 
 
+def test_train_dbn_with_labels_recognises_and_generates(tmp_path):
+    top = dataclasses.replace(QUICK, epochs=10, batch_size=20)
+    settings = small_dbn(labels=True, learning=top, hidden_sizes=(60, 100), top_epochs=20)
+    settings = dataclasses.replace(settings, layer_data="probabilities", top_learner="cd")
+    summary = train_dbn.run(settings, tmp_path)
+    assert (tmp_path / "figures/samples.png").exists()
+    net = load_net(tmp_path)
+    assert [p.weights.shape for p in net.layers] == [(64, 60), (60 + 10, 100)]
+    errors = [summary["figures"][f"error_rate_{way}"] for way in recognition.WAYS]
+    assert max(errors) < 0.5  # 0.9 is chance
+
+
 def load_net(workdir):
-    sizes = (64, 16, 12, 20)
-    layers = [rbm.init_params(jax.random.key(0), *pair) for pair in itertools.pairwise(sizes)]
-    return checkpoints.load_tree(workdir / "model", dbn.DBN(tuple(layers)))
+    return weights.load(workdir / "model.npz")
 
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):

@@ -1,0 +1,261 @@
+"""The associative memory: a top RBM that sees features of an image beside the image's label.
+
+The visible units of the top RBM are ``Concat(parts=(features, Softmax(num_labels)))``: the last
+features of the stack below, and one group of label units. It models images and labels jointly, and
+is asked in three ways. Clamp a label, and Gibbs sampling generates images of that class. Clamp the
+features of an image, and the label units recognise it. Clamp neither, and it dreams.
+
+Nets are `dbn.DBN` or `dbn.UntiedDBN` whose top RBM `init_params` made; x stands for the visible
+states of the top RBM, (..., F + L): features, then labels (`dbn.join`, `dbn.split`).
+
+References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
+6; Hinton, "To recognize shapes, first learn to generate images" (2007).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from dbn_jax import dbn, rbm, units
+from dbn_jax.shapes import Array, Bool, Float, Int, Key
+
+
+def init_params(
+    key: Key[Array, ""],
+    num_features: int,
+    num_hidden: int,
+    num_labels: int = 10,
+    *,
+    features: units.Units = units.Bernoulli(),
+    hidden: units.Units = units.Bernoulli(),
+    weight_scale: float = 0.01,
+    dtype=jnp.float32,
+) -> rbm.RBM:
+    """Makes a top RBM over features and a label; see `rbm.init_params`.
+
+    Args:
+      key: consumed.
+      num_features: F, the hidden units of the layer below (or pixels, for a net of one layer).
+      num_hidden: H.
+      num_labels: L, the classes.
+      features: type of the features.
+      hidden: type of the hidden units.
+      weight_scale: standard deviation of the initial weights.
+      dtype: of all parameters.
+
+    >>> top = init_params(jax.random.key(0), 500, 2000)
+    >>> top.weights.shape
+    (510, 2000)
+    """
+    visible = units.Concat(
+        parts=(features, units.Softmax(num_classes=num_labels)), sizes=(num_features, num_labels)
+    )
+    return rbm.init_params(
+        key,
+        num_features + num_labels,
+        num_hidden,
+        visible=visible,
+        hidden=hidden,
+        weight_scale=weight_scale,
+        dtype=dtype,
+    )
+
+
+def label_log_posterior(net: dbn.Net, features: Float[Array, "*batch F"]) -> Float[Array, "..."]:
+    """log p(label | features) in the top RBM, exact: from the free energy beside each label.
+
+    Args:
+      net: the net.
+      features: (..., F) states of the features, or their means in their place.
+
+    Returns:
+      (..., L), nats; exp of it sums to one.
+
+    Raises:
+      ValueError: the net has no label units.
+    """
+    num_labels = _check_labels(net)
+    top = net.top
+    features_part, labels_part = top.visible.parts
+    from_features = features_part.statistic(features) @ top.weights[:-num_labels]
+
+    def log_weight(label):
+        weights, bias = label
+        inputs = from_features + jnp.broadcast_to(weights, from_features.shape)
+        return bias + top.hidden.cumulant(inputs)
+
+    # One label after the other: all of them at once would need L times the hidden layer's memory.
+    log_weights = jax.lax.map(log_weight, (top.weights[-num_labels:], labels_part.bias))
+    return jax.nn.log_softmax(jnp.moveaxis(log_weights, 0, -1))
+
+
+def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "..."]:
+    """log p(label | image): mean-field recognition, then exact free energies: (..., V) -> (..., L).
+
+    Raises:
+      ValueError: the net has no label units.
+    """
+    return label_log_posterior(net, dbn.recognise(net, v)[-1])
+
+
+def classify_by_sampling(
+    key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"], num_passes: int = 20
+) -> Float[Array, "..."]:
+    """log p(label | image), its probabilities averaged over stochastic recognition passes.
+
+    Args:
+      key: consumed.
+      net: the net.
+      v: (..., V) pixels.
+      num_passes: number of passes, at least 1.
+
+    Returns:
+      (..., L), nats.
+
+    Raises:
+      ValueError: the net has no label units.
+    """
+    _check_labels(net)
+
+    def one_pass(t):
+        states = dbn.sample_recognition(jax.random.fold_in(key, t), net, v)
+        return label_log_posterior(net, states[-1])
+
+    def add(t, total):
+        return jnp.logaddexp(total, one_pass(t))
+
+    return jax.lax.fori_loop(1, num_passes, add, one_pass(0)) - jnp.log(
+        jnp.asarray(num_passes, v.dtype)
+    )
+
+
+def classify_by_gibbs(
+    key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"], num_gibbs_steps: int = 10
+) -> Float[Array, "..."]:
+    """The tutorial's way: neutral labels, one stochastic pass up, a few iterations at the top.
+
+    The features are clamped to their states; the label units start at 1/L and are then driven by
+    the top layer and drive it, back and forth.
+
+    Args:
+      key: consumed.
+      net: the net.
+      v: (..., V) pixels.
+      num_gibbs_steps: iterations, at least 1.
+
+    Returns:
+      (..., L) log of the label units' probabilities, averaged over the iterations' second half.
+
+    Raises:
+      ValueError: the net has no label units.
+    """
+    num_labels = _check_labels(net)
+    up_key, label_key, top_key = jax.random.split(key, 3)
+    top = net.top
+    features = dbn.sample_recognition(up_key, net, v)[-1]
+    features_part, labels_part = top.visible.parts
+    from_features = features_part.statistic(features) @ top.weights[:-num_labels]
+    from_labels = top.weights[-num_labels:]
+
+    def step(t, carry):
+        labels, total = carry
+        h = top.hidden.sample(jax.random.fold_in(top_key, t), from_features + labels @ from_labels)
+        inputs = top.hidden.statistic(h) @ from_labels.T
+        mean = labels_part.mean(inputs)
+        labels = labels_part.sample(jax.random.fold_in(label_key, t), inputs)
+        return labels, total + jnp.where(t >= num_gibbs_steps // 2, mean, jnp.zeros_like(mean))
+
+    neutral = dbn.split(net, dbn.join(net, features))[1]
+    _, total = jax.lax.fori_loop(0, num_gibbs_steps, step, (neutral, jnp.zeros_like(neutral)))
+    return jnp.log(total) - jnp.log(jnp.sum(total, axis=-1, keepdims=True))
+
+
+def labels_mask(net: dbn.Net) -> Bool[Array, " V"]:
+    """True at the label units among the visible units of the top RBM: (F + L,)."""
+    num_labels = _check_labels(net)
+    size = net.top.visible.num_units
+    return jnp.arange(size) >= size - num_labels
+
+
+def clamped_gibbs(
+    key: Key[Array, ""],
+    params: rbm.RBM,
+    x: Float[Array, "*batch V"],
+    clamped: Bool[Array, "..."],
+    num_steps: int | Int[Array, ""],
+) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
+    """Gibbs sampling of an RBM with any subset of its visible units held as they are.
+
+    Args:
+      key: consumed.
+      params: any RBM.
+      x: (..., V) visible states; where the chains start, and what is clamped.
+      clamped: (V,), or (..., V) for subsets of each chain's own: True where x stays. A group of
+        softmax units is clamped whole or not at all.
+      num_steps: alternations of hidden and visible units, at least 1. It may be traced.
+
+    Returns:
+      The last x (..., V), and the hidden states h (..., H) from which it was drawn.
+    """
+    clamped = jnp.broadcast_to(clamped, x.shape)
+
+    def step(t, carry):
+        x, _ = carry
+        up_key, down_key = jax.random.split(jax.random.fold_in(key, t))
+        h = rbm.sample_hidden(up_key, params, x)
+        return jnp.where(clamped, x, rbm.sample_visible(down_key, params, h)), h
+
+    shape = (*x.shape[:-1], params.hidden.num_units)
+    return jax.lax.fori_loop(0, num_steps, step, (x, jnp.zeros(shape, x.dtype)))
+
+
+def generate(
+    key: Key[Array, ""],
+    net: dbn.Net,
+    x: Float[Array, "*batch V"],
+    clamped: Bool[Array, "..."],
+    num_gibbs_steps: int | Int[Array, ""],
+) -> tuple[Float[Array, "..."], Float[Array, "*batch V"]]:
+    """Generates images: Gibbs sampling in the top RBM with units clamped, then one pass down.
+
+    With ``labels_mask(net)`` clamped: images of chosen classes. With nothing clamped and x from an
+    image (``dbn.join(net, dbn.sample_recognition(key, net, v)[-1])``): what the image makes the net
+    think of.
+
+    Args:
+      key: consumed.
+      net: the net.
+      x: (..., F + L), where the chains start.
+      clamped: see `clamped_gibbs`.
+      num_gibbs_steps: of the top RBM.
+
+    Returns:
+      The pixels' means, (..., V), and x, (..., F + L), from which the chains can go on.
+    """
+    gibbs_key, down_key = jax.random.split(key)
+    x, h = clamped_gibbs(gibbs_key, net.top, x, clamped, num_gibbs_steps)
+    if not net.generative:
+        return dbn.split(net, rbm.visible_mean(net.top, h))[0], x
+    return dbn.sample_generation(down_key, net, dbn.split(net, x)[0])[0], x
+
+
+def start_from_labels(
+    key: Key[Array, ""], net: dbn.Net, labels: Int[Array, "*batch"]
+) -> Float[Array, "..."]:
+    """Random features beside chosen labels, to start label-clamped chains: (...) -> (..., F + L).
+
+    Features are drawn from their biases alone.
+    """
+    num_labels = _check_labels(net)
+    features_part, _ = net.top.visible.parts
+    inputs = jnp.zeros((*labels.shape, features_part.num_units), net.top.weights.dtype)
+    one_hot = jax.nn.one_hot(labels, num_labels, dtype=inputs.dtype)
+    return dbn.join(net, features_part.sample(key, inputs), one_hot)
+
+
+def _check_labels(net):
+    count = dbn.num_labels(net)
+    if not count:
+        raise ValueError(
+            "the net has no label units: its top RBM must come from associative_memory.init_params"
+        )
+    return count

@@ -1,0 +1,137 @@
+"""Contrastive wake-sleep, the up-down algorithm: fine-tuning of a whole deep belief net.
+
+Greedy learning leaves every layer as it was before the layers above it existed. Up-down goes on
+with recognition and generation untied:
+
+- up (wake): images are recognised by stochastic passes; the generative weights learn to predict
+  each layer from the layer above, by the delta rule;
+- at the top, the RBM learns by contrastive divergence from the wake states, labels included;
+- down (sleep): from the end of that chain the net dreams down to the pixels, and the recognition
+  weights learn to predict each dreamt layer from the layer below.
+
+Unlike the wake-sleep algorithm, the dream starts near the data, so that recognition is not learnt
+for images that only a bad generative model makes, and modes are not averaged.
+
+Reference: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section 5
+and appendix B.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dbn_jax import dbn, rbm
+from dbn_jax.shapes import Array, Float, Int, Key
+
+
+@functools.partial(jax.jit, inline=True)
+def gradient(
+    key: Key[Array, ""],
+    net: dbn.UntiedDBN,
+    v: Float[Array, "*batch V"],
+    labels: Float[Array, "*batch L"] | None = None,
+    *,
+    num_gibbs_steps: int | Int[Array, ""] = 1,
+) -> tuple[dbn.UntiedDBN, rbm.Metrics]:
+    """The up-down estimate of a descent direction for all weights.
+
+    Recognised states are samples, as published; the top RBM's statistics and the dreamt pixels
+    are probabilities.
+
+    Args:
+      key: consumed.
+      net: from `dbn.untie`.
+      v: (..., V) pixels.
+      labels: (..., L) one-hot labels, for a net with label units.
+      num_gibbs_steps: of the top RBM, from the wake states; published: 3, later 6, then 10. It
+        may be traced.
+
+    Returns:
+      A tree like `net`, and the metrics `reconstruction_error` (of the pixels' means given the
+      first hidden states; squared, summed over the pixels), `wake_loss` and `sleep_loss` (nats,
+      −log-probabilities of the states that the generative and recognition weights predict,
+      summed over the layers) and those of the top RBM, as `rbm.contrast` names them.
+
+    Raises:
+      ValueError: the net has label units, and `labels` is missing.
+    """
+    if labels is None and dbn.num_labels(net):
+        raise ValueError(f"the net has {dbn.num_labels(net)} label units: give the labels' states")
+    up_key, top_key, fantasy_key, down_key = jax.random.split(key, 4)
+    wake = dbn.sample_recognition(up_key, net, v)
+
+    x = dbn.join(net, wake[-1], labels)
+    inputs = rbm.hidden_inputs(net.top, x)
+    h = net.top.hidden.sample(top_key, inputs)
+    fantasy, _, fantasy_inputs = rbm.fantasy(fantasy_key, net.top, h, num_gibbs_steps)
+    top, metrics = rbm.contrast(net.top, x, inputs, fantasy, fantasy_inputs)
+
+    dream = dbn.sample_generation(down_key, net, dbn.split(net, fantasy)[0])
+
+    def wake_loss(generative):
+        losses = [
+            -jnp.mean(layer.visible.log_prob(below, rbm.visible_inputs(layer, above)))
+            for layer, (below, above) in zip(generative, itertools.pairwise(wake), strict=True)
+        ]
+        return sum(losses, start=jnp.zeros((), v.dtype))
+
+    def sleep_loss(recognition):
+        losses = [
+            -jnp.mean(layer.hidden.log_prob(above, rbm.hidden_inputs(layer, below)))
+            for layer, (below, above) in zip(recognition, itertools.pairwise(dream), strict=True)
+        ]
+        return sum(losses, start=jnp.zeros((), v.dtype))
+
+    wake_value, generative = jax.value_and_grad(wake_loss)(net.generative)
+    sleep_value, recognition = jax.value_and_grad(sleep_loss)(net.recognition)
+    if net.generative:
+        means = rbm.visible_mean(net.generative[0], wake[1])
+    else:
+        means = dbn.split(net, net.top.visible.mean(rbm.visible_inputs(net.top, h)))[0]
+    metrics |= {
+        "reconstruction_error": jnp.mean(jnp.sum((v - means) ** 2, axis=-1)),
+        "wake_loss": wake_value,
+        "sleep_loss": sleep_value,
+    }
+    return dbn.UntiedDBN(recognition, generative, top), metrics
+
+
+def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.State:
+    """Starts fine-tuning of a net, untied: `State.params` is a `dbn.UntiedDBN`."""
+    net = dbn.untie(net)
+    return rbm.State(net, optimizer.init(net), jnp.zeros((), jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer",), inline=True)
+def step(
+    key: Key[Array, ""],
+    state: rbm.State,
+    v: Float[Array, "*batch V"],
+    labels: Float[Array, "*batch L"] | None = None,
+    *,
+    optimizer: optax.GradientTransformation,
+    num_gibbs_steps: int | Int[Array, ""] = 1,
+) -> tuple[rbm.State, rbm.Metrics]:
+    """One update by the up-down algorithm (`gradient`).
+
+    Args:
+      key: consumed.
+      state: from `init_state`.
+      v: (..., V) pixels.
+      labels: (..., L) one-hot labels, for a net with label units.
+      optimizer: the one that `state` was made with.
+      num_gibbs_steps: of the top RBM.
+
+    Returns:
+      The new state, and the metrics of `gradient`.
+    """
+    change, metrics = gradient(key, state.params, v, labels, num_gibbs_steps=num_gibbs_steps)
+    return rbm.apply_gradient(state, change, optimizer), metrics
+
+
+def weight_mask(net: dbn.Net) -> dbn.Net:
+    """True for the weights and False for all else: a mask for optax."""
+    return jax.tree.map(rbm.weight_mask, net, is_leaf=lambda part: isinstance(part, rbm.RBM))

@@ -1,0 +1,185 @@
+"""The associative memory and its net against enumeration of a small one."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import associative_memory as memory
+from dbn_jax import dbn, rbm, units
+from tests import oracles
+
+NUM_LABELS = 3
+NUM_SAMPLES = 20_000
+
+
+def binary(n):
+    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+
+
+def jolt(key, params, scale=1.0):
+    """Adds noise to all parameters, so that every distribution differs from the uniform one."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    moved = [x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, moved)
+
+
+@pytest.fixture(scope="module")
+def net():
+    bottom = jolt(jax.random.key(0), rbm.init_params(jax.random.key(1), 4, 3))
+    top = jolt(jax.random.key(2), memory.init_params(jax.random.key(3), 3, 4, NUM_LABELS))
+    return dbn.stack((bottom, top))
+
+
+def label_marginal(net, features):
+    """p(label | features) from the energies, summed over all hidden states, in numpy."""
+    weights = np.asarray(net.top.weights, np.float64)
+    bias = np.asarray(net.top.visible.bias, np.float64)
+    c = np.asarray(net.top.hidden.bias, np.float64)
+    h = binary(len(c))
+    x = np.concatenate(
+        [np.repeat(features[..., None, :], NUM_LABELS, -2),
+         np.broadcast_to(np.eye(NUM_LABELS), (*features.shape[:-1], NUM_LABELS, NUM_LABELS))],
+        axis=-1,
+    )  # fmt: skip
+    weight = np.exp(x @ bias) * np.exp((x @ weights + c) @ h.T).sum(-1)
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def test_label_posterior_is_exact(net):
+    features = binary(3).reshape(2, 4, 3)
+    found = memory.label_log_posterior(net, jnp.asarray(features, jnp.float32))
+    assert found.shape == (2, 4, NUM_LABELS)
+    np.testing.assert_allclose(np.exp(found), label_marginal(net, features), rtol=1e-5)
+
+
+def test_averaged_posterior_tends_to_its_expectation(net):
+    v = jnp.array([1.0, 0.0, 1.0, 0.0])
+    on = np.asarray(rbm.hidden_mean(net.layers[0], v), np.float64)
+    h = binary(3)
+    p_h = np.prod(np.where(h == 1, on, 1 - on), axis=-1)
+    expected = p_h @ label_marginal(net, h)
+    many = jnp.broadcast_to(v, (4000, 4))
+    found = jax.jit(lambda k, v: memory.classify_by_sampling(k, net, v, 5))(jax.random.key(0), many)
+    oracles.assert_mean(np.exp(found), expected)
+    np.testing.assert_allclose(np.exp(found).sum(-1), 1, rtol=1e-5)
+    one = label_marginal(net, np.round(on))
+    assert np.abs(expected - one).max() > 0.02  # a single pass would be noticed
+
+
+def test_mean_field_answer_uses_the_means(net):
+    v = jnp.array([[1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    means = np.asarray(rbm.hidden_mean(net.layers[0], v), np.float64)
+    np.testing.assert_allclose(
+        np.exp(memory.classify(net, v)), label_marginal(net, means), rtol=1e-5
+    )
+
+
+def test_iterations_with_free_labels_tend_to_the_posterior(net):
+    v = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0, 0.0]), (4000, 4))
+    certain = dbn.DBN((jax.tree.map(lambda x: 30 * x, net.layers[0]), net.top))
+    features = np.round(np.asarray(rbm.hidden_mean(certain.layers[0], v[0]), np.float64))
+    found = jax.jit(lambda k, v: memory.classify_by_gibbs(k, certain, v, 60))(jax.random.key(1), v)
+    oracles.assert_mean(np.exp(found), label_marginal(certain, features))
+
+
+def test_clamped_labels_give_the_conditional_distribution(net):
+    label = 1
+    x = memory.start_from_labels(jax.random.key(0), net, jnp.full(NUM_SAMPLES, label))
+    np.testing.assert_array_equal(x[:, 3:], np.tile(np.eye(NUM_LABELS)[label], (NUM_SAMPLES, 1)))
+    run = jax.jit(memory.generate)
+    pixels, after = run(jax.random.key(1), net, x, memory.labels_mask(net), 60)
+    np.testing.assert_array_equal(after[:, 3:], x[:, 3:])
+    h = binary(3)
+    weight = np.exp(-np.asarray(rbm.free_energy(net.top, dbn.join(
+        net, jnp.asarray(h, jnp.float32), jnp.tile(jnp.eye(NUM_LABELS)[label], (8, 1))
+    )), np.float64))  # fmt: skip
+    p = weight / weight.sum()
+    oracles.assert_mean(after[:, :3], p @ h)
+    expected = p @ np.asarray(rbm.visible_mean(net.layers[0], jnp.asarray(h, jnp.float32)))
+    oracles.assert_mean(pixels, expected)
+    # The power: the chains without a clamp have another mean.
+    _, free = run(jax.random.key(1), net, x, jnp.zeros(6, bool), 60)
+    with pytest.raises(AssertionError):
+        oracles.assert_mean(free[:, :3], p @ h)
+
+
+def test_any_subset_is_clamped(net):
+    clamped = jnp.array([True, False, True, False, False, False])
+    x = jnp.tile(jnp.array([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]), (NUM_SAMPLES, 1))
+    after, h = jax.jit(memory.clamped_gibbs)(jax.random.key(0), net.top, x, clamped, 60)
+    np.testing.assert_array_equal(after[:, [0, 2]], x[:, [0, 2]])
+    assert h.shape == (NUM_SAMPLES, 4)
+    model = oracles.Model.of(net.top)
+    states, p = model.visible.states, model.visible_marginal()
+    kept = (states[:, 0] == 1) & (states[:, 2] == 0)
+    p = np.where(kept, p, 0)
+    oracles.assert_mean(after[:, 1], (p / p.sum() @ states)[1])
+    oracles.assert_mean(after[:, 3:], (p / p.sum() @ states)[3:])
+
+
+def test_neutral_labels_and_split(net):
+    features = jnp.ones((2, 3))
+    x = dbn.join(net, features)
+    np.testing.assert_allclose(x[:, 3:], 1 / NUM_LABELS)
+    back, labels = dbn.split(net, x)
+    np.testing.assert_array_equal(back, features)
+    assert labels.shape == (2, NUM_LABELS)
+    assert dbn.num_labels(net) == NUM_LABELS
+    assert dbn.feature_images(net, 1).shape == (4, 4)
+    assert dbn.up_pass(net, jnp.ones((2, 4)))[-1].shape == (2, 4)
+
+
+def test_nets_without_labels_are_refused():
+    plain = dbn.stack((rbm.init_params(jax.random.key(0), 4, 3),))
+    for call in (
+        lambda: memory.classify(plain, jnp.ones(4)),
+        lambda: memory.classify_by_gibbs(jax.random.key(0), plain, jnp.ones(4)),
+        lambda: memory.classify_by_sampling(jax.random.key(0), plain, jnp.ones(4)),
+        lambda: memory.labels_mask(plain),
+        lambda: memory.start_from_labels(jax.random.key(0), plain, jnp.zeros(2, jnp.int32)),
+    ):
+        with pytest.raises(ValueError, match=r"no label units.*associative_memory\.init_params"):
+            call()
+
+
+def test_labels_are_part_of_the_bound(net):
+    with pytest.raises(ValueError, match="3 label units"):
+        dbn.log_ratio(jax.random.key(0), net, jnp.ones(4))
+
+
+def test_labels_may_be_only_at_the_top():
+    top = memory.init_params(jax.random.key(0), 3, 4, NUM_LABELS)
+    with pytest.raises(ValueError, match=r"layer 0 has 2 hidden units, but layer 1 has 3 visible"):
+        dbn.stack((rbm.init_params(jax.random.key(1), 4, 2), top))
+    assert isinstance(top.visible.parts[1], units.Softmax)
+
+
+def test_bound_is_exact_for_a_tied_pair_and_below_otherwise():
+    """Second layer = the first one transposed: the bound holds with equality (in expectation)."""
+    first = jolt(jax.random.key(4), rbm.init_params(jax.random.key(5), 4, 3), 1.5)
+    mirrored = rbm.RBM(first.weights.T, first.hidden, first.visible)
+    other = jolt(jax.random.key(6), mirrored, 0.5)
+    v = np.array([1.0, 0.0, 1.0, 1.0])
+    h = binary(3)
+    many = jnp.broadcast_to(jnp.asarray(v, jnp.float32), (NUM_SAMPLES, 4))
+    for top, equal in ((mirrored, True), (other, False)):
+        net = dbn.stack((first, top))
+        model = oracles.Model.of(top)
+        p_h = model.visible_marginal()
+        on = np.asarray(rbm.visible_mean(first, jnp.asarray(h, jnp.float32)), np.float64)
+        order = [int(model.visible.number(row[None])[0]) for row in h]
+        likelihood = p_h[order] @ np.prod(np.where(v == 1, on, 1 - on), axis=-1)
+        ratio = jax.jit(dbn.log_ratio)(jax.random.key(7), net, many)
+        log_z = model.log_z()
+        if equal:
+            np.testing.assert_allclose(ratio - log_z, np.log(likelihood), rtol=1e-4)
+        else:
+            values = np.asarray(ratio, np.float64) - log_z
+            error = values.std() / np.sqrt(NUM_SAMPLES)
+            assert values.mean() + 5 * error < np.log(likelihood)
+            # The importance-weighted mean gives the likelihood itself.
+            oracles.assert_mean(np.exp(values), np.array(likelihood))

@@ -1,0 +1,134 @@
+"""The up-down algorithm: its expected update against enumeration, and its descent."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dbn_jax import associative_memory, dbn, rbm, updown
+from tests import oracles
+
+NUM_KEYS = 20_000
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def jolt(key, params, scale=1.0):
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    moved = [x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, moved)
+
+
+@pytest.fixture(scope="module")
+def net():
+    """4 pixels, 2 features beside 2 labels, 3 top units; recognition and generation differ."""
+    bottom = rbm.init_params(jax.random.key(0), 4, 2)
+    top = associative_memory.init_params(jax.random.key(1), 2, 3, 2)
+    return jolt(jax.random.key(2), dbn.untie(dbn.stack((bottom, top))))
+
+
+@pytest.mark.parametrize("num_gibbs_steps", [1, 3])
+def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
+    v, label = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0])
+
+    @jax.jit
+    @jax.vmap
+    def estimate(key):
+        batch = jnp.asarray(v, jnp.float32)[None], jnp.asarray(label, jnp.float32)[None]
+        return updown.gradient(key, net, *batch, num_gibbs_steps=num_gibbs_steps)[0]
+
+    found = estimate(jax.random.split(jax.random.key(3), NUM_KEYS))
+
+    h = np.array(list(itertools.product([0.0, 1.0], repeat=2)))
+    up, down = net.recognition[0], net.generative[0]
+    on = sigmoid(v @ np.float64(up.weights) + np.float64(up.hidden.bias))
+    p_h = np.prod(np.where(h == 1, on, 1 - on), axis=-1)
+    x = np.concatenate([h, np.tile(label, (4, 1))], axis=-1)
+    model = oracles.Model.of(net.top)
+
+    # Wake: the delta rule of the generative weights.
+    means = sigmoid(h @ np.float64(down.weights).T + np.float64(down.visible.bias))
+    residual = means - v
+    oracles.assert_mean(found.generative[0].weights, np.einsum("s,sv,sh->vh", p_h, residual, h))
+    oracles.assert_mean(found.generative[0].visible.bias, p_h @ residual)
+
+    # The top: contrastive divergence from the wake states.
+    expected = {}
+    for probability, row in zip(p_h, x, strict=True):
+        for name, value in model.cd_gradient(row[None], num_gibbs_steps).items():
+            expected[name] = expected.get(name, 0) + probability * value
+    oracles.assert_mean(oracles.leaves(found.top), expected)
+
+    # Sleep: from the end of that chain down to pixel means, and the recognition weights.
+    after = sum(
+        p * model.after_gibbs(r[None], num_gibbs_steps) for p, r in zip(p_h, x, strict=True)
+    )
+    dreamt = model.visible.states[:, :2]
+    pixels = sigmoid(dreamt @ np.float64(down.weights).T + np.float64(down.visible.bias))
+    residual = sigmoid(pixels @ np.float64(up.weights) + np.float64(up.hidden.bias)) - dreamt
+    weights = np.einsum("s,sv,sh->vh", after, pixels, residual)
+    oracles.assert_mean(found.recognition[0].weights, weights)
+    oracles.assert_mean(found.recognition[0].hidden.bias, after @ residual)
+
+    # What has no part in a direction is left alone.
+    for unused in (found.recognition[0].visible.bias, found.generative[0].hidden.bias):
+        assert not np.any(unused)
+    # The power: dreams from another number of steps, or wake states, would be noticed.
+    other = p_h @ (sigmoid(means @ np.float64(up.weights) + np.float64(up.hidden.bias)) - h)
+    with pytest.raises(AssertionError):
+        oracles.assert_mean(found.recognition[0].hidden.bias, other)
+
+
+def test_steps_scan_and_learn(net):
+    """A scan of updates equals a loop, the number of iterations traced; the wake loss falls."""
+    optimizer = optax.sgd(0.05, momentum=0.5)
+    v = jnp.asarray(np.random.default_rng(0).integers(0, 2, (2, 4)), jnp.float32)
+    v, labels = jnp.tile(v, (50, 1)), jnp.tile(jnp.eye(2), (50, 1))
+    keys = jax.random.split(jax.random.key(0), 200)
+
+    def body(state, inputs):
+        key, count = inputs
+        return updown.step(key, state, v, labels, optimizer=optimizer, num_gibbs_steps=count)
+
+    start = updown.init_state(net, optimizer)
+    counts = jnp.where(jnp.arange(200) < 100, 3, 6)
+    state, metrics = jax.jit(lambda s: jax.lax.scan(body, s, (keys, counts)))(start)
+    assert int(state.step) == 200
+    assert isinstance(state.params, dbn.UntiedDBN)
+    loss = np.asarray(metrics["wake_loss"])
+    assert loss[-20:].mean() < 0.7 * loss[:5].mean()
+    looped = start
+    for key in keys[:3]:
+        looped, _ = updown.step(
+            key, looped, v, labels, optimizer=optimizer, num_gibbs_steps=jnp.int32(3)
+        )
+    scanned, _ = jax.jit(lambda s: jax.lax.scan(body, s, (keys[:3], counts[:3])))(start)
+    for a, b in zip(jax.tree.leaves(looped), jax.tree.leaves(scanned), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_net_of_one_layer_without_labels_learns_by_contrastive_divergence():
+    only = jolt(jax.random.key(0), rbm.init_params(jax.random.key(1), 4, 3))
+    v = jnp.asarray(np.random.default_rng(0).integers(0, 2, (5, 4)), jnp.float32)
+    change, metrics = updown.gradient(jax.random.key(2), dbn.untie(dbn.stack((only,))), v)
+    assert change.recognition == change.generative == ()
+    assert set(map(float, (metrics["wake_loss"], metrics["sleep_loss"]))) == {0.0}
+    assert change.top.weights.shape == (4, 3)
+
+
+def test_labels_are_required(net):
+    with pytest.raises(ValueError, match="2 label units"):
+        updown.gradient(jax.random.key(0), net, jnp.ones((3, 4)))
+
+
+def test_weight_mask(net):
+    mask = updown.weight_mask(net)
+    assert jax.tree.structure(mask) == jax.tree.structure(net)
+    assert mask.recognition[0].weights is mask.generative[0].weights is mask.top.weights is True
+    assert sum(jax.tree.leaves(mask)) == 3
