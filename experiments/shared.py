@@ -6,16 +6,19 @@ frozen settings once; nothing reads a flag later, so tests and notebooks make th
 
 import dataclasses
 import functools
+import json
 import logging as stdlib_logging
+import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from absl import flags, logging
 
-from dbn_jax import data, learning, rbm, training, units
+from dbn_jax import data, learning, rbm, training, units, weights
 
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
@@ -63,6 +66,43 @@ class DataSettings:
                 )
             dataset = data.standardise(dataset)
         return data.binarise(dataset, self.binarisation)
+
+
+def pretrained(path: str, programs: str) -> tuple[Any, DataSettings]:
+    """Reads what another run has learnt, and from which data.
+
+    Args:
+      path: its workdir.
+      programs: which may have made it, such as "train_dbn", separated by commas.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+      ValueError: another program made it.
+    """
+    summary_path = pathlib.Path(path) / "summary.json"
+    if not summary_path.is_file():
+        raise FileNotFoundError(
+            f"--pretrained={path}: there is no finished run (no summary.json in it)"
+        )
+    summary = json.loads(summary_path.read_text())
+    made_by = summary["program"].removeprefix("experiments.")
+    if made_by not in programs.split(","):
+        raise ValueError(f"--pretrained={path} was made by {made_by}; expected {programs}")
+    return weights.load(summary_path.with_name("model.npz")), _data_settings_of(summary["flags"])
+
+
+def _data_settings_of(texts: dict[str, str]) -> DataSettings:
+    """Reads data settings back from the flags of a summary."""
+    classes, size = texts.get("classes"), texts.get("image_size")
+    return DataSettings(
+        dataset=texts["dataset"],
+        data_dir=texts.get("data_dir"),
+        classes=None if classes is None else whole_numbers("classes", classes.split(",")),
+        image_size=None if size is None else int(size),
+        num_validation=int(texts["num_validation"]),
+        binarisation=texts["binarisation"],
+        standardise=texts["standardise"] == "true",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

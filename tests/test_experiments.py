@@ -15,8 +15,8 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import learning, rbm, units, weights
-from experiments import recognition, shared, train_dbn, train_rbm
+from dbn_jax import dbn, learning, rbm, units, weights
+from experiments import finetune_updown, recognition, shared, train_dbn, train_rbm
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +160,36 @@ def test_train_dbn_with_labels_recognises_and_generates(tmp_path):
     assert [p.weights.shape for p in net.layers] == [(64, 60), (60 + 10, 100)]
     errors = [summary["figures"][f"error_rate_{way}"] for way in recognition.WAYS]
     assert max(errors) < 0.5  # 0.9 is chance
+
+    # Up-down goes on from there; killed or not is tested with train_dbn, which shares the loop.
+    finer = finetune_updown.Settings(str(tmp_path), gibbs_steps=(1, 2), batch_size=20, epochs=3)
+    tuned = finetune_updown.run(finer, tmp_path / "updown")
+    assert max(tuned["figures"].values()) < 0.5
+    assert tuned["flags"]["dataset"] == "digits"
+    assert isinstance(load_net(tmp_path / "updown"), dbn.UntiedDBN)
+    assert (tmp_path / "updown/figures/curves.png").exists()
+    assert finetune_updown.run(finer, tmp_path / "updown") == tuned
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        finetune_updown.run(dataclasses.replace(finer, pretrained="nowhere"), tmp_path / "other")
+
+
+def test_stages_of_updown_are_functions_of_the_update():
+    seen = []
+
+    def step(key, state, v, labels, *, optimizer, num_gibbs_steps):
+        seen.append(int(num_gibbs_steps))
+        return state, dict.fromkeys(
+            ("reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity"), 0.0
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune_updown.updown, "step", step)
+        for update in range(9):
+            state = rbm.State(None, None, jax.numpy.int32(update))
+            finetune_updown._step(
+                None, state, (None, None), optimizer=None, gibbs_steps=(3, 6, 10), total=9
+            )
+    assert seen == [3, 3, 3, 6, 6, 6, 10, 10, 10]
 
 
 def load_net(workdir):
