@@ -19,6 +19,21 @@ from dbn_jax import dbn, rbm, units
 from dbn_jax.shapes import Array, Bool, Float, Int, Key
 
 
+def visible_units(
+    num_features: int, num_labels: int = 10, *, features: units.Units = units.Bernoulli()
+) -> units.Concat:
+    """Describes the visible units of an associative memory: features, then one label group.
+
+    Args:
+      num_features: F.
+      num_labels: L.
+      features: type of the features.
+    """
+    return units.Concat(
+        parts=(features, units.Softmax(num_classes=num_labels)), sizes=(num_features, num_labels)
+    )
+
+
 def init_params(
     key: Key[Array, ""],
     num_features: int,
@@ -46,14 +61,11 @@ def init_params(
     >>> top.weights.shape
     (510, 2000)
     """
-    visible = units.Concat(
-        parts=(features, units.Softmax(num_classes=num_labels)), sizes=(num_features, num_labels)
-    )
     return rbm.init_params(
         key,
         num_features + num_labels,
         num_hidden,
-        visible=visible,
+        visible=visible_units(num_features, num_labels, features=features),
         hidden=hidden,
         weight_scale=weight_scale,
         dtype=dtype,
@@ -75,8 +87,8 @@ def label_log_posterior(net: dbn.Net, features: Float[Array, "*batch F"]) -> Flo
     """
     num_labels = _check_labels(net)
     top = net.top
-    features_part, labels_part = top.visible.parts
-    from_features = features_part.statistic(features) @ top.weights[:-num_labels]
+    from_features, from_labels = _hidden_inputs(top, features, num_labels)
+    _, labels_part = top.visible.parts
 
     def log_weight(label):
         weights, bias = label
@@ -84,7 +96,7 @@ def label_log_posterior(net: dbn.Net, features: Float[Array, "*batch F"]) -> Flo
         return bias + top.hidden.cumulant(inputs)
 
     # One label after the other: all of them at once would need L times the hidden layer's memory.
-    log_weights = jax.lax.map(log_weight, (top.weights[-num_labels:], labels_part.bias))
+    log_weights = jax.lax.map(log_weight, (from_labels, labels_part.bias))
     return jax.nn.log_softmax(jnp.moveaxis(log_weights, 0, -1))
 
 
@@ -152,9 +164,8 @@ def classify_by_gibbs(
     up_key, label_key, top_key = jax.random.split(key, 3)
     top = net.top
     features = dbn.sample_recognition(up_key, net, v)[-1]
-    features_part, labels_part = top.visible.parts
-    from_features = features_part.statistic(features) @ top.weights[:-num_labels]
-    from_labels = top.weights[-num_labels:]
+    from_features, from_labels = _hidden_inputs(top, features, num_labels)
+    _, labels_part = top.visible.parts
 
     def step(t, carry):
         labels, total = carry
@@ -233,9 +244,7 @@ def generate(
     """
     gibbs_key, down_key = jax.random.split(key)
     x, h = clamped_gibbs(gibbs_key, net.top, x, clamped, num_gibbs_steps)
-    if not net.generative:
-        return dbn.split(net, rbm.visible_mean(net.top, h))[0], x
-    return dbn.sample_generation(down_key, net, dbn.split(net, x)[0])[0], x
+    return dbn.pixel_means(down_key, net, x, h), x
 
 
 def start_from_labels(
@@ -250,6 +259,12 @@ def start_from_labels(
     inputs = jnp.zeros((*labels.shape, features_part.num_units), net.top.weights.dtype)
     one_hot = jax.nn.one_hot(labels, num_labels, dtype=inputs.dtype)
     return dbn.join(net, features_part.sample(key, inputs), one_hot)
+
+
+def _hidden_inputs(top, features, num_labels):
+    """The top layer's inputs from features, (..., H), and from each label alone, (L, H)."""
+    features_part, _ = top.visible.parts
+    return features_part.statistic(features) @ top.weights[:-num_labels], top.weights[-num_labels:]
 
 
 def _check_labels(net):

@@ -140,57 +140,6 @@ class Checkpoints:
             yield
 
 
-def save_tree(path: str | os.PathLike, tree: Any) -> None:
-    """Saves one pytree of arrays, such as the parameters of a finished model.
-
-    Args:
-      path: directory to make; one that is there already is replaced.
-      tree: pytree of arrays.
-
-    Raises:
-      OSError: it cannot be written.
-      ValueError: a leaf is no array, or is empty.
-    """
-    path, ocp = pathlib.Path(path).absolute(), _orbax()
-    args = _save_args(tree)
-    with _explained(f"cannot write {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            checkpointer.save(path, args=args, force=True)
-
-
-def load_tree(path: str | os.PathLike, like: Any) -> Any:
-    """Loads what `save_tree` saved.
-
-    Args:
-      path: the directory.
-      like: as in `Checkpoints.restore`.
-
-    Returns:
-      The tree, with `like`'s structure.
-
-    Raises:
-      FileNotFoundError: there is nothing at `path`.
-      ValueError: the saved tree's structure, shapes or dtypes differ; names the differences.
-      OSError: it cannot be read.
-    """
-    path = pathlib.Path(path).absolute()
-    if not path.is_dir():
-        raise FileNotFoundError(
-            f"there is no saved model at {path}; was the run that makes it done?"
-        )
-    ocp = _orbax()
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        with _explained(f"cannot read {path}"):
-            args = ocp.args.Composite(structure=ocp.args.JsonRestore())
-            description = checkpointer.restore(path, args=args).structure
-        _check(description, like, f"the model saved at {path}")
-        with _explained(f"cannot read {path}"):
-            args = ocp.args.Composite(tree=ocp.args.StandardRestore(jax.tree.map(_target, like)))
-            tree = checkpointer.restore(path, args=args).tree
-    return jax.tree.map(_place, like, tree)
-
-
 def num_bytes(tree: Any) -> int:
     """Returns the size of a pytree's arrays in bytes: about that of one checkpoint on disk."""
     return sum(x.nbytes for x in jax.tree.leaves(tree))

@@ -270,6 +270,25 @@ def sample_down(
     return pixels, (*states, h)
 
 
+def pixel_means(
+    key: Key[Array, ""], net: Net, x: Float[Array, "*batch X"], h: Float[Array, "*batch H"]
+) -> Float[Array, "*batch V"]:
+    """One pass down from states of the top RBM: the pixels' means given the states above them.
+
+    Args:
+      key: consumed.
+      net: the net.
+      x: (..., X) visible states of the top RBM; the pass starts at their features.
+      h: (..., H) hidden states of the top RBM; used in a net of one layer alone.
+
+    Returns:
+      (..., V).
+    """
+    if not net.generative:
+        return split(net, rbm.visible_mean(net.top, h))[0]
+    return sample_generation(key, net, split(net, x)[0])[0]
+
+
 def generate(
     key: Key[Array, ""],
     net: Net,
@@ -292,10 +311,7 @@ def generate(
     fantasy_key, top_key, down_key = jax.random.split(key, 3)
     x, _, inputs = rbm.fantasy(fantasy_key, net.top, h, num_gibbs_steps)
     h = net.top.hidden.sample(top_key, inputs)
-    if not net.generative:
-        return split(net, rbm.visible_mean(net.top, h))[0], h
-    # The features x are in equilibrium with h; the rest is ancestral.
-    return sample_generation(down_key, net, split(net, x)[0])[0], h
+    return pixel_means(down_key, net, x, h), h
 
 
 def reconstruct(net: Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:

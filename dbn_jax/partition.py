@@ -4,6 +4,7 @@ log Z = log Σ_v exp(−F(v)) = log Σ_h exp(−U_h(h) + A_v(W s_h(h))): only on
 enumerated, whichever has fewer states.
 """
 
+import functools
 import math
 
 import jax
@@ -16,6 +17,7 @@ MAX_STATES = 2**25
 _BLOCK = 2**12
 
 
+@functools.partial(jax.jit, inline=True)
 def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
     """log Z by enumerating the layer with fewer states, block by block.
 

@@ -26,9 +26,9 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln, log_ndtr, ndtri
+from jax.scipy.special import gammaln
 
-from dbn_jax import pytrees, threefry
+from dbn_jax import pytrees, threefry, truncated_normal
 from dbn_jax.shapes import Array, Float, Int, Key
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -427,33 +427,33 @@ class ReLU(Units):
     tail: ClassVar = "quadratic"
 
     def _match(self, mean, variance):
-        wide = _widen(mean)
+        wide = truncated_normal.widen(mean)
 
         # The mean rises with the bias, lies above it, and below −1/bias where that is negative.
         def halve(_, bounds):
             low, high = bounds
             middle = 0.5 * (low + high)
-            below = _truncated_normal_mean(middle) < wide
+            below = truncated_normal.mean(middle) < wide
             return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
         low, high = jax.lax.fori_loop(0, 60, halve, (-1 / wide, wide))
         return dataclasses.replace(self, bias=(0.5 * (low + high)).astype(mean.dtype))
 
     def _total(self, inputs):
-        return _widen(inputs + _spread(self.bias, inputs))
+        return truncated_normal.widen(inputs + _spread(self.bias, inputs))
 
     def energy(self, x):
         return super().energy(x) + 0.5 * jnp.sum(x * x, axis=-1)
 
     def cumulant(self, inputs):
-        each = _truncated_normal_cumulant(self._total(inputs))
+        each = truncated_normal.cumulant(self._total(inputs))
         return jnp.sum(each, axis=-1).astype(inputs.dtype)
 
     def mean(self, inputs):
-        return _truncated_normal_mean(self._total(inputs)).astype(inputs.dtype)
+        return truncated_normal.mean(self._total(inputs)).astype(inputs.dtype)
 
     def sample(self, key, inputs):
-        return _truncated_normal_sample(key, self._total(inputs)).astype(inputs.dtype)
+        return truncated_normal.sample(key, self._total(inputs)).astype(inputs.dtype)
 
 
 @pytrees.dataclass
@@ -570,65 +570,3 @@ def _softplus(x):
 def _softplus_jvp(primals, tangents):
     (x,), (x_dot,) = primals, tangents
     return _softplus(x), jax.nn.sigmoid(x) * x_dot
-
-
-# The normal distribution N(m, 1) cut off below 0. Left of this m, log Φ cancels against m²/2 in
-# float32, and a continued fraction takes over.
-_TAIL = -5.0
-
-
-def _tail_mean(m):
-    """Mean for m <= _TAIL: 1/(t + 2/(t + 3/(t + …))), t = −m (Abramowitz and Stegun 26.2.14)."""
-    t = -m
-    fraction = t
-    for i in range(24, 1, -1):
-        fraction = t + i / fraction
-    return 1 / fraction
-
-
-def _widen(x):
-    """At least float32: log Φ does not exist in half precision."""
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
-
-
-def _truncated_normal_mean(m):
-    body = jnp.maximum(m, _TAIL)
-    tail = jnp.minimum(m, _TAIL)
-    body_mean = body + jnp.exp(-0.5 * body * body - _HALF_LOG_2PI - log_ndtr(body))
-    return jnp.where(m > _TAIL, body_mean, _tail_mean(tail))
-
-
-@jax.custom_jvp
-def _truncated_normal_cumulant(m):
-    """log ∫₀^∞ exp(m x − x²/2) dx."""
-    body = jnp.maximum(m, _TAIL)
-    tail = jnp.minimum(m, _TAIL)
-    body_value = 0.5 * body * body + log_ndtr(body) + _HALF_LOG_2PI
-    return jnp.where(m > _TAIL, body_value, -jnp.log(_tail_mean(tail) - tail))
-
-
-@_truncated_normal_cumulant.defjvp
-def _truncated_normal_cumulant_jvp(primals, tangents):
-    (m,), (m_dot,) = primals, tangents
-    return _truncated_normal_cumulant(m), _truncated_normal_mean(m) * m_dot
-
-
-def _truncated_normal_sample(key, m):
-    """Inverts the survival function; in the tail by Newton's method on its logarithm."""
-    u = (1 - threefry.uniform(key, m.shape)).astype(m.dtype)  # on (0, 1]
-    body = jnp.maximum(m, _TAIL)
-    body_sample = body - ndtri(u * jnp.exp(log_ndtr(body)))
-    tail = jnp.minimum(m, _TAIL)
-    # Start where exp(−x²/2 + m x) alone would have the survival u.
-    log_u = jnp.log(u)
-    x = -2 * log_u / (jnp.sqrt(tail * tail - 2 * log_u) - tail)
-    for _ in range(4):
-        excess = (
-            x * (tail - 0.5 * x)
-            + _truncated_normal_cumulant(tail - x)
-            - _truncated_normal_cumulant(tail)
-            - log_u
-        )
-        hazard = x - tail + _truncated_normal_mean(tail - x)
-        x = x + excess / hazard
-    return jnp.maximum(jnp.where(m > _TAIL, body_sample, x), 0)

@@ -1,8 +1,7 @@
 """Models in one file: an RBM or a net, its unit types included, to publish and to load anywhere.
 
 The file is a NumPy archive (.npz) of the arrays and a description of the classes that hold them,
-as JSON; nothing in it is executed. Half precision halves it, and costs no accuracy that samples or
-answers show.
+as JSON; nothing in it is executed. Half precision halves it.
 """
 
 import hashlib

@@ -13,23 +13,14 @@ _BLOCK = 1000
 _NUM_PASSES = 20
 _GIBBS_STEPS = 20
 
-WAYS = {
-    "mean_field": "one mean-field pass up, exact free energies",
-    "sampling": f"probabilities averaged over {_NUM_PASSES} stochastic passes up",
-    "gibbs": f"neutral labels, {_GIBBS_STEPS} iterations of the associative memory",
-}
-
-_mean_field = jax.jit(lambda key, net, v: associative_memory.classify(net, v))
-_sampling = jax.jit(
-    lambda key, net, v: associative_memory.classify_by_sampling(key, net, v, _NUM_PASSES)
-)
-_gibbs = jax.jit(
-    lambda key, net, v: associative_memory.classify_by_gibbs(key, net, v, _GIBBS_STEPS)
-)
-_FUNCTIONS: dict[str, Callable] = {
-    "mean_field": _mean_field,
-    "sampling": _sampling,
-    "gibbs": _gibbs,
+WAYS: dict[str, Callable] = {
+    "mean_field": jax.jit(lambda key, net, v: associative_memory.classify(net, v)),
+    "sampling": jax.jit(
+        lambda key, net, v: associative_memory.classify_by_sampling(key, net, v, _NUM_PASSES)
+    ),
+    "gibbs": jax.jit(
+        lambda key, net, v: associative_memory.classify_by_gibbs(key, net, v, _GIBBS_STEPS)
+    ),
 }
 
 
@@ -53,7 +44,7 @@ def log_posteriors(
         view_key, block_key = jax.random.split(jax.random.fold_in(key, start))
         rows = jnp.asarray(split.images[start : start + _BLOCK])
         v = shared.transformed(transform, view_key, rows)
-        blocks.append(np.asarray(_FUNCTIONS[way](block_key, net, v)))
+        blocks.append(np.asarray(WAYS[way](block_key, net, v)))
     return np.concatenate(blocks)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from absl import flags, logging
+from absl import app, flags, logging
 
 from dbn_jax import data, learning, rbm, training, units, weights
 
@@ -88,7 +88,12 @@ def pretrained(path: str, programs: str) -> tuple[Any, DataSettings]:
     made_by = summary["program"].removeprefix("experiments.")
     if made_by not in programs.split(","):
         raise ValueError(f"--pretrained={path} was made by {made_by}; expected {programs}")
-    return weights.load(summary_path.with_name("model.npz")), _data_settings_of(summary["flags"])
+    texts = summary["flags"]
+    if "pretrained" in texts:  # the data are those of the run that it went on from
+        data_settings = pretrained(texts["pretrained"], programs)[1]
+    else:
+        data_settings = _data_settings_of(texts)
+    return weights.load(summary_path.with_name("model.npz")), data_settings
 
 
 def _data_settings_of(texts: dict[str, str]) -> DataSettings:
@@ -267,7 +272,7 @@ def data_settings() -> DataSettings:
     classes = flags.FLAGS.classes
     if classes is not None:
         classes = whole_numbers("classes", classes)
-    return _from_flags(DataSettings, classes=classes)
+    return from_flags(DataSettings, classes=classes)
 
 
 def define_learning_flags(**defaults) -> None:
@@ -317,7 +322,7 @@ def define_learning_flags(**defaults) -> None:
 
 def learning_settings() -> LearningSettings:
     """Reads the flags of `define_learning_flags`."""
-    return _from_flags(LearningSettings)
+    return from_flags(LearningSettings)
 
 
 def define_run_flags() -> None:
@@ -350,12 +355,21 @@ def flag_values(settings: object) -> dict[str, object]:
     return values
 
 
-def call(run: Callable[[], object]) -> None:
-    """Runs a binary's work: what users can mend ends in a sentence, not in a traceback."""
+def call(argv: list[str], run: Callable[..., object], make_settings: Callable[[], object]) -> None:
+    """Runs a binary: what users can mend ends in a sentence, not in a traceback.
+
+    Args:
+      argv: what absl has left of the command line.
+      run: ``run(settings, workdir, checkpoint_seconds=...)``.
+      make_settings: makes the settings of the flags.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    values = flags.FLAGS
     # JAX tells at this level which accelerators it did not find.
     stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
     try:
-        run()
+        run(make_settings(), values.workdir, checkpoint_seconds=values.checkpoint_seconds)
     except training.Interrupted as e:
         print(e, file=sys.stderr)
         sys.exit(e.exit_code)
@@ -368,6 +382,7 @@ def call(run: Callable[[], object]) -> None:
         sys.exit(f"{type(e).__name__}: {e}\n(--verbosity=1 shows where)")
 
 
-def _from_flags(cls, **values):
+def from_flags(cls: type, **values) -> Any:
+    """Makes settings: `values`, and for every other field the flag of its name."""
     names = [field.name for field in dataclasses.fields(cls) if field.name not in values]
     return cls(**values, **{name: flags.FLAGS[name].value for name in names})

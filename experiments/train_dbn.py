@@ -8,7 +8,7 @@ clamped, and recognises unseen ones.
     python -m experiments.train_dbn --workdir=runs/dbn
 
 learns a 784-500-500-2000 net from 4,000 real digits that ship with a package, and draws what it
-learnt, in under 3 minutes on 2 cores. On full MNIST (some 25 minutes on 2 cores):
+learnt, in under 3 minutes on 2 cores. On full MNIST:
 
     python -m experiments.train_dbn --workdir=runs/mnist --dataset=mnist --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/dbn_mnist.flags
@@ -34,7 +34,6 @@ from dbn_jax import (
     figures,
     rbm,
     threefry,
-    units,
     weights,
     workdir,
 )
@@ -136,10 +135,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         is_top = i == len(names) - 1
         visible = shared.UNITS["bernoulli"]
         if is_top and settings.labels:
-            visible = units.Concat(
-                parts=(visible, units.Softmax(num_classes=dataset.num_classes)),
-                sizes=(sizes[i], dataset.num_classes),
-            )
+            visible = associative_memory.visible_units(sizes[i], dataset.num_classes)
             examples = {"features": examples, "labels": dataset.train.labels}
             unseen = {"features": unseen, "labels": held_out.labels}
             view = Joined(view, dataset.num_classes)
@@ -334,27 +330,18 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Makes settings of the flags."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    values = flags.FLAGS
+    """Makes settings of the flags, and runs."""
 
-    def start():
-        settings = Settings(
-            shared.data_settings(),
-            shared.learning_settings(),
-            shared.whole_numbers("hidden_sizes", values.hidden_sizes),
-            values.layer_data,
-            values.labels,
-            values.top_learner,
-            values.top_learning_rate,
-            values.top_epochs,
-            values.sample_steps,
-            values.seed,
+    def settings():
+        sizes = shared.whole_numbers("hidden_sizes", flags.FLAGS.hidden_sizes)
+        return shared.from_flags(
+            Settings,
+            data=shared.data_settings(),
+            learning=shared.learning_settings(),
+            hidden_sizes=sizes,
         )
-        run(settings, values.workdir, checkpoint_seconds=values.checkpoint_seconds)
 
-    shared.call(start)
+    shared.call(argv, run, settings)
 
 
 if __name__ == "__main__":

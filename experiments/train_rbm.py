@@ -274,24 +274,14 @@ def define_flags() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Makes settings of the flags."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    values = flags.FLAGS
-
-    def start():
-        settings = Settings(
-            shared.data_settings(),
-            shared.learning_settings(),
-            values.visible,
-            values.hidden,
-            values.num_hidden,
-            values.sample_steps,
-            values.seed,
-        )
-        run(settings, values.workdir, checkpoint_seconds=values.checkpoint_seconds)
-
-    shared.call(start)
+    """Makes settings of the flags, and runs."""
+    shared.call(
+        argv,
+        run,
+        lambda: shared.from_flags(
+            Settings, data=shared.data_settings(), learning=shared.learning_settings()
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import dataclasses
 import itertools
 import math
 
+import jax
 import numpy as np
 import scipy.special
 import scipy.stats
@@ -360,6 +361,14 @@ def _blocks(units):
 
 # Statistics. A test draws with a fixed key, so that it passes always or never; its threshold states
 # how often a correct program would fail it over keys (`false_alarm`), and is never picked by eye.
+
+
+def jolt(key, params, scale=1.0):
+    """Adds noise to all parameters, so that every distribution differs from the uniform one."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    moved = [x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, moved)
 
 
 def total_variation(p, q):

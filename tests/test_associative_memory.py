@@ -19,18 +19,10 @@ def binary(n):
     return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
 
 
-def jolt(key, params, scale=1.0):
-    """Adds noise to all parameters, so that every distribution differs from the uniform one."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    moved = [x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, moved)
-
-
 @pytest.fixture(scope="module")
 def net():
-    bottom = jolt(jax.random.key(0), rbm.init_params(jax.random.key(1), 4, 3))
-    top = jolt(jax.random.key(2), memory.init_params(jax.random.key(3), 3, 4, NUM_LABELS))
+    bottom = oracles.jolt(jax.random.key(0), rbm.init_params(jax.random.key(1), 4, 3))
+    top = oracles.jolt(jax.random.key(2), memory.init_params(jax.random.key(3), 3, 4, NUM_LABELS))
     return dbn.stack((bottom, top))
 
 
@@ -160,9 +152,9 @@ def test_labels_may_be_only_at_the_top():
 
 def test_bound_is_exact_for_a_tied_pair_and_below_otherwise():
     """Second layer = the first one transposed: the bound holds with equality (in expectation)."""
-    first = jolt(jax.random.key(4), rbm.init_params(jax.random.key(5), 4, 3), 1.5)
+    first = oracles.jolt(jax.random.key(4), rbm.init_params(jax.random.key(5), 4, 3), 1.5)
     mirrored = rbm.RBM(first.weights.T, first.hidden, first.visible)
-    other = jolt(jax.random.key(6), mirrored, 0.5)
+    other = oracles.jolt(jax.random.key(6), mirrored, 0.5)
     v = np.array([1.0, 0.0, 1.0, 1.0])
     h = binary(3)
     many = jnp.broadcast_to(jnp.asarray(v, jnp.float32), (NUM_SAMPLES, 4))

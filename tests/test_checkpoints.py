@@ -15,7 +15,7 @@ from absl import logging as absl_logging
 from jax.sharding import NamedSharding, PartitionSpec
 
 from dbn_jax import checkpoints
-from dbn_jax.checkpoints import Checkpoints, load_tree, save_tree
+from dbn_jax.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -96,15 +96,10 @@ class TestRoundTrip:
 
     def test_from_shapes_alone(self, tmp_path):
         saved = {"w": jnp.arange(6.0), "n": None}
-        save_tree(tmp_path / "model", saved)
         like = jax.eval_shape(lambda: saved)
-        assert_same(load_tree(tmp_path / "model", like), saved)
-
-    def test_save_tree_replaces(self, tmp_path):
-        path = tmp_path / "model"
-        save_tree(path, {"w": jnp.zeros(2)})
-        save_tree(path, {"w": jnp.ones(3)})
-        assert_same(load_tree(path, {"w": jnp.zeros(3)}), {"w": jnp.ones(3)})
+        with Checkpoints(tmp_path) as c:
+            c.save(1, saved)
+            assert_same(c.restore(like)[1], saved)
 
     def test_keeps_shardings(self, tmp_path):
         mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -176,29 +171,24 @@ class TestMismatch:
             with pytest.raises(ValueError, match=words) as caught:
                 c.restore(wanted)
         assert "step 1" in str(caught.value)
-        save_tree(tmp_path / "model", tree())
-        with pytest.raises(ValueError, match=words):
-            load_tree(tmp_path / "model", wanted)
 
     def test_long_lists_are_cut(self, tmp_path):
-        save_tree(tmp_path / "model", {str(i): jnp.zeros(2) for i in range(20)})
-        with pytest.raises(ValueError, match="and 12 more") as caught:
-            load_tree(tmp_path / "model", {str(i): jnp.zeros(3) for i in range(20)})
+        with Checkpoints(tmp_path) as c:
+            c.save(1, {str(i): jnp.zeros(2) for i in range(20)})
+            with pytest.raises(ValueError, match="and 12 more") as caught:
+                c.restore({str(i): jnp.zeros(3) for i in range(20)})
         assert len(str(caught.value).splitlines()) == 10
 
     def test_unfit_leaves(self, tmp_path):
-        with pytest.raises(ValueError, match=r"\['x'\] is float32\[0,2\].*empty"):
-            save_tree(tmp_path / "model", {"x": jnp.zeros((0, 2))})
-        with pytest.raises(ValueError, match="is 'text', which is no array"):
-            save_tree(tmp_path / "model", {"x": "text"})
-        save_tree(tmp_path / "model", {"x": jnp.zeros((10, 20))})
+        with Checkpoints(tmp_path) as c:
+            with pytest.raises(ValueError, match=r"\['x'\] is float32\[0,2\].*empty"):
+                c.save(1, {"x": jnp.zeros((0, 2))})
+            with pytest.raises(ValueError, match="is 'text', which is no array"):
+                c.save(1, {"x": "text"})
+            c.save(1, {"x": jnp.zeros((10, 20))})
 
 
 class TestTrouble:
-    def test_nothing_there(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"no saved model at .*model"):
-            load_tree(tmp_path / "model", {"x": jnp.zeros(2)})
-
     def test_damaged(self, tmp_path):
         with Checkpoints(tmp_path) as c:
             c.save(1, {"x": jnp.zeros(1000)})

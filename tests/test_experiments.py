@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,10 +166,18 @@ def test_train_dbn_with_labels_recognises_and_generates(tmp_path):
     finer = finetune_updown.Settings(str(tmp_path), gibbs_steps=(1, 2), batch_size=20, epochs=3)
     tuned = finetune_updown.run(finer, tmp_path / "updown")
     assert max(tuned["figures"].values()) < 0.5
-    assert tuned["flags"]["dataset"] == "digits"
     assert isinstance(load_net(tmp_path / "updown"), dbn.UntiedDBN)
     assert (tmp_path / "updown/figures/curves.png").exists()
-    assert finetune_updown.run(finer, tmp_path / "updown") == tuned
+    # Its flags.txt repeats it (in a copy: this process holds the workdir).
+    copy = shutil.copytree(tmp_path / "updown", tmp_path / "copy")
+    line = command("finetune_updown", copy, f"--flagfile={copy}/flags.txt")
+    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert "done already" in done.stdout, done.stderr
+    # From there one can go on, with the same data.
+    _, data_settings = shared.pretrained(str(tmp_path / "updown"), "train_dbn,finetune_updown")
+    assert data_settings == DIGITS
+    with pytest.raises(ValueError, match=r"made by finetune_updown; expected train_dbn"):
+        shared.pretrained(str(tmp_path / "updown"), "train_dbn")
     with pytest.raises(FileNotFoundError, match="no finished run"):
         finetune_updown.run(dataclasses.replace(finer, pretrained="nowhere"), tmp_path / "other")
 

@@ -604,6 +604,20 @@ def test_initial_parameters():
     assert not np.allclose(other.weights * 50, params.weights)
 
 
+def test_visible_biases_fitted_to_data_give_its_means():
+    params = rbm.init_params(jax.random.key(0), 3, 2)
+    data = jnp.asarray([[1, 0, 0.2], [1, 0, 0.4], [0, 0, 0.6]], jnp.float32)
+    fitted = rbm.fit_visible(params, data)
+    untrained = dataclasses.replace(fitted, weights=jnp.zeros_like(params.weights))
+    expected = (np.asarray(data).sum(0) + 0.5) / 4  # half a count of each extreme
+    allclose(rbm.visible_mean(untrained, jnp.ones(2)), expected, rtol=1e-5)
+    np.testing.assert_array_equal(fitted.weights, params.weights)
+    with pytest.raises(ValueError, match=r"shape \(3, 2\); .* 3 visible units"):
+        rbm.fit_visible(params, data[:, :2])
+    with pytest.raises(TypeError, match="uint8 numbers"):
+        rbm.fit_visible(params, data.astype(jnp.uint8))
+
+
 # What JAX asks of it.
 
 OPTIMIZERS = {

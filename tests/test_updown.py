@@ -18,19 +18,12 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def jolt(key, params, scale=1.0):
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    moved = [x + scale * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(structure, moved)
-
-
 @pytest.fixture(scope="module")
 def net():
     """4 pixels, 2 features beside 2 labels, 3 top units; recognition and generation differ."""
     bottom = rbm.init_params(jax.random.key(0), 4, 2)
     top = associative_memory.init_params(jax.random.key(1), 2, 3, 2)
-    return jolt(jax.random.key(2), dbn.untie(dbn.stack((bottom, top))))
+    return oracles.jolt(jax.random.key(2), dbn.untie(dbn.stack((bottom, top))))
 
 
 @pytest.mark.parametrize("num_gibbs_steps", [1, 3])
@@ -114,7 +107,7 @@ def test_steps_scan_and_learn(net):
 
 
 def test_net_of_one_layer_without_labels_learns_by_contrastive_divergence():
-    only = jolt(jax.random.key(0), rbm.init_params(jax.random.key(1), 4, 3))
+    only = oracles.jolt(jax.random.key(0), rbm.init_params(jax.random.key(1), 4, 3))
     v = jnp.asarray(np.random.default_rng(0).integers(0, 2, (5, 4)), jnp.float32)
     change, metrics = updown.gradient(jax.random.key(2), dbn.untie(dbn.stack((only,))), v)
     assert change.recognition == change.generative == ()

@@ -1,0 +1,70 @@
+"""The normal distribution N(m, 1) cut off below 0: log norm, mean and sampler, for any m.
+
+With density exp(m x − x²/2)/Z on x ≥ 0 it is one rectified linear unit with input m (`units.ReLU`).
+All functions work element by element, in float32 or float64.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import log_ndtr, ndtri
+
+from dbn_jax import threefry
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+# Left of this m, log Φ cancels against m²/2 in float32, and a continued fraction takes over.
+_TAIL = -5.0
+
+
+def _tail_mean(m):
+    """Mean for m <= _TAIL: 1/(t + 2/(t + 3/(t + …))), t = −m (Abramowitz and Stegun 26.2.14)."""
+    t = -m
+    fraction = t
+    for i in range(24, 1, -1):
+        fraction = t + i / fraction
+    return 1 / fraction
+
+
+def widen(x):
+    """At least float32: log Φ does not exist in half precision."""
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+
+
+def mean(m):
+    """E[x] = m + φ(m)/Φ(m)."""
+    body = jnp.maximum(m, _TAIL)
+    tail = jnp.minimum(m, _TAIL)
+    body_mean = body + jnp.exp(-0.5 * body * body - _HALF_LOG_2PI - log_ndtr(body))
+    return jnp.where(m > _TAIL, body_mean, _tail_mean(tail))
+
+
+@jax.custom_jvp
+def cumulant(m):
+    """log ∫₀^∞ exp(m x − x²/2) dx."""
+    body = jnp.maximum(m, _TAIL)
+    tail = jnp.minimum(m, _TAIL)
+    body_value = 0.5 * body * body + log_ndtr(body) + _HALF_LOG_2PI
+    return jnp.where(m > _TAIL, body_value, -jnp.log(_tail_mean(tail) - tail))
+
+
+@cumulant.defjvp
+def _cumulant_jvp(primals, tangents):
+    (m,), (m_dot,) = primals, tangents
+    return cumulant(m), mean(m) * m_dot
+
+
+def sample(key, m):
+    """Inverts the survival function; in the tail by Newton's method on its logarithm."""
+    u = (1 - threefry.uniform(key, m.shape)).astype(m.dtype)  # on (0, 1]
+    body = jnp.maximum(m, _TAIL)
+    body_sample = body - ndtri(u * jnp.exp(log_ndtr(body)))
+    tail = jnp.minimum(m, _TAIL)
+    # Start where exp(−x²/2 + m x) alone would have the survival u.
+    log_u = jnp.log(u)
+    x = -2 * log_u / (jnp.sqrt(tail * tail - 2 * log_u) - tail)
+    for _ in range(4):
+        excess = x * (tail - 0.5 * x) + cumulant(tail - x) - cumulant(tail) - log_u
+        hazard = x - tail + mean(tail - x)
+        x = x + excess / hazard
+    return jnp.maximum(jnp.where(m > _TAIL, body_sample, x), 0)
