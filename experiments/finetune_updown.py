@@ -60,6 +60,10 @@ class Settings:
     epochs: int = 60
     seed: int = 0
 
+    def __post_init__(self):
+        if min(self.gibbs_steps) < 1:
+            raise ValueError(f"gibbs_steps is {self.gibbs_steps}; each must be at least 1")
+
 
 @dataclasses.dataclass(frozen=True)
 class Examples:

@@ -182,6 +182,11 @@ def test_train_dbn_with_labels_recognises_and_generates(tmp_path):
         finetune_updown.run(dataclasses.replace(finer, pretrained="nowhere"), tmp_path / "other")
 
 
+def test_updown_without_iterations_is_refused():
+    with pytest.raises(ValueError, match=r"gibbs_steps is \(3, 0\); each must be at least 1"):
+        finetune_updown.Settings("anywhere", gibbs_steps=(3, 0))
+
+
 def test_stages_of_updown_are_functions_of_the_update():
     seen = []
 
