@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from experiments import benchmark_updown
 from experiments.benchmark_programs import Case
+
+_EPOCH = 60_000  # images of MNIST
 
 
 def spread(values, form: str = ".3g") -> str:
@@ -101,6 +104,23 @@ def comparison(case: Case, results: dict[str, dict], rounds: int) -> str:
     else:
         text += f"\nWARNING: the compiled programs differ in their matrix products: {counted}"
     return text
+
+
+def updown(net: benchmark_updown.Net, results: list[dict]) -> str:
+    """The up-down update: its time, its ratio to the products alone, and an epoch of MNIST."""
+    rows = [["iterations at the top", "ms per update", "products alone", "× them", "s per epoch"]]
+    for result in results:
+        updates = _EPOCH / net.batch_size
+        rows.append(
+            [
+                str(result["gibbs_steps"]),
+                spread(result["milliseconds"]),
+                spread(result["floor_milliseconds"]),
+                spread(result["over_floor"], ".2f"),
+                f"{1e-3 * updates * np.median(result['milliseconds']):.1f}",
+            ]
+        )
+    return f"\nUp-down, {net}; an epoch has {_EPOCH:,} images\n{columns(rows)}"
 
 
 def scaling(case: Case, results: dict[str, list[dict]]) -> str:

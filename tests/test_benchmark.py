@@ -1,12 +1,14 @@
 import json
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from dbn_jax import rbm
-from experiments import benchmark, benchmark_programs, footprint, peers
+from dbn_jax import rbm, updown
+from experiments import benchmark, benchmark_programs, benchmark_updown, footprint, peers
 from experiments.benchmark_programs import Case
 
 # Three sizes that differ, so that the shapes of the products tell them apart.
@@ -14,6 +16,7 @@ TINY = Case(12, 8, 6)
 FIVE = {"6x8": 2, "6x12": 1, "8x12": 2}
 
 
+TINY_NET = benchmark_updown.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8)
 ABSENT = peers.Peer("nowhere", "no_such_module", "no-such-package", "CD-1", "", lambda *_: None)
 
 
@@ -28,6 +31,8 @@ def tiny_config(**changes):
         scaling_widths=(8,),
         scaling_gibbs_steps=(1, 2),
         scaling_ensembles=(3,),
+        updown=TINY_NET,
+        updown_gibbs_steps=(1, 3),
         footprint_repeats=0,
     )
     return benchmark.Config(**(settings | changes))
@@ -191,3 +196,47 @@ def test_unknown_peers_and_empty_settings_are_refused():
         tiny_config(peers=("thorch",))
     with pytest.raises(ValueError, match="rounds=0"):
         tiny_config(rounds=0)
+
+
+def test_updown_is_timed_beside_its_floor(logged_report):
+    report, table = logged_report
+    one, three = report["updown"]
+    assert (one["gibbs_steps"], three["gibbs_steps"]) == (1, 3)
+    assert (one["products"], three["products"]) == (17, 21)
+    for result in report["updown"]:
+        ratio = np.divide(result["milliseconds"], result["floor_milliseconds"])
+        np.testing.assert_allclose(result["over_floor"], ratio)
+    assert "Up-down, 24-12-10-32 with 3 labels, batch 8" in table
+
+
+# The loop's products stand once in the program, whatever its length: the floor loops over all
+# iterations, `rbm.fantasy` over all but the last.
+@pytest.mark.parametrize(("make", "outside"), [("floor", 15), ("update", 17)])
+def test_updown_compiles_to_the_products_of_its_floor(make, outside):
+    compiled = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            benchmark_updown,
+            "_compile",
+            lambda run, arguments, **_: compiled.append(jax.jit(run).lower(*arguments).compile()),
+        )
+        getattr(benchmark_updown, make)(TINY_NET, 3, 2)
+    shapes = re.findall(r"f32\[(\d+),(\d+)\]\S* dot\(", compiled[0].as_text())
+    products = [
+        shape for shape in shapes if "1" not in shape
+    ]  # sums over the batch are no products
+    assert len(products) == outside + 2
+
+
+def test_timed_updown_updates_are_those_of_updown_step():
+    program = benchmark_updown.update(TINY_NET, 2, 3)
+    timed = program.call()
+    v, labels = TINY_NET.data()
+    optimizer = optax.sgd(0.05, momentum=0.5)
+    state = updown.init_state(TINY_NET.init(), optimizer)
+    for t in range(3):
+        key = jax.random.fold_in(jax.random.key(2), t)
+        state, _ = updown.step(key, state, v[t], labels[t], optimizer=optimizer, num_gibbs_steps=2)
+    np.testing.assert_allclose(
+        timed.params.top.weights, state.params.top.weights, rtol=1e-4, atol=1e-6
+    )
