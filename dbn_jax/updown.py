@@ -12,10 +12,16 @@ with recognition and generation untied:
 Unlike the wake-sleep algorithm, the dream starts near the data, so that recognition is not learnt
 for images that only a bad generative model makes, and modes are not averaged.
 
-Reference: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section 5
-and appendix B.
+The top RBM can learn to tell labels apart as well (`label_cost`), from the exact posterior of the
+label given the wake states: a hybrid of generative and discriminative learning. Recognition below
+it stays what the sleep phase makes of it.
+
+References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
+5 and appendix B; Larochelle and Bengio, "Classification using discriminative restricted Boltzmann
+machines" (2008), section 5, for the hybrid.
 """
 
+import dataclasses
 import functools
 import itertools
 
@@ -23,11 +29,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, rbm
+from dbn_jax import associative_memory, dbn, rbm
 from dbn_jax.shapes import Array, Float, Int, Key
 
 
-@functools.partial(jax.jit, inline=True)
+@functools.partial(jax.jit, static_argnames=("label_cost",), inline=True)
 def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
@@ -35,6 +41,7 @@ def gradient(
     labels: Float[Array, "*batch L"] | None = None,
     *,
     num_gibbs_steps: int | Int[Array, ""] = 1,
+    label_cost: float = 0.0,
 ) -> tuple[dbn.UntiedDBN, rbm.Metrics]:
     """The up-down estimate of a descent direction for all weights.
 
@@ -48,15 +55,19 @@ def gradient(
       labels: (..., L) one-hot labels, for a net with label units.
       num_gibbs_steps: of the top RBM, from the wake states; published: 3, later 6, then 10. It
         may be traced.
+      label_cost: times −log p(label | wake features), in the top RBM, is added to what it
+        descends; 0 is the published algorithm.
 
     Returns:
       A tree like `net`, and the metrics `reconstruction_error` (of the pixels' means given the
       first hidden states; squared, summed over the pixels), `wake_loss` and `sleep_loss` (nats,
       −log-probabilities of the states that the generative and recognition weights predict,
-      summed over the layers) and those of the top RBM, as `rbm.contrast` names them.
+      summed over the layers), those of the top RBM, as `rbm.contrast` names them, and `label_loss`
+      (nats) where it has a cost.
 
     Raises:
-      ValueError: the net has label units, and `labels` is missing.
+      ValueError: the net has label units, and `labels` is missing; or it has none, and they have
+        a cost.
     """
     if labels is None and dbn.num_labels(net):
         raise ValueError(f"the net has {dbn.num_labels(net)} label units: give the labels' states")
@@ -68,6 +79,15 @@ def gradient(
     h = net.top.hidden.sample(top_key, inputs)
     fantasy, _, fantasy_inputs = rbm.fantasy(fantasy_key, net.top, h, num_gibbs_steps)
     top, metrics = rbm.contrast(net.top, x, inputs, fantasy, fantasy_inputs)
+    if label_cost:
+
+        def label_loss(top):
+            part = dataclasses.replace(net, top=top)
+            log_p = associative_memory.label_log_posterior(part, wake[-1])
+            return -jnp.mean(jnp.sum(labels * log_p, axis=-1))
+
+        metrics["label_loss"], change = jax.value_and_grad(label_loss)(net.top)
+        top = jax.tree.map(lambda a, b: a + label_cost * b, top, change)
 
     dream = dbn.sample_generation(down_key, net, dbn.split(net, fantasy)[0])
 
@@ -105,7 +125,7 @@ def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.Sta
     return rbm.State(net, optimizer.init(net), jnp.zeros((), jnp.int32))
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer",), inline=True)
+@functools.partial(jax.jit, static_argnames=("optimizer", "label_cost"), inline=True)
 def step(
     key: Key[Array, ""],
     state: rbm.State,
@@ -114,6 +134,7 @@ def step(
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int | Int[Array, ""] = 1,
+    label_cost: float = 0.0,
 ) -> tuple[rbm.State, rbm.Metrics]:
     """One update by the up-down algorithm (`gradient`).
 
@@ -124,11 +145,14 @@ def step(
       labels: (..., L) one-hot labels, for a net with label units.
       optimizer: the one that `state` was made with.
       num_gibbs_steps: of the top RBM.
+      label_cost: see `gradient`.
 
     Returns:
       The new state, and the metrics of `gradient`.
     """
-    change, metrics = gradient(key, state.params, v, labels, num_gibbs_steps=num_gibbs_steps)
+    change, metrics = gradient(
+        key, state.params, v, labels, num_gibbs_steps=num_gibbs_steps, label_cost=label_cost
+    )
     return rbm.apply_gradient(state, change, optimizer), metrics
 
 

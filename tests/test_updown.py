@@ -78,6 +78,68 @@ def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
         oracles.assert_mean(found.recognition[0].hidden.bias, other)
 
 
+def test_label_cost_adds_the_gradient_of_the_posterior(net):
+    """By differences of the enumerated −log p(label | features), averaged over the wake states."""
+    v, label = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0])
+
+    @jax.jit
+    @jax.vmap
+    def added(key):
+        batch = jnp.asarray(v, jnp.float32)[None], jnp.asarray(label, jnp.float32)[None]
+        # The same key, and so the same wake states and fantasies.
+        hybrid, metrics = updown.gradient(key, net, *batch, label_cost=2.0)
+        plain, _ = updown.gradient(key, net, *batch)
+        return jax.tree.map(jnp.subtract, hybrid, plain), metrics["label_loss"]
+
+    found, loss = added(jax.random.split(jax.random.key(3), NUM_KEYS))
+
+    h = np.array(list(itertools.product([0.0, 1.0], repeat=2)))
+    top_h = np.array(list(itertools.product([0.0, 1.0], repeat=3)))
+    up = net.recognition[0]
+    on = sigmoid(v @ np.float64(up.weights) + np.float64(up.hidden.bias))
+    p_h = np.prod(np.where(h == 1, on, 1 - on), axis=-1)
+
+    def expected_loss(weights, visible_bias, hidden_bias):
+        total = 0.0
+        for probability, features in zip(p_h, h, strict=True):
+            x = np.concatenate([np.tile(features, (2, 1)), np.eye(2)], axis=-1)
+            exponent = (x @ visible_bias)[:, None] + (x @ weights + hidden_bias) @ top_h.T
+            joint = np.exp(exponent).sum(axis=-1)
+            total -= probability * np.log(label @ joint / joint.sum())
+        return total
+
+    visible_bias = np.concatenate([np.float64(part.bias) for part in net.top.visible.parts])
+    at = [np.float64(net.top.weights), visible_bias, np.float64(net.top.hidden.bias)]
+    expected = []
+    for i, value in enumerate(at):
+        slope = np.zeros_like(value)
+        for index in np.ndindex(*value.shape):
+            ends = []
+            for shift in (1e-5, -1e-5):
+                moved = [array.copy() for array in at]
+                moved[i][index] += shift
+                ends.append(expected_loss(*moved))
+            slope[index] = (ends[0] - ends[1]) / 2e-5
+        expected.append(2 * slope)
+    oracles.assert_mean(loss, expected_loss(*at))
+    top = found.top
+    oracles.assert_mean(top.weights, expected[0])
+    bias = jnp.concatenate([part.bias for part in top.visible.parts], axis=-1)
+    # The features' own biases cancel in the posterior.
+    assert np.abs(expected[1][:2]).max() < 1e-9 < np.abs(expected[1][2:]).min()
+    oracles.assert_mean(bias[:, 2:], expected[1][2:])
+    np.testing.assert_allclose(bias[:, :2], 0, atol=1e-6)
+    oracles.assert_mean(top.hidden.bias, expected[2])
+    for part in (*found.recognition, *found.generative):
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(part))
+
+
+def test_labels_with_a_cost_must_exist():
+    net = dbn.untie(dbn.stack((rbm.init_params(jax.random.key(0), 4, 2),)))
+    with pytest.raises(ValueError, match="no label units"):
+        updown.gradient(jax.random.key(0), net, jnp.ones((3, 4)), label_cost=1.0)
+
+
 def test_steps_scan_and_learn(net):
     """A scan of updates equals a loop, the number of iterations traced; the wake loss falls."""
     optimizer = optax.sgd(0.05, momentum=0.5)
