@@ -190,7 +190,8 @@ def test_updown_without_iterations_is_refused():
 def test_stages_of_updown_are_functions_of_the_update():
     seen = []
 
-    def step(key, state, v, labels, *, optimizer, num_gibbs_steps):
+    def step(key, state, v, labels, *, optimizer, num_gibbs_steps, label_cost):
+        assert label_cost == 2.0
         seen.append(int(num_gibbs_steps))
         return state, dict.fromkeys(
             ("reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity"), 0.0
@@ -201,7 +202,13 @@ def test_stages_of_updown_are_functions_of_the_update():
         for update in range(9):
             state = rbm.State(None, None, jax.numpy.int32(update))
             finetune_updown._step(
-                None, state, (None, None), optimizer=None, gibbs_steps=(3, 6, 10), total=9
+                None,
+                state,
+                (None, None),
+                optimizer=None,
+                gibbs_steps=(3, 6, 10),
+                total=9,
+                label_cost=2.0,
             )
     assert seen == [3, 3, 3, 6, 6, 6, 10, 10, 10]
 
