@@ -144,8 +144,8 @@ def ais(
       The estimate; its error falls with more steps much faster than with more chains.
 
     Raises:
-      ValueError: `base` is not of the RBM's visible type and size, or `betas` (if known, not
-        traced) does not rise from 0 to 1.
+      ValueError: `base` is not of the RBM's visible type and size; or, where known and not traced,
+        `betas` does not rise from 0 to 1, or the RBM has no finite Z (`rbm.check_normalisable`).
 
     References: Neal, "Annealed importance sampling" (2001); Salakhutdinov and Murray, "On the
     quantitative analysis of deep belief networks" (2008), section 4.
@@ -226,7 +226,9 @@ def _reverse_ais(key, params, v, base, betas):
 
 
 def _path(params, base, betas):
-    """Checks and completes what describes the path."""
+    """Checks the RBM, and checks and completes what describes the path."""
+    if not isinstance(params.weights, jax.core.Tracer):
+        rbm.check_normalisable(params)  # annealing would give a plausible number
     own = params.visible
     base = own if base is None else base
     if jax.tree.map(jnp.shape, base) != jax.tree.map(jnp.shape, own):
