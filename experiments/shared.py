@@ -18,10 +18,12 @@ import jax.numpy as jnp
 import optax
 from absl import app, flags, logging
 
-from dbn_jax import data, learning, rbm, training, units, weights
+from dbn_jax import data, learning, partition, rbm, training, units, weights
 
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
+# Units of each example that the pseudo-likelihood looks at.
+_PSEUDO_UNITS = 10
 UNITS = {
     "bernoulli": units.Bernoulli(),
     "spin": units.Spin(),
@@ -226,24 +228,41 @@ def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weigh
     )
 
 
-@jax.jit
-def evaluate(params: rbm.RBM, train: jax.Array, held_out: jax.Array) -> rbm.Metrics:
+@functools.partial(jax.jit, static_argnames="two_valued")
+def evaluate(
+    params: rbm.RBM, train: jax.Array, held_out: jax.Array, *, two_valued: bool
+) -> rbm.Metrics:
     """Compares training examples with held-out ones.
+
+    Args:
+      params: the RBM.
+      train: (N, V) training examples.
+      held_out: (N, V) held-out ones.
+      two_valued: whether they are of two values, so that there is a pseudo-likelihood.
 
     Returns:
       `reconstruction_error` of the held-out examples (mean field; squared, summed over the pixels,
       averaged over the examples), `free_energy` of both (nats, mean), and `free_energy_gap`,
-      held out minus training: it grows when the model overfits (Hinton's guide, section 6).
+      held out minus training: it grows when the model overfits (Hinton's guide, section 6); and
+      `log_pseudo_likelihood` of two-valued held-out examples (nats, mean), from a few units of
+      each, the same ones every time.
     """
     error = jnp.sum((held_out - rbm.reconstruct(params, held_out)) ** 2, axis=-1)
     held_out_energy = jnp.mean(rbm.free_energy(params, held_out))
     train_energy = jnp.mean(rbm.free_energy(params, train))
-    return {
+    metrics = {
         "reconstruction_error": jnp.mean(error),
         "free_energy": held_out_energy,
         "free_energy_train": train_energy,
         "free_energy_gap": held_out_energy - train_energy,
     }
+    if two_valued:
+        count = min(_PSEUDO_UNITS, held_out.shape[-1])
+        log_p = partition.log_pseudo_likelihood(
+            jax.random.key(0), params, held_out, num_units=count
+        )
+        metrics["log_pseudo_likelihood"] = jnp.mean(log_p)
+    return metrics
 
 
 def define_data_flags() -> None:
