@@ -23,7 +23,7 @@ DEVICE_PIXELS = 2  # across each pixel of the page
 
 _MARGIN = 14
 FONT_PIXELS = {"title": 17, "panel": 14, "subtitle": 13, "label": 12}
-INK, FAINT = "#1a1a1a", "#5c5c5c"
+INK, FAINT, BLUE = "#1a1a1a", "#5c5c5c", "#0072B2"
 
 
 class Picture(Figure):
