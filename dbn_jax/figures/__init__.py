@@ -10,8 +10,8 @@ Images that do not fit `image_shape`, are not finite or lie outside `value_range
 that say which, and so is an empty array.
 
 Sheets of images: `image_sheet`, `image_rows`, `reconstructions`, `chains`. What was learnt:
-`receptive_fields`, `development`, `hidden_activities`. Numbers: `learning_curves`, `histograms`,
-`read_metrics`. Files: `save`, `animate`.
+`receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`, `moments`. Numbers:
+`learning_curves`, `histograms`, `read_metrics`. Files: `save`, `animate`, `film`.
 """
 
 try:
@@ -23,7 +23,8 @@ except ImportError as error:
     ) from error
 
 from dbn_jax.figures.curves import histograms, learning_curves, read_metrics
-from dbn_jax.figures.files import animate, save
+from dbn_jax.figures.files import animate, film, save
+from dbn_jax.figures.moments import moment, moments
 from dbn_jax.figures.sheets import chains, image_rows, image_sheet, reconstructions
 from dbn_jax.figures.weights import development, hidden_activities, receptive_fields
 
@@ -31,11 +32,14 @@ __all__ = [
     "animate",
     "chains",
     "development",
+    "film",
     "hidden_activities",
     "histograms",
     "image_rows",
     "image_sheet",
     "learning_curves",
+    "moment",
+    "moments",
     "read_metrics",
     "receptive_fields",
     "reconstructions",
