@@ -325,10 +325,11 @@ def learning_settings() -> LearningSettings:
     return from_flags(LearningSettings)
 
 
-def define_run_flags() -> None:
-    """Defines the flags of every run that change no result."""
+def define_run_flags(*, checkpoints: bool = True) -> None:
+    """Defines the flags of every run: the folder, the seed, and how often it saves if it does."""
     flags.DEFINE_string("workdir", None, "Folder of the run; the same command resumes.")
-    flags.DEFINE_float("checkpoint_seconds", 30.0, "Time between checkpoints.", lower_bound=0)
+    if checkpoints:
+        flags.DEFINE_float("checkpoint_seconds", 30.0, "Time between checkpoints.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Of everything random.")
     flags.mark_flag_as_required("workdir")
 
@@ -360,7 +361,7 @@ def call(argv: list[str], run: Callable[..., object], make_settings: Callable[[]
 
     Args:
       argv: what absl has left of the command line.
-      run: ``run(settings, workdir, checkpoint_seconds=...)``.
+      run: ``run(settings, workdir)``, with ``checkpoint_seconds=...`` too where that is a flag.
       make_settings: makes the settings of the flags.
     """
     if len(argv) > 1:
@@ -368,8 +369,9 @@ def call(argv: list[str], run: Callable[..., object], make_settings: Callable[[]
     values = flags.FLAGS
     # JAX tells at this level which accelerators it did not find.
     stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
+    saving = {name: values[name].value for name in ("checkpoint_seconds",) if name in values}
     try:
-        run(make_settings(), values.workdir, checkpoint_seconds=values.checkpoint_seconds)
+        run(make_settings(), values.workdir, **saving)
     except training.Interrupted as e:
         print(e, file=sys.stderr)
         sys.exit(e.exit_code)
