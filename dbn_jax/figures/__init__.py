@@ -10,9 +10,9 @@ Images that do not fit `image_shape`, are not finite or lie outside `value_range
 that say which, and so is an empty array.
 
 Sheets of images: `image_sheet`, `captioned_sheet`, `image_rows`, `reconstructions`, `chains`. What
-was learnt: `receptive_fields`, `development`, `hidden_activities`. Answers of a classifier:
-`confusion_matrix`, `reliability`. Numbers: `learning_curves`, `histograms`, `read_metrics`. Files:
-`save`, `animate`.
+was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`,
+`moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Numbers: `learning_curves`,
+`histograms`, `read_metrics`. Files: `save`, `animate`, `film`.
 """
 
 try:
@@ -25,7 +25,8 @@ except ImportError as error:
 
 from dbn_jax.figures.answers import confusion_matrix, reliability
 from dbn_jax.figures.curves import histograms, learning_curves, read_metrics
-from dbn_jax.figures.files import animate, save
+from dbn_jax.figures.files import animate, film, save
+from dbn_jax.figures.moments import moment, moments
 from dbn_jax.figures.sheets import (
     captioned_sheet,
     chains,
@@ -41,11 +42,14 @@ __all__ = [
     "chains",
     "confusion_matrix",
     "development",
+    "film",
     "hidden_activities",
     "histograms",
     "image_rows",
     "image_sheet",
     "learning_curves",
+    "moment",
+    "moments",
     "read_metrics",
     "receptive_fields",
     "reconstructions",

@@ -1,6 +1,7 @@
 """Pages: images, labels or axes at given pixels, a title above, just enough paper round them."""
 
 import contextlib
+import functools
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -230,6 +231,7 @@ def _add_text(figure: Figure, text: str, kind: str, **settings) -> Text:
     return figure.text(0, 0, text, fontsize=size, transform=figure.dpi_scale_trans, **settings)
 
 
+@functools.cache  # an animation has the same texts in all frames
 def text_width(text: str) -> float:
     """Returns the pixels that a label takes."""
     with style():
