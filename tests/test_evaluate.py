@@ -108,7 +108,7 @@ def test_what_is_printed_of_an_rbm(tmp_path, capsys, caplog):
 
 
 def test_a_net_without_labels_has_a_bound(tmp_path, caplog):
-    # Validation images of the run are what it held out; few chains are warned of.
+    # Validation images of the run are what it held out; few chains are warned of, and missed modes.
     path = dbn_run(tmp_path / "dbn", plain_dbn(), num_validation=40)
     settings = evaluate.Settings(path, **{**QUICK, "ais_chains": 4})
     with caplog.at_level("WARNING", logger="absl"):
@@ -117,6 +117,10 @@ def test_a_net_without_labels_has_a_bound(tmp_path, caplog):
     assert figures["log_likelihood_bound_reverse_standard_error"] > 0
     assert not any(name.startswith(("log_likelihood_s", "joint", "error")) for name in figures)
     assert re.search(r"only \d\.\d of 4 chains carry .* raise --ais_steps", caplog.text)
+    assert "may have missed modes" not in caplog.text
+    gap = {"log_likelihood": -80.5, "log_likelihood_reverse": -123.7}
+    evaluate._warn({"log_z_effective_sample_size": 99.0, **gap}, settings)
+    assert "by 43.2 nats: it may have missed modes" in caplog.text
     # The test set is looked at if that is asked for.
     dataset, _ = dataclasses.replace(DIGITS, num_validation=40).load()
     settings = dataclasses.replace(settings, split="test")
