@@ -44,6 +44,8 @@ class Workdir:
         self.metrics = path / "metrics.csv"
         self._program = program
         self._flags = flags
+        # Now: a checkout that moves on during the run does not change the code in memory.
+        self._commit = commit()
         self._opened = time.monotonic()
         self._noted = -_NOTE_INTERVAL
         self._seconds_before = 0.0
@@ -95,7 +97,7 @@ class Workdir:
             "seed": seed,
             "program": self._program,
             "flags": self._flags,
-            "commit": commit(),
+            "commit": self._commit,
             "versions": versions(),
             "device": {
                 "platform": devices[0].platform,

@@ -184,6 +184,13 @@ class TestSummary:
             "figures", "flags.txt", "summary.json", ".lock"
         }  # fmt: skip
 
+    def test_the_commit_is_that_of_the_start(self, tmp_path, monkeypatch):
+        """The code in memory is the one that was checked out when the run began."""
+        monkeypatch.setattr(workdir, "commit", lambda: "before")
+        run = open_it(tmp_path)
+        monkeypatch.setattr(workdir, "commit", lambda: "after")
+        assert run.write_summary({}, seed=0)["commit"] == "before"
+
     def test_wall_time_adds_up(self, tmp_path, monkeypatch):
         now = [100.0]
         monkeypatch.setattr(workdir.time, "monotonic", lambda: now[0])
