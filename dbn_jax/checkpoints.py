@@ -1,4 +1,4 @@
-"""Checkpoints of training states and saved models: any pytree of arrays, written with Orbax.
+"""Checkpoints of training states, any pytrees of arrays, written with Orbax.
 
 A checkpoint appears whole or not at all: Orbax writes into a temporary folder and renames it, and
 the last good one stays until its successor is complete. With every tree goes a description of its
@@ -138,11 +138,6 @@ class Checkpoints:
         kept = "the last complete checkpoint is kept: make room and run the same command again"
         with _explained(f"cannot write the checkpoint of step {step} in {self.directory}; {kept}"):
             yield
-
-
-def num_bytes(tree: Any) -> int:
-    """Returns the size of a pytree's arrays in bytes: about that of one checkpoint on disk."""
-    return sum(x.nbytes for x in jax.tree.leaves(tree))
 
 
 def _orbax():

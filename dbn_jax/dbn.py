@@ -327,8 +327,9 @@ def log_ratio(
 ) -> Float[Array, "*batch"]:
     """One sample of log p*(v, h) − log q(h | v), whose mean is the variational bound plus log Z.
 
-    h are the hidden layers up to the top RBM's features, drawn from the recognition distribution
-    q; p* is the net's unnormalised probability, with the top RBM's hidden units summed out. So
+    h are the hidden layers up to the top RBM's features, drawn from the recognition distribution q
+    as `sample_recognition` draws them with the same key; p* is the net's unnormalised probability,
+    with the top RBM's hidden units summed out. So
 
         log p(v) ≥ E_q[log_ratio] − log Z_top,
 

@@ -224,6 +224,8 @@ class ParallelTempering:
                 f"num_temperatures is {self.num_temperatures}; tempering needs at least 2 levels, "
                 "and PCD is tempering with one"
             )
+        if self.num_gibbs_steps < 1:
+            raise ValueError(f"num_gibbs_steps is {self.num_gibbs_steps}; it must be at least 1")
         if not 0 <= self.min_beta < 1:
             raise ValueError(f"min_beta is {self.min_beta}; it must lie in [0, 1)")
 

@@ -111,7 +111,7 @@ def fit_visible(params: RBM, data: Num[Array, "examples V"]) -> RBM:
       data: (examples, V).
 
     Raises:
-      ValueError: the data have another number of visible units.
+      ValueError: the data have another number of visible units, or no example.
       TypeError: the data hold integers.
     """
     data = as_batch(params, data)
@@ -191,8 +191,10 @@ def gibbs(
     Returns:
       The last v, and the h that it was drawn from, (..., V) and (..., H): for chains in
       equilibrium a draw of the joint p(v, h).
+
+    Raises:
+      ValueError: `num_steps` is known, and below 1.
     """
-    _check_steps(num_steps)
     hidden_key, chain_key = jax.random.split(key)
     h = sample_hidden(hidden_key, params, v)
     v, h, _ = fantasy(chain_key, params, h, num_steps)
@@ -219,7 +221,11 @@ def fantasy(
     Returns:
       The last v (..., V); the h that it was drawn from (..., H); and v's hidden inputs (..., H),
       from which the statistics and the chain's next h follow without a further product.
+
+    Raises:
+      ValueError: `num_steps` is known, and below 1.
     """
+    _check_steps(num_steps)
 
     def down_up(key, h):
         x = visible_inputs(params, h)
@@ -341,7 +347,7 @@ def cd_gradient(
       means, summed over the visible units, averaged over the batch.
 
     Raises:
-      ValueError: the batch has another number of visible units.
+      ValueError: the batch has another number of visible units, or no example.
       TypeError: the batch holds integers.
     """
     _check_steps(num_gibbs_steps)
@@ -388,10 +394,9 @@ def pcd_gradient(
       The gradient and metrics (see `contrast`), and between them the chains moved on.
 
     Raises:
-      ValueError: the batch has another number of visible units.
+      ValueError: the batch has another number of visible units, or no example.
       TypeError: the batch holds integers.
     """
-    _check_steps(num_gibbs_steps)
     batch = as_batch(params, batch)
     fantasy_key, hidden_key = jax.random.split(key)
     v, _, inputs = fantasy(fantasy_key, params, chains, num_gibbs_steps)
@@ -404,7 +409,12 @@ def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Arra
     """Hidden states for persistent chains, drawn from the hidden biases alone: (num_chains, H).
 
     To start at the data instead: ``sample_hidden(key, params, batch)``.
+
+    Raises:
+      ValueError: `num_chains` is below 1.
     """
+    if num_chains < 1:
+        raise ValueError(f"num_chains is {num_chains}; it must be at least 1")
     inputs = jnp.zeros((num_chains, params.hidden.num_units), params.weights.dtype)
     return params.hidden.sample(key, inputs)
 
@@ -531,7 +541,7 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
     """Checks a batch of visible values and gives it the parameters' dtype.
 
     Raises:
-      ValueError: the number of visible units differs.
+      ValueError: the number of visible units differs, or there is no example.
       TypeError: the batch holds integers: bytes taken for grey levels would go unnoticed.
     """
     num_visible = params.weights.shape[-2]
@@ -540,6 +550,8 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
             f"the batch has shape {batch.shape}; its last axis must hold the RBM's "
             f"{num_visible} visible units"
         )
+    if not batch.size:
+        raise ValueError(f"the batch has shape {batch.shape}: it holds no example to learn from")
     if jnp.issubdtype(batch.dtype, jnp.integer):
         raise TypeError(
             f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "

@@ -1,7 +1,7 @@
 """Models in one file: an RBM or a net, its unit types included, to publish and to load anywhere.
 
 The file is a NumPy archive (.npz) of the arrays and a description of the classes that hold them,
-as JSON; nothing in it is executed. Half precision halves it.
+as JSON; nothing in it is executed. Its checksum stands beside it, as sha256sum writes it.
 """
 
 import hashlib
@@ -22,48 +22,40 @@ _CLASSES = {
 _DESCRIPTION = "description"
 
 
-def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> str:
-    """Writes a model; the file appears whole or not at all.
+def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
+    """Writes a model, and its SHA-256 to ``path + ".sha256"``; each appears whole or not at all.
 
     Args:
       path: of the file, such as ``model.npz``.
       model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`.
-      dtype: of the arrays in the file, such as ``jnp.float16``; None keeps theirs.
-
-    Returns:
-      The file's SHA-256, in hexadecimal, for `load`.
+      dtype: of the weight matrices in the file, such as ``jnp.bfloat16``, which makes it half as
+        large or smaller; None keeps theirs. Biases, which take little room, are kept as they are.
 
     Raises:
       TypeError: the model holds something else.
-      OverflowError: a value is too large for `dtype`.
+      OverflowError: a weight is too large for `dtype`.
     """
     arrays: dict[str, np.ndarray] = {}
-    description = _describe(model, "", arrays)
-    for name, x in arrays.items():
-        if dtype is not None:
-            with np.errstate(over="ignore"):
-                arrays[name] = x.astype(dtype)
-            if not np.isfinite(arrays[name]).all() and np.isfinite(x).all():
-                raise OverflowError(
-                    f"{name} holds values up to {np.abs(x).max():.4g}, too large for "
-                    f"{np.dtype(dtype)}; save it with a wider dtype"
-                )
+    description = _describe(model, "", arrays, dtype)
     path = pathlib.Path(path)
     partial = path.with_name(path.name + ".partial")
     text = np.frombuffer(json.dumps(description).encode(), np.uint8)
     with partial.open("wb") as file:
         np.savez_compressed(file, **{_DESCRIPTION: text}, **arrays)
     digest = _sha256(partial)
+    # The checksum is never beside a file that it does not belong to.
+    sidecar = _sidecar(path)
+    sidecar.unlink(missing_ok=True)
     partial.replace(path)
-    return digest
+    partial.write_text(f"{digest}  {path.name}\n")
+    partial.replace(sidecar)
 
 
-def load(path: str | os.PathLike, *, sha256: str | None = None, dtype: Any = jnp.float32) -> Any:
-    """Reads a model that `save` wrote.
+def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
+    """Reads a model that `save` wrote, and verifies its checksum if that is beside it.
 
     Args:
       path: of the file.
-      sha256: what the file's SHA-256 must be; None does not look.
       dtype: of the model's arrays.
 
     Returns:
@@ -71,16 +63,20 @@ def load(path: str | os.PathLike, *, sha256: str | None = None, dtype: Any = jnp
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is damaged, is none of `save`'s, or is not the one expected.
+      ValueError: the file is damaged, is none of `save`'s, or has another checksum.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {str(path)!r}")
-    if sha256 is not None and _sha256(path) != sha256:
-        raise ValueError(
-            f"{str(path)!r} has the SHA-256 {_sha256(path)}, expected {sha256}: it is damaged, or "
-            "another version; fetch it again"
-        )
+    sidecar = _sidecar(path)
+    if sidecar.exists():
+        expected, digest = sidecar.read_text().split()[:1], _sha256(path)
+        if expected != [digest]:
+            raise ValueError(
+                f"{str(path)!r} has the SHA-256 {digest}, but {sidecar.name} says "
+                f"{' '.join(expected) or 'nothing'}: one of the two is damaged or of another "
+                "version; fetch both again"
+            )
     try:
         # A handle of our own: NumPy leaves its own open when the archive is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -93,25 +89,44 @@ def load(path: str | os.PathLike, *, sha256: str | None = None, dtype: Any = jnp
         ) from e
 
 
-def _describe(value, name, arrays):
+def _describe(value, name, arrays, dtype):
     """JSON for a part of a model; its arrays go into `arrays` under their place in the model."""
     if type(value) in _CLASSES.values():
-        fields = {
-            field: _describe(getattr(value, field), f"{name}.{field}" if name else field, arrays)
-            for field in pytrees.field_names(value)
-        }
+        fields = {}
+        for field in pytrees.field_names(value):
+            place = f"{name}.{field}" if name else field
+            fields[field] = _describe(getattr(value, field), place, arrays, dtype)
         return {"class": type(value).__name__, "fields": fields}
     if isinstance(value, tuple):
-        items = [_describe(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
-        return {"tuple": items}
+        return {"tuple": [_describe(x, f"{name}.{i}", arrays, dtype) for i, x in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
     if hasattr(value, "shape"):
-        arrays[name] = np.asarray(value)
-        return {"array": name}
+        x = np.asarray(value)
+        if dtype is not None and x.ndim > 1:
+            x = _cast(x, dtype, name)
+        if x.dtype.itemsize != 2:
+            arrays[name] = x
+            return {"array": name}
+        # The upper bytes, sign and exponent, take few values: on their own they compress to about
+        # half, whereas between the lower ones, which are noise, nothing does.
+        bits = x.view(np.uint16)
+        arrays[name] = np.stack([bits >> 8, bits & 255]).astype(np.uint8)
+        return {"planes": name, "dtype": x.dtype.name}
     raise TypeError(
         f"{name or 'the model'} is of {type(value)}; expected an RBM, a DBN or an UntiedDBN"
     )
+
+
+def _cast(x, dtype, name):
+    with np.errstate(over="ignore"):
+        cast = x.astype(dtype)
+    if not np.isfinite(cast).all() and np.isfinite(x).all():
+        raise OverflowError(
+            f"{name} holds values up to {np.abs(x).max():.4g}, too large for "
+            f"{cast.dtype.name}; save it with a wider dtype"
+        )
+    return cast
 
 
 def _build(description, arrays, dtype):
@@ -125,7 +140,14 @@ def _build(description, arrays, dtype):
             return value
         case {"array": name}:
             return jnp.asarray(arrays[name], dtype)
+        case {"planes": name, "dtype": stored}:
+            upper, lower = arrays[name].astype(np.uint16)
+            return jnp.asarray((upper << 8 | lower).view(jnp.dtype(stored)), dtype)
     raise ValueError(f"unknown part {description!r}")
+
+
+def _sidecar(path):
+    return path.with_name(path.name + ".sha256")
 
 
 def _sha256(path):

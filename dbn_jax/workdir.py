@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -205,9 +206,12 @@ def _check_flags(
     file = path / "flags.txt"
     if not file.exists():
         return
-    header, *lines = file.read_text().splitlines()
-    old_program = header.split()[3]
-    old = dict(line[2:].split("=", 1) for line in lines)
+    header, _, lines = file.read_text().partition("\n")
+    made_by = re.match(r"# python -m (\S+) ", header)
+    if made_by is None:
+        raise ValueError(f"{file} is not of a run of dbn_jax; choose another --workdir")
+    old_program = made_by[1]
+    old = dict(re.findall(r"^--(\w+)=(.*)$", lines, re.MULTILINE))
     differences = [
         f"  --{name}: was {old.get(name, 'not set')}, now {values.get(name, 'not set')}"
         for name in {**old, **values}

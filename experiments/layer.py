@@ -68,6 +68,9 @@ def learn(
     init_key, chain_key, view_key = jax.random.split(jax.random.key(seed), 3)
     shown = shared.transformed(layer.transform, view_key, _first(examples))
     held_out = shared.transformed(layer.transform, view_key, _first(held_out))
+    two_valued = isinstance(layer.visible, (units.Bernoulli, units.Spin)) and bool(
+        jnp.isin(held_out, jnp.asarray(layer.visible.support)).all()
+    )
     for warning in health.check_data(layer.visible, shown):
         logging.warning("%s: %s", layer.name, warning)
     params = rbm.init_params(
@@ -110,7 +113,9 @@ def learn(
                 checkpoint_seconds=checkpoint_seconds,
             ),
             transform=layer.transform,
-            evaluate=lambda state: shared.evaluate(state.params, shown, held_out),
+            evaluate=lambda state: shared.evaluate(
+                state.params, shown, held_out, two_valued=two_valued
+            ),
             callback=watch,
             checkpoints=saved,
             metrics_path=metrics_path(run, layer.name),
@@ -162,6 +167,9 @@ def draw_curves(run: workdir.Workdir, name: str, title: str) -> None:
         },
         "free-energy gap (nats)": {"held out − training": (epoch, table["eval_free_energy_gap"])},
     }
+    if "eval_log_pseudo_likelihood" in table:
+        log_p = table["eval_log_pseudo_likelihood"]
+        curves["log pseudo-likelihood (nats)"] = {"held out": (epoch, log_p)}
     figures.save(
         figures.learning_curves(curves, title=title, x_label="epoch"),
         run.figures / f"curves_{name}.png",

@@ -1,6 +1,7 @@
 """Recognition of labels by a net with an associative memory, over whole data sets."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,3 +52,42 @@ def log_posteriors(
 def error_rate(log_posterior: np.ndarray, labels: np.ndarray) -> float:
     """Share of examples whose most probable label is wrong."""
     return float(np.mean(log_posterior.argmax(axis=-1) != labels))
+
+
+class Calibration(NamedTuple):
+    """How confidence compares with being right, in the bins that are not empty.
+
+    Attributes:
+      error: expected calibration error: the mean distance of a bin's confidence from its share of
+        right answers, weighted by the number of answers.
+      confidence: (bins,) mean probability of the answers.
+      share_right: (bins,) share of them that is right.
+      counts: (bins,) how many they are.
+    """
+
+    error: float
+    confidence: np.ndarray
+    share_right: np.ndarray
+    counts: np.ndarray
+
+
+def calibration(confidence: np.ndarray, right: np.ndarray, num_bins: int = 15) -> Calibration:
+    """Sorts answers into bins of equal width by their confidence.
+
+    Args:
+      confidence: (N,) probability of each answer.
+      right: (N,) whether it is right.
+      num_bins: bins between 0 and 1.
+
+    Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks" (2017),
+    equation 3.
+    """
+    bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    full = counts > 0
+    sure, share = (
+        np.bincount(bins, values, num_bins)[full] / counts[full] for values in (confidence, right)
+    )
+    counts = counts[full]
+    error = float(np.average(np.abs(sure - share), weights=counts))
+    return Calibration(error, sure, share, counts)

@@ -4,13 +4,15 @@ A binary calls the `define_…` functions that it needs at import, and in `main`
 frozen settings once; nothing reads a flag later, so tests and notebooks make the settings directly.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import logging as stdlib_logging
+import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -18,10 +20,12 @@ import jax.numpy as jnp
 import optax
 from absl import app, flags, logging
 
-from dbn_jax import data, learning, rbm, training, units, weights
+from dbn_jax import data, learning, partition, rbm, training, units, weights
 
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
+# Units of each example that the pseudo-likelihood looks at.
+_PSEUDO_UNITS = 10
 UNITS = {
     "bernoulli": units.Bernoulli(),
     "spin": units.Spin(),
@@ -68,16 +72,15 @@ class DataSettings:
         return data.binarise(dataset, self.binarisation)
 
 
-def pretrained(path: str, programs: str) -> tuple[Any, DataSettings]:
-    """Reads what another run has learnt, and from which data.
+def run_summary(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads the summary of a finished run, or of a published one.
 
-    Args:
-      path: its workdir.
-      programs: which may have made it, such as "train_dbn", separated by commas.
+    Returns:
+      What `workdir.Workdir.write_summary` wrote; and under "pretrained", instead of the flag of
+      that name, the summary of the run that it went on from.
 
     Raises:
       FileNotFoundError: there is no finished run.
-      ValueError: another program made it.
     """
     summary_path = pathlib.Path(path) / "summary.json"
     if not summary_path.is_file():
@@ -85,15 +88,29 @@ def pretrained(path: str, programs: str) -> tuple[Any, DataSettings]:
             f"--pretrained={path}: there is no finished run (no summary.json in it)"
         )
     summary = json.loads(summary_path.read_text())
+    if "pretrained" in summary["flags"]:
+        summary["pretrained"] = run_summary(summary["flags"].pop("pretrained"))
+    return summary
+
+
+def pretrained(path: str, programs: str) -> tuple[Any, DataSettings]:
+    """Reads what another run has learnt, and from which data.
+
+    Args:
+      path: its workdir, or the folder where `experiments.publish` put it.
+      programs: which may have made it, such as "train_dbn", separated by commas.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+      ValueError: another program made it.
+    """
+    summary = run_summary(path)
     made_by = summary["program"].removeprefix("experiments.")
     if made_by not in programs.split(","):
         raise ValueError(f"--pretrained={path} was made by {made_by}; expected {programs}")
-    texts = summary["flags"]
-    if "pretrained" in texts:  # the data are those of the run that it went on from
-        data_settings = pretrained(texts["pretrained"], programs)[1]
-    else:
-        data_settings = _data_settings_of(texts)
-    return weights.load(summary_path.with_name("model.npz")), data_settings
+    while "pretrained" in summary:  # the data are those of the run that it went on from
+        summary = summary["pretrained"]
+    return weights.load(pathlib.Path(path) / "model.npz"), _data_settings_of(summary["flags"])
 
 
 def _data_settings_of(texts: dict[str, str]) -> DataSettings:
@@ -226,24 +243,41 @@ def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weigh
     )
 
 
-@jax.jit
-def evaluate(params: rbm.RBM, train: jax.Array, held_out: jax.Array) -> rbm.Metrics:
+@functools.partial(jax.jit, static_argnames="two_valued")
+def evaluate(
+    params: rbm.RBM, train: jax.Array, held_out: jax.Array, *, two_valued: bool
+) -> rbm.Metrics:
     """Compares training examples with held-out ones.
+
+    Args:
+      params: the RBM.
+      train: (N, V) training examples.
+      held_out: (N, V) held-out ones.
+      two_valued: whether they are of two values, so that there is a pseudo-likelihood.
 
     Returns:
       `reconstruction_error` of the held-out examples (mean field; squared, summed over the pixels,
       averaged over the examples), `free_energy` of both (nats, mean), and `free_energy_gap`,
-      held out minus training: it grows when the model overfits (Hinton's guide, section 6).
+      held out minus training: it grows when the model overfits (Hinton's guide, section 6); and
+      `log_pseudo_likelihood` of two-valued held-out examples (nats, mean), from a few units of
+      each, the same ones every time.
     """
     error = jnp.sum((held_out - rbm.reconstruct(params, held_out)) ** 2, axis=-1)
     held_out_energy = jnp.mean(rbm.free_energy(params, held_out))
     train_energy = jnp.mean(rbm.free_energy(params, train))
-    return {
+    metrics = {
         "reconstruction_error": jnp.mean(error),
         "free_energy": held_out_energy,
         "free_energy_train": train_energy,
         "free_energy_gap": held_out_energy - train_energy,
     }
+    if two_valued:
+        count = min(_PSEUDO_UNITS, held_out.shape[-1])
+        log_p = partition.log_pseudo_likelihood(
+            jax.random.key(0), params, held_out, num_units=count
+        )
+        metrics["log_pseudo_likelihood"] = jnp.mean(log_p)
+    return metrics
 
 
 def define_data_flags() -> None:
@@ -325,10 +359,11 @@ def learning_settings() -> LearningSettings:
     return from_flags(LearningSettings)
 
 
-def define_run_flags() -> None:
-    """Defines the flags of every run that change no result."""
+def define_run_flags(*, checkpoints: bool = True) -> None:
+    """Defines the flags of every run; `checkpoints`: whether it makes any."""
     flags.DEFINE_string("workdir", None, "Folder of the run; the same command resumes.")
-    flags.DEFINE_float("checkpoint_seconds", 30.0, "Time between checkpoints.", lower_bound=0)
+    if checkpoints:
+        flags.DEFINE_float("checkpoint_seconds", 30.0, "Time between checkpoints.", lower_bound=0)
     flags.DEFINE_integer("seed", 0, "Of everything random.")
     flags.mark_flag_as_required("workdir")
 
@@ -360,16 +395,24 @@ def call(argv: list[str], run: Callable[..., object], make_settings: Callable[[]
 
     Args:
       argv: what absl has left of the command line.
-      run: ``run(settings, workdir, checkpoint_seconds=...)``.
+      run: ``run(settings, workdir)``; with ``checkpoint_seconds=...`` if there is that flag.
       make_settings: makes the settings of the flags.
     """
+    values = flags.FLAGS
+    options = {name: values[name].value for name in ("checkpoint_seconds",) if name in values}
+    with sentences(argv):
+        run(make_settings(), values.workdir, **options)
+
+
+@contextlib.contextmanager
+def sentences(argv: list[str]) -> Iterator[None]:
+    """Within it, what users can mend ends the program with a sentence; `argv`: see `call`."""
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    values = flags.FLAGS
     # JAX tells at this level which accelerators it did not find.
     stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
     try:
-        run(make_settings(), values.workdir, checkpoint_seconds=values.checkpoint_seconds)
+        yield
     except training.Interrupted as e:
         print(e, file=sys.stderr)
         sys.exit(e.exit_code)

@@ -271,6 +271,3 @@ class TestManners:
             [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
         )
         assert result.stdout.strip() == "False", result.stderr
-
-    def test_num_bytes(self):
-        assert checkpoints.num_bytes({"a": jnp.zeros((3, 2)), "b": np.zeros(5, np.uint8)}) == 29

@@ -95,9 +95,20 @@ def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
 )
 def test_train_rbm_with_any_units_and_learner(tmp_path, visible, hidden, changes):
     learning_settings = dataclasses.replace(QUICK, epochs=1, **changes)
-    settings = small_rbm(learning=learning_settings, visible=visible, hidden=hidden, num_hidden=20)
-    summary = train_rbm.run(settings, tmp_path)
-    assert np.isfinite(summary["figures"]["eval_reconstruction_error"])
+    # Pixels of two values have a pseudo-likelihood, grey levels have none.
+    binary = visible == "spin"
+    settings = small_rbm(
+        data=dataclasses.replace(DIGITS, binarisation="stochastic" if binary else "none"),
+        learning=learning_settings,
+        visible=visible,
+        hidden=hidden,
+        num_hidden=20,
+    )
+    figures = train_rbm.run(settings, tmp_path)["figures"]
+    assert np.isfinite(figures["eval_reconstruction_error"])
+    assert ("eval_log_pseudo_likelihood" in figures) == binary
+    if binary:  # 64 pixels that could not be told from the rest would have −64 log 2 = −44 nats
+        assert -44 < figures["eval_log_pseudo_likelihood"] < 0
 
 
 def test_every_flag_value_makes_a_learner():

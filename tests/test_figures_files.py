@@ -1,5 +1,8 @@
 """Pictures and animations as files, read back from the disk."""
 
+import shutil
+import subprocess
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -110,3 +113,70 @@ def test_animate_refuses_bad_settings(tmp_path, monkeypatch, settings, message):
     with pytest.raises(ValueError, match=message):
         figures.animate(**settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_film_has_the_frames_and_the_pause_asked_for(tmp_path):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("there is no ffmpeg")
+    levels = (0, 255, 80)
+    path = tmp_path / "new" / "film.mp4"
+    sizes = ((32, 48), (31, 47), (32, 48))  # odd sides need a padding
+    frames = [np.full(size, level, np.uint8) for size, level in zip(sizes, levels, strict=True)]
+    figures.film(frames, path, frames_per_second=4, pause=0.5)
+    raw = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "gray", "-"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    read = np.frombuffer(raw, np.uint8).reshape(-1, 32, 48)
+    assert len(read) == 5  # the last stays for two more
+    for image, level in zip(read[:, 8:24, 8:40], [*levels, 80, 80], strict=True):
+        assert np.abs(image.astype(int) - level).max() < 8
+    assert [file.name for file in path.parent.iterdir()] == ["film.mp4"]
+
+
+def stand_in(folder, monkeypatch, script):
+    """Puts a program named ffmpeg, and no other program, on the PATH."""
+    folder.mkdir()
+    program = folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_a_film_passes_whole_frames_of_even_sides_to_ffmpeg(tmp_path, monkeypatch):
+    tail = 'for last in "$@"; do :; done; echo "$@" > "$last"; while read -r line; do :; done'
+    stand_in(tmp_path / "bin", monkeypatch, tail)
+    figures.film([np.zeros((3, 5), np.uint8)], tmp_path / "a.mp4", frames_per_second=12.5)
+    arguments = (tmp_path / "a.mp4").read_text()
+    assert "-s 6x4 -r 12.5 -i -" in arguments
+    assert "yuv420p" in arguments  # what browsers play
+
+
+def test_without_ffmpeg_or_when_it_fails_a_film_says_so_and_leaves_nothing(tmp_path, monkeypatch):
+    frames = [np.zeros((2, 2), np.uint8)]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"a\.mp4: MP4 needs the program ffmpeg.*GIF"):
+        figures.film(frames, tmp_path / "a.mp4")
+    stand_in(tmp_path / "bin", monkeypatch, "echo no such codec >&2; exit 3")
+    with pytest.raises(OSError, match=r"could not write .*a\.mp4: no such codec"):
+        figures.film(frames, tmp_path / "a.mp4")
+    assert [file.name for file in tmp_path.iterdir()] == ["bin"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"frames": []}, "no frames"),
+        ({"frames_per_second": 0}, "frames_per_second=0"),
+        ({"pause": -1.0}, "pause=-1"),
+        ({"path": "a.gif"}, r"name it a\.mp4"),
+    ],
+)
+def test_film_refuses_bad_settings(tmp_path, monkeypatch, settings, message):
+    monkeypatch.chdir(tmp_path)
+    stand_in(tmp_path / "bin", monkeypatch, "exit 0")
+    settings = {"frames": [np.zeros((2, 2), np.uint8)], "path": "a.mp4"} | settings
+    with pytest.raises(ValueError, match=message):
+        figures.film(**settings)
+    assert [file.name for file in tmp_path.iterdir()] == ["bin"]

@@ -115,6 +115,30 @@ def test_named_rows_carry_names_and_notes_at_their_own_height():
     assert places["deep"].x1 < places["3.00"].x0
 
 
+def test_captions_stand_under_their_own_images():
+    levels = np.arange(7) / 10
+    captions = [f"{i} → {i + 1}  {10 * i}%" for i in range(7)]
+    figure = figures.captioned_sheet(
+        np.full((7, 4), levels[:, None]), captions, image_shape=(2, 2), columns=3, zoom=9, title="t"
+    )
+    assert_readable(figure)
+    page = pixels(figure)[:, :, 0]
+    seen = []
+    for text in shown_texts(figure):
+        if text.get_text() in captions:
+            box = text.get_window_extent()
+            x, y = round((box.x0 + box.x1) / 2), round(page.shape[0] - box.y1)
+            seen.append((text.get_text(), page[y - 16, x], y, x))
+    assert [text for text, *_ in seen] == captions
+    np.testing.assert_array_equal([grey for _, grey, *_ in seen], np.round(255 * levels))
+    _, _, down, across = zip(*seen, strict=True)
+    assert len({round(y / 10) for y in down}) == 3  # rows
+    assert len({round(x / 10) for x in across}) == 3
+    # Fewer images than columns make a narrower page.
+    narrow = figures.captioned_sheet(np.zeros((1, 4)), ["a"], **SQUARE)
+    assert pixels(narrow).shape[1] < 2 * 540
+
+
 def test_chains_run_along_rows_under_their_step_numbers():
     frames = np.arange(8).reshape(4, 2, 1) / 8 + np.zeros(4)  # time, chain, pixel
     steps = jnp.array([0, 1, 10, 10_000])
@@ -154,6 +178,14 @@ def test_crowded_step_numbers_are_thinned_not_overprinted():
         (
             lambda: figures.image_sheet(np.zeros((4, 4)), **SQUARE, columns=2, row_labels=["a"]),
             "1 entries for 2 rows",
+        ),
+        (
+            lambda: figures.captioned_sheet(np.zeros((2, 4)), ["a"], **SQUARE),
+            "captions has 1 entries for 2 images",
+        ),
+        (
+            lambda: figures.captioned_sheet(np.zeros((1, 4)), ["a"], **SQUARE, columns=0),
+            "columns=0",
         ),
         (lambda: figures.image_rows({}, **SQUARE), "rows is empty"),
         (

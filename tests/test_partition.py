@@ -390,6 +390,13 @@ def test_what_annealing_refuses():
             partition.ais(key, params, betas=jnp.array(betas))
     with pytest.raises(ValueError, match="1 entry"):
         partition.reverse_ais(key, params, v, betas=jnp.array([1.0]))
+    real = rbm.RBM(jnp.array([[1.2]]), units.Gaussian().init(1), units.Gaussian().init(1))
+    for annealed in (
+        lambda: partition.ais(key, real, betas=BETAS),
+        lambda: partition.reverse_ais(key, real, v[:, :1], betas=BETAS),
+    ):
+        with pytest.raises(ValueError, match=r"not normalisable: .* is 1\.2, and must be below 1"):
+            annealed()
 
 
 @pytest.mark.parametrize("visible", ["bernoulli", "spin"])

@@ -871,6 +871,11 @@ ERRORS = {
     ),
     "wrong width for pcd": (lambda: pcd(jnp.ones((2, 5))), ValueError, r"shape \(2, 5\); .* 3"),
     "no axis": (lambda: cd(jnp.ones(())), ValueError, r"shape \(\); .* 3 visible units"),
+    "no example": (
+        lambda: cd(jnp.ones((0, 3))),
+        ValueError,
+        r"shape \(0, 3\): it holds no example",
+    ),
     "no steps": (
         lambda: cd(jnp.ones((2, 3)), num_gibbs_steps=0),
         ValueError,
@@ -885,6 +890,16 @@ ERRORS = {
         lambda: rbm.gibbs(jax.random.key(0), make("bernoulli", "bernoulli"), jnp.ones((2, 3)), 0),
         ValueError,
         "Gibbs steps is 0",
+    ),
+    "no steps for fantasies": (
+        lambda: rbm.fantasy(jax.random.key(0), make("bernoulli", "bernoulli"), jnp.ones((2, 3)), 0),
+        ValueError,
+        "Gibbs steps is 0",
+    ),
+    "empty chains": (
+        lambda: rbm.init_chains(jax.random.key(0), make("bernoulli", "bernoulli"), 0),
+        ValueError,
+        "num_chains is 0; it must be at least 1",
     ),
     "no chains": (
         pcd_without_chains,

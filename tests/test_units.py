@@ -279,6 +279,25 @@ def test_rectified_units_in_float32_at_every_size_of_input():
     allclose(result["cumulant"], rectified_cumulant(grid), rtol=1e-6, atol=4e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_rare_values_are_drawn_in_half_precision_too(dtype):
+    """Uniform numbers of half precision would miss them, and would favour the first of a tie."""
+    softmax = units.Softmax(num_classes=4).init(4, dtype)
+    inputs = np.array([-5.5, -5.0, -4.5, 0.0])  # exact in either type, as the zero biases are
+    many = jnp.broadcast_to(jnp.asarray(inputs, dtype), (25 * NUM_DRAWS, 4))
+    layer = oracles.Layer.of(softmax)
+    counts = layer.counts(np.float64(draw(jax.random.key(4), softmax, many)))
+    assert oracles.chi_squared(counts, layer.given(inputs)) > FALSE_ALARM
+
+    gaussian = units.Gaussian().init(1, dtype)
+    x = np.float64(draw(jax.random.key(5), gaussian, jnp.zeros((NUM_DRAWS, 1), dtype)))[:, 0]
+    # Between values of either type, so that rounding moves next to nothing across.
+    edges = np.array([-3.17, -2.17, -1.17, 0.17, 1.17, 2.17, 3.17])
+    counts = np.bincount(np.searchsorted(edges, x), minlength=8)
+    p = np.diff(scipy.special.ndtr([-np.inf, *edges, np.inf]))
+    assert oracles.chi_squared(counts, p) > FALSE_ALARM
+
+
 # Enumeration.
 
 

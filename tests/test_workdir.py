@@ -84,6 +84,14 @@ class TestFlags:
             open_it(tmp_path, {**FLAGS, "workdir": "x"}, ignored=("rate",))
         open_it(tmp_path, {**FLAGS, "rate": 0.5}, ignored=("rate",))
 
+    @pytest.mark.parametrize("text", ["", "--rate=0.1\n", "# my flags\n--rate=0.1\n"])
+    def test_a_flagfile_of_something_else_is_left_alone(self, tmp_path, text):
+        file = tmp_path / "flags.txt"
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"flags\.txt is not of a run .*another --workdir"):
+            open_it(tmp_path)
+        assert file.read_text() == text
+
     @pytest.mark.parametrize("value", [" a", "a\nb", ["a,b"]])
     def test_values_that_a_flagfile_cannot_hold(self, tmp_path, value):
         with pytest.raises(ValueError, match="flag odd"):

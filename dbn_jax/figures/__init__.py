@@ -9,9 +9,10 @@ Greys show intensities, blue to red through white shows signed weights, Okabe an
 Images that do not fit `image_shape`, are not finite or lie outside `value_range` are ValueErrors
 that say which, and so is an empty array.
 
-Sheets of images: `image_sheet`, `image_rows`, `reconstructions`, `chains`. What was learnt:
-`receptive_fields`, `development`, `hidden_activities`. Numbers: `learning_curves`, `histograms`,
-`read_metrics`. Files: `save`, `animate`.
+Sheets of images: `image_sheet`, `captioned_sheet`, `image_rows`, `reconstructions`, `chains`. What
+was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`,
+`moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Numbers: `learning_curves`,
+`histograms`, `read_metrics`. Files: `save`, `animate`, `film`.
 """
 
 try:
@@ -22,22 +23,36 @@ except ImportError as error:
         f"dbn_jax.figures needs matplotlib and pillow ({error}): pip install 'dbn_jax[experiments]'"
     ) from error
 
+from dbn_jax.figures.answers import confusion_matrix, reliability
 from dbn_jax.figures.curves import histograms, learning_curves, read_metrics
-from dbn_jax.figures.files import animate, save
-from dbn_jax.figures.sheets import chains, image_rows, image_sheet, reconstructions
+from dbn_jax.figures.files import animate, film, save
+from dbn_jax.figures.moments import moment, moments
+from dbn_jax.figures.sheets import (
+    captioned_sheet,
+    chains,
+    image_rows,
+    image_sheet,
+    reconstructions,
+)
 from dbn_jax.figures.weights import development, hidden_activities, receptive_fields
 
 __all__ = [
     "animate",
+    "captioned_sheet",
     "chains",
+    "confusion_matrix",
     "development",
+    "film",
     "hidden_activities",
     "histograms",
     "image_rows",
     "image_sheet",
     "learning_curves",
+    "moment",
+    "moments",
     "read_metrics",
     "receptive_fields",
     "reconstructions",
+    "reliability",
     "save",
 ]

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dbn_jax.figures.checks import AnyArray, check_count, finite_values
-from dbn_jax.figures.pages import DEVICE_PIXELS, FONT_PIXELS, INK, Panels, style
+from dbn_jax.figures.pages import BLUE, DEVICE_PIXELS, FONT_PIXELS, INK, Panels, style
 from dbn_jax.shapes import Num
 
 _Values = Sequence[Real] | AnyArray
 
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)))
 _GRID = "#dddddd"
 

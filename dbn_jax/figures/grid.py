@@ -30,7 +30,7 @@ class Grid(NamedTuple):
     ) -> "Grid":
         """Lays out N tiles, enlarged to fill the page (width, height) but no more than needed."""
         height, width = tiles.shape[1:3]
-        columns = _columns(len(tiles)) if columns is None else check_count("columns", columns)
+        columns = columns_for(len(tiles)) if columns is None else check_count("columns", columns)
         rows = math.ceil(len(tiles) / columns)
         if zoom is None:
             spaces = (page[0] // columns - 4) // width, (page[1] // rows - 4) // height
@@ -72,7 +72,7 @@ class Grid(NamedTuple):
         return sheet
 
 
-def _columns(count: int) -> int:
+def columns_for(count: int) -> int:
     """Columns of a grid no taller than wide, with few empty places, as square as that allows."""
     root = math.ceil(math.sqrt(count))
     return min(range(root, min(2 * root, count) + 1), key=lambda c: (-count % c, c))

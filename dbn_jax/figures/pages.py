@@ -1,6 +1,7 @@
 """Pages: images, labels or axes at given pixels, a title above, just enough paper round them."""
 
 import contextlib
+import functools
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ DEVICE_PIXELS = 2  # across each pixel of the page
 
 _MARGIN = 14
 FONT_PIXELS = {"title": 17, "panel": 14, "subtitle": 13, "label": 12}
-INK, FAINT = "#1a1a1a", "#5c5c5c"
+INK, FAINT, BLUE = "#1a1a1a", "#5c5c5c", "#0072B2"
 
 
 class Picture(Figure):
@@ -230,6 +231,7 @@ def _add_text(figure: Figure, text: str, kind: str, **settings) -> Text:
     return figure.text(0, 0, text, fontsize=size, transform=figure.dpi_scale_trans, **settings)
 
 
+@functools.cache  # an animation has the same texts in all frames
 def text_width(text: str) -> float:
     """Returns the pixels that a label takes."""
     with style():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dbn_jax.figures.checks import AnyArray, check_count, check_labels, grey_levels
 from dbn_jax.figures.grid import PAGE, Grid
-from dbn_jax.figures.pages import FAINT, Label, Placed, picture, text_width
+from dbn_jax.figures.pages import FAINT, FONT_PIXELS, Label, Placed, picture, text_width
 from dbn_jax.shapes import Num
 
 _SPACE = 8  # pixels between an image and what is written beside it
@@ -46,6 +46,48 @@ def image_sheet(
     check_labels("row_labels", row_labels, grid.rows, "rows of images")
     labels = [_row_label(grid, row, text) for row, text in enumerate(row_labels or ())]
     return picture([Placed(0, 0, grid.draw(tiles))], labels, title, subtitle)
+
+
+def captioned_sheet(
+    images: Num[AnyArray, "images ..."],
+    captions: Sequence[str],
+    *,
+    image_shape: Sequence[int],
+    title: str,
+    subtitle: str | None = None,
+    columns: int = 12,
+    value_range: tuple[Real, Real] = (0.0, 1.0),
+    zoom: int | None = None,
+) -> Figure:
+    """Images in reading order, each with a text of its own below it, such as what it was taken for.
+
+    Args:
+      images: (N, D).
+      captions: a text for each image.
+      image_shape: (rows, columns), or (rows, columns, 3) for colour.
+      title: what is shown.
+      subtitle: how it was made.
+      columns: images in a row.
+      value_range: the values shown as black and as white.
+      zoom: pixels for the side of an image pixel; by default what fills a page's width.
+
+    Raises:
+      ValueError: for a number of captions other than that of images.
+    """
+    tiles = grey_levels(images, image_shape, value_range, "images")
+    check_labels("captions", captions, len(tiles), "images")
+    columns = min(check_count("columns", columns), len(tiles))
+    # A grid of one row, of which single images are taken.
+    grid = Grid.of(tiles[:columns], columns, zoom)._replace(columns=1)
+    widest = max(math.ceil(text_width(text)) for text in captions)
+    across = max(grid.width, widest) + 2 * _SPACE
+    down = grid.height + FONT_PIXELS["label"] + 2 * _SPACE
+    placed, labels = [], []
+    for index, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        x, y = index % columns * across, index // columns * down
+        placed.append(Placed(x + (across - grid.width) // 2, y, grid.draw(tile[None])))
+        labels.append(Label(x + across / 2, y + grid.height + 3, caption, "center", "top"))
+    return picture(placed, labels, title, subtitle)
 
 
 def image_rows(

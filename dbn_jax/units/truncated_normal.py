@@ -26,11 +26,6 @@ def _tail_mean(m):
     return 1 / fraction
 
 
-def widen(x):
-    """At least float32: log Φ does not exist in half precision."""
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
-
-
 def mean(m):
     """E[x] = m + φ(m)/Φ(m)."""
     body = jnp.maximum(m, _TAIL)

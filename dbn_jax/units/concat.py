@@ -1,0 +1,105 @@
+"""Units of several types in one layer."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from dbn_jax import pytrees
+from dbn_jax.shapes import Array, Float
+from dbn_jax.units.base import Units
+
+
+@pytrees.dataclass
+class Concat(Units):
+    """Units of several types side by side, such as pixels beside a label.
+
+    ``Concat(parts=(Bernoulli(), Softmax(num_classes=10)), sizes=(784, 10))``. Values are
+    concatenated along the last axis in the order of `parts`.
+    """
+
+    parts: tuple[Units, ...] = ()
+    sizes: tuple[int, ...] = pytrees.static(())
+
+    def __post_init__(self):
+        if len(self.parts) != len(self.sizes) or not self.parts:
+            raise ValueError(
+                f"Concat has {len(self.parts)} parts and {len(self.sizes)} sizes; "
+                "give one size for each part, and at least one part"
+            )
+
+    def init(self, num_units, dtype=jnp.float32):
+        if num_units != sum(self.sizes):
+            raise ValueError(f"the sizes {self.sizes} of Concat do not add up to {num_units} units")
+        parts = tuple(
+            part.init(size, dtype) for part, size in zip(self.parts, self.sizes, strict=True)
+        )
+        return dataclasses.replace(self, parts=parts)
+
+    def elements(self):
+        return [element for part in self.parts for element in part.elements()]
+
+    def split(self, x: Float[Array, "*batch N"]) -> list[Float[Array, "..."]]:
+        """Cuts values or inputs (..., N) into those of each part."""
+        ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes) - 1)]
+        return jnp.split(x, ends, axis=-1)
+
+    def _each(self, method, *arrays):
+        """Calls a method of each part on its share of the arrays."""
+        shares = zip(*(self.split(a) for a in arrays), strict=True)
+        return [
+            getattr(part, method)(*share) for part, share in zip(self.parts, shares, strict=True)
+        ]
+
+    @property
+    def bias(self):
+        return jnp.concatenate([part.bias for part in self.parts], axis=-1)
+
+    @property
+    def num_units(self):
+        return sum(self.sizes)
+
+    @property
+    def statistic_scale(self):
+        return jnp.concatenate([part.statistic_scale for part in self.parts])
+
+    def fit(self, data):
+        return dataclasses.replace(self, parts=tuple(self._each("fit", data)))
+
+    def _match(self, mean, variance):
+        return dataclasses.replace(self, parts=tuple(self._each("_match", mean, variance)))
+
+    def energy(self, x):
+        return sum(self._each("energy", x))
+
+    def statistic(self, x):
+        return jnp.concatenate(self._each("statistic", x), axis=-1)
+
+    def cumulant(self, inputs):
+        return sum(self._each("cumulant", inputs))
+
+    def mean(self, inputs):
+        return jnp.concatenate(self._each("mean", inputs), axis=-1)
+
+    def mean_statistic(self, inputs):
+        return jnp.concatenate(self._each("mean_statistic", inputs), axis=-1)
+
+    def sample(self, key, inputs):
+        keys = jax.random.split(key, len(self.parts))
+        shares = zip(self.parts, keys, self.split(inputs), strict=True)
+        return jnp.concatenate([part.sample(k, share) for part, k, share in shares], axis=-1)
+
+    def add_to_bias(self, change):
+        return dataclasses.replace(self, parts=tuple(self._each("add_to_bias", change)))
+
+    @property
+    def num_states(self):
+        return math.prod(part.num_states for part in self.parts)
+
+    def states(self, index):
+        values = []
+        for part in reversed(self.parts):
+            values.append(part.states(index % part.num_states))
+            index = index // part.num_states
+        return jnp.concatenate(values[::-1], axis=-1)

@@ -1,0 +1,198 @@
+"""Units that take whole numbers: binary, spin, softmax, binomial and Poisson units."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+
+from dbn_jax import pytrees, threefry
+from dbn_jax.units.base import Units, digits, softplus, spread, widen
+
+
+@pytrees.dataclass
+class Bernoulli(Units):
+    """Binary units, x ∈ {0, 1}: U = −b·x, p(x = 1) = σ(I + b).
+
+    Grey levels in [0, 1] may stand for probabilities, as in Hinton's programs.
+    """
+
+    bias: Any = None
+    support: ClassVar = (0.0, 1.0)
+
+    def _match(self, mean, variance):
+        return dataclasses.replace(self, bias=jnp.log(mean) - jnp.log1p(-mean))
+
+    def cumulant(self, inputs):
+        return jnp.sum(softplus(inputs + spread(self.bias, inputs)), axis=-1)
+
+    def mean(self, inputs):
+        return jax.nn.sigmoid(inputs + spread(self.bias, inputs))
+
+    def sample(self, key, inputs):
+        return threefry.bernoulli(key, self.mean(inputs))
+
+    @property
+    def num_states(self):
+        return 2**self.num_units
+
+    def states(self, index):
+        return digits(index, 2, self.num_units).astype(self.bias.dtype)
+
+
+@pytrees.dataclass
+class Spin(Units):
+    """Spins, x ∈ {−1, +1}: U = −b·x, mean tanh(I + b)."""
+
+    bias: Any = None
+    support: ClassVar = (-1.0, 1.0)
+
+    def _match(self, mean, variance):
+        return dataclasses.replace(self, bias=jnp.arctanh(mean))
+
+    def cumulant(self, inputs):
+        total = inputs + spread(self.bias, inputs)
+        return jnp.sum(softplus(2 * total) - total, axis=-1)
+
+    def mean(self, inputs):
+        return jnp.tanh(inputs + spread(self.bias, inputs))
+
+    def sample(self, key, inputs):
+        up = jax.nn.sigmoid(2 * (inputs + spread(self.bias, inputs)))
+        return 2 * threefry.bernoulli(key, up) - 1
+
+    @property
+    def num_states(self):
+        return 2**self.num_units
+
+    def states(self, index):
+        return 2 * digits(index, 2, self.num_units).astype(self.bias.dtype) - 1
+
+
+@pytrees.dataclass
+class Softmax(Units):
+    """Groups of `num_classes` units of which exactly one is on: U = −b·x, x one-hot in each group.
+
+    N is the number of groups times `num_classes`; a group's units are neighbours. One group is a
+    class label; several are categorical variables.
+    """
+
+    bias: Any = None
+    num_classes: int = pytrees.static(10)
+    support: ClassVar = (0.0, 1.0)
+
+    def __post_init__(self):
+        if self.num_classes < 2:
+            raise ValueError(f"num_classes is {self.num_classes}; a choice needs at least 2")
+
+    def init(self, num_units, dtype=jnp.float32):
+        if num_units % self.num_classes:
+            raise ValueError(
+                f"{num_units} softmax units cannot be split into groups of {self.num_classes}; "
+                "use a multiple of num_classes"
+            )
+        return super().init(num_units, dtype)
+
+    def _grouped(self, x):
+        return x.reshape(*x.shape[:-1], -1, self.num_classes)
+
+    def _logits(self, inputs):
+        return self._grouped(inputs + spread(self.bias, inputs))
+
+    def _match(self, mean, variance):
+        return dataclasses.replace(self, bias=jnp.log(mean))
+
+    def cumulant(self, inputs):
+        return jnp.sum(jax.nn.logsumexp(self._logits(inputs), axis=-1), axis=-1)
+
+    def mean(self, inputs):
+        return jax.nn.softmax(self._logits(inputs), axis=-1).reshape(inputs.shape)
+
+    def sample(self, key, inputs):
+        chosen = jax.random.categorical(key, widen(self._logits(inputs)), axis=-1)
+        return jax.nn.one_hot(chosen, self.num_classes, dtype=inputs.dtype).reshape(inputs.shape)
+
+    @property
+    def num_states(self):
+        return self.num_classes ** (self.num_units // self.num_classes)
+
+    def states(self, index):
+        chosen = digits(index, self.num_classes, self.num_units // self.num_classes)
+        one_hot = jax.nn.one_hot(chosen, self.num_classes, dtype=self.bias.dtype)
+        return one_hot.reshape(*index.shape, self.num_units)
+
+
+@pytrees.dataclass
+class Binomial(Units):
+    """Counts of successes in `num_trials` tries, x ∈ {0, …, n}: U = −b·x − log C(n, x).
+
+    Equal to n copies of a binary unit with tied weights (Teh and Hinton 2001): mean n·σ(I + b).
+    """
+
+    bias: Any = None
+    num_trials: int = pytrees.static(8)
+
+    def __post_init__(self):
+        if self.num_trials < 1:
+            raise ValueError(f"num_trials is {self.num_trials}; it must be at least 1")
+
+    @property
+    def support(self):
+        return (0.0, float(self.num_trials))
+
+    def _match(self, mean, variance):
+        p = mean / self.num_trials
+        return dataclasses.replace(self, bias=jnp.log(p) - jnp.log1p(-p))
+
+    def energy(self, x):
+        n = self.num_trials
+        log_ways = math.lgamma(n + 1) - gammaln(x + 1) - gammaln(n - x + 1)
+        return super().energy(x) - jnp.sum(log_ways, axis=-1)
+
+    def cumulant(self, inputs):
+        total = inputs + spread(self.bias, inputs)
+        return self.num_trials * jnp.sum(softplus(total), axis=-1)
+
+    def mean(self, inputs):
+        return self.num_trials * jax.nn.sigmoid(inputs + spread(self.bias, inputs))
+
+    def sample(self, key, inputs):
+        p = jax.nn.sigmoid(inputs + spread(self.bias, inputs))
+
+        def add_trial(trial, total):
+            return total + threefry.bernoulli(jax.random.fold_in(key, trial), p)
+
+        return jax.lax.fori_loop(0, self.num_trials, add_trial, jnp.zeros_like(p))
+
+    @property
+    def num_states(self):
+        return (self.num_trials + 1) ** self.num_units
+
+    def states(self, index):
+        return digits(index, self.num_trials + 1, self.num_units).astype(self.bias.dtype)
+
+
+@pytrees.dataclass
+class Poisson(Units):
+    """Counts without a limit, x ∈ {0, 1, 2, …}: U = −b·x + log x!, mean exp(I + b)."""
+
+    bias: Any = None
+    support: ClassVar = (0.0, math.inf)
+    tail: ClassVar = "factorial"
+
+    def _match(self, mean, variance):
+        return dataclasses.replace(self, bias=jnp.log(mean))
+
+    def energy(self, x):
+        return super().energy(x) + jnp.sum(gammaln(x + 1), axis=-1)
+
+    def cumulant(self, inputs):
+        return jnp.sum(self.mean(inputs), axis=-1)
+
+    def mean(self, inputs):
+        return jnp.exp(inputs + spread(self.bias, inputs))
+
+    def sample(self, key, inputs):
+        return jax.random.poisson(key, self.mean(inputs)).astype(inputs.dtype)

@@ -1,0 +1,67 @@
+"""Puts what a run has learnt into a folder that can be committed and loaded anywhere.
+
+    python -m experiments.publish --pretrained=runs/updown --folder=experiments/results/digit_model
+
+writes three files: model.npz, its weights in half precision (bfloat16; the 784-500-500-2000 net
+with weights of its own for recognition and generation takes 3.3 MB); its checksum, which
+`dbn_jax.weights.load` verifies; and summary.json, the run's own and those of the runs that it went
+on from, without the folders where their data lay. `evaluate` takes the folder as --pretrained.
+"""
+
+import copy
+import json
+import os
+import pathlib
+
+import jax.numpy as jnp
+from absl import app, flags
+
+from dbn_jax import weights
+from experiments import shared
+
+
+def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Writes the model of a finished run, its checksum and its summary.
+
+    Args:
+      pretrained: workdir of the run.
+      folder: made if need be; files of these names in it are replaced.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+      ValueError: the folder is the run's own, or its model is damaged.
+    """
+    source, folder = pathlib.Path(pretrained), pathlib.Path(folder)
+    if source.resolve() == folder.resolve():
+        raise ValueError(
+            f"--folder={folder} is the workdir of the run, whose model would lose its precision; "
+            "choose another"
+        )
+    summary = shared.run_summary(source)
+    model = weights.load(source / "model.npz")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.save(folder / "model.npz", model, dtype=jnp.bfloat16)
+    text = json.dumps(_without_folders(summary), indent=2) + "\n"
+    (folder / "summary.json").write_text(text)
+    size = (folder / "model.npz").stat().st_size
+    print(f"{folder / 'model.npz'}: {size:,} bytes")
+
+
+def _without_folders(summary):
+    summary = copy.copy(summary)
+    summary["flags"] = {k: v for k, v in summary["flags"].items() if k != "data_dir"}
+    if "pretrained" in summary:
+        summary["pretrained"] = _without_folders(summary["pretrained"])
+    return summary
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags, and publishes."""
+    with shared.sentences(argv):
+        publish(flags.FLAGS.pretrained, flags.FLAGS.folder)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("pretrained", None, "Workdir of the run.", required=True)
+    flags.DEFINE_string("folder", None, "Where the files go.", required=True)
+    app.run(main)

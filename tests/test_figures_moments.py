@@ -1,0 +1,152 @@
+"""A net at work: every cell of every layer, the image beside it, and the label units."""
+
+import numpy as np
+import pytest
+
+from dbn_jax import figures
+from tests.pictures import MARGIN, SQUARE, assert_readable, enlarged, pixels, shown_texts, words
+
+GREY, ORANGE = (150, 150, 150), (213, 94, 0)
+LAYERS = {"low": np.array([1.0, 0, 0, 1, 0]), "top": np.array([0, 1, 0, 0, 1, 1, 0.2, 0])}
+
+
+def place(figure, text):
+    """Where a text's lower left corner is on the page as `pixels` returns it, (down, across)."""
+    (found,) = (t for t in shown_texts(figure) if t.get_text() == text)
+    figure.canvas.draw()
+    box = found.get_window_extent()
+    return figure.bbox.height - box.y0, box.x0
+
+
+def find(page, panel):
+    """The corners at which a panel stands on the page, by its own pixels."""
+    height, width = panel.shape[:2]
+    corners = []
+    for y in range(page.shape[0] - height + 1):
+        for x in np.flatnonzero((page[y] == panel[0, 0]).all(axis=-1)):
+            if np.array_equal(page[y : y + height, x : x + width], panel):
+                corners.append((y, int(x)))
+    return corners
+
+
+def framed(cells, factor):
+    """A raster as it is drawn: cells enlarged, a grey frame of one pixel of the page."""
+    inside = enlarged(cells, factor)
+    page = np.full((inside.shape[0] + 4, inside.shape[1] + 4, 3), GREY[0], np.uint8)
+    page[2:-2, 2:-2] = inside
+    return page
+
+
+def test_a_moment_shows_each_unit_the_last_layer_on_top():
+    figure = figures.moment(np.array([0, 1, 0.4, 0]), LAYERS, **SQUARE, zoom=9)
+    assert_readable(figure)
+    page = pixels(figure)
+    # Eight units make two rows of four; five make one and a cell, the rest is no unit.
+    (top,) = find(page, framed(np.array([[0, 255, 0, 0], [255, 255, 51, 0]], np.uint8), 18))
+    low = framed(np.array([[255, 0, 0, 255], [0, 150, 150, 150]], np.uint8), 18)
+    (low,) = find(page, low)
+    assert top[0] < low[0]
+    assert top[1] == low[1] == 2 * MARGIN
+    for name, corner in (("top", top), ("low", low)):
+        down, across = place(figure, name)
+        assert 0 <= corner[0] - down < 20
+        assert abs(across - corner[1]) < 4
+    side = page.shape[1] - top[1]
+    image = np.array([[0, 255], [102, 0]], np.uint8)
+    (mind,) = (
+        corner for zoom in range(10, side // 4) for corner in find(page, framed(image, 2 * zoom))
+    )
+    assert mind[0] == top[0]
+    assert abs(place(figure, "mind")[1] - mind[1]) < 4
+
+
+def test_label_units_are_grey_and_the_clamped_one_is_marked():
+    labels = {"zero": 0.2, "one": 0.6, "two": 0.0}
+    draw = lambda **kw: figures.moment(np.zeros(4), LAYERS, **SQUARE, labels=labels, **kw)  # noqa: E731
+    figure = draw(clamped="one")
+    assert_readable(figure)
+    page, free = pixels(figure), pixels(draw())
+    for name, level in (("zero", 51), ("one", 153), ("two", 0)):
+        down, across = place(figure, name)
+        middle = int(down) - 50, int(across) + 12
+        cell = page[middle]
+        assert tuple(cell) == (level,) * 3, name
+    assert (page == ORANGE).all(axis=-1).sum() > 400
+    assert not (free == ORANGE).all(axis=-1).any()
+    assert "label units" not in words(figures.moment(np.zeros(4), LAYERS, **SQUARE))
+
+
+def test_moments_stand_in_columns_under_their_times():
+    rng = np.random.default_rng(0)
+    images = np.arange(3)[:, None] / 4 + np.zeros(4)
+    layers = {"low": rng.integers(0, 2, (3, 4)), "top": rng.integers(0, 2, (3, 8))}
+    figure = figures.moments(
+        images, layers, **SQUARE, times=["shown", "1", "10"], notes=["a", "b", "c"], zoom=8
+    )
+    assert_readable(figure)
+    page = pixels(figure)
+    xs = []
+    for t, time in enumerate(["shown", "1", "10"]):
+        top = framed((255 * layers["top"][t]).reshape(2, 4).astype(np.uint8), 16)
+        low = framed((255 * layers["low"][t]).reshape(1, 4).astype(np.uint8), 16)
+        x = place(figure, time)[1]
+        tops = [corner for corner in find(page, top) if abs(corner[1] + 34 - x) < 60]
+        lows = [corner for corner in find(page, low) if abs(corner[1] + 34 - x) < 60]
+        assert tops
+        assert lows
+        assert tops[0][0] < lows[-1][0]  # the last layer is the first below the image
+        centre = tops[0][1] + top.shape[1] // 2
+        xs.append(centre)
+        image = page[round(place(figure, "mind")[0]) - 10, centre]
+        assert tuple(image) == (round(255 * t / 4),) * 3
+    assert xs == sorted(xs)
+    assert "a | b | c" in words(figure)
+    names = [place(figure, name)[0] for name in ("mind", "top", "low")]
+    assert names == sorted(names)
+
+
+def test_any_number_of_layers_and_times_fits_the_page():
+    for depth, times in ((1, 1), (2, 12), (4, 8)):
+        layers = {f"layer {i}": np.zeros((times, 30 * (i + 1) + 1)) for i in range(depth)}
+        sheet = figures.moments(
+            np.zeros((times, 784)),
+            layers,
+            image_shape=(28, 28),
+            times=[f"{10**6 + t:,}" for t in range(times)],
+            title="t",
+        )
+        assert_readable(sheet)
+        assert sheet.get_size_inches()[0] * 128 < 1300
+        one = {name: states[0] for name, states in layers.items()}
+        assert_readable(figures.moment(np.zeros(784), one, image_shape=(28, 28), title="t"))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.moment(np.zeros(4), {}, **SQUARE), "layers is empty"),
+        (lambda: figures.moment(np.zeros(5), LAYERS, **SQUARE), r"\(1, 5\).*expected \(N, 4\)"),
+        (
+            lambda: figures.moment(np.zeros(4), {"top": np.array([0, 2.0])}, **SQUARE),
+            r'layers\["top"\]: 1 of 2 values lie outside 0 to 1',
+        ),
+        (
+            lambda: figures.moment(np.zeros(4), LAYERS, **SQUARE, labels={"a": 1}, clamped="b"),
+            r"clamped=\"b\", but the labels are \['a'\]",
+        ),
+        (
+            lambda: figures.moments(np.zeros((2, 4)), {"a": np.ones((2, 3))}, **SQUARE, times="a"),
+            "times has 1 entries for 2 images",
+        ),
+        (
+            lambda: figures.moments(
+                np.zeros((1, 4)), {"a": np.ones((1, 3))}, **SQUARE, times="a", notes="ab"
+            ),
+            "notes has 2 entries for 1 images",
+        ),
+        (lambda: figures.moments(np.zeros((1, 4)), {}, **SQUARE, times="a"), "layers is empty"),
+    ],
+)
+def test_bad_input_is_refused_with_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
