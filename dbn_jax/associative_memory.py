@@ -72,6 +72,48 @@ def init_params(
     )
 
 
+def check_labels(net: dbn.Net) -> int:
+    """Returns the number of label units.
+
+    Raises:
+      ValueError: the net has none.
+    """
+    count = dbn.num_labels(net)
+    if not count:
+        raise ValueError(
+            "the net has no label units: its top RBM must come from associative_memory.init_params"
+        )
+    return count
+
+
+def label_free_energies(net: dbn.Net, features: Float[Array, "*batch F"]) -> Float[Array, "..."]:
+    """The top RBM's free energies of the features beside each label.
+
+    Args:
+      net: the net.
+      features: (..., F) states of the features, or their means in their place.
+
+    Returns:
+      (..., L), nats: ``rbm.free_energy(net.top, dbn.join(net, features, one_hot))`` for each label.
+
+    Raises:
+      ValueError: the net has no label units.
+    """
+    num_labels = check_labels(net)
+    top = net.top
+    from_features, from_labels = _hidden_inputs(top, features, num_labels)
+    features_part, labels_part = top.visible.parts
+
+    def log_weight(label):
+        weights, bias = label
+        inputs = from_features + jnp.broadcast_to(weights, from_features.shape)
+        return bias + top.hidden.cumulant(inputs)
+
+    # One label after the other: all of them at once would need L times the hidden layer's memory.
+    log_weights = jax.lax.map(log_weight, (from_labels, labels_part.bias))
+    return features_part.energy(features)[..., None] - jnp.moveaxis(log_weights, 0, -1)
+
+
 def label_log_posterior(net: dbn.Net, features: Float[Array, "*batch F"]) -> Float[Array, "..."]:
     """log p(label | features) in the top RBM, exact: from the free energy beside each label.
 
@@ -85,19 +127,7 @@ def label_log_posterior(net: dbn.Net, features: Float[Array, "*batch F"]) -> Flo
     Raises:
       ValueError: the net has no label units.
     """
-    num_labels = _check_labels(net)
-    top = net.top
-    from_features, from_labels = _hidden_inputs(top, features, num_labels)
-    _, labels_part = top.visible.parts
-
-    def log_weight(label):
-        weights, bias = label
-        inputs = from_features + jnp.broadcast_to(weights, from_features.shape)
-        return bias + top.hidden.cumulant(inputs)
-
-    # One label after the other: all of them at once would need L times the hidden layer's memory.
-    log_weights = jax.lax.map(log_weight, (from_labels, labels_part.bias))
-    return jax.nn.log_softmax(jnp.moveaxis(log_weights, 0, -1))
+    return jax.nn.log_softmax(-label_free_energies(net, features))
 
 
 def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "..."]:
@@ -126,7 +156,7 @@ def classify_by_sampling(
     Raises:
       ValueError: the net has no label units.
     """
-    _check_labels(net)
+    check_labels(net)
 
     def one_pass(t):
         states = dbn.sample_recognition(jax.random.fold_in(key, t), net, v)
@@ -160,7 +190,7 @@ def classify_by_gibbs(
     Raises:
       ValueError: the net has no label units.
     """
-    num_labels = _check_labels(net)
+    num_labels = check_labels(net)
     up_key, label_key, top_key = jax.random.split(key, 3)
     top = net.top
     features = dbn.sample_recognition(up_key, net, v)[-1]
@@ -182,7 +212,7 @@ def classify_by_gibbs(
 
 def labels_mask(net: dbn.Net) -> Bool[Array, " V"]:
     """True at the label units among the visible units of the top RBM: (F + L,)."""
-    num_labels = _check_labels(net)
+    num_labels = check_labels(net)
     size = net.top.visible.num_units
     return jnp.arange(size) >= size - num_labels
 
@@ -254,7 +284,7 @@ def start_from_labels(
 
     Features are drawn from their biases alone.
     """
-    num_labels = _check_labels(net)
+    num_labels = check_labels(net)
     features_part, _ = net.top.visible.parts
     inputs = jnp.zeros((*labels.shape, features_part.num_units), net.top.weights.dtype)
     one_hot = jax.nn.one_hot(labels, num_labels, dtype=inputs.dtype)
@@ -265,12 +295,3 @@ def _hidden_inputs(top, features, num_labels):
     """The top layer's inputs from features, (..., H), and from each label alone, (L, H)."""
     features_part, _ = top.visible.parts
     return features_part.statistic(features) @ top.weights[:-num_labels], top.weights[-num_labels:]
-
-
-def _check_labels(net):
-    count = dbn.num_labels(net)
-    if not count:
-        raise ValueError(
-            "the net has no label units: its top RBM must come from associative_memory.init_params"
-        )
-    return count

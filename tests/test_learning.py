@@ -19,7 +19,8 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import learning, rbm, units
+from dbn_jax import labelled_pcd, learning, rbm, units
+from dbn_jax.labelled_pcd import LabelledPCD
 from dbn_jax.learning import CD, PCD, Centred, Exact, FastPCD, ParallelTempering, Sparse
 from tests import oracles
 
@@ -41,10 +42,12 @@ LEARNERS = {
     "pcd": PCD(num_chains=7),
     "fast_pcd": FastPCD(num_chains=7),
     "tempering": ParallelTempering(num_chains=7, num_temperatures=3),
+    "labelled_pcd": LabelledPCD(num_chains=7, label_cost=2.0),
     "centred": Centred(CD(1)),
     "enhanced": Centred(PCD(num_chains=7), model_share=0.5, sliding=1.0),
     "sparse": Sparse(PCD(num_chains=7)),
     "centred_sparse": Centred(Sparse(CD(1))),
+    "centred_labelled": Centred(LabelledPCD(num_chains=7)),
 }
 
 # Every unit type; a layer that can be enumerated on one side at least, as Exact needs.
@@ -59,7 +62,18 @@ PAIRS = {
         (units.Concat((units.Gaussian(learn_sigma=True), units.Softmax(num_classes=3)), (1, 3)), 4),
         (units.Concat((units.Spin(), units.Binomial(num_trials=2)), (2, 1)), 3),
     ),
+    "memory": (
+        (units.Concat((units.Bernoulli(), units.Softmax(num_classes=2)), (2, 2)), 4),
+        (units.Bernoulli(), 3),
+    ),
 }
+# Label units beside features, without which some learners have no meaning.
+WITH_LABELS = ("concat", "memory")
+
+
+def pair_of(name):
+    """A pair that the learner of this name can learn."""
+    return "memory" if "labelled" in name else "bernoulli"
 
 
 def make(pair, *, seed=0, scale=0.3, weight_scale=0.3, dtype=jnp.float32):
@@ -112,8 +126,9 @@ def test_every_learner_is_in_the_table():
     tested = {type(part) for learner in LEARNERS.values() for part in nested(learner)}
     public = {
         cls
-        for _, cls in inspect.getmembers(learning, inspect.isclass)
-        if cls.__module__ == learning.__name__ and hasattr(cls, "estimate")
+        for module in (learning, labelled_pcd)
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__ and hasattr(cls, "estimate")
     }
     assert tested == public - {learning.Learner}
 
@@ -132,10 +147,18 @@ def described(tree):
 
 
 @pytest.mark.parametrize(
-    ("pair", "dtype"),
-    [(pair, "float32") for pair in PAIRS] + [("concat", "float64"), ("bernoulli", "bfloat16")],
+    ("name", "pair", "dtype"),
+    [
+        (name, pair, dtype)
+        for name in LEARNERS
+        for pair, dtype in [
+            *((pair, "float32") for pair in PAIRS),
+            ("concat", "float64"),
+            (pair_of(name), "bfloat16"),
+        ]
+        if pair in WITH_LABELS or pair_of(name) == "bernoulli"
+    ],
 )
-@pytest.mark.parametrize("name", LEARNERS)
 def test_shapes_and_dtypes_are_kept(name, pair, dtype):
     learner, key = LEARNERS[name], jax.random.key(0)
     with jax.enable_x64(dtype == "float64"):
@@ -162,7 +185,7 @@ def test_step_is_compiled_once_and_equals_eager_and_mapped(name):
 
     optimizer = optax.GradientTransformation(sgd.init, update)
     keys = jax.random.split(jax.random.key(1), 3)
-    models = [make("bernoulli", seed=seed) for seed in range(3)]
+    models = [make(pair_of(name), seed=seed) for seed in range(3)]
     batch = draw_batch(models[0])
     start, end = [], []
     for key, params in zip(keys, models, strict=True):
@@ -201,7 +224,7 @@ def unchecked_annotations():
 @pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("name", LEARNERS)
 def test_wrong_batches_are_refused(name):
-    learner, params, key = LEARNERS[name], make("bernoulli"), jax.random.key(0)
+    learner, params, key = LEARNERS[name], make(pair_of(name)), jax.random.key(0)
     chains = learner.init(key, params)
     with pytest.raises(ValueError, match=r"shape \(5, 3\).* 4 visible units"):
         learner.estimate(key, params, chains, jnp.zeros((5, 3)))
@@ -209,9 +232,9 @@ def test_wrong_batches_are_refused(name):
         learner.estimate(key, params, chains, jnp.zeros((5, 4), jnp.int32))
 
 
-@pytest.mark.parametrize("learner", [Centred(Exact()), Sparse(PCD(7))])
+@pytest.mark.parametrize("learner", [Centred(Exact()), Sparse(PCD(7)), LabelledPCD(7)])
 def test_every_leading_axis_is_a_batch_axis(learner):
-    params, key = make("bernoulli"), jax.random.key(4)
+    params, key = make("memory"), jax.random.key(4)
     batch, chains = draw_batch(params, 6), learner.init(key, params)
     estimate = jax.jit(learner.estimate)
     flat, grid = (
@@ -228,6 +251,7 @@ def test_every_leading_axis_is_a_batch_axis(learner):
         (lambda: ParallelTempering(min_beta=1.0), r"min_beta is 1\.0"),
         (lambda: Centred(model_share=1.5), r"model_share is 1\.5"),
         (lambda: Centred(sliding=0.0), r"sliding 0\.0"),
+        (lambda: LabelledPCD(label_cost=-1.0), r"label_cost is -1\.0"),
     ],
 )
 def test_senseless_settings_are_refused(make_learner, message):
