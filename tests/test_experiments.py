@@ -277,13 +277,19 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
         assert word in done.stderr
 
 
-def test_warnings_in_plain_words(tmp_path, caplog):
-    standardised = dataclasses.replace(DIGITS, standardise=True)
+@pytest.mark.parametrize(
+    ("data", "rate", "words"),
+    [
+        (dataclasses.replace(DIGITS, standardise=True), 0.1, "but Bernoulli units take values in"),
+        (DIGITS, 20.0, r"epoch 1: \d+ of 16 hidden units are dead"),
+    ],
+)
+def test_warnings_in_plain_words(tmp_path, caplog, data, rate, words):
     with caplog.at_level("WARNING", logger="absl"):
-        train_rbm.run(
-            small_rbm(data=standardised, learning=dataclasses.replace(QUICK, epochs=1)), tmp_path
-        )
-    assert "but Bernoulli units take values in [0, 1]" in caplog.text
+        learning = dataclasses.replace(QUICK, learning_rate=rate)
+        train_rbm.run(small_rbm(data=data, learning=learning), tmp_path)
+    assert len(re.findall(words, caplog.text)) == 1
+    assert "epoch 2" not in caplog.text  # once, not at every epoch
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):

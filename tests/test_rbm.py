@@ -561,12 +561,13 @@ def test_each_phase_is_averaged_over_its_own_examples():
     allclose(metrics["free_energy_fantasies"], model.free_energy(fantasies).mean(), rtol=1e-5)
 
 
-def test_first_chains_are_drawn_from_the_hidden_biases():
-    params = make("bernoulli", "softmax")
+@pytest.mark.parametrize("hidden", ["softmax", "spin"])
+def test_first_chains_are_drawn_from_the_hidden_biases(hidden):
+    params = make("bernoulli", hidden)
     model = oracles.Model.of(params)
     chains = rbm.init_chains(jax.random.key(0), params, 20_000)
     assert chains.dtype == jnp.float32
-    p = model.hidden.given(np.zeros(6))
+    p = model.hidden.given(np.zeros(model.hidden.num_units))
     assert oracles.chi_squared(model.hidden.counts(chains), p) > FALSE_ALARM
 
 
