@@ -30,7 +30,7 @@ from absl import app, flags, logging
 from dbn_jax import data, dbn, figures, threefry, units, workdir
 from experiments import likelihood, recognition, shared
 
-_PROGRAMS = "train_rbm,train_dbn,finetune_updown"
+_PROGRAMS = f"train_rbm,{shared.NET_PROGRAMS}"
 _SPLITS = ("validation", "test")
 # Of each class in the sheet of what was recognised: the hardest, then as many of all the others.
 _NUM_HARD = 6

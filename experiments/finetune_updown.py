@@ -96,7 +96,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     Returns:
       The summary, as `workdir.Workdir.write_summary` returns it.
     """
-    net, data_settings = shared.pretrained(settings.pretrained, "train_dbn,finetune_updown")
+    net, data_settings = shared.pretrained(settings.pretrained, shared.NET_PROGRAMS)
     dataset, transform = data_settings.load()
     held_out = dataset.validation or dataset.test
     sizes = (dataset.train.images.shape[1], *(part.hidden.num_units for part in net.recognition))

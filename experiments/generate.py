@@ -82,7 +82,7 @@ def run(settings: Settings, path: str) -> dict:
     Raises:
       ValueError: the net has label units, but learnt one class only.
     """
-    net, data_settings = shared.pretrained(settings.pretrained, "train_dbn,finetune_updown")
+    net, data_settings = shared.pretrained(settings.pretrained, shared.NET_PROGRAMS)
     if settings.data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=settings.data_dir)
     dataset, transform = data_settings.load()

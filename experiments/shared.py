@@ -38,6 +38,8 @@ UNITS = {
     "softmax": units.Softmax(),
 }
 PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are no categories
+# Which binaries make nets, for `pretrained`.
+NET_PROGRAMS = "train_dbn,finetune_updown,finetune_memory"
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 
 
