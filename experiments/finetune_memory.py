@@ -163,11 +163,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         )
     net = dataclasses.replace(dbn.untie(net), top=state.params)
     weights.save(run_dir.path / "model.npz", net)
-    results = {}
-    for i, way in enumerate(recognition.WAYS):
-        key = jax.random.fold_in(jax.random.key(settings.seed), i)
-        answers = recognition.log_posteriors(key, net, held_out, transform, way)
-        results[f"error_rate_{way}"] = recognition.error_rate(answers, held_out.labels)
+    results = recognition.error_rates(jax.random.key(settings.seed), net, held_out, transform)
     _draw_curves(run_dir)
     summary = run_dir.write_summary(results, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.path}")

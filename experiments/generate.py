@@ -15,7 +15,8 @@ takes what `train_dbn` or `finetune_updown` learnt, and draws in figures/
 A judge, a classifier that has seen real images only (`experiments.judge`), says how many samples it
 takes for the intended class: 100 of each, from as many chains. It refuses pages that are empty or
 full. The chains start at real images of *other* classes, so that nothing that comes of its start
-can count for the net. About three minutes on 2 cores. A net without label units has the movie, and its mind and brain.
+can count for the net. About three minutes on 2 cores. A net without label units has the movie, and
+its mind and brain.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 7; Hinton, "To recognize shapes, first learn to generate images" (2007).

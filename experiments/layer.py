@@ -10,7 +10,18 @@ import jax
 import jax.numpy as jnp
 from absl import logging
 
-from dbn_jax import checkpoints, feeding, figures, health, learning, rbm, training, units, workdir
+from dbn_jax import (
+    checkpoints,
+    feeding,
+    figures,
+    health,
+    labelled_pcd,
+    learning,
+    rbm,
+    training,
+    units,
+    workdir,
+)
 from experiments import shared
 
 # Examples that `shared.evaluate` and the health checks look at.
@@ -41,6 +52,7 @@ class Layer:
 
 def learn(
     settings: shared.LearningSettings,
+    learner: learning.Learner,
     layer: Layer,
     examples: Any,
     held_out: Any,
@@ -54,6 +66,7 @@ def learn(
 
     Args:
       settings: how it learns.
+      learner: estimator of the gradient.
       layer: what is learnt.
       examples: rows that it learns from, such as (N, pixels) bytes, or a pytree of arrays.
       held_out: rows that it is evaluated on.
@@ -81,7 +94,6 @@ def learn(
         hidden=layer.hidden,
     )
     params = rbm.fit_visible(params, shown)
-    learner = settings.make_learner()
     optimizer = settings.make_optimizer(feeding.num_examples(examples) // settings.batch_size)
     state = _init_state(chain_key, params, learner=learner, optimizer=optimizer)
     warned = set()
@@ -150,7 +162,7 @@ def persistent_hidden(chains: Any) -> jax.Array | None:
     """Returns the hidden states of a learner's persistent chains, (chains, H); None without."""
     while isinstance(chains, (learning.Offsets, learning.Activity)):
         chains = chains.inner
-    if isinstance(chains, learning.FastChains):
+    if isinstance(chains, (learning.FastChains, labelled_pcd.LabelledChains)):
         return chains.hidden
     return chains if chains is None or chains.ndim == 2 else chains[-1]
 

@@ -54,6 +54,17 @@ def error_rate(log_posterior: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(log_posterior.argmax(axis=-1) != labels))
 
 
+def error_rates(
+    key: jax.Array, net: dbn.Net, split: data.Split, transform: data.Transform
+) -> dict[str, float]:
+    """Error rates by all ways, as "error_rate_<way>"; the key is consumed. See `log_posteriors`."""
+    rates = {}
+    for i, way in enumerate(WAYS):
+        answers = log_posteriors(jax.random.fold_in(key, i), net, split, transform, way)
+        rates[f"error_rate_{way}"] = error_rate(answers, split.labels)
+    return rates
+
+
 class Calibration(NamedTuple):
     """How confidence compares with being right, in the bins that are not empty.
 

@@ -191,7 +191,7 @@ class LearningSettings:
     epochs: int = 30
 
     def make_learner(self) -> learning.Learner:
-        """Builds the learner."""
+        """Builds the learner, wrapped."""
         match self.learner:
             case "cd":
                 samples = self.reconstruction == "samples"
@@ -208,6 +208,10 @@ class LearningSettings:
                 learner = learning.Exact()
             case _:
                 raise ValueError(f"learner {self.learner!r} is none of {', '.join(LEARNERS)}")
+        return self.wrapped(learner)
+
+    def wrapped(self, learner: learning.Learner) -> learning.Learner:
+        """Adds to any learner the sparsity target and the form of the gradient."""
         if self.sparsity_target:
             learner = learning.Sparse(learner, self.sparsity_target, self.sparsity_cost)
         match self.centring:

@@ -68,6 +68,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     snapshots = Snapshots(run_dir, settings.learning.epochs)
     state = layer.learn(
         settings.learning,
+        settings.learning.make_learner(),
         layer.Layer(
             "rbm",
             shared.UNITS[settings.visible],
