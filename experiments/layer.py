@@ -158,10 +158,16 @@ def needed_bytes(sizes: tuple[int, ...]) -> int:
     return 4 * num_weights * (2 * 3 + 1) + 50_000_000
 
 
-def persistent_hidden(chains: Any) -> jax.Array | None:
-    """Returns the hidden states of a learner's persistent chains, (chains, H); None without."""
+def unwrapped(chains: Any) -> Any:
+    """Returns the chains of the learner within all wrappers."""
     while isinstance(chains, (learning.Offsets, learning.Activity)):
         chains = chains.inner
+    return chains
+
+
+def persistent_hidden(chains: Any) -> jax.Array | None:
+    """Returns the hidden states of a learner's persistent chains, (chains, H); None without."""
+    chains = unwrapped(chains)
     if isinstance(chains, (learning.FastChains, labelled_pcd.LabelledChains)):
         return chains.hidden
     return chains if chains is None or chains.ndim == 2 else chains[-1]

@@ -16,8 +16,16 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, labelled_pcd, learning, rbm, units, weights
-from experiments import finetune_updown, layer, recognition, shared, train_dbn, train_rbm
+from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units, weights
+from experiments import (
+    dbn_pictures,
+    finetune_updown,
+    layer,
+    recognition,
+    shared,
+    train_dbn,
+    train_rbm,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -373,3 +381,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
 def test_unit_names_cover_the_package():
     named = {type(unit) for unit in shared.UNITS.values()}
     assert named == set(units.Units.__subclasses__()) - {units.Concat}
+
+
+def test_samples_start_from_chains_of_their_labels():
+    top = associative_memory.init_params(jax.random.key(0), 5, 4, 3)
+    chains = labelled_pcd.LabelledPCD(num_chains=7).init(jax.random.key(1), top)
+    labels = np.repeat([0, 2], 4)
+    x = dbn_pictures._start_from_chains(jax.random.key(2), dbn.stack((top,)), labels, chains)
+    np.testing.assert_array_equal(np.asarray(x)[:, 5:], np.eye(3)[labels])
+    assert set(np.unique(np.asarray(x)[:, :5])) <= {0.0, 1.0}
