@@ -13,9 +13,10 @@ takes what `train_dbn` or `finetune_updown` learnt, and draws in figures/
 - `mind_and_brain.png`, `.gif` and `.mp4`: the net is shown random pixels, and fantasises on.
 
 A judge, a classifier that has seen real images only (`experiments.judge`), says how many samples it
-takes for the intended class: 100 of each, from as many chains. They start at real images of *other*
-classes, so that nothing that comes of its start can count for the net. About three minutes on 2
-cores. A net without label units has the movie, and its mind and brain.
+takes for the intended class: 100 of each, from as many chains. It refuses pages that are empty or
+full. The chains start at real images of *other* classes, so that nothing that comes of its start
+can count for the net. About three minutes on 2 cores. A net without label units has the movie, and
+its mind and brain.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 7; Hinton, "To recognize shapes, first learn to generate images" (2007).
@@ -62,7 +63,7 @@ class Settings:
     steps: int = 1000
     columns: int = 10
     judged: int = 100
-    judge_images: int = 20_000
+    judge_images: int = 40_000
     seed: int = 0
 
     def __post_init__(self):
@@ -145,6 +146,8 @@ def _classes(key, run_dir, settings, net, dataset, transform, real) -> dict[str,
         f"intended class, each {settings.steps:,} Gibbs iterations after its start:"
     )
     print("  " + "  ".join(f"{label}: {value:.0%}" for label, value in shares.items()))
+    refused = float(np.mean(answers[-1] == judge.NONE))
+    print(f"  and {refused:.1%} as nothing, with too little ink or too much")
     curves = {"of the class that is clamped": (looks, np.mean(answers == intended, axis=-1))}
     if began is not None:
         curves["of the class of the start"] = (looks, np.mean(answers == began, axis=-1))
@@ -182,6 +185,7 @@ def _classes(key, run_dir, settings, net, dataset, transform, real) -> dict[str,
     return {
         "recognised": share,
         "recognised_standard_error": error,
+        "recognised_as_nothing": refused,
         "recognised_by_class": {str(label): value for label, value in shares.items()},
         "judge_error": real.error,
         "judge_images": real.num_train,

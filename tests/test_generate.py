@@ -109,6 +109,7 @@ def test_a_labelled_net_leaves_a_whole_workdir(tmp_path, capsys, quick, dataset,
     assert np.mean(list(found["recognised_by_class"].values())) == pytest.approx(
         found["recognised"]
     )
+    assert found["recognised_as_nothing"] < 0.05
     assert found["judge_images"] == 600
     printed = capsys.readouterr().out
     assert f"{found['judge_error']:.2%} wrong" in printed
@@ -233,6 +234,16 @@ def test_the_judge_is_good_and_its_error_is_that_on_images_it_has_not_seen(datas
     assert found.error < 0.06  # of 360; 0.9 is chance
     seen = found.answers(dataset.train.images / dataset.scale) != dataset.train.labels
     assert seen.mean() < found.error  # what it would have said of those it has seen
+    # Without the look at the ink, pages without or full of it would have classes.
+    pages = np.stack([np.zeros(64), np.ones(64), grey[0]])
+    assert set(found.classifier.predict(pages)) <= set(range(10))
+    assert list(found.answers(pages)) == [judge.NONE, judge.NONE, dataset.test.labels[0]]
+    # The bounds are those of the class that the machine sees, not of all.
+    thin = grey[dataset.test.labels == 0].mean(axis=0)
+    low = found.least[0] / thin.sum()
+    answers = found.answers(np.stack([1.01 * low * thin, 0.99 * low * thin]))
+    np.testing.assert_array_equal(found.classifier.predict([low * thin]), 0)
+    np.testing.assert_array_equal(answers, [0, judge.NONE])
     few = judge.train(dataset, 40)
     assert few.num_train == 40
     assert few.error > 2 * found.error

@@ -1,19 +1,14 @@
 """Every notebook runs from top to bottom, and is committed as such a run left it."""
 
 import ast
-import json
 import pathlib
 import re
 
-import jax
 import nbclient
 import nbformat
 import pytest
 
-from dbn_jax import associative_memory, dbn, rbm, weights
-
 ROOT = pathlib.Path(__file__).parent.parent
-PUBLISHED = ROOT / "experiments/results/digit_model"
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 
 # Smaller values for names that the cell tagged "parameters" assigns: the whole run in seconds.
@@ -83,26 +78,12 @@ def test_there_are_notebooks_and_each_has_fast_settings():
     assert {path.stem for path in NOTEBOOKS} == set(FAST)
 
 
-def stand_in(folder):
-    """A published model that has learnt nothing."""
-    keys = jax.random.split(jax.random.key(0))
-    bottom = rbm.init_params(keys[0], 784, 12)
-    top = associative_memory.init_params(keys[1], 12, 20)
-    weights.save(folder / "model.npz", dbn.stack((bottom, top)))
-    summary = {"figures": {"error_rate_mean_field": 0.9}}
-    (folder / "summary.json").write_text(json.dumps(summary))
-    return str(folder)
-
-
 @every_notebook
 def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))  # no start-up files of the user's
     notebook = read(path)
-    values = FAST[path.stem]
-    if path.stem == "digit_model" and not PUBLISHED.exists():
-        values = values | {"model": stand_in(tmp_path)}
-    shorten(notebook, values)
+    shorten(notebook, FAST[path.stem])
     client = nbclient.NotebookClient(
         notebook,
         kernel_name="python3",
@@ -116,8 +97,6 @@ def test_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
 
 @every_notebook
 def test_is_committed_with_the_outputs_of_one_run(path):
-    if path.stem == "digit_model" and not PUBLISHED.exists():
-        pytest.skip("its weights are not published yet")
     check_outputs(read(path))
 
 
