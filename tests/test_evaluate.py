@@ -60,7 +60,9 @@ def rbm_run(path, model=None, **data):
 
 
 def dbn_run(path, model, *, labels=False, **data):
-    settings = train_dbn.Settings(data=dataclasses.replace(DIGITS, **data), labels=labels)
+    settings = train_dbn.Settings(
+        data=dataclasses.replace(DIGITS, **data), labels=labels, top_learner="cd"
+    )
     return finished(path, model, settings, "train_dbn")
 
 
