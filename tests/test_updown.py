@@ -33,7 +33,8 @@ def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
     @jax.jit
     @jax.vmap
     def estimate(key):
-        batch = jnp.asarray(v, jnp.float32)[None], jnp.asarray(label, jnp.float32)[None]
+        # The same example twice: directions are means over the batch.
+        batch = (jnp.tile(jnp.asarray(x, jnp.float32), (2, 1)) for x in (v, label))
         return updown.gradient(key, net, *batch, num_gibbs_steps=num_gibbs_steps)[0]
 
     found = estimate(jax.random.split(jax.random.key(3), NUM_KEYS))

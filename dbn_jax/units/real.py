@@ -21,7 +21,8 @@ class Gaussian(Units):
 
     The convention of Hinton's practical guide (section 13.2). σ is `sigma` for every unit, or is
     learnt, one for each unit, as log σ (``learn_sigma=True``, starting from `sigma`). A learnt σ
-    does not fall below `min_sigma`: on a pixel that never varies the likelihood has no maximum.
+    does not fall below `min_sigma`: on a pixel that never varies the likelihood has no maximum. A
+    parameter below it has no gradient, so that σ then stays there.
     """
 
     bias: Any = None

@@ -58,7 +58,7 @@ def sample(key, m):
     # Start where exp(−x²/2 + m x) alone would have the survival u.
     log_u = jnp.log(u)
     x = -2 * log_u / (jnp.sqrt(tail * tail - 2 * log_u) - tail)
-    for _ in range(4):
+    for _ in range(3):
         excess = x * (tail - 0.5 * x) + cumulant(tail - x) - cumulant(tail) - log_u
         hazard = x - tail + mean(tail - x)
         x = x + excess / hazard
