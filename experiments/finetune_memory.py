@@ -27,7 +27,6 @@ from dbn_jax import (
     figures,
     labelled_pcd,
     rbm,
-    threefry,
     training,
     weights,
     workdir,
@@ -35,8 +34,6 @@ from dbn_jax import (
 from experiments import layer, recognition, shared
 
 _BLOCK = 1000
-# Examples of each split that are recognised after every epoch.
-_NUM_EXAMINED = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,23 +61,6 @@ class Settings:
     batch_size: int = 100
     epochs: int = 10
     seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Memories:
-    """Draws what the memory sees, features beside a label, anew at each presentation.
-
-    Attributes:
-      num_labels: L.
-    """
-
-    num_labels: int
-
-    def __call__(self, key, rows):
-        """(key, {"features": (..., F) means, "labels": (...)}) -> (..., F + L)."""
-        x = threefry.bernoulli(key, rows["features"])
-        one_hot = jax.nn.one_hot(rows["labels"], self.num_labels, dtype=x.dtype)
-        return jnp.concatenate([x, one_hot], axis=-1)
 
 
 def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
@@ -123,21 +103,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         epochs=settings.epochs,
     ).make_optimizer(len(dataset.train) // settings.batch_size)
     chains = start_chains(start_key, net.top, learner, rows)
-    watched = {"error_rate_train": dataset.train}
-    if dataset.validation is not None:
-        watched["error_rate"] = dataset.validation
-
-    def evaluate(state):
-        now = dataclasses.replace(dbn.untie(net), top=state.params)
-        key = jax.random.key(settings.seed)
-        rates = {}
-        for name, split in watched.items():
-            some = dataclasses.replace(
-                split, images=split.images[:_NUM_EXAMINED], labels=split.labels[:_NUM_EXAMINED]
-            )
-            answers = recognition.log_posteriors(key, now, some, transform, "mean_field")
-            rates[name] = recognition.error_rate(answers, some.labels)
-        return rates
+    errors = recognition.watch_errors(dataset, transform, settings.seed)
 
     def watch(epoch, step, state):
         del epoch, step, state
@@ -155,8 +121,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
                 phase="memory",
                 checkpoint_seconds=checkpoint_seconds,
             ),
-            transform=Memories(num_labels),
-            evaluate=evaluate,
+            transform=_view(num_labels),
+            evaluate=lambda state: errors(dataclasses.replace(dbn.untie(net), top=state.params)),
             callback=watch,
             checkpoints=saved,
             metrics_path=run_dir.metrics,
@@ -213,8 +179,13 @@ def start_chains(
         places = np.flatnonzero(wanted == label)
         taken[places] = np.resize(np.flatnonzero(rows["labels"] == label), len(places))
     chosen = {name: jnp.asarray(values[taken]) for name, values in rows.items()}
-    x = Memories(chains.labels.shape[-1])(draw_key, chosen)
+    x = _view(chains.labels.shape[-1])(draw_key, chosen)
     return chains._replace(hidden=rbm.sample_hidden(up_key, top, x))
+
+
+def _view(num_labels):
+    """What the memory sees: features drawn anew at each presentation, beside the label."""
+    return layer.Joined(layer.Activities(samples=True), num_labels)
 
 
 def _step(key, state, batch, *, learner, optimizer):
@@ -225,13 +196,10 @@ def _step(key, state, batch, *, learner, optimizer):
 
 def _draw_curves(run_dir):
     table = figures.read_metrics(run_dir.metrics)
-    epoch = table["epoch"]
     curves = {
-        "label loss (nats)": {"training": (epoch, table["label_loss"])},
-        "error rate": {"training": (epoch, table["eval_error_rate_train"])},
+        "label loss (nats)": {"training": (table["epoch"], table["label_loss"])},
+        "error rate": recognition.error_curves(table),
     }
-    if "eval_error_rate" in table:
-        curves["error rate"]["held out"] = (epoch, table["eval_error_rate"])
     picture = figures.learning_curves(curves, title="The memory learns on", x_label="epoch")
     figures.save(picture, run_dir.figures / "curves.png")
 

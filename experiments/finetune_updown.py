@@ -35,9 +35,6 @@ from dbn_jax import (
 )
 from experiments import layer, recognition, shared
 
-# Examples of each split that are recognised after every epoch.
-_NUM_EXAMINED = 2000
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -113,17 +110,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     total = settings.epochs * updates_per_epoch
     optimizer = _optimizer(settings.learning_rate, settings.momentum, settings.weight_decay, total)
     labelled = dbn.num_labels(net) > 0
-    watched = {"error_rate_train": dataset.train}
-    if dataset.validation is not None:
-        watched["error_rate"] = dataset.validation
-
-    def evaluate(state):
-        key, rates = jax.random.key(settings.seed), {}
-        for name, split in watched.items() if labelled else ():
-            some = _first(split)
-            answers = recognition.log_posteriors(key, state.params, some, transform, "mean_field")
-            rates[name] = recognition.error_rate(answers, some.labels)
-        return rates
+    errors = recognition.watch_errors(dataset, transform, settings.seed)
 
     def watch(epoch, step, state):
         del epoch, step, state
@@ -148,7 +135,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
                 checkpoint_seconds=checkpoint_seconds,
             ),
             transform=Examples(transform, dbn.num_labels(net)),
-            evaluate=evaluate,
+            evaluate=(lambda state: errors(state.params)) if labelled else None,
             callback=watch,
             checkpoints=saved,
             metrics_path=run_dir.metrics,
@@ -162,9 +149,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         "sleep loss (nats)": {"dreams": (table["epoch"], table["sleep_loss"])},
     }
     if labelled:
-        curves["error rate"] = {"training": (table["epoch"], table["eval_error_rate_train"])}
-        if dataset.validation is not None:
-            curves["error rate"]["held out"] = (table["epoch"], table["eval_error_rate"])
+        curves["error rate"] = recognition.error_curves(table)
         key = jax.random.key(settings.seed)
         results = recognition.error_rates(key, net, held_out, transform)
     picture = figures.learning_curves(curves, title="Up-down fine-tuning", x_label="epoch")
@@ -172,12 +157,6 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     summary = run_dir.write_summary(results, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.path}")
     return summary
-
-
-def _first(split):
-    return dataclasses.replace(
-        split, images=split.images[:_NUM_EXAMINED], labels=split.labels[:_NUM_EXAMINED]
-    )
 
 
 def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost):

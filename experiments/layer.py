@@ -18,6 +18,7 @@ from dbn_jax import (
     labelled_pcd,
     learning,
     rbm,
+    threefry,
     training,
     units,
     workdir,
@@ -48,6 +49,40 @@ class Layer:
     hidden: units.Units
     num_hidden: int
     transform: Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Activities:
+    """What an upper layer sees of the probabilities of the layer below.
+
+    Attributes:
+      samples: whether it sees states drawn anew at each presentation.
+    """
+
+    samples: bool
+
+    def __call__(self, key, probabilities):
+        """(key, (..., H)) -> (..., H); the key is consumed."""
+        return threefry.bernoulli(key, probabilities) if self.samples else probabilities
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """What a top RBM with label units sees: features, and labels one-hot beside them.
+
+    Attributes:
+      features: what it sees of the layer below.
+      num_labels: L.
+    """
+
+    features: Callable[..., jax.Array]
+    num_labels: int
+
+    def __call__(self, key, rows):
+        """(key, {"features": (..., F), "labels": (...)}) -> (..., F + L); the key is consumed."""
+        x = self.features(key, rows["features"])
+        one_hot = jax.nn.one_hot(rows["labels"], self.num_labels, dtype=x.dtype)
+        return jnp.concatenate([x, one_hot], axis=-1)
 
 
 def learn(

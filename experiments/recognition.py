@@ -1,5 +1,6 @@
 """Recognition of labels by a net with an associative memory, over whole data sets."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from experiments import shared
 _BLOCK = 1000
 _NUM_PASSES = 20
 _GIBBS_STEPS = 20
+# Examples of each split that `watch_errors` looks at.
+_NUM_WATCHED = 2000
 
 WAYS: dict[str, Callable] = {
     "mean_field": jax.jit(lambda key, net, v: associative_memory.classify(net, v)),
@@ -63,6 +66,40 @@ def error_rates(
         answers = log_posteriors(jax.random.fold_in(key, i), net, split, transform, way)
         rates[f"error_rate_{way}"] = error_rate(answers, split.labels)
     return rates
+
+
+def watch_errors(
+    dataset: data.Dataset, transform: data.Transform, seed: int
+) -> Callable[[dbn.Net], dict[str, float]]:
+    """Makes what is called with the net after every epoch of fine-tuning; cheap and deterministic.
+
+    Returns:
+      A function that returns `error_rate_train`, and `error_rate` where there is a validation set;
+      of the first images of each, by mean-field features. The test set is left alone.
+    """
+    watched = {"error_rate_train": dataset.train}
+    if dataset.validation is not None:
+        watched["error_rate"] = dataset.validation
+
+    def evaluate(net):
+        rates = {}
+        for name, split in watched.items():
+            some = dataclasses.replace(
+                split, images=split.images[:_NUM_WATCHED], labels=split.labels[:_NUM_WATCHED]
+            )
+            answers = log_posteriors(jax.random.key(seed), net, some, transform, "mean_field")
+            rates[name] = error_rate(answers, some.labels)
+        return rates
+
+    return evaluate
+
+
+def error_curves(table: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The lines of a panel of what `watch_errors` found, from the metrics of a run."""
+    lines = {"training": (table["epoch"], table["eval_error_rate_train"])}
+    if "eval_error_rate" in table:
+        lines["held out"] = (table["epoch"], table["eval_error_rate"])
+    return lines
 
 
 class Calibration(NamedTuple):

@@ -24,7 +24,6 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +37,6 @@ from dbn_jax import (
     labelled_pcd,
     learning,
     rbm,
-    threefry,
     weights,
     workdir,
 )
@@ -90,40 +88,6 @@ class Settings:
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class Activities:
-    """What an upper layer sees of the probabilities of the layer below.
-
-    Attributes:
-      samples: whether it sees states drawn anew at each presentation.
-    """
-
-    samples: bool
-
-    def __call__(self, key, probabilities):
-        """(key, (..., H)) -> (..., H); the key is consumed."""
-        return threefry.bernoulli(key, probabilities) if self.samples else probabilities
-
-
-@dataclasses.dataclass(frozen=True)
-class Joined:
-    """What a top RBM with label units sees: features, and labels one-hot beside them.
-
-    Attributes:
-      features: what it sees of the layer below.
-      num_labels: L.
-    """
-
-    features: Callable[..., jax.Array]
-    num_labels: int
-
-    def __call__(self, key, rows):
-        """(key, {"features": (..., F), "labels": (...)}) -> (..., F + L); the key is consumed."""
-        x = self.features(key, rows["features"])
-        one_hot = jax.nn.one_hot(rows["labels"], self.num_labels, dtype=x.dtype)
-        return jnp.concatenate([x, one_hot], axis=-1)
-
-
 def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
     """Learns the net in a workdir, or goes on there, and draws its pictures.
 
@@ -162,15 +126,15 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         # Probabilities go up; grey levels do so as they are, binarised ones as drawn.
         examples = _up(params, examples, None if i else transform)
         unseen = _up(params, unseen, None if i else transform)
-        view = Activities(settings.layer_data == "samples")
+        view = layer.Activities(settings.layer_data == "samples")
     if layers:
-        view = Activities(settings.top_data == "samples")
+        view = layer.Activities(settings.top_data == "samples")
     visible = binary
     if settings.labels:
         visible = associative_memory.visible_units(sizes[-2], dataset.num_classes)
         examples = {"features": examples, "labels": dataset.train.labels}
         unseen = {"features": unseen, "labels": held_out.labels}
-        view = Joined(view, dataset.num_classes)
+        view = layer.Joined(view, dataset.num_classes)
     top = learn(
         _top_learning(settings),
         top_learner,

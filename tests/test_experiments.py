@@ -193,10 +193,10 @@ def test_what_layers_learn_from(tmp_path, monkeypatch):
     monkeypatch.setattr(layer, "learn", watch)
     train_dbn.run(small_dbn(label_cost=3.0), tmp_path)
     assert seen["layer_1"][0] == seen["layer_2"][0] == learning.CD()
-    assert seen["layer_2"][1] == train_dbn.Activities(samples=False)
+    assert seen["layer_2"][1] == layer.Activities(samples=False)
     assert seen["layer_3"] == (
         labelled_pcd.LabelledPCD(QUICK.num_chains, label_cost=3.0),
-        train_dbn.Joined(train_dbn.Activities(samples=True), 10),
+        layer.Joined(layer.Activities(samples=True), 10),
     )
 
 
