@@ -73,6 +73,13 @@ def test_idle_units_are_named(hidden, bias, word):
     assert word in warning
 
 
+def test_units_that_are_off_for_some_examples_and_on_for_others_pass():
+    params = rbm.init_params(jax.random.key(0), 1, 10)
+    params = dataclasses.replace(params, weights=jnp.full((1, 10), 40.0))
+    params = dataclasses.replace(params, hidden=params.hidden.add_to_bias(jnp.full(10, -20.0)))
+    assert health.check_hidden(params, jnp.array([[0.0], [1.0]])) == []
+
+
 @pytest.mark.parametrize("hidden", [units.Bernoulli(), units.Gaussian(), units.ReLU()])
 def test_lively_units_pass(hidden):
     assert health.check_hidden(biased(hidden, 0.0), jnp.asarray(GREY)) == []

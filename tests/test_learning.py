@@ -717,6 +717,19 @@ def test_centring_makes_the_names_of_0_and_1_irrelevant():
     assert asymmetry(Exact()) > 0.1
 
 
+@pytest.mark.parametrize("wrap", [Centred, Sparse])
+def test_wrapped_learners_keep_their_own_chains(wrap):
+    params, key = make("bernoulli"), jax.random.key(13)
+    batch, chains = draw_batch(params), PCD(7).init(key, params)
+    start = wrap(PCD(7)).init(key, params)
+    np.testing.assert_array_equal(start.inner, chains)
+    _, moved, metrics = PCD(7).estimate(key, params, chains, batch)
+    _, after, wrapped_metrics = wrap(PCD(7)).estimate(key, params, start, batch)
+    np.testing.assert_array_equal(after.inner, moved)
+    assert not np.array_equal(moved, chains)
+    assert_trees_close(wrapped_metrics, metrics, rtol=1e-6)
+
+
 # The sparsity target.
 
 
