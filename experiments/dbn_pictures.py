@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dbn_jax import associative_memory, data, dbn, figures, labelled_pcd, rbm, workdir
-from experiments import layer, shared
+from experiments import layer, recognition, shared
 
 _NUM_FEATURES = 100
 _NUM_SHOWN = 24
@@ -96,8 +96,9 @@ def _chains_of_classes(start_key, key, net, dataset, classes) -> Figure:
         dataset.pictures(np.stack(frames)),
         image_shape=dataset.image_shape,
         steps=_CHAIN_STEPS[1:],
-        title="Gibbs sampling from random features, a label unit clamped",
-        subtitle="a class in each row, and one pass down; means of the pixels",
+        row_labels=[f"class {label}" for label in classes],
+        title="Gibbs sampling from random features",
+        subtitle="a label unit clamped, and one pass down; means of the pixels",
     )
 
 
@@ -121,11 +122,7 @@ def _samples_of_classes(start_key, key, net, dataset, classes, chains, num_steps
 
 def _start_from_chains(key, net, labels, chains):
     """Visible states of the top RBM from persistent chains of these labels, (N, F + L)."""
-    label_of_chain = np.asarray(chains.labels).argmax(axis=-1)
-    taken = np.empty(len(labels), int)
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels == label)
-        taken[places] = np.resize(np.flatnonzero(label_of_chain == label), len(places))
+    taken = recognition.rows_with_labels(np.asarray(chains.labels).argmax(axis=-1), labels)
     x = _sample_visible(key, net.top, chains.hidden[taken])
     return dbn.join(net, dbn.split(net, x)[0], chains.labels[taken])
 

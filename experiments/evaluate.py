@@ -2,8 +2,8 @@
 
     python -m experiments.evaluate --workdir=runs/evaluation --pretrained=runs/updown
 
-takes what `train_rbm`, `train_dbn` or `finetune_updown` learnt, or a folder that `publish` made of
-it (with --data_dir), and prints, for the images that the run held out:
+takes what `train_rbm` learnt, or `train_dbn` or what went on from it, or a folder that `publish`
+made of that (with --data_dir), and prints, for the images that the run held out:
 
 - of a net with label units, the error of each way to recognise, how often the ways agree, and how
   well calibrated its confidence is. figures/ then shows the confusion matrix, the reliability of
@@ -28,9 +28,9 @@ import numpy as np
 from absl import app, flags, logging
 
 from dbn_jax import data, dbn, figures, threefry, units, workdir
-from experiments import likelihood, recognition, shared
+from experiments import likelihood, models, recognition, shared
 
-_PROGRAMS = f"train_rbm,{shared.NET_PROGRAMS}"
+_PROGRAMS = f"train_rbm,{models.NETS}"
 _SPLITS = ("validation", "test")
 # Of each class in the sheet of what was recognised: the hardest, then as many of all the others.
 _NUM_HARD = 6
@@ -86,7 +86,7 @@ def run(settings: Settings, path: str) -> dict:
       FileNotFoundError: there is no finished run, or its data are elsewhere.
       ValueError: there is nothing to evaluate, or model, data and settings do not fit each other.
     """
-    model, data_settings = shared.pretrained(settings.pretrained, _PROGRAMS)
+    model, data_settings = models.load(settings.pretrained, _PROGRAMS)
     net = likelihood.as_net(model)
     if settings.data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=settings.data_dir)

@@ -6,9 +6,12 @@ takes a net with label units, from `train_dbn` or `finetune_updown`, and leaves 
 RBM as it is. Contrastive divergence has only seen what a few Gibbs steps from the data lead to:
 chains that go on for a thousand leave the digits. Here the top RBM learns from recognised images by
 persistent chains that keep their labels (`dbn_jax.labelled_pcd`), which go wherever the model's
-long chains go, and unlearn it. On full MNIST an epoch takes about 10 s on 2 cores.
+long chains go, and unlearn it. For the digit model on full MNIST that takes two minutes on one
+core; the share of samples that `generate`'s judge takes for their class should rise to about 96 %,
+and the error change by less than 0.1 %. The test set is looked at once, at the end.
 
-The test set is looked at once, at the end.
+Reference: Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
+gradient" (2008); what differs from it is said in `dbn_jax.labelled_pcd`.
 """
 
 import dataclasses
@@ -26,12 +29,13 @@ from dbn_jax import (
     dbn,
     figures,
     labelled_pcd,
+    learning,
     rbm,
     training,
     weights,
     workdir,
 )
-from experiments import layer, recognition, shared
+from experiments import layer, models, recognition, shared
 
 _BLOCK = 1000
 
@@ -72,7 +76,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     Raises:
       ValueError: the net has no label units, or more of them than there are chains.
     """
-    net, data_settings = shared.pretrained(settings.pretrained, shared.NET_PROGRAMS)
+    net, data_settings = models.load(settings.pretrained, models.NETS)
     num_labels = associative_memory.check_labels(net)
     learner = labelled_pcd.LabelledPCD(
         settings.num_chains, settings.gibbs_steps, settings.label_cost
@@ -173,11 +177,7 @@ def start_chains(
     """Chains that start from examples of their labels; the key is consumed."""
     init_key, draw_key, up_key = jax.random.split(key, 3)
     chains = learner.init(init_key, top)
-    wanted = np.asarray(chains.labels).argmax(axis=-1)
-    taken = np.empty(len(wanted), int)
-    for label in np.unique(wanted):
-        places = np.flatnonzero(wanted == label)
-        taken[places] = np.resize(np.flatnonzero(rows["labels"] == label), len(places))
+    taken = recognition.rows_with_labels(rows["labels"], np.asarray(chains.labels).argmax(axis=-1))
     chosen = {name: jnp.asarray(values[taken]) for name, values in rows.items()}
     x = _view(chains.labels.shape[-1])(draw_key, chosen)
     return chains._replace(hidden=rbm.sample_hidden(up_key, top, x))
@@ -189,8 +189,7 @@ def _view(num_labels):
 
 
 def _step(key, state, batch, *, learner, optimizer):
-    gradient, chains, metrics = learner.estimate(key, state.params, state.chains, batch)
-    state = rbm.apply_gradient(state, gradient, optimizer, chains=chains)
+    state, metrics = learning.step(key, state, batch, learner=learner, optimizer=optimizer)
     return state, {"label_loss": metrics["label_loss"]}
 
 

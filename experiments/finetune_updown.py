@@ -33,7 +33,7 @@ from dbn_jax import (
     weights,
     workdir,
 )
-from experiments import layer, recognition, shared
+from experiments import layer, models, recognition, shared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     Returns:
       The summary, as `workdir.Workdir.write_summary` returns it.
     """
-    net, data_settings = shared.pretrained(settings.pretrained, shared.NET_PROGRAMS)
+    net, data_settings = models.load(settings.pretrained, models.NETS)
     dataset, transform = data_settings.load()
     held_out = dataset.validation or dataset.test
     sizes = (dataset.train.images.shape[1], *(part.hidden.num_units for part in net.recognition))
@@ -178,11 +178,9 @@ def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost):
 
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(learning_rate, momentum, weight_decay, num_updates):
-    half = num_updates // 2
-    rate = optax.linear_schedule(learning_rate, 0.01 * learning_rate, num_updates - half, half)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=updown.weight_mask),
-        optax.sgd(rate, momentum=momentum),
+        optax.sgd(shared.decaying(learning_rate, num_updates), momentum=momentum),
     )
 
 

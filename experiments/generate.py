@@ -2,7 +2,7 @@
 
     python -m experiments.generate --workdir=runs/generated --pretrained=runs/updown
 
-takes what `train_dbn` or `finetune_updown` learnt, and draws in figures/
+takes what `train_dbn` learnt, or what went on from it, and draws in figures/
 
 - `classes.png`: samples of each class in a row, its label unit clamped, 1000 Gibbs iterations of
   the top RBM between samples, as published;
@@ -30,7 +30,7 @@ import numpy as np
 from absl import app, flags
 
 from dbn_jax import associative_memory, data, dbn, fantasies, figures, workdir
-from experiments import films, judge, shared
+from experiments import films, judge, models, shared
 
 # Where chains can start, in words for the pictures.
 STARTS = {
@@ -83,7 +83,7 @@ def run(settings: Settings, path: str) -> dict:
     Raises:
       ValueError: the net has label units, but learnt one class only.
     """
-    net, data_settings = shared.pretrained(settings.pretrained, shared.NET_PROGRAMS)
+    net, data_settings = models.load(settings.pretrained, models.NETS)
     if settings.data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=settings.data_dir)
     dataset, transform = data_settings.load()

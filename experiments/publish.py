@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from dbn_jax import weights
-from experiments import shared
+from experiments import models, shared
 
 
 def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -37,7 +37,7 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
             f"--folder={folder} is the workdir of the run, whose model would lose its precision; "
             "choose another"
         )
-    summary = shared.run_summary(source)
+    summary = models.run_summary(source)
     model = weights.load(source / "model.npz")
     folder.mkdir(parents=True, exist_ok=True)
     weights.save(folder / "model.npz", model, dtype=jnp.bfloat16)

@@ -102,6 +102,23 @@ def error_curves(table: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np
     return lines
 
 
+def rows_with_labels(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Numbers of rows with the wanted labels; each in turn, and again where there are too few.
+
+    Args:
+      labels: (N,) of the rows.
+      wanted: (M,).
+
+    Returns:
+      (M,); row 0 for a label that no row has.
+    """
+    rows = np.empty(len(wanted), int)
+    for label in np.unique(wanted):
+        places = np.flatnonzero(wanted == label)
+        rows[places] = np.resize(np.flatnonzero(labels == label), len(places))
+    return rows
+
+
 class Calibration(NamedTuple):
     """How confidence compares with being right, in the bins that are not empty.
 

@@ -7,10 +7,7 @@ frozen settings once; nothing reads a flag later, so tests and notebooks make th
 import contextlib
 import dataclasses
 import functools
-import json
 import logging as stdlib_logging
-import os
-import pathlib
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,12 +17,10 @@ import jax.numpy as jnp
 import optax
 from absl import app, flags, logging
 
-from dbn_jax import data, learning, partition, rbm, training, units, weights
+from dbn_jax import data, learning, rbm, training, units
 
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
-# Units of each example that the pseudo-likelihood looks at.
-_PSEUDO_UNITS = 10
 UNITS = {
     "bernoulli": units.Bernoulli(),
     "spin": units.Spin(),
@@ -38,8 +33,6 @@ UNITS = {
     "softmax": units.Softmax(),
 }
 PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are no categories
-# Which binaries make nets, for `pretrained`.
-NET_PROGRAMS = "train_dbn,finetune_updown,finetune_memory"
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 
 
@@ -72,61 +65,6 @@ class DataSettings:
                 )
             dataset = data.standardise(dataset)
         return data.binarise(dataset, self.binarisation)
-
-
-def run_summary(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads the summary of a finished run, or of a published one.
-
-    Returns:
-      What `workdir.Workdir.write_summary` wrote; and under "pretrained", instead of the flag of
-      that name, the summary of the run that it went on from.
-
-    Raises:
-      FileNotFoundError: there is no finished run.
-    """
-    summary_path = pathlib.Path(path) / "summary.json"
-    if not summary_path.is_file():
-        raise FileNotFoundError(
-            f"--pretrained={path}: there is no finished run (no summary.json in it)"
-        )
-    summary = json.loads(summary_path.read_text())
-    if "pretrained" in summary["flags"]:
-        summary["pretrained"] = run_summary(summary["flags"].pop("pretrained"))
-    return summary
-
-
-def pretrained(path: str, programs: str) -> tuple[Any, DataSettings]:
-    """Reads what another run has learnt, and from which data.
-
-    Args:
-      path: its workdir, or the folder where `experiments.publish` put it.
-      programs: which may have made it, such as "train_dbn", separated by commas.
-
-    Raises:
-      FileNotFoundError: there is no finished run.
-      ValueError: another program made it.
-    """
-    summary = run_summary(path)
-    made_by = summary["program"].removeprefix("experiments.")
-    if made_by not in programs.split(","):
-        raise ValueError(f"--pretrained={path} was made by {made_by}; expected {programs}")
-    while "pretrained" in summary:  # the data are those of the run that it went on from
-        summary = summary["pretrained"]
-    return weights.load(pathlib.Path(path) / "model.npz"), _data_settings_of(summary["flags"])
-
-
-def _data_settings_of(texts: dict[str, str]) -> DataSettings:
-    """Reads data settings back from the flags of a summary."""
-    classes, size = texts.get("classes"), texts.get("image_size")
-    return DataSettings(
-        dataset=texts["dataset"],
-        data_dir=texts.get("data_dir"),
-        classes=None if classes is None else whole_numbers("classes", classes.split(",")),
-        image_size=None if size is None else int(size),
-        num_validation=int(texts["num_validation"]),
-        binarisation=texts["binarisation"],
-        standardise=texts["standardise"] == "true",
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,12 +172,16 @@ class LearningSettings:
         )
 
 
+def decaying(rate: float, num_updates: int) -> optax.Schedule:
+    """A learning rate that is constant for the first half, then falls linearly to a hundredth."""
+    half = num_updates // 2
+    return optax.linear_schedule(rate, 0.01 * rate, num_updates - half, half)
+
+
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay):
     if decay == "linear":
-        # Constant for the first half, then down to a hundredth.
-        half = num_updates // 2
-        rate = optax.linear_schedule(rate, 0.01 * rate, num_updates - half, half)
+        rate = decaying(rate, num_updates)
     momentum_schedule = optax.join_schedules(
         [optax.constant_schedule(momentum), optax.constant_schedule(final_momentum)], [switch]
     )
@@ -247,43 +189,6 @@ def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weigh
         optax.add_decayed_weights(weight_decay, mask=rbm.weight_mask),
         optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum_schedule),
     )
-
-
-@functools.partial(jax.jit, static_argnames="two_valued")
-def evaluate(
-    params: rbm.RBM, train: jax.Array, held_out: jax.Array, *, two_valued: bool
-) -> rbm.Metrics:
-    """Compares training examples with held-out ones.
-
-    Args:
-      params: the RBM.
-      train: (N, V) training examples.
-      held_out: (N, V) held-out ones.
-      two_valued: whether they are of two values, so that there is a pseudo-likelihood.
-
-    Returns:
-      `reconstruction_error` of the held-out examples (mean field; squared, summed over the pixels,
-      averaged over the examples), `free_energy` of both (nats, mean), and `free_energy_gap`,
-      held out minus training: it grows when the model overfits (Hinton's guide, section 6); and
-      `log_pseudo_likelihood` of two-valued held-out examples (nats, mean), from a few units of
-      each, the same ones every time.
-    """
-    error = jnp.sum((held_out - rbm.reconstruct(params, held_out)) ** 2, axis=-1)
-    held_out_energy = jnp.mean(rbm.free_energy(params, held_out))
-    train_energy = jnp.mean(rbm.free_energy(params, train))
-    metrics = {
-        "reconstruction_error": jnp.mean(error),
-        "free_energy": held_out_energy,
-        "free_energy_train": train_energy,
-        "free_energy_gap": held_out_energy - train_energy,
-    }
-    if two_valued:
-        count = min(_PSEUDO_UNITS, held_out.shape[-1])
-        log_p = partition.log_pseudo_likelihood(
-            jax.random.key(0), params, held_out, num_units=count
-        )
-        metrics["log_pseudo_likelihood"] = jnp.mean(log_p)
-    return metrics
 
 
 def define_data_flags() -> None:

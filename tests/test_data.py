@@ -33,7 +33,8 @@ def folder(tmp_path):
 
 
 def rows(split):
-    return {(image.tobytes(), int(label)) for image, label in zip(split.images, split.labels)}  # noqa: B905
+    pairs = zip(split.images, split.labels, strict=True)
+    return {(image.tobytes(), int(label)) for image, label in pairs}
 
 
 def test_mnist5k(mnist5k):

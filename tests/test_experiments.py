@@ -21,6 +21,7 @@ from experiments import (
     dbn_pictures,
     finetune_updown,
     layer,
+    models,
     recognition,
     shared,
     train_dbn,
@@ -254,10 +255,10 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert "done already" in done.stdout, done.stderr
     # From there one can go on, with the same data.
-    _, data_settings = shared.pretrained(str(tmp_path / "updown"), "train_dbn,finetune_updown")
+    _, data_settings = models.load(str(tmp_path / "updown"), "train_dbn,finetune_updown")
     assert data_settings == DIGITS
     with pytest.raises(ValueError, match=r"made by finetune_updown; expected train_dbn"):
-        shared.pretrained(str(tmp_path / "updown"), "train_dbn")
+        models.load(str(tmp_path / "updown"), "train_dbn")
     with pytest.raises(FileNotFoundError, match="no finished run"):
         finetune_updown.run(dataclasses.replace(finer, pretrained="nowhere"), tmp_path / "other")
 

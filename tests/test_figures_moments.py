@@ -1,5 +1,7 @@
 """A net at work: every cell of every layer, the image beside it, and the label units."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -62,7 +64,7 @@ def test_a_moment_shows_each_unit_the_last_layer_on_top():
 
 def test_label_units_are_grey_and_the_clamped_one_is_marked():
     labels = {"zero": 0.2, "one": 0.6, "two": 0.0}
-    draw = lambda **kw: figures.moment(np.zeros(4), LAYERS, **SQUARE, labels=labels, **kw)  # noqa: E731
+    draw = functools.partial(figures.moment, np.zeros(4), LAYERS, **SQUARE, labels=labels)
     figure = draw(clamped="one")
     assert_readable(figure)
     page, free = pixels(figure), pixels(draw())

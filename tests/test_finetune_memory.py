@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import associative_memory, data, dbn, labelled_pcd, rbm, weights
-from experiments import finetune_memory, shared, train_dbn
+from experiments import finetune_memory, models, shared, train_dbn
 from experiments.finetune_memory import Settings
 from tests import oracles
 
@@ -58,7 +58,7 @@ def test_only_the_top_learns(pretrained, tmp_path):
     # It is done; and what it learnt can go on again.
     again = finetune_memory.run(settings, tmp_path / "memory")
     assert again == json.loads((tmp_path / "memory/summary.json").read_text())
-    net, _ = shared.pretrained(str(tmp_path / "memory"), shared.NET_PROGRAMS)
+    net, _ = models.load(str(tmp_path / "memory"), models.NETS)
     np.testing.assert_array_equal(net.top.weights, after.top.weights)
 
 

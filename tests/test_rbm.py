@@ -4,6 +4,7 @@ import dataclasses
 import doctest
 import functools
 import itertools
+import operator
 import os
 import re
 import subprocess
@@ -687,7 +688,7 @@ def test_ensemble_of_models_equals_a_loop():
     together = jax.jit(jax.vmap(learn))(keys, batch)
     for i in range(3):
         alone = learn(keys[i], batch[i])
-        trees_allclose(jax.tree.map(lambda x: x[i], together), alone)  # noqa: B023
+        trees_allclose(jax.tree.map(operator.itemgetter(i), together), alone)
 
 
 @pytest.mark.parametrize("num_gibbs_steps", [1, 3])
@@ -807,7 +808,7 @@ def test_steps_are_inlined_into_the_callers_program():
     state = rbm.init_state(params, optimizer, chains=chains)
     args = (jax.random.key(0), state, jnp.ones((5, 3)))
     for step in (rbm.cd_step, rbm.pcd_step):
-        names = called(lambda *args: step(*args, optimizer=optimizer), *args)  # noqa: B023
+        names = called(functools.partial(step, optimizer=optimizer), *args)
         assert not names & {"cd_step", "cd_gradient", "pcd_step", "pcd_gradient"}
     plain = jax.jit(rbm.cd_gradient.__wrapped__)  # the twin: a jit without inlining is seen
     assert "cd_gradient" in called(plain, args[0], params, args[2])

@@ -30,6 +30,8 @@ COLOUR = {
     "test": RANDOM.integers(0, 256, (2, 6, 5, 3), dtype=np.uint8),
 }
 
+TRAIN_ALONE = {"train": GREY["train"]}
+
 
 def png(array):
     file = io.BytesIO()
@@ -69,7 +71,7 @@ class ColourStrokes(LocalBuilder):
 
 
 class TrainOnly(LocalBuilder):
-    ARRAYS = {"train": GREY["train"]}  # noqa: RUF012
+    ARRAYS = TRAIN_ALONE
 
 
 class AnySize(LocalBuilder):

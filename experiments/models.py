@@ -1,0 +1,67 @@
+"""What another run has learnt: `--pretrained`, a workdir or a published folder."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from dbn_jax import weights
+from experiments import shared
+
+# The binaries that make nets.
+NETS = "train_dbn,finetune_updown,finetune_memory"
+
+
+def run_summary(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads the summary of a finished run, or of a published one.
+
+    Returns:
+      What `workdir.Workdir.write_summary` wrote; and under "pretrained", instead of the flag of
+      that name, the summary of the run that it went on from.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+    """
+    summary_path = pathlib.Path(path) / "summary.json"
+    if not summary_path.is_file():
+        raise FileNotFoundError(
+            f"--pretrained={path}: there is no finished run (no summary.json in it)"
+        )
+    summary = json.loads(summary_path.read_text())
+    if "pretrained" in summary["flags"]:
+        summary["pretrained"] = run_summary(summary["flags"].pop("pretrained"))
+    return summary
+
+
+def load(path: str, programs: str) -> tuple[Any, shared.DataSettings]:
+    """Reads what another run has learnt, and from which data.
+
+    Args:
+      path: its workdir, or the folder where `experiments.publish` put it.
+      programs: which may have made it, such as "train_dbn", separated by commas.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+      ValueError: another program made it.
+    """
+    summary = run_summary(path)
+    made_by = summary["program"].removeprefix("experiments.")
+    if made_by not in programs.split(","):
+        raise ValueError(f"--pretrained={path} was made by {made_by}; expected {programs}")
+    while "pretrained" in summary:  # the data are those of the run that it went on from
+        summary = summary["pretrained"]
+    return weights.load(pathlib.Path(path) / "model.npz"), _data_settings_of(summary["flags"])
+
+
+def _data_settings_of(texts: dict[str, str]) -> shared.DataSettings:
+    """Reads data settings back from the flags of a summary."""
+    classes, size = texts.get("classes"), texts.get("image_size")
+    return shared.DataSettings(
+        dataset=texts["dataset"],
+        data_dir=texts.get("data_dir"),
+        classes=None if classes is None else shared.whole_numbers("classes", classes.split(",")),
+        image_size=None if size is None else int(size),
+        num_validation=int(texts["num_validation"]),
+        binarisation=texts["binarisation"],
+        standardise=texts["standardise"] == "true",
+    )
