@@ -1,14 +1,14 @@
 """Up-down fine-tuning, contrastive wake-sleep, of a net that `train_dbn` learnt.
 
-    python -m experiments.train_dbn --workdir=runs/digits --labels
+    python -m experiments.train_dbn --workdir=runs/digits
     python -m experiments.finetune_updown --workdir=runs/updown --pretrained=runs/digits
 
 The data are those of the pretrained net. The top RBM makes 3 Gibbs iterations in each update of the
 first third of the epochs, 6 in the second, 10 in the last, as published. A net with label units
 recognises training images after every epoch, and validation images if there are any; the test set
-is looked at once, at the end. The updates of an epoch of full MNIST
-take 12, 17 and 23 s on 2 cores. --label_cost makes it a hybrid of generative and discriminative
-learning, which is not in the publication.
+is looked at once, at the end. The updates of an epoch of full MNIST take 10, 14 and 20 s on
+2 cores. --label_cost makes it a hybrid of generative and discriminative learning, which is not in
+the publication.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 5 and appendix B; Larochelle and Bengio, "Classification using discriminative restricted Boltzmann
