@@ -12,6 +12,7 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 "To recognize shapes, first learn to generate images" (2007).
 """
 
+import dataclasses
 import itertools
 
 import jax
@@ -85,6 +86,53 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
                 f"{features} visible ones; they are the same units"
             )
     return DBN(tuple(layers))
+
+
+def upside_down(params: rbm.RBM, below: rbm.RBM) -> rbm.RBM:
+    """Starts a layer as the one below turned upside down, so that the net's model stays what it is.
+
+    The features get the biases of the hidden units below, the first V hidden units the transposed
+    weights and the biases of the visible units below; all else stays. With zero weights there, the
+    variational bound begins at the log-likelihood that the layers below have by themselves, and
+    with small ones close to it; learning raises it from there (Hinton, Osindero, Teh 2006, sections
+    3 and 4).
+
+    Args:
+      params: the new layer, (F, H) or with label units (F + L, H), such as `rbm.init_params` makes.
+      below: the layer below, (V, F), with V ≤ H.
+
+    Raises:
+      ValueError: sizes or types of units do not fit.
+    """
+    labels = _num_labels(params)
+    features = params.visible.parts[0] if labels else params.visible
+    hidden = params.hidden
+    num_visible, num_features = below.weights.shape
+    size, num_hidden = params.weights.shape[0] - labels, params.weights.shape[1]
+    if size != num_features or num_hidden < num_visible:
+        raise ValueError(
+            f"a layer of {size} features and {num_hidden} hidden units cannot start as one of "
+            f"{num_visible} visible and {num_features} hidden units turned upside down: it needs "
+            f"{num_features} features and at least {num_visible} hidden units"
+        )
+    if type(features) is not type(below.hidden) or type(hidden) is not type(below.visible):
+        raise ValueError(
+            f"a layer of {type(features).__name__} features and {type(hidden).__name__} hidden "
+            f"units cannot start as one of {type(below.visible).__name__} visible and "
+            f"{type(below.hidden).__name__} hidden units turned upside down"
+        )
+
+    def replace_first(x, y):
+        return x.at[: y.shape[0]].set(y)
+
+    features = jax.tree.map(replace_first, features, below.hidden)
+    return rbm.RBM(
+        weights=params.weights.at[:num_features, :num_visible].set(below.weights.T),
+        visible=dataclasses.replace(params.visible, parts=(features, *params.visible.parts[1:]))
+        if labels
+        else features,
+        hidden=jax.tree.map(replace_first, hidden, below.visible),
+    )
 
 
 def untie(net: Net) -> UntiedDBN:

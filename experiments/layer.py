@@ -12,6 +12,8 @@ from absl import logging
 
 from dbn_jax import (
     checkpoints,
+    data,
+    dbn,
     feeding,
     figures,
     health,
@@ -45,6 +47,7 @@ class Layer:
       hidden: type of the hidden units.
       num_hidden: number of hidden units.
       transform: (key, rows) -> values of the visible units, as `dbn_jax.training.train` takes it.
+      below: the layer below, if this one starts as that turned upside down (`dbn.upside_down`).
     """
 
     name: str
@@ -52,6 +55,7 @@ class Layer:
     hidden: units.Units
     num_hidden: int
     transform: Callable[..., Any]
+    below: rbm.RBM | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +71,29 @@ class Activities:
     def __call__(self, key, probabilities):
         """(key, (..., H)) -> (..., H); the key is consumed."""
         return threefry.bernoulli(key, probabilities) if self.samples else probabilities
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recognised:
+    """What an upper layer sees of pixels that are drawn anew at each presentation.
+
+    Attributes:
+      pixels: draws them.
+      below: the layers below, which pass probabilities on.
+      activities: what is seen of those of the last.
+    """
+
+    pixels: data.Transform
+    below: tuple[rbm.RBM, ...]
+    activities: Activities
+
+    def __call__(self, key, rows):
+        """(key, (..., pixels)) -> (..., H); the key is consumed."""
+        pixel_key, key = jax.random.split(key)
+        x = self.pixels(pixel_key, rows)
+        for params in self.below:
+            x = rbm.hidden_mean(params, x)
+        return self.activities(key, x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +159,8 @@ def learn(
         hidden=layer.hidden,
     )
     params = rbm.fit_visible(params, shown)
+    if layer.below is not None:
+        params = dbn.upside_down(params, layer.below)
     optimizer = settings.make_optimizer(feeding.num_examples(examples) // settings.batch_size)
     state = _init_state(chain_key, params, learner=learner, optimizer=optimizer)
     warned = set()

@@ -44,6 +44,7 @@ from experiments import dbn_pictures, layer, recognition, shared
 
 TOP_LEARNERS = (*shared.LEARNERS, "labelled_pcd")
 _ACTIVITIES = ("samples", "probabilities")
+_STARTS = ("random", "upside_down")
 _BLOCK = 1000
 
 
@@ -62,6 +63,8 @@ class Settings:
       top_data: "samples" or "probabilities" of the layer below are the top RBM's data.
       top_learning_rate: its learning rate.
       top_epochs: its epochs.
+      top_start: "random" weights, or "upside_down": as the layer below turned upside down
+        (`dbn.upside_down`).
       label_cost: see `labelled_pcd.LabelledPCD`; for this learner alone.
       sample_steps: Gibbs steps of the top RBM before a digit is shown.
       seed: of everything random.
@@ -76,6 +79,7 @@ class Settings:
     top_data: str = "samples"
     top_learning_rate: float = 0.02
     top_epochs: int = 60
+    top_start: str = "random"
     label_cost: float = 10.0
     sample_steps: int = 1000
     seed: int = 0
@@ -98,6 +102,13 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     held_out = dataset.validation or dataset.test
     top_learner = _top_learner(settings, dataset.num_classes)
     sizes = (dataset.train.images.shape[1], *settings.hidden_sizes)
+    upside_down = settings.top_start == "upside_down"
+    if upside_down and (len(sizes) < 3 or sizes[-1] < sizes[-3]):
+        raise ValueError(
+            f"--top_start=upside_down turns the layer below the top RBM, and hidden_sizes "
+            f"{settings.hidden_sizes} over {sizes[0]} pixels has "
+            + ("none" if len(sizes) < 3 else f"one of {sizes[-3]} visible units: more than the top")
+        )
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
@@ -112,6 +123,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     binary = shared.UNITS["bernoulli"]
     names = [f"layer_{i + 1}" for i in range(len(settings.hidden_sizes))]
     examples, unseen, view = dataset.train.images, held_out.images, transform
+    redrawn = settings.data.binarisation == "stochastic"
     layers = []
     for i, name in enumerate(names[:-1]):
         params = learn(
@@ -123,12 +135,14 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             seed=settings.seed + i,
         ).params
         layers.append(params)
-        # Probabilities go up; grey levels do so as they are, binarised ones as drawn.
-        examples = _up(params, examples, None if i else transform)
-        unseen = _up(params, unseen, None if i else transform)
-        view = layer.Activities(settings.layer_data == "samples")
-    if layers:
-        view = layer.Activities(settings.top_data == "samples")
+        kind = settings.top_data if i + 2 == len(names) else settings.layer_data
+        view = layer.Activities(kind == "samples")
+        # Probabilities go up: once for all, but of pixels that each presentation draws anew.
+        if redrawn:
+            view = layer.Recognised(transform, tuple(layers), view)
+        else:
+            examples = _up(params, examples, None if i else transform)
+            unseen = _up(params, unseen, None if i else transform)
     visible = binary
     if settings.labels:
         visible = associative_memory.visible_units(sizes[-2], dataset.num_classes)
@@ -138,7 +152,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     top = learn(
         _top_learning(settings),
         top_learner,
-        layer.Layer(names[-1], visible, binary, sizes[-1], view),
+        layer.Layer(
+            names[-1], visible, binary, sizes[-1], view, layers[-1] if upside_down else None
+        ),
         examples,
         unseen,
         seed=settings.seed + len(layers),
@@ -235,6 +251,12 @@ def define_flags() -> None:
         lower_bound=0,
     )
     flags.DEFINE_integer("top_epochs", default.top_epochs, "Epochs of the top RBM.", lower_bound=1)
+    flags.DEFINE_enum(
+        "top_start",
+        default.top_start,
+        _STARTS,
+        "The top RBM's first weights: small random ones, or those of the layer below, transposed.",
+    )
     flags.DEFINE_float(
         "label_cost",
         default.label_cost,

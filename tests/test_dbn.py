@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dbn_jax import associative_memory as memory
 from dbn_jax import dbn, rbm, units
 from tests import oracles
 
@@ -144,3 +145,51 @@ def test_layers_that_do_not_fit():
         dbn.stack((strong_rbm(0, 5, 4), strong_rbm(1, 3, 3)))
     with pytest.raises(ValueError, match="at least one layer"):
         dbn.stack(())
+
+
+@pytest.mark.parametrize("num_labels", [0, 3])
+def test_upside_down_leaves_the_model_as_it_is(num_labels):
+    below = strong_rbm(4, 5, 4)
+    if num_labels:
+        new = memory.init_params(jax.random.key(5), 4, 7, num_labels, weight_scale=0.0)
+    else:
+        new = rbm.init_params(jax.random.key(5), 4, 7, weight_scale=0.0)
+    top = dbn.upside_down(new, below)
+    assert top.weights.shape == (4 + num_labels, 7)
+    assert jax.tree.structure(top) == jax.tree.structure(new)
+    # All states of the features: the same probabilities as hidden units below, and as features
+    # above, the label units and the hidden ones beyond those below summed out.
+    w, b, c = (
+        np.asarray(a, np.float64) for a in (below.weights, below.visible.bias, below.hidden.bias)
+    )
+    h = binary(4)
+    expected = np.exp(h @ c) * np.prod(1 + np.exp(h @ w.T + b), axis=-1)
+    model = oracles.Model.of(top)
+    marginal = model.visible_marginal().reshape(16, -1)
+    states = np.asarray(model.visible.states).reshape(16, -1, 4 + num_labels)[:, 0, :4]
+    order = [int(np.flatnonzero((states == row).all(axis=-1))[0]) for row in h]
+    np.testing.assert_allclose(marginal.sum(axis=-1)[order], expected / expected.sum(), rtol=1e-5)
+    dbn.stack((below, top))  # they fit each other
+
+
+def test_upside_down_leaves_all_else_small():
+    new = rbm.init_params(jax.random.key(5), 4, 7)
+    top = dbn.upside_down(new, strong_rbm(4, 5, 4))
+    np.testing.assert_array_equal(top.weights[:, 5:], new.weights[:, 5:])
+    np.testing.assert_array_equal(top.hidden.bias[5:], 0)
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        ({"num_visible": 3, "num_hidden": 7}, "3 features and 7 hidden units cannot start as one "),
+        ({"num_visible": 4, "num_hidden": 4}, "needs 4 features and at least 5 hidden units"),
+        (
+            {"num_visible": 4, "num_hidden": 7, "hidden": units.Gaussian()},
+            "Gaussian hidden units cannot start as one of Bernoulli visible",
+        ),
+    ],
+)
+def test_layers_that_cannot_start_upside_down(new, words):
+    with pytest.raises(ValueError, match=words):
+        dbn.upside_down(rbm.init_params(jax.random.key(5), **new), strong_rbm(4, 5, 4))

@@ -13,6 +13,7 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -161,6 +162,7 @@ def test_momentum_switches_and_rate_decays():
 
 
 UNLABELLED = {"labels": False, "top_learner": "pcd"}
+BINARY = dataclasses.replace(DIGITS, binarisation="stochastic")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +171,7 @@ UNLABELLED = {"labels": False, "top_learner": "pcd"}
         {},
         UNLABELLED,
         {**UNLABELLED, "layer_data": "samples", "top_data": "probabilities", "top_learner": "cd"},
+        {**UNLABELLED, "top_start": "upside_down", "data": BINARY},
     ],
 )
 def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes):
@@ -199,6 +202,42 @@ def test_what_layers_learn_from(tmp_path, monkeypatch):
         labelled_pcd.LabelledPCD(QUICK.num_chains, label_cost=3.0),
         layer.Joined(layer.Activities(samples=True), 10),
     )
+
+
+def test_upper_layers_see_pixels_drawn_anew(tmp_path, monkeypatch):
+    seen, learn = {}, layer.learn
+
+    def watch(settings, learner, what, examples, *args, **kwargs):
+        seen[what.name] = (what, examples)
+        state = learn(settings, learner, what, examples, *args, **kwargs)
+        seen[what.name] += (state.params,)
+        return state
+
+    monkeypatch.setattr(layer, "learn", watch)
+    train_dbn.run(small_dbn(**UNLABELLED, data=BINARY, top_start="upside_down"), tmp_path)
+    (_, images, first), (second, rows, _), (top, _, _) = (seen[f"layer_{i}"] for i in (1, 2, 3))
+    assert rows is images
+    assert top.below is seen["layer_2"][2]
+    # Over many presentations of one image, the mean of what the second layer sees is that of the
+    # first one's probabilities over drawn pixels.
+    image = np.full(64, 128, np.uint8)
+    many = jnp.broadcast_to(jnp.asarray(image), (20_000, 64))
+    grey = 128 / 255
+    pixels = np.random.default_rng(0).random((20_000, 64)) < grey
+    w, c = (np.asarray(a, np.float64) for a in (first.weights, first.hidden.bias))
+    expected = 1 / (1 + np.exp(-(pixels @ w + c)))
+    found = np.asarray(shared.transformed(second.transform, jax.random.key(0), many), np.float64)
+    difference = found.mean(0) - expected.mean(0)
+    error = np.sqrt((found.var(0) + expected.var(0)) / 20_000)
+    assert (np.abs(difference) < 5 * error).all()  # 16 units, two-sided: false alarm below 1e-5
+    assert (found.std(0) > 0).all()
+
+
+def test_upside_down_needs_room(tmp_path):
+    for sizes, words in (((20,), "has none"), ((16, 12, 15), "has one of 16 visible units")):
+        with pytest.raises(ValueError, match=words):
+            train_dbn.run(small_dbn(hidden_sizes=sizes, top_start="upside_down"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_labels_need_their_learner_and_their_chains(tmp_path):
