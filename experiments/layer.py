@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 
 from dbn_jax import (
@@ -26,7 +27,7 @@ from dbn_jax import (
     units,
     workdir,
 )
-from experiments import shared
+from experiments import recognition, shared
 
 # Examples that `evaluate` and the health checks look at.
 _NUM_EXAMINED = 1000
@@ -163,6 +164,9 @@ def learn(
         params = dbn.upside_down(params, layer.below)
     optimizer = settings.make_optimizer(feeding.num_examples(examples) // settings.batch_size)
     state = _init_state(chain_key, params, learner=learner, optimizer=optimizer)
+    if layer.below is not None:
+        # The model is a good one already: chains far from it would only drive it away.
+        state = dataclasses.replace(state, chains=at_data(chain_key, params, state.chains, shown))
     warned = set()
 
     def watch(epoch, step, state):
@@ -273,6 +277,32 @@ def persistent_hidden(chains: Any) -> jax.Array | None:
     if isinstance(chains, (learning.FastChains, labelled_pcd.LabelledChains)):
         return chains.hidden
     return chains if chains is None or chains.ndim == 2 else chains[-1]
+
+
+def at_data(key: jax.Array, params: rbm.RBM, chains: Any, x: jax.Array) -> Any:
+    """Moves a learner's persistent chains to examples, those that keep a label to ones of theirs.
+
+    Args:
+      key: consumed.
+      params: the RBM.
+      chains: of any learner, wrapped or not.
+      x: (N, V) examples; if there are more chains, some start at the same ones.
+    """
+    if isinstance(chains, (learning.Offsets, learning.Activity)):
+        return chains._replace(inner=at_data(key, params, chains.inner, x))
+    hidden = persistent_hidden(chains)
+    if hidden is None:
+        return chains
+    if isinstance(chains, labelled_pcd.LabelledChains):
+        count = chains.labels.shape[-1]
+        labels, wanted = (np.asarray(a).argmax(axis=-1) for a in (x[:, -count:], chains.labels))
+        taken = recognition.rows_with_labels(labels, wanted)
+    else:
+        taken = np.arange(len(hidden)) % len(x)
+    hidden = rbm.sample_hidden(key, params, x[taken])
+    if isinstance(chains, tuple):
+        return chains._replace(hidden=hidden)
+    return hidden if chains.ndim == 2 else chains.at[-1].set(hidden)
 
 
 def draw_curves(run: workdir.Workdir, name: str, title: str) -> None:

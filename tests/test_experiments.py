@@ -233,6 +233,41 @@ def test_upper_layers_see_pixels_drawn_anew(tmp_path, monkeypatch):
     assert (found.std(0) > 0).all()
 
 
+@pytest.mark.parametrize(
+    "learner",
+    [
+        learning.CD(),
+        learning.PCD(7),
+        learning.FastPCD(7),
+        learning.ParallelTempering(7, 3),
+        learning.Centred(learning.Sparse(learning.PCD(7), 0.1, 0.1)),
+        labelled_pcd.LabelledPCD(7),
+    ],
+)
+def test_chains_that_start_at_examples(learner):
+    """Couplings so strong that each example turns on the hidden unit of its own pixel alone."""
+    params = associative_memory.init_params(jax.random.key(0), 4, 4, 3)
+    weights = jnp.concatenate([200 * jnp.eye(4) - 100, jnp.zeros((3, 4))])
+    params = dataclasses.replace(params, weights=weights)
+    pixels = np.array([0, 1, 2, 3, 1])
+    labels = np.array([0, 1, 2, 0, 1])
+    x = jnp.concatenate([jnp.eye(4)[pixels], jnp.eye(3)[labels]], axis=-1)
+    before = learner.init(jax.random.key(1), params)
+    chains = layer.at_data(jax.random.key(2), params, before, x)
+    assert jax.tree.structure(chains) == jax.tree.structure(before)
+    hidden = layer.persistent_hidden(chains)
+    if hidden is None:
+        assert isinstance(learner, learning.CD)
+    elif isinstance(learner, labelled_pcd.LabelledPCD):
+        # Chain i keeps label i % 3, and takes the examples of that label in turn.
+        expected = np.array([0, 1, 2, 3, 1, 2, 0])
+        np.testing.assert_array_equal(np.asarray(hidden), np.eye(4)[expected])
+        np.testing.assert_array_equal(chains.labels, before.labels)
+    else:
+        expected = pixels[np.arange(7) % 5]
+        np.testing.assert_array_equal(np.asarray(hidden), np.eye(4)[expected])
+
+
 def test_upside_down_needs_room(tmp_path):
     for sizes, words in (((20,), "has none"), ((16, 12, 15), "has one of 16 visible units")):
         with pytest.raises(ValueError, match=words):
