@@ -1,4 +1,4 @@
-"""One RBM learnt by the training loop: `train_rbm` does it once, `train_dbn` for each layer."""
+"""RBMs learnt by the training loop: one alone, or each from the activities of the one below."""
 
 import dataclasses
 import functools
@@ -31,6 +31,8 @@ from experiments import recognition, shared
 
 # Examples that `evaluate` and the health checks look at.
 _NUM_EXAMINED = 1000
+# Rows that go up a layer together.
+_BLOCK = 1000
 # Units of each example that the pseudo-likelihood looks at.
 _PSEUDO_UNITS = 10
 # Metrics that would cost a tenth of the time if every update computed them; left out, they cost
@@ -201,6 +203,102 @@ def learn(
             checkpoints=saved,
             metrics_path=metrics_path(run, layer.name),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Below:
+    """The layers below the top one, learnt, and what they make of the data.
+
+    Attributes:
+      layers: the RBMs, from the pixels up.
+      examples: what `view` takes rows of: probabilities of the last layer's hidden units, (N, F);
+        or images, while there is no layer, or where each presentation draws their pixels anew.
+      held_out: likewise of held-out images.
+      pixels: makes pixels of images.
+      redrawn: whether each presentation draws them anew.
+    """
+
+    layers: tuple[rbm.RBM, ...]
+    examples: np.ndarray
+    held_out: np.ndarray
+    pixels: data.Transform
+    redrawn: bool
+
+    def view(self, samples: bool) -> Callable[..., Any]:
+        """What makes values of the next layer's visible units: drawn states, or probabilities."""
+        if not self.layers:
+            return self.pixels
+        activities = Activities(samples)
+        return Recognised(self.pixels, self.layers, activities) if self.redrawn else activities
+
+    def add(self, params: rbm.RBM) -> "Below":
+        """With one more layer."""
+        layers = *self.layers, params
+        if self.redrawn:
+            return dataclasses.replace(self, layers=layers)
+        pixels = None if self.layers else self.pixels
+        examples, held_out = (_up(params, rows, pixels) for rows in (self.examples, self.held_out))
+        return dataclasses.replace(self, layers=layers, examples=examples, held_out=held_out)
+
+
+def learn_below(
+    settings: shared.LearningSettings,
+    sizes: tuple[int, ...],
+    images: np.ndarray,
+    held_out: np.ndarray,
+    pixels: data.Transform,
+    *,
+    redrawn: bool,
+    samples: bool,
+    seed: int,
+    run: workdir.Workdir,
+    checkpoint_seconds: float,
+) -> Below:
+    """Learns the layers below the top of a stack, of binary units, one after the other.
+
+    Args:
+      settings: how they learn.
+      sizes: units of each hidden layer; may be empty.
+      images: rows that the first layer learns from.
+      held_out: rows that it is evaluated on.
+      pixels: makes pixels of them.
+      redrawn: whether each presentation draws them anew; upper layers then see them through the
+        layers below. Else they learn from what these make of the pixels once.
+      samples: whether upper layers learn from drawn states of the layer below, or from
+        probabilities.
+      seed: of everything random.
+      run: where metrics and checkpoints go; the layers are called layer_1, layer_2, ….
+      checkpoint_seconds: time between checkpoints.
+    """
+    binary = shared.UNITS["bernoulli"]
+    below = Below((), images, held_out, pixels, redrawn)
+    for i, size in enumerate(sizes):
+        state = learn(
+            settings,
+            settings.make_learner(),
+            Layer(f"layer_{i + 1}", binary, binary, size, below.view(samples)),
+            below.examples,
+            below.held_out,
+            seed=seed + i,
+            run=run,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        below = below.add(state.params)
+    return below
+
+
+def _up(params: rbm.RBM, rows: np.ndarray, transform: data.Transform | None) -> np.ndarray:
+    """The hidden probabilities of all rows, in blocks, so that no more than one is on the way."""
+    blocks = []
+    for i, start in enumerate(range(0, len(rows), _BLOCK)):
+        block = jnp.asarray(rows[start : start + _BLOCK])
+        if transform is not None:
+            block = shared.transformed(transform, jax.random.key(i), block)
+        blocks.append(np.asarray(_hidden_mean(params, block)))
+    return np.concatenate(blocks)
+
+
+_hidden_mean = jax.jit(rbm.hidden_mean)
 
 
 def _first(rows):

@@ -48,6 +48,11 @@ class DataSettings:
     binarisation: str = "none"
     standardise: bool = False
 
+    @property
+    def redrawn(self) -> bool:
+        """Whether each presentation draws the pixels anew."""
+        return self.binarisation == "stochastic"
+
     def load(self) -> tuple[data.Dataset, data.Transform]:
         """Loads the data set, and the function that makes model units of its bytes."""
         dataset = data.load(
@@ -170,6 +175,11 @@ class LearningSettings:
             self.momentum_epochs * updates_per_epoch,
             self.weight_decay,
         )
+
+
+def init_key(seed: int) -> jax.Array:
+    """The key of a network's random weights: no update of the training loop has this number."""
+    return jax.random.fold_in(jax.random.key(seed), 2**32 - 2)
 
 
 def decaying(rate: float, num_updates: int) -> optax.Schedule:
