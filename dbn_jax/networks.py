@@ -240,11 +240,11 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
     answers are those of the associative memory after one mean-field iteration from there.
 
     Args:
-      net: the net, of Bernoulli hidden units; its pixels are Bernoulli or Gaussian.
+      net: the net, of Bernoulli hidden units, and pixels of any type.
       num_classes: L.
 
     Raises:
-      ValueError: the net has units of another type, or label units of another number.
+      ValueError: the net has hidden units of another type, or label units of another number.
     """
     count = dbn.num_labels(net)
     if count not in (0, num_classes):
@@ -335,8 +335,8 @@ def _generative_layers(net):
 
 def _layer(weights, below, above):
     """x ↦ the mean of `above` given x in `below`, but for the logistic function of binary units."""
-    if isinstance(below, units.Gaussian):
-        weights = weights / below.scale[:, None]
+    # What the units below send up is proportional to their values, x/σ if they are Gaussian.
+    weights = below.statistic(jnp.ones_like(weights[:, 0]))[:, None] * weights
     if isinstance(above, units.Gaussian):
         weights = weights * above.scale[None]
     return Layer(weights, above.bias)

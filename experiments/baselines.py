@@ -1,0 +1,309 @@
+"""What others get on the same digits: the rows of the tutorial's table without a deep belief net.
+
+    python -m experiments.baselines --workdir=runs/baselines
+
+classifies the 5,000 images that ship with a package by their nearest neighbours, by support vector
+machines, and by nets that backpropagation learns from random weights; for full MNIST add
+--dataset=mnist --data_dir=<IDX folder>. None of them knows that images have two dimensions.
+
+The settings of each are chosen on a sixth of the training images, held out; a support vector
+machine learns from 10,000 of the others meanwhile. Then it learns from all training images, and the
+test images are looked at once. Each setting tried is a unit of work: what is finished is not
+repeated when the same command runs again. table.txt holds the result.
+
+References: Hinton, "To recognize shapes, first learn to generate images" (2007), whose table quotes
+LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition" (1998),
+Decoste, Schölkopf, "Training invariant support vector machines" (2002), and others.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import pathlib
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+from sklearn.svm import SVC
+
+from dbn_jax import data, progress, workdir
+from experiments import finetune_classifier, models, neighbours, shared
+from experiments.benchmark_table import columns
+
+_HELD_OUT_SHARE = 1 / 6
+# A support vector machine takes a time that grows with more than the square of the images.
+_NUM_SEARCH = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result.
+
+    Attributes:
+      dataset: name, as `data.load` takes it.
+      data_dir: folder of its files.
+      methods: which of `METHODS`.
+      num_train: training images at most, chosen at random; None: all of them.
+    """
+
+    dataset: str = "mnist5k"
+    data_dir: str | None = None
+    methods: tuple[str, ...] = ("neighbours", "svm_rbf", "svm_polynomial", "net_1", "net_2")
+    num_train: int | None = None
+
+    def __post_init__(self):
+        unknown = [name for name in self.methods if name not in METHODS]
+        if unknown or not self.methods:
+            raise ValueError(
+                f"--methods={','.join(self.methods)}: expected some of {', '.join(METHODS)}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(shared.DataSettings):
+    """Which images to learn from and to be tested on: the validation images where there are any.
+
+    Attributes:
+      num_train: training images at most, chosen at random; None: all of them.
+    """
+
+    num_train: int | None = None
+
+    def load(self) -> tuple[data.Dataset, data.Transform]:
+        """Loads the data set, and the function that makes grey levels of its bytes."""
+        dataset, transform = super().load()
+        if self.num_train is None or self.num_train >= len(dataset.train):
+            return dataset, transform
+        rows = np.random.default_rng(0).permutation(len(dataset.train))[: self.num_train]
+        train = data.Split(dataset.train.images[rows], dataset.train.labels[rows])
+        return dataclasses.replace(dataset, train=train), transform
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A way to classify.
+
+    Attributes:
+      title: in the table.
+      tutorial: its test error in the tutorial's table, as a share; None if it has no row there.
+      candidates: the settings to choose from.
+      error_rate: (data, folder, **settings) -> share of the held-out images that it gets wrong;
+        the folder is for what it keeps to go on after an interruption.
+      num_search: images at most from which it learns while its settings are chosen.
+    """
+
+    title: str
+    tutorial: float | None
+    candidates: tuple[dict[str, Any], ...]
+    error_rate: Callable[..., float]
+    num_search: int | None = None
+
+
+def _by_neighbours(images: Data, folder: pathlib.Path, *, k: int) -> float:
+    del folder
+    (x, labels), (queries, wanted), num_classes = _grey_levels(images)
+    rows = neighbours.nearest(x, queries, k)
+    return float(np.mean(neighbours.vote(labels[rows], num_classes) != wanted))
+
+
+def _by_machine(images: Data, folder: pathlib.Path, **settings) -> float:
+    del folder
+    (x, labels), (queries, wanted), _ = _grey_levels(images)
+    machine = SVC(cache_size=1000, **settings).fit(x, labels)
+    return float(np.mean(machine.predict(queries) != wanted))
+
+
+def _by_net(images: Data, folder: pathlib.Path, *, hidden_sizes: tuple[int, ...], **settings):
+    plain = finetune_classifier.Settings(
+        models.NONE,
+        data=images,
+        hidden_sizes=hidden_sizes,
+        input_dropout=0.0,
+        hidden_dropout=0.0,
+        **settings,
+    )
+    return finetune_classifier.run(plain, folder)["figures"]["error_rate"]
+
+
+def _grey_levels(images):
+    """((N, pixels) in [0, 1], (N,) labels) to learn from and to be tested on; number of classes."""
+    dataset, _ = images.load()
+    parts = (dataset.train, dataset.validation or dataset.test)
+    pairs = [(part.images.astype(np.float32) / dataset.scale, part.labels) for part in parts]
+    return *pairs, dataset.num_classes
+
+
+_NET_CANDIDATES = tuple(
+    {"learning_rate": 1e-3, "weight_decay": decay, "epochs": 30} for decay in (0.0, 0.1, 0.3)
+)
+METHODS = {
+    "neighbours": Method(
+        "k nearest neighbours",
+        0.033,
+        tuple({"k": k} for k in (1, 3, 4, 5, 7)),
+        _by_neighbours,
+    ),
+    "svm_rbf": Method(
+        "support vector machine, Gaussian kernel",
+        0.014,
+        tuple(
+            {"kernel": "rbf", "C": cost, "gamma": gamma}
+            for gamma in (0.01, 0.02, 0.03)
+            for cost in (3.0, 10.0)
+        ),
+        _by_machine,
+        num_search=_NUM_SEARCH,
+    ),
+    # The kernel is (γ x·x′ + 1)^degree; γ is about the inverse of an image's squared length.
+    "svm_polynomial": Method(
+        "support vector machine, polynomial kernel",
+        None,
+        tuple(
+            {"kernel": "poly", "degree": degree, "C": 10.0, "gamma": 0.01, "coef0": 1.0}
+            for degree in (2, 3, 4, 5, 7)
+        ),
+        _by_machine,
+        num_search=_NUM_SEARCH,
+    ),
+    "net_1": Method(
+        "backpropagation, 1000 hidden units",
+        0.016,
+        _NET_CANDIDATES,
+        functools.partial(_by_net, hidden_sizes=(1000,)),
+    ),
+    "net_2": Method(
+        "backpropagation, 500 and 300 hidden units",
+        0.016,
+        _NET_CANDIDATES,
+        functools.partial(_by_net, hidden_sizes=(500, 300)),
+    ),
+}
+
+
+def run(settings: Settings, path: str | os.PathLike) -> dict:
+    """Makes the table in a workdir, or goes on there.
+
+    Returns:
+      The summary, as `workdir.Workdir.write_summary` returns it.
+    """
+    images = Data(settings.dataset, settings.data_dir, num_train=settings.num_train)
+    dataset, _ = images.load()
+    run_dir = workdir.open_workdir(
+        path,
+        shared.flag_values(settings),
+        program="experiments.baselines",
+        needed_bytes=1_000_000,
+    )
+    if run_dir.is_done:
+        print((run_dir.path / "table.txt").read_text(), end="")
+        print(f"done already: see {run_dir.path}")
+        return run_dir.summary()
+    results = {}
+    for name in settings.methods:
+        result = _evaluate(run_dir, name, images, len(dataset.train))
+        error = result["error_rate"]
+        result["standard_error"] = math.sqrt(error * (1 - error) / len(dataset.test))
+        results[name] = result
+    text = table(results, dataset)
+    (run_dir.path / "table.txt").write_text(text)
+    print(text, end="")
+    figures = {f"error_rate_{name}": result["error_rate"] for name, result in results.items()}
+    summary = run_dir.write_summary(figures | {"methods": results}, seed=0)
+    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.path}")
+    return summary
+
+
+def table(results: dict[str, dict], dataset: data.Dataset) -> str:
+    """The tutorial's table, with the errors measured here beside its own.
+
+    Args:
+      results: by method, what `_evaluate` returns and the standard error.
+      dataset: what they learnt from and were tested on.
+    """
+    rows = [["test error", "tutorial", "here", "± s.e.", "held out", "seconds", "settings"]]
+    for key, result in results.items():
+        tutorial = METHODS[key].tutorial
+        rows.append(
+            [
+                METHODS[key].title,
+                "–" if tutorial is None else f"{tutorial:.1%}",
+                f"{result['error_rate']:.2%}",
+                f"{result['standard_error']:.2%}",
+                f"{result['held_out_error_rate']:.2%}",
+                f"{result['seconds']:.0f}",
+                _words(result["settings"]),
+            ]
+        )
+    counts = f"{len(dataset.train):,} training images, {len(dataset.test):,} test images"
+    return f"{dataset.name}: {counts}\n{columns(rows)}\n"
+
+
+def _evaluate(run_dir, name, images, num_train):
+    """Chooses a method's settings on held-out training images, then tests it once."""
+    method = METHODS[name]
+    held_out = round(_HELD_OUT_SHARE * num_train)
+    search = dataclasses.replace(images, num_validation=held_out)
+    if method.num_search is not None:
+        search = dataclasses.replace(search, num_train=min(method.num_search, num_train - held_out))
+    tried = [_once(run_dir, name, candidate, search) for candidate in method.candidates]
+    best = min(tried, key=lambda result: result["error_rate"])
+    tested = _once(run_dir, name, best["settings"], images)
+    return {**tested, "held_out_error_rate": best["error_rate"], "tried": tried}
+
+
+def _once(run_dir, name, candidate, images):
+    """The error with these settings: computed, or read where an earlier process left it."""
+    part = "held-out" if images.num_validation else "test"
+    words = f"{name}, {_words(candidate)}"
+    unit = run_dir.path / "units" / (re.sub(r"\W+", "_", f"{words}, {part}") + ".json")
+    if unit.exists():
+        return json.loads(unit.read_text())
+    progress.say(f"{words} …")
+    start = time.monotonic()
+    error = METHODS[name].error_rate(images, unit.with_suffix(""), **candidate)
+    seconds = time.monotonic() - start
+    progress.say(f"{words}: {part} error {error:.2%} ({seconds:.0f} s)")
+    result = {"settings": candidate, "error_rate": error, "seconds": round(seconds, 1)}
+    unit.parent.mkdir(exist_ok=True)
+    partial = unit.with_name(unit.name + ".partial")
+    partial.write_text(json.dumps(result))
+    os.replace(partial, unit)
+    run_dir.note_time()
+    return result
+
+
+def _words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if name != "kernel")
+
+
+def define_flags() -> None:
+    """Defines the flags of this binary; only the binary itself does, not who imports it."""
+    default = Settings()
+    shared.define_run_flags(checkpoints=False)
+    flags.DEFINE_string(
+        "dataset", default.dataset, "As for train_dbn: mnist5k, digits, or mnist in --data_dir."
+    )
+    flags.DEFINE_string("data_dir", None, "Folder of the IDX files, or of TFDS data sets.")
+    flags.DEFINE_list("methods", list(default.methods), f"Some of {', '.join(METHODS)}.")
+    flags.DEFINE_integer(
+        "num_train", None, "Training images at most; all if it is left out.", lower_bound=20
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Makes settings of the flags, and runs."""
+    shared.call(
+        argv,
+        run,
+        lambda: shared.from_flags(Settings, methods=tuple(flags.FLAGS.methods)),
+    )
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
