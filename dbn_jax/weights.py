@@ -1,4 +1,4 @@
-"""Models in one file: an RBM or a net, its unit types included, to publish and to load anywhere.
+"""Models in one file: an RBM, a net or a network, unit types included, to publish and to load.
 
 The file is a NumPy archive (.npz) of the arrays and a description of the classes that hold them,
 as JSON; nothing in it is executed. Its checksum stands beside it, as sha256sum writes it.
@@ -19,6 +19,8 @@ from dbn_jax import dbn, pytrees, rbm, units
 _CLASSES = {
     cls.__name__: cls for cls in (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *units.Units.__subclasses__())
 }
+# Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax.
+_NETWORKS = ("Layer", "Classifier", "Autoencoder")
 _DESCRIPTION = "description"
 
 
@@ -27,7 +29,8 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
 
     Args:
       path: of the file, such as ``model.npz``.
-      model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`.
+      model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`, or a `networks.Classifier` or
+        `networks.Autoencoder`.
       dtype: of the weight matrices in the file, such as ``jnp.bfloat16``, which makes it half as
         large or smaller; None keeps theirs. Biases, which take little room, are kept as they are.
 
@@ -91,11 +94,12 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
 
 def _describe(value, name, arrays, dtype):
     """JSON for a part of a model; its arrays go into `arrays` under their place in the model."""
-    if type(value) in _CLASSES.values():
-        fields = {}
-        for field in pytrees.field_names(value):
-            place = f"{name}.{field}" if name else field
-            fields[field] = _describe(getattr(value, field), place, arrays, dtype)
+    parts = _parts(value)
+    if parts is not None:
+        fields = {
+            field: _describe(part, f"{name}.{field}" if name else field, arrays, dtype)
+            for field, part in parts.items()
+        }
         return {"class": type(value).__name__, "fields": fields}
     if isinstance(value, tuple):
         return {"tuple": [_describe(x, f"{name}.{i}", arrays, dtype) for i, x in enumerate(value)]}
@@ -114,8 +118,26 @@ def _describe(value, name, arrays, dtype):
         arrays[name] = np.stack([bits >> 8, bits & 255]).astype(np.uint8)
         return {"planes": name, "dtype": x.dtype.name}
     raise TypeError(
-        f"{name or 'the model'} is of {type(value)}; expected an RBM, a DBN or an UntiedDBN"
+        f"{name or 'the model'} is of {type(value)}; expected an RBM, a DBN, an UntiedDBN, a "
+        "Classifier or an Autoencoder"
     )
+
+
+def _parts(value):
+    """What a model, or an object in it, is made of; None for anything else."""
+    if type(value) in _CLASSES.values():
+        return {field: getattr(value, field) for field in pytrees.field_names(value)}
+    if type(value).__name__ in _NETWORKS and type(value).__module__ == "dbn_jax.networks":
+        return value.parts()
+    return None
+
+
+def _class(name):
+    if name in _NETWORKS:
+        from dbn_jax import networks
+
+        return getattr(networks, name)
+    return _CLASSES[name]
 
 
 def _cast(x, dtype, name):
@@ -133,7 +155,7 @@ def _build(description, arrays, dtype):
     match description:
         case {"class": name, "fields": fields}:
             parts = {field: _build(part, arrays, dtype) for field, part in fields.items()}
-            return _CLASSES[name](**parts)
+            return _class(name)(**parts)
         case {"tuple": items}:
             return tuple(_build(item, arrays, dtype) for item in items)
         case {"value": value}:

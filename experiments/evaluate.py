@@ -34,7 +34,6 @@ _PROGRAMS = f"train_rbm,{models.NETS}"
 _SPLITS = ("validation", "test")
 # Of each class in the sheet of what was recognised: the hardest, then as many of all the others.
 _NUM_HARD = 6
-_MAX_ERRORS = 480  # 40 rows of a sheet
 _FEW_CHAINS = 10  # fewer effective ones, and the standard error of log Z says nothing
 _LARGE_GAP = 2.0  # nats from the estimate to its conservative value; a well annealed RBM has 0.5
 _NUM_BASE = 10_000  # training images for the base rates of annealing
@@ -224,9 +223,9 @@ def _recognise(
 ) -> dict[str, float]:
     """Recognises in every way, and draws what came of it."""
     results, answers, labels = {}, {}, held_out.labels
-    for i, way in enumerate(recognition.WAYS):
+    for i, (way, classify) in enumerate(recognition.WAYS.items()):
         answers[way] = recognition.log_posteriors(
-            jax.random.fold_in(key, i), net, held_out, transform, way
+            jax.random.fold_in(key, i), net, held_out, transform, classify
         )
         results[f"error_rate_{way}"] = recognition.error_rate(answers[way], labels)
     for one, other in itertools.combinations(recognition.WAYS, 2):
@@ -243,19 +242,8 @@ def _recognise(
     def save(picture, name):
         figures.save(picture, run_dir.figures / f"{name}.png")
 
-    def sheet(rows, captions, title, subtitle, name):
-        picture = figures.captioned_sheet(
-            dataset.pictures(held_out.images[rows]),
-            captions,
-            image_shape=dataset.image_shape,
-            columns=2 * _NUM_HARD,
-            title=title,
-            subtitle=subtitle,
-        )
-        save(picture, name)
-
-    wrong = np.flatnonzero(~right)
-    share = f"{len(wrong):,} of {len(labels):,} {part} images wrong, {len(wrong) / len(labels):.2%}"
+    num_wrong = int(np.sum(~right))
+    share = f"{num_wrong:,} of {len(labels):,} {part} images wrong, {num_wrong / len(labels):.2%}"
     counts = np.zeros((dataset.num_classes, dataset.num_classes), int)
     np.add.at(counts, (labels, chosen), 1)
     picture = figures.confusion_matrix(
@@ -271,26 +259,21 @@ def _recognise(
         "dashed: as right as sure",
     )
     save(picture, "reliability")
-    if len(wrong):
-        surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MAX_ERRORS]
-        sheet(
-            surest,
-            [f"{labels[i]} → {chosen[i]}  {confidence[i]:.0%}" for i in surest],
-            "Errors, the surest first",
-            f"true label → answer, and its probability; {share}"
-            + (f"; the surest {_MAX_ERRORS} are shown" if len(wrong) > _MAX_ERRORS else ""),
-            "errors",
-        )
+    errors = recognition.error_sheet(dataset, held_out, log_p, part)
+    if errors is not None:
+        save(errors, "errors")
     some = _hard_and_others(labels, confidence, right)
     if len(some):
-        sheet(
-            some,
+        picture = figures.captioned_sheet(
+            dataset.pictures(held_out.images[some]),
             [f"{labels[i]}  {confidence[i]:.0%}" for i in some],
-            "Unseen and recognised rightly",
-            f"the answer and its probability; of each class the {_NUM_HARD} of which it was least "
-            f"sure, then {_NUM_HARD} spread over the others",
-            "recognised",
+            image_shape=dataset.image_shape,
+            columns=2 * _NUM_HARD,
+            title="Unseen and recognised rightly",
+            subtitle=f"the answer and its probability; of each class the {_NUM_HARD} of which it "
+            f"was least sure, then {_NUM_HARD} spread over the others",
         )
+        save(picture, "recognised")
     return results
 
 

@@ -1,4 +1,4 @@
-"""One RBM learnt by the training loop: `train_rbm` does it once, `train_dbn` for each layer."""
+"""RBMs learnt by the training loop: one alone, or each from the activities of the one below."""
 
 import dataclasses
 import functools
@@ -8,10 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 
 from dbn_jax import (
     checkpoints,
+    data,
     feeding,
     figures,
     health,
@@ -28,6 +30,8 @@ from experiments import shared
 
 # Examples that `evaluate` and the health checks look at.
 _NUM_EXAMINED = 1000
+# Rows that go up a layer together.
+_BLOCK = 1000
 # Units of each example that the pseudo-likelihood looks at.
 _PSEUDO_UNITS = 10
 # Metrics that would cost a tenth of the time if every update computed them; left out, they cost
@@ -168,6 +172,87 @@ def learn(
             checkpoints=saved,
             metrics_path=metrics_path(run, layer.name),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Below:
+    """The layers below the top one, learnt, and what they make of the data.
+
+    Attributes:
+      layers: the RBMs, from the pixels up.
+      examples: (N, F) probabilities of the last one's hidden units; without a layer, the images.
+      held_out: likewise of held-out images.
+      transform: makes values of the next layer's visible units of these.
+    """
+
+    layers: tuple[rbm.RBM, ...]
+    examples: np.ndarray
+    held_out: np.ndarray
+    transform: Callable[..., Any]
+
+
+def learn_below(
+    settings: shared.LearningSettings,
+    sizes: tuple[int, ...],
+    images: np.ndarray,
+    held_out: np.ndarray,
+    transform: data.Transform,
+    *,
+    samples: bool,
+    seed: int,
+    run: workdir.Workdir,
+    checkpoint_seconds: float,
+) -> Below:
+    """Learns the layers below the top of a stack, of binary units, one after the other.
+
+    Probabilities go up; grey levels do so as they are, binarised ones as drawn.
+
+    Args:
+      settings: how they learn.
+      sizes: units of each hidden layer; may be empty.
+      images: rows that the first layer learns from.
+      held_out: rows that it is evaluated on.
+      transform: makes pixels of them.
+      samples: whether upper layers learn from drawn states of the layer below, or from
+        probabilities.
+      seed: of everything random.
+      run: where metrics and checkpoints go; the layers are called layer_1, layer_2, ….
+      checkpoint_seconds: time between checkpoints.
+    """
+    binary = shared.UNITS["bernoulli"]
+    below = Below((), images, held_out, transform)
+    for i, size in enumerate(sizes):
+        params = learn(
+            settings,
+            settings.make_learner(),
+            Layer(f"layer_{i + 1}", binary, binary, size, below.transform),
+            below.examples,
+            below.held_out,
+            seed=seed + i,
+            run=run,
+            checkpoint_seconds=checkpoint_seconds,
+        ).params
+        below = Below(
+            (*below.layers, params),
+            _up(params, below.examples, None if i else transform),
+            _up(params, below.held_out, None if i else transform),
+            Activities(samples),
+        )
+    return below
+
+
+def _up(params: rbm.RBM, rows: np.ndarray, transform: data.Transform | None) -> np.ndarray:
+    """The hidden probabilities of all rows, in blocks, so that no more than one is on the way."""
+    blocks = []
+    for i, start in enumerate(range(0, len(rows), _BLOCK)):
+        block = jnp.asarray(rows[start : start + _BLOCK])
+        if transform is not None:
+            block = shared.transformed(transform, jax.random.key(i), block)
+        blocks.append(np.asarray(_hidden_mean(params, block)))
+    return np.concatenate(blocks)
+
+
+_hidden_mean = jax.jit(rbm.hidden_mean)
 
 
 def _first(rows):

@@ -8,6 +8,8 @@ from typing import Any
 from dbn_jax import weights
 from experiments import shared
 
+# What --pretrained is for a start from random weights.
+NONE = "none"
 # The binaries that make nets.
 NETS = "train_dbn,finetune_updown,finetune_memory"
 
@@ -28,7 +30,7 @@ def run_summary(path: str | os.PathLike) -> dict[str, Any]:
             f"--pretrained={path}: there is no finished run (no summary.json in it)"
         )
     summary = json.loads(summary_path.read_text())
-    if "pretrained" in summary["flags"]:
+    if summary["flags"].get("pretrained", NONE) != NONE:
         summary["pretrained"] = run_summary(summary["flags"].pop("pretrained"))
     return summary
 

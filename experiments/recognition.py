@@ -1,4 +1,4 @@
-"""Recognition of labels by a net with an associative memory, over whole data sets."""
+"""Recognition of labels over whole data sets: by a net with an associative memory, or a network."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,8 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
-from dbn_jax import associative_memory, data, dbn
+from dbn_jax import associative_memory, data, dbn, figures
 from experiments import shared
 
 _BLOCK = 1000
@@ -16,8 +17,14 @@ _NUM_PASSES = 20
 _GIBBS_STEPS = 20
 # Examples of each split that `watch_errors` looks at.
 _NUM_WATCHED = 2000
+# Images in a row of the sheet of errors, and in all of it.
+_COLUMNS = 12
+_MAX_ERRORS = 40 * _COLUMNS
 
-WAYS: dict[str, Callable] = {
+# (key, model, images) -> log p(label | image), compiled.
+Classify = Callable[[jax.Array, object, jax.Array], jax.Array]
+
+WAYS: dict[str, Classify] = {
     "mean_field": jax.jit(lambda key, net, v: associative_memory.classify(net, v)),
     "sampling": jax.jit(
         lambda key, net, v: associative_memory.classify_by_sampling(key, net, v, _NUM_PASSES)
@@ -29,16 +36,16 @@ WAYS: dict[str, Callable] = {
 
 
 def log_posteriors(
-    key: jax.Array, net: dbn.Net, split: data.Split, transform: data.Transform, way: str
+    key: jax.Array, model: object, split: data.Split, transform: data.Transform, classify: Classify
 ) -> np.ndarray:
     """log p(label | image) of every image of a split, in blocks.
 
     Args:
       key: consumed.
-      net: the net.
+      model: the net or network.
       split: images and labels.
       transform: makes pixels of the split's rows.
-      way: one of `WAYS`.
+      classify: how it recognises, such as one of `WAYS`.
 
     Returns:
       (N, L), nats.
@@ -48,7 +55,7 @@ def log_posteriors(
         view_key, block_key = jax.random.split(jax.random.fold_in(key, start))
         rows = jnp.asarray(split.images[start : start + _BLOCK])
         v = shared.transformed(transform, view_key, rows)
-        blocks.append(np.asarray(WAYS[way](block_key, net, v)))
+        blocks.append(np.asarray(classify(block_key, model, v)))
     return np.concatenate(blocks)
 
 
@@ -62,36 +69,49 @@ def error_rates(
 ) -> dict[str, float]:
     """Error rates by all ways, as "error_rate_<way>"; the key is consumed. See `log_posteriors`."""
     rates = {}
-    for i, way in enumerate(WAYS):
-        answers = log_posteriors(jax.random.fold_in(key, i), net, split, transform, way)
+    for i, (way, classify) in enumerate(WAYS.items()):
+        answers = log_posteriors(jax.random.fold_in(key, i), net, split, transform, classify)
         rates[f"error_rate_{way}"] = error_rate(answers, split.labels)
     return rates
 
 
 def watch_errors(
-    dataset: data.Dataset, transform: data.Transform, seed: int
-) -> Callable[[dbn.Net], dict[str, float]]:
-    """Makes what is called with the net after every epoch of fine-tuning; cheap and deterministic.
+    dataset: data.Dataset,
+    transform: data.Transform,
+    seed: int,
+    *,
+    classify: Classify = WAYS["mean_field"],
+    num_validation: int | None = _NUM_WATCHED,
+) -> Callable[[object], dict[str, float]]:
+    """Makes what is called with the model after every epoch of fine-tuning; deterministic.
+
+    Args:
+      dataset: the data.
+      transform: makes pixels of the data set's rows.
+      seed: of the recognition.
+      classify: how the model recognises.
+      num_validation: how many validation images are looked at; None is all of them.
 
     Returns:
-      A function that returns `error_rate_train`, and `error_rate` where there is a validation set;
-      of the first images of each, by mean-field features. The test set is left alone.
+      A function that returns `error_rate_train`, of the first training images, and `error_rate`
+      where there is a validation set. The test set is left alone.
     """
-    watched = {"error_rate_train": dataset.train}
+    watched = {"error_rate_train": _first(dataset.train, _NUM_WATCHED)}
     if dataset.validation is not None:
-        watched["error_rate"] = dataset.validation
+        watched["error_rate"] = _first(dataset.validation, num_validation)
 
-    def evaluate(net):
+    def evaluate(model):
         rates = {}
         for name, split in watched.items():
-            some = dataclasses.replace(
-                split, images=split.images[:_NUM_WATCHED], labels=split.labels[:_NUM_WATCHED]
-            )
-            answers = log_posteriors(jax.random.key(seed), net, some, transform, "mean_field")
-            rates[name] = error_rate(answers, some.labels)
+            answers = log_posteriors(jax.random.key(seed), model, split, transform, classify)
+            rates[name] = error_rate(answers, split.labels)
         return rates
 
     return evaluate
+
+
+def _first(split, count):
+    return dataclasses.replace(split, images=split.images[:count], labels=split.labels[:count])
 
 
 def error_curves(table: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -117,6 +137,38 @@ def rows_with_labels(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         places = np.flatnonzero(wanted == label)
         rows[places] = np.resize(np.flatnonzero(labels == label), len(places))
     return rows
+
+
+def error_sheet(
+    dataset: data.Dataset, split: data.Split, log_posterior: np.ndarray, part: str
+) -> Figure | None:
+    """Draws the images that were recognised wrongly, with label, answer and confidence.
+
+    Args:
+      dataset: the data.
+      split: what was recognised, N images.
+      log_posterior: (N, L), nats.
+      part: name of the split.
+
+    Returns:
+      The sheet, the surest errors first; None if there is no error.
+    """
+    labels, chosen = split.labels, log_posterior.argmax(axis=-1)
+    confidence = np.exp(log_posterior.max(axis=-1))
+    wrong = np.flatnonzero(chosen != labels)
+    if not len(wrong):
+        return None
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MAX_ERRORS]
+    share = f"{len(wrong):,} of {len(labels):,} {part} images wrong, {len(wrong) / len(labels):.2%}"
+    more = f"; the surest {_MAX_ERRORS} are shown" if len(wrong) > _MAX_ERRORS else ""
+    return figures.captioned_sheet(
+        dataset.pictures(split.images[surest]),
+        [f"{labels[i]} → {chosen[i]}  {confidence[i]:.0%}" for i in surest],
+        image_shape=dataset.image_shape,
+        columns=_COLUMNS,
+        title="Errors, the surest first",
+        subtitle=f"true label → answer, and its probability; {share}{more}",
+    )
 
 
 class Calibration(NamedTuple):

@@ -172,6 +172,11 @@ class LearningSettings:
         )
 
 
+def init_key(seed: int) -> jax.Array:
+    """The key of a network's random weights: no update of the training loop has this number."""
+    return jax.random.fold_in(jax.random.key(seed), 2**32 - 2)
+
+
 def decaying(rate: float, num_updates: int) -> optax.Schedule:
     """A learning rate that is constant for the first half, then falls linearly to a hundredth."""
     half = num_updates // 2

@@ -26,17 +26,13 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import app, flags
 
 from dbn_jax import (
     associative_memory,
-    data,
     dbn,
     labelled_pcd,
     learning,
-    rbm,
     weights,
     workdir,
 )
@@ -44,7 +40,6 @@ from experiments import dbn_pictures, layer, recognition, shared
 
 TOP_LEARNERS = (*shared.LEARNERS, "labelled_pcd")
 _ACTIVITIES = ("samples", "probabilities")
-_BLOCK = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,43 +103,38 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         print(f"done already: see {run_dir.figures}")
         return run_dir.summary()
 
-    learn = functools.partial(layer.learn, run=run_dir, checkpoint_seconds=checkpoint_seconds)
-    binary = shared.UNITS["bernoulli"]
+    resumable = {"run": run_dir, "checkpoint_seconds": checkpoint_seconds}
     names = [f"layer_{i + 1}" for i in range(len(settings.hidden_sizes))]
-    examples, unseen, view = dataset.train.images, held_out.images, transform
-    layers = []
-    for i, name in enumerate(names[:-1]):
-        params = learn(
-            settings.learning,
-            settings.learning.make_learner(),
-            layer.Layer(name, binary, binary, sizes[i + 1], view),
-            examples,
-            unseen,
-            seed=settings.seed + i,
-        ).params
-        layers.append(params)
-        # Probabilities go up; grey levels do so as they are, binarised ones as drawn.
-        examples = _up(params, examples, None if i else transform)
-        unseen = _up(params, unseen, None if i else transform)
-        view = layer.Activities(settings.layer_data == "samples")
-    if layers:
+    below = layer.learn_below(
+        settings.learning,
+        settings.hidden_sizes[:-1],
+        dataset.train.images,
+        held_out.images,
+        transform,
+        samples=settings.layer_data == "samples",
+        seed=settings.seed,
+        **resumable,
+    )
+    binary = shared.UNITS["bernoulli"]
+    visible, examples, unseen, view = binary, below.examples, below.held_out, below.transform
+    if below.layers:
         view = layer.Activities(settings.top_data == "samples")
-    visible = binary
     if settings.labels:
         visible = associative_memory.visible_units(sizes[-2], dataset.num_classes)
         examples = {"features": examples, "labels": dataset.train.labels}
         unseen = {"features": unseen, "labels": held_out.labels}
         view = layer.Joined(view, dataset.num_classes)
-    top = learn(
+    top = layer.learn(
         _top_learning(settings),
         top_learner,
         layer.Layer(names[-1], visible, binary, sizes[-1], view),
         examples,
         unseen,
-        seed=settings.seed + len(layers),
+        seed=settings.seed + len(below.layers),
+        **resumable,
     )
 
-    net = dbn.stack((*layers, top.params))
+    net = dbn.stack((*below.layers, top.params))
     weights.save(run_dir.path / "model.npz", net)
     figures_of_run = dbn_pictures.draw(
         run_dir,
@@ -188,20 +178,6 @@ def _top_learner(settings: Settings, num_labels: int) -> learning.Learner:
     memory = functools.partial(associative_memory.init_params, jax.random.key(0), 1, 1)
     jax.eval_shape(lambda: learner.init(jax.random.key(0), memory(num_labels)))
     return top.wrapped(learner)
-
-
-def _up(params: rbm.RBM, rows: np.ndarray, transform: data.Transform | None) -> np.ndarray:
-    """The hidden probabilities of all rows, in blocks, so that no more than one is on the way."""
-    blocks = []
-    for i, start in enumerate(range(0, len(rows), _BLOCK)):
-        block = jnp.asarray(rows[start : start + _BLOCK])
-        if transform is not None:
-            block = shared.transformed(transform, jax.random.key(i), block)
-        blocks.append(np.asarray(_hidden_mean(params, block)))
-    return np.concatenate(blocks)
-
-
-_hidden_mean = jax.jit(rbm.hidden_mean)
 
 
 def define_flags() -> None:

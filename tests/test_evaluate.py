@@ -190,7 +190,7 @@ def to_bytes(picture):
 
 
 def test_more_errors_than_a_sheet_holds_are_said_to_be(tmp_path, drawn, monkeypatch):
-    monkeypatch.setattr(evaluate, "_MAX_ERRORS", 3)
+    monkeypatch.setattr(recognition, "_MAX_ERRORS", 3)
     path = dbn_run(tmp_path / "dbn", labelled_dbn(), labels=True)
     evaluate.run(evaluate.Settings(path, ais_steps=0), tmp_path / "out")
     _, captions, kw = drawn["captioned_sheet"][0]

@@ -147,6 +147,6 @@ def test_bad_files(tmp_path):
 
 
 def test_other_objects_are_refused(tmp_path):
-    with pytest.raises(TypeError, match="expected an RBM, a DBN or an UntiedDBN"):
+    with pytest.raises(TypeError, match="expected an RBM, a DBN, an UntiedDBN, a C"):
         weights.save(tmp_path / "model.npz", {"weights": jnp.ones(3)})
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,512 @@
+"""Networks made from a stack of RBMs, to be fine-tuned by backpropagation.
+
+A *classifier* is the stack's recognition weights, logistic layers, with a softmax layer on top. A
+*deep autoencoder* is the stack unrolled: the recognition weights encode an image in the code layer,
+which is linear, and the transposed generative weights decode it (Hinton and Salakhutdinov 2006,
+figure 1). Both also start from random weights: that comparison is what motivates pretraining.
+
+Models are Flax NNX modules, and these are pytrees: they pass through `jax.jit`, `jax.grad` and
+`jax.vmap` as they are, and an ensemble is one module of stacked arrays. Nothing in them changes or
+is random when they are called. Learning is an (init, step) pair as for RBMs: `split` parts a model
+into what is static and its arrays, `step` is a pure function of the latter.
+
+References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
+(2006); Hinton, "To recognize shapes, first learn to generate images" (2007).
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from dbn_jax import dbn, pytrees, threefry, units
+from dbn_jax.shapes import Array, Float, Int, Key
+from dbn_jax.units.base import softplus
+
+# Uniform weights for units with a logistic non-linearity, within ±4·sqrt(6 / (inputs + outputs)),
+# which keep the variance of activities and of gradients through the layers; without the 4, that of
+# its slope at 0, for linear units (Glorot and Bengio 2010, equation 16; Bengio, "Practical
+# recommendations for gradient-based training of deep architectures" 2012, equations 15 and 16).
+_LOGISTIC = jax.nn.initializers.variance_scaling(16.0, "fan_avg", "uniform")
+_LINEAR = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Array]]]
+
+
+class Layer(nnx.Module):
+    """x ↦ x·kernel + bias, made of given arrays.
+
+    Attributes:
+      kernel: (inputs, outputs).
+      bias: (outputs,).
+    """
+
+    def __init__(self, kernel: Float[Array, "I O"], bias: Float[Array, " O"]):
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(bias)
+
+    def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
+        """(..., inputs) -> (..., outputs)."""
+        y = x @ self.kernel[...]
+        return y + jnp.broadcast_to(self.bias[...], y.shape)
+
+    def parts(self) -> dict[str, Array]:
+        """What it is made of, by the names of the constructor's arguments."""
+        return {"kernel": self.kernel[...], "bias": self.bias[...]}
+
+
+class Classifier(nnx.Module):
+    """Logistic layers, then a softmax layer; called, it returns logits.
+
+    Attributes:
+      hidden: the logistic layers.
+      softmax: the softmax layer.
+    """
+
+    def __init__(self, hidden: Sequence[Layer], softmax: Layer):
+        """Makes it of layers that fit each other; ValueError if they do not."""
+        _check_chain((*hidden, softmax))
+        self.hidden = nnx.List(hidden)
+        self.softmax = softmax
+
+    def __call__(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch L"]:
+        """Logits of the classes: (..., V) -> (..., L); their log-softmax is log p(class | v)."""
+        return self.softmax(self.features(v)[-1])
+
+    def features(self, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], ...]:
+        """The activities of every hidden layer, first to last: (..., V) -> (..., H_l) each."""
+        return _activities(self.hidden, v)
+
+    def dropped(
+        self,
+        key: Key[Array, ""],
+        v: Float[Array, "*batch V"],
+        *,
+        input_rate: float,
+        hidden_rate: float,
+    ) -> Float[Array, "*batch L"]:
+        """Logits while pixels and hidden units drop out (see `dropout`).
+
+        Args:
+          key: consumed.
+          v: (..., V) pixels.
+          input_rate: share of pixels that drop out, in [0, 1).
+          hidden_rate: share of each layer's hidden units, in [0, 1).
+
+        Returns:
+          (..., L).
+        """
+        keys = jax.random.split(key, len(self.hidden) + 1)
+        x = dropout(keys[0], v, input_rate)
+        for layer, layer_key in zip(self.hidden, keys[1:], strict=True):
+            x = dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
+        return self.softmax(x)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, first to last."""
+        return *self.hidden, self.softmax
+
+    def parts(self) -> dict[str, Any]:
+        """What it is made of, by the names of the constructor's arguments."""
+        return {"hidden": tuple(self.hidden), "softmax": self.softmax}
+
+
+class Autoencoder(nnx.Module):
+    """Logistic layers down to a linear code, and logistic layers up to the pixels' logits.
+
+    Attributes:
+      encoder: the layers below the code, the last of them linear.
+      decoder: the layers above the code; the last gives the pixels.
+    """
+
+    def __init__(self, encoder: Sequence[Layer], decoder: Sequence[Layer]):
+        """Makes it of layers that fit each other; ValueError if they do not."""
+        _check_chain((*encoder, *decoder))
+        self.encoder = nnx.List(encoder)
+        self.decoder = nnx.List(decoder)
+
+    def __call__(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
+        """Logits of the reconstruction's pixels: (..., V) -> (..., V)."""
+        return self.logits(self.encode(v))
+
+    def encode(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch C"]:
+        """The code of an image: (..., V) -> (..., C)."""
+        *below, code = self.encoder
+        return code((v, *_activities(below, v))[-1])
+
+    def logits(self, code: Float[Array, "*batch C"]) -> Float[Array, "*batch V"]:
+        """Logits of the pixels that a code stands for: (..., C) -> (..., V)."""
+        *below, pixels = self.decoder
+        return pixels((code, *_activities(below, code))[-1])
+
+    def decode(self, code: Float[Array, "*batch C"]) -> Float[Array, "*batch V"]:
+        """The image that a code stands for, pixels in [0, 1]: (..., C) -> (..., V)."""
+        return jax.nn.sigmoid(self.logits(code))
+
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, first to last."""
+        return *self.encoder, *self.decoder
+
+    def parts(self) -> dict[str, Any]:
+        """What it is made of, by the names of the constructor's arguments."""
+        return {"encoder": tuple(self.encoder), "decoder": tuple(self.decoder)}
+
+
+Network = Classifier | Autoencoder
+
+
+def _activities(layers, x):
+    states = []
+    for layer in layers:
+        x = jax.nn.sigmoid(layer(x))
+        states.append(x)
+    return tuple(states)
+
+
+def _check_chain(layers):
+    shapes = [layer.kernel[...].shape for layer in layers]
+    for i, (below, above) in enumerate(itertools.pairwise(shapes)):
+        if below[-1] != above[-2]:
+            raise ValueError(
+                f"layer {i} has {below[-1]} outputs, but layer {i + 1} takes {above[-2]} inputs"
+            )
+
+
+def init_classifier(key: Key[Array, ""], sizes: Sequence[int]) -> Classifier:
+    """Makes a classifier of random weights (Glorot and Bengio 2010) and zero biases.
+
+    Args:
+      key: consumed.
+      sizes: pixels, units of each hidden layer, classes.
+
+    Raises:
+      ValueError: there are fewer than three sizes, or one is below 1.
+
+    >>> model = init_classifier(jax.random.key(0), (784, 500, 500, 2000, 10))
+    >>> model(jnp.zeros((3, 784))).shape
+    (3, 10)
+    """
+    _check_sizes(sizes, "pixels, hidden units, classes")
+    inits = [_LOGISTIC] * (len(sizes) - 2) + [_LINEAR]
+    *hidden, softmax = _random_layers(key, sizes, inits)
+    return Classifier(hidden, softmax)
+
+
+def init_autoencoder(key: Key[Array, ""], sizes: Sequence[int]) -> Autoencoder:
+    """Makes a deep autoencoder of random weights (Glorot and Bengio 2010) and zero biases.
+
+    Args:
+      key: consumed.
+      sizes: pixels, units of each hidden layer of the encoder, size of the code; the decoder has
+        the same layers in reverse order.
+
+    Raises:
+      ValueError: there are fewer than three sizes, or one is below 1.
+
+    >>> model = init_autoencoder(jax.random.key(0), (784, 1000, 500, 250, 30))
+    >>> model.encode(jnp.zeros((3, 784))).shape
+    (3, 30)
+    """
+    _check_sizes(sizes, "pixels, hidden units, code")
+    half = len(sizes) - 1
+    inits = [_LOGISTIC] * (half - 1) + [_LINEAR] + [_LOGISTIC] * half
+    layers = _random_layers(key, (*sizes, *reversed(sizes[:-1])), inits)
+    return Autoencoder(layers[:half], layers[half:])
+
+
+def _check_sizes(sizes, what):
+    if len(sizes) < 3 or min(sizes) < 1:
+        raise ValueError(f"sizes are {tuple(sizes)}; expected {what}, each at least 1")
+
+
+def _random_layers(key, sizes, inits):
+    keys = jax.random.split(key, len(inits))
+    return [
+        Layer(init(layer_key, shape, jnp.float32), jnp.zeros(shape[1]))
+        for init, layer_key, shape in zip(inits, keys, itertools.pairwise(sizes), strict=True)
+    ]
+
+
+def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
+    """Makes a classifier of a net's recognition weights.
+
+    The softmax layer of a net without label units starts at zero: all classes are equally
+    probable, and nothing is random. That of a net with label units starts with their weights and
+    biases, and the hidden biases take in the input from neutral labels, 1/L each; so its first
+    answers are those of the associative memory after one mean-field iteration from there.
+
+    Args:
+      net: the net, of Bernoulli hidden units; its pixels are Bernoulli or Gaussian.
+      num_classes: L.
+
+    Raises:
+      ValueError: the net has units of another type, or label units of another number.
+    """
+    count = dbn.num_labels(net)
+    if count not in (0, num_classes):
+        raise ValueError(
+            f"the net has {count} label units, but there are {num_classes} classes: are these its "
+            "data?"
+        )
+    hidden = _recognition_layers(net)
+    for i, (part, _) in enumerate(hidden):
+        if not isinstance(part, units.Bernoulli):
+            raise ValueError(
+                f"hidden layer {i + 1} of {len(hidden)} has {type(part).__name__} units; a "
+                "classifier is made of Bernoulli ones"
+            )
+    top = net.top.weights
+    if count:
+        softmax = Layer(top[-count:].T, net.top.visible.parts[1].bias)
+    else:
+        softmax = Layer(
+            jnp.zeros((top.shape[1], num_classes), top.dtype), jnp.zeros(num_classes, top.dtype)
+        )
+    return Classifier([layer for _, layer in hidden], softmax)
+
+
+def unroll(net: dbn.Net) -> Autoencoder:
+    """Makes a deep autoencoder of a net: recognition weights up, generative weights down.
+
+    Its reconstruction is `dbn.reconstruct`.
+
+    Args:
+      net: the net; the hidden units of its top RBM, the code, are Gaussian, all others Bernoulli.
+
+    Raises:
+      ValueError: the units are others, or there are label units.
+    """
+    if dbn.num_labels(net):
+        raise ValueError(
+            f"the net has {dbn.num_labels(net)} label units, which an autoencoder cannot use: "
+            "learn it without labels"
+        )
+    encoder, decoder = _recognition_layers(net), _generative_layers(net)
+    *below, (code, _) = encoder
+    for i, (part, _) in enumerate(below):
+        if isinstance(part, units.Gaussian):
+            raise ValueError(
+                f"hidden layer {i + 1} of {len(encoder)} has Gaussian units: the linear code must "
+                "be the top of the stack; leave out the layers above it"
+            )
+        if not isinstance(part, units.Bernoulli):
+            raise ValueError(
+                f"hidden layer {i + 1} of {len(encoder)} has {type(part).__name__} units; below "
+                "the code an autoencoder is made of Bernoulli ones"
+            )
+    if not isinstance(code, units.Gaussian):
+        raise ValueError(
+            f"the top RBM has {type(code).__name__} hidden units; the code of an autoencoder is "
+            "linear: learn the top RBM with Gaussian hidden units"
+        )
+    for part, _ in decoder:
+        if not isinstance(part, units.Bernoulli):
+            raise ValueError(
+                f"the net has {type(part).__name__} units where an autoencoder has Bernoulli ones, "
+                "pixels included: its cost is their cross-entropy"
+            )
+    return Autoencoder([layer for _, layer in encoder], [layer for _, layer in decoder])
+
+
+def _recognition_layers(net):
+    """The hidden units of each layer, and the layer that gives their inputs, from the pixels up."""
+    rbms = [(layer.weights, layer.visible, layer.hidden) for layer in net.recognition]
+    weights, visible, hidden = net.top.weights, net.top.visible, net.top.hidden
+    count = dbn.num_labels(net)
+    if count:
+        # Neutral label units act as a bias.
+        hidden = hidden.add_to_bias(jnp.mean(weights[-count:], axis=0))
+        weights, visible = weights[:-count], visible.parts[0]
+    rbms.append((weights, visible, hidden))
+    return [(above, _layer(kernel, below, above)) for kernel, below, above in rbms]
+
+
+def _generative_layers(net):
+    """The visible units of each layer, and the layer that gives their inputs, from the top down."""
+    return [
+        (layer.visible, _layer(layer.weights.T, layer.hidden, layer.visible))
+        for layer in (net.top, *reversed(net.generative))
+    ]
+
+
+def _layer(weights, below, above):
+    """x ↦ the mean of `above` given x in `below`, but for the logistic function of binary units."""
+    if isinstance(below, units.Gaussian):
+        weights = weights / below.scale[:, None]
+    if isinstance(above, units.Gaussian):
+        weights = weights * above.scale[None]
+    return Layer(weights, above.bias)
+
+
+def dropout(key: Key[Array, ""], x: Float[Array, "*shape"], rate: float) -> Float[Array, "*shape"]:
+    """Sets each value to zero with probability `rate`, and divides the rest by 1 − rate.
+
+    So its expectation is x, and the trained weights need no scaling (inverted dropout; Srivastava
+    et al., "Dropout: a simple way to prevent neural networks from overfitting" 2014, section 10).
+
+    Args:
+      key: consumed.
+      x: any shape.
+      rate: in [0, 1); at 0 nothing is drawn.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"the dropout rate is {rate}; it must be at least 0 and below 1")
+    if rate == 0:
+        return x
+    kept = threefry.bernoulli(key, jnp.full_like(x, 1 - rate))
+    return x * kept / (1 - rate)
+
+
+def classification_loss(
+    key: Key[Array, ""],
+    model: Classifier,
+    batch: tuple[Float[Array, "B V"], Int[Array, " B"]],
+    *,
+    input_dropout: float = 0.0,
+    hidden_dropout: float = 0.0,
+    label_smoothing: float = 0.0,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Mean cross-entropy of the labels, nats.
+
+    Args:
+      key: of the dropout; consumed.
+      model: the classifier.
+      batch: (B, V) pixels, and (B,) labels.
+      input_dropout: share of pixels that drop out.
+      hidden_dropout: share of hidden units that drop out.
+      label_smoothing: s; the target is 1 − s for the label, plus s/L for each class (Szegedy et
+        al., "Rethinking the inception architecture for computer vision" 2016, section 7).
+
+    Returns:
+      The loss; and "loss" and "error_rate" of the batch.
+    """
+    v, labels = batch
+    logits = model.dropped(key, v, input_rate=input_dropout, hidden_rate=hidden_dropout)
+    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    targets = optax.smooth_labels(targets, label_smoothing)
+    loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
+    wrong = jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels
+    return loss, {"loss": loss, "error_rate": jnp.mean(wrong.astype(loss.dtype))}
+
+
+def reconstruction_loss(
+    key: Key[Array, ""], model: Autoencoder, v: Float[Array, "B V"]
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Mean cross-entropy of the pixels, nats per image: −Σᵢ vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ).
+
+    Args:
+      key: not used; all losses take one.
+      model: the autoencoder.
+      v: (B, V) pixels in [0, 1].
+
+    Returns:
+      The loss; and "loss" and "squared_error" of the batch.
+    """
+    del key
+    logits = model(v)
+    loss = jnp.mean(jnp.sum(softplus(logits) - v * logits, axis=-1))
+    error = jnp.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
+    return loss, {"loss": loss, "squared_error": error}
+
+
+def reconstruction_error(model: Autoencoder, v: Float[Array, "N V"]) -> Float[Array, ""]:
+    """Squared error of the images encoded and decoded, summed over pixels, averaged over images.
+
+    The measure of Hinton and Salakhutdinov (2006), for grey levels in [0, 1].
+    """
+    return jnp.mean(jnp.sum((v - model.decode(model.encode(v))) ** 2, axis=-1))
+
+
+@pytrees.dataclass
+class State:
+    """What a step of learning needs.
+
+    Attributes:
+      params: the model's arrays, nested dicts (`split`).
+      opt_state: the optimizer's state.
+      step: number of updates made, int32.
+    """
+
+    params: Any
+    opt_state: Any
+    step: Any
+
+
+def split(model: Network) -> tuple[Any, dict[str, Any]]:
+    """Parts a model into what is static, which is hashable, and its arrays; `merge` joins them."""
+    graphdef, params = nnx.split(model)
+    return graphdef, nnx.to_pure_dict(params)
+
+
+def merge(graphdef: Any, params: dict[str, Any]) -> Network:
+    """Joins what `split` parted."""
+    return nnx.merge(graphdef, params)
+
+
+def init_state(params: dict[str, Any], optimizer: optax.GradientTransformation) -> State:
+    """Makes the state before the first update."""
+    return State(params, optimizer.init(params), jnp.int32(0))
+
+
+def step(
+    key: Key[Array, ""],
+    state: State,
+    batch: Any,
+    *,
+    graphdef: Any,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+) -> tuple[State, dict[str, Array]]:
+    """One update by backpropagation.
+
+    Args:
+      key: handed to the loss; consumed.
+      state: the state.
+      batch: what the loss takes.
+      graphdef: the model's static part, from `split`.
+      loss: (key, model, batch) -> (scalar, metrics), such as `reconstruction_loss`, or
+        `classification_loss` with its settings (`functools.partial`).
+      optimizer: any of optax.
+
+    Returns:
+      The new state; and the metrics.
+    """
+
+    def cost(params):
+        return loss(key, merge(graphdef, params), batch)
+
+    gradient, metrics = jax.grad(cost, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
+
+
+def kernel_mask(params: dict[str, Any]) -> dict[str, Any]:
+    """True at the weight matrices of `split`'s arrays: what weight decay is for."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def top_first(num_updates: int) -> optax.GradientTransformation:
+    """Lets only the softmax layer of a classifier change in the first updates.
+
+    Last in a chain of transformations. So gradients of a new softmax layer, at first arbitrary,
+    do not spoil what the layers below have learnt (Hinton and Salakhutdinov's program keeps them
+    for 5 epochs).
+
+    Args:
+      num_updates: how many updates that are.
+    """
+
+    def hold(updates, count, params=None):
+        del params
+        free = count >= num_updates
+        held = {
+            name: part if name == "softmax" else jax.tree.map(lambda x: jnp.where(free, x, 0), part)
+            for name, part in updates.items()
+        }
+        return held, count + 1
+
+    return optax.GradientTransformation(lambda params: jnp.int32(0), hold)

@@ -1,0 +1,253 @@
+"""Discriminative fine-tuning: what it leaves on disk, resumption, early stopping, bad input."""
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import dbn, figures, networks, rbm, units, weights, workdir
+from experiments import finetune_classifier, models, publish, shared, train_dbn
+from experiments.finetune_classifier import Settings
+from tests import oracles
+from tests.test_experiments import ROOT, command, environment
+
+DIGITS = shared.DataSettings(dataset="digits")
+PICTURES = {"curves", "errors", "features_after", "features_before"}
+
+
+@pytest.fixture(autouse=True)
+def _implicit_promotion():
+    """Optax's schedules mix counts and rates."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A net that has learnt a little, with labels, and holds images out."""
+    settings = train_dbn.Settings(
+        data=dataclasses.replace(DIGITS, num_validation=100),
+        learning=shared.LearningSettings(epochs=5, batch_size=50),
+        hidden_sizes=(30, 40),
+        top_learner="cd",
+        top_epochs=5,
+        sample_steps=2,
+    )
+    path = tmp_path_factory.mktemp("net")
+    with jax.numpy_dtype_promotion("standard"):
+        train_dbn.run(settings, path)
+    return path
+
+
+def gentle(pretrained, **changes):
+    settings = {"epochs": 4, "batch_size": 50, "input_dropout": 0.0, "hidden_dropout": 0.1}
+    return Settings(str(pretrained), **settings | changes)
+
+
+def finished_net(path, net, data=DIGITS):
+    """A finished run of train_dbn, as if it had learnt."""
+    settings = train_dbn.Settings(data=data, labels=False, top_learner="cd")
+    run = workdir.open_workdir(path, shared.flag_values(settings), program="experiments.train_dbn")
+    weights.save(run.path / "model.npz", net)
+    run.write_summary({}, seed=0)
+    return str(path)
+
+
+def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
+    summary = finetune_classifier.run(gentle(pretrained), tmp_path / "run")
+    results = summary["figures"]
+    assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == PICTURES
+    assert results["split"] == "validation"
+    assert results["epoch"] == 4
+    assert f"of 100 validation images it gets wrong: {results['error_rate']:.2%}" in (
+        capsys.readouterr().out
+    )
+    model = weights.load(tmp_path / "run/model.npz")
+    dataset, transform = dataclasses.replace(DIGITS, num_validation=100).load()
+    v = transform(None, jnp.asarray(dataset.validation.images))
+    answers = np.asarray(model(v)).argmax(axis=-1)
+    assert results["error_rate"] == pytest.approx(np.mean(answers != dataset.validation.labels))
+    table = figures.read_metrics(tmp_path / "run/metrics.csv")
+    np.testing.assert_allclose(table["eval_error_rate"][-1], results["error_rate"])
+    assert table["eval_error_rate_train"][-1] < table["eval_error_rate_train"][0]
+    net = weights.load(pretrained / "model.npz")
+    start = networks.classifier_of(net, 10)
+    for i, (old, new) in enumerate(zip(start.hidden, model.hidden, strict=True), 1):
+        old, new = np.float64(old.kernel[...]), np.float64(new.kernel[...])
+        change = np.linalg.norm(new - old) / np.linalg.norm(old)
+        assert results[f"weight_change_{i}"] == pytest.approx(change, rel=1e-4)
+        assert 0 < results[f"feature_correlation_{i}"] < 1
+
+    # It is done, and stays as it is; it can be published; it is no net to start from.
+    again = finetune_classifier.run(gentle(pretrained), tmp_path / "run")
+    assert again == json.loads((tmp_path / "run/summary.json").read_text())
+    publish.publish(tmp_path / "run", tmp_path / "published")
+    loaded, data_settings = models.load(str(tmp_path / "published"), "finetune_classifier")
+    assert isinstance(loaded, networks.Classifier)
+    assert data_settings == dataclasses.replace(DIGITS, num_validation=100)
+    with pytest.raises(ValueError, match="was made by finetune_classifier; expected train_dbn"):
+        finetune_classifier.run(gentle(tmp_path / "run"), tmp_path / "other")
+
+
+def test_changes_by_hand():
+    before = networks.init_classifier(jax.random.key(0), (6, 5, 4, 3))
+    after = oracles.jolt(jax.random.key(1), before, scale=0.5)
+    # A unit whose activity never varies has no correlation.
+    before.hidden[0].kernel[...] = before.hidden[0].kernel[...].at[:, 0].set(0)
+    v = jax.random.uniform(jax.random.key(2), (50, 6))
+    found = finetune_classifier.changes(before, after, v)
+    for i, (x, y) in enumerate(zip(before.features(v), after.features(v), strict=True), 1):
+        some = range(1 if i == 1 else 0, x.shape[1])
+        total = sum(np.corrcoef(x[:, j], y[:, j])[0, 1] for j in some)
+        assert found[f"feature_correlation_{i}"] == pytest.approx(total / x.shape[1], abs=1e-5)
+    same = finetune_classifier.changes(after, after, v)
+    np.testing.assert_allclose([same["weight_change_1"], same["feature_correlation_1"]], [0, 1])
+
+
+def test_from_random_weights(tmp_path):
+    settings = Settings(
+        models.NONE, data=DIGITS, hidden_sizes=(30, 40), epochs=12, batch_size=20,
+        hidden_dropout=0.0, input_dropout=0.0,
+    )  # fmt: skip
+    results = finetune_classifier.run(settings, tmp_path / "run")["figures"]
+    assert results["split"] == "test"
+    assert results["error_rate"] < 0.3  # 0.9 is chance
+    header = (tmp_path / "run/metrics.csv").read_text().splitlines()[0]
+    # Without a validation set nothing is held out until the end.
+    assert "eval_error_rate_train" in header
+    assert "eval_error_rate," not in header + ","
+    # Its flags.txt repeats it (in a copy: this process holds the workdir).
+    copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    line = command("finetune_classifier", copy, f"--flagfile={copy}/flags.txt")
+    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert "done already" in done.stdout, done.stderr
+    # There is no run that it went on from; its data are its own.
+    _, data_settings = models.load(str(tmp_path / "run"), "finetune_classifier")
+    assert data_settings == DIGITS
+
+
+def test_early_stopping_takes_the_best_epoch(pretrained, tmp_path):
+    """With a rate that does harm after a while, the last epoch is not the best."""
+    settings = gentle(pretrained, optimizer="sgd", learning_rate=3.0, epochs=6, early_stopping=True)
+    results = finetune_classifier.run(settings, tmp_path / "run")["figures"]
+    rates = figures.read_metrics(tmp_path / "run/metrics.csv")["eval_error_rate"]
+    assert results["epoch"] == np.argmin(rates) < 6
+    assert results["error_rate"] == pytest.approx(rates.min()) < rates[-1]
+
+
+@pytest.mark.parametrize("optimizer", finetune_classifier.OPTIMIZERS)
+def test_optimizers_by_hand(optimizer):
+    """The first update of a weight with gradient 2 and of a bias with gradient −3."""
+    rule = finetune_classifier._optimizer(optimizer, 0.1, 0.9, 0.01, 10, 0)
+    params = {"softmax": {"kernel": jnp.full((1, 1), 5.0), "bias": jnp.full(1, 5.0)}}
+    gradient = {"softmax": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, -3.0)}}
+    updates, _ = rule.update(gradient, rule.init(params), params)
+    expected = {"sgd": (-0.1 * (2 + 0.05), 0.3), "adam": (-0.1 * (1 + 0.05), 0.1)}[optimizer]
+    found = updates["softmax"]["kernel"][0, 0], updates["softmax"]["bias"][0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
+    seen = []
+
+    def loss(key, model, batch, **keywords):
+        seen.append(keywords)
+        return networks_loss(key, model, batch, **keywords)
+
+    networks_loss = networks.classification_loss
+    monkeypatch.setattr(networks, "classification_loss", loss)
+    settings = gentle(
+        pretrained, epochs=2, top_only_epochs=2, input_dropout=0.3, label_smoothing=0.2
+    )
+    results = finetune_classifier.run(settings, tmp_path)["figures"]
+    assert seen[0] == {"input_dropout": 0.3, "hidden_dropout": 0.1, "label_smoothing": 0.2}
+    # Only the softmax layer has learnt.
+    assert results["weight_change_1"] == results["weight_change_2"] == 0
+    model = weights.load(tmp_path / "model.npz")
+    start = networks.classifier_of(weights.load(pretrained / "model.npz"), 10)
+    assert float(jnp.abs(model.softmax.kernel[...] - start.softmax.kernel[...]).max()) > 1e-3
+
+
+def test_killed_run_resumes_to_the_same_bits(pretrained, tmp_path):
+    flags = [
+        f"--pretrained={pretrained}", "--epochs=120", "--batch_size=20", "--early_stopping",
+        "--top_only_epochs=2",
+    ]  # fmt: skip
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    line = command("finetune_classifier", whole, *flags)
+    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    line = command("finetune_classifier", broken, *flags, "--checkpoint_seconds=0")
+    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    saved = broken / "checkpoints/classifier"
+    while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (broken / "summary.json").exists()
+    subprocess.run(line[:-1], cwd=ROOT, env=environment(), check=True, capture_output=True)
+    loaded = [weights.load(path / "model.npz") for path in (whole, broken)]
+    jax.tree.map(np.testing.assert_array_equal, *loaded)
+    results = [
+        json.loads((path / "summary.json").read_text())["figures"] for path in (whole, broken)
+    ]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--pretrained=NET", "--hidden_sizes=30,41"], ["--hidden_sizes=30,41", "30, 40 units"]),
+        (["--pretrained=NET", "--dataset=mnist"], ["--dataset", "learnt from"]),
+        (["--pretrained=nowhere"], ["nowhere", "no finished run"]),
+        (["--pretrained=none", "--hidden_sizes=a"], ["--hidden_sizes=a", "whole numbers"]),
+        (["--pretrained=none", "--dataset=digits", "--early_stopping"], ["--num_validation"]),
+        (["--pretrained=NET", "--hidden_dropout=1"], ["--hidden_dropout=1", "[0, 1)"]),
+        (["--pretrained=NET", "--top_only_epochs=9"], ["--top_only_epochs=9", "--epochs=1"]),
+        (["--pretrained=NET", "--learning_rate=1e30"], ["NaN or infinity"]),
+    ],
+)  # fmt: skip
+def test_bad_input_ends_in_a_sentence(pretrained, tmp_path, flags, words):
+    flags = [flag.replace("NET", str(pretrained)) for flag in flags]
+    line = command("finetune_classifier", tmp_path / "run", "--epochs=1", *flags)
+    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not list(tmp_path.glob("run/checkpoints/*/[0-9]*[1-9]*"))  # nothing was learnt
+
+
+def test_a_net_of_other_data_is_refused(tmp_path):
+    def net(pixels, hidden):
+        top = rbm.init_params(jax.random.key(0), 5, 4, hidden=hidden)
+        return dbn.stack((rbm.init_params(jax.random.key(0), pixels, 5), top))
+
+    path = finished_net(tmp_path / "wide", net(100, units.Bernoulli()))
+    with pytest.raises(ValueError, match="has 100 pixels, and the images of digits have 64"):
+        finetune_classifier.run(gentle(path), tmp_path / "run")
+    path = finished_net(tmp_path / "real", net(64, units.Gaussian()))
+    with pytest.raises(ValueError, match="hidden layer 2 of 2 has Gaussian units"):
+        finetune_classifier.run(gentle(path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_of_another_experiment_is_refused(pretrained, tmp_path):
+    shutil.copytree(pretrained, tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"program: was experiments\.train_dbn, now experiments\."):
+        finetune_classifier.run(gentle(pretrained), tmp_path / "copy")
+
+
+def test_data_come_from_one_place():
+    for pretrained, data in ((models.NONE, None), ("runs/net", DIGITS)):
+        with pytest.raises(ValueError, match="random weights needs data settings, and a net bring"):
+            Settings(pretrained, data=data)

@@ -1,0 +1,364 @@
+"""Linear components against numpy, logistic ones against autodiff, scipy and a planted model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.special
+import scipy.stats
+
+from dbn_jax import pca
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def correlated(num_examples, num_pixels, seed=0):
+    """Examples whose variances fall from direction to direction, none equal; away from zero."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(num_examples, num_pixels)) * 0.8 ** np.arange(num_pixels)
+    rotation = np.linalg.qr(rng.normal(size=(num_pixels, num_pixels)))[0]
+    return x @ rotation + rng.normal(size=num_pixels)
+
+
+def squared_error(x, x_hat):
+    return np.mean(np.sum((np.asarray(x, np.float64) - np.asarray(x_hat, np.float64)) ** 2, -1))
+
+
+@pytest.mark.parametrize("shape", [(40, 7), (7, 7), (5, 12)])
+def test_fit_is_the_singular_value_decomposition(shape):
+    x = correlated(*shape)
+    num_components = min(shape) - 1  # centred: one fewer than images
+    model = pca.fit(jnp.asarray(x, jnp.float32), num_components)
+    np.testing.assert_allclose(model.mean, x.mean(axis=0), rtol=1e-5, atol=1e-6)
+    _, singular_values, rows = np.linalg.svd(x - x.mean(axis=0))
+    expected = rows[:num_components].T
+    expected = expected * np.sign(expected[np.abs(expected).argmax(0), np.arange(num_components)])
+    np.testing.assert_allclose(model.components, expected, atol=1e-5)
+    variances = singular_values[:num_components] ** 2 / len(x)
+    np.testing.assert_allclose(model.variances, variances, rtol=1e-5)
+    codes = np.asarray(pca.encode(model, jnp.asarray(x, jnp.float32)))
+    np.testing.assert_allclose(codes, (x - x.mean(axis=0)) @ expected, atol=1e-5)
+    np.testing.assert_allclose(codes.T @ codes / len(x), np.diag(variances), atol=1e-5)
+
+
+def test_components_are_orthonormal_and_errors_add_up():
+    x = correlated(50, 9)
+    images = jnp.asarray(x, jnp.float32)
+    full = pca.fit(images, 9)
+    np.testing.assert_allclose(full.components.T @ full.components, np.eye(9), atol=1e-6)
+    assert pca.reconstruction_error(full, images) < 1e-10
+    for num_components in range(1, 9):
+        model = pca.fit(images, num_components)
+        found = pca.reconstruction_error(model, images)
+        np.testing.assert_allclose(found, full.variances[num_components:].sum(), rtol=1e-5)
+        x_hat = pca.decode(model, pca.encode(model, images))
+        np.testing.assert_allclose(found, squared_error(x, x_hat), rtol=1e-5)
+        # A projection: what is in the subspace stays as it is.
+        again = pca.decode(model, pca.encode(model, x_hat))
+        np.testing.assert_allclose(again, x_hat, atol=1e-5)
+
+
+def test_no_other_subspace_is_better(x64):
+    x = jnp.asarray(correlated(60, 8))
+    model = pca.fit(x, 3)
+    least = pca.reconstruction_error(model, x)
+    rng = np.random.default_rng(1)
+    full = pca.fit(x, 8)
+    for _ in range(50):
+        basis = jnp.asarray(np.linalg.qr(rng.normal(size=(8, 3)))[0])
+        other = pca.PCA(model.mean, basis, model.variances)
+        assert pca.reconstruction_error(other, x) > least
+    # The nearest rivals: a component tilted toward one that was left out costs what it must.
+    angle = 1e-3
+    for kept, left_out in [(0, 3), (2, 3), (1, 7)]:
+        tilted = (
+            np.cos(angle) * full.components[:, kept] + np.sin(angle) * full.components[:, left_out]
+        )
+        other = pca.PCA(model.mean, model.components.at[:, kept].set(tilted), model.variances)
+        cost = np.sin(angle) ** 2 * (full.variances[kept] - full.variances[left_out])
+        np.testing.assert_allclose(pca.reconstruction_error(other, x) - least, cost, rtol=1e-6)
+
+
+def test_small_variances_keep_their_digits():
+    # In the eigenvalues of a float32 covariance matrix they would drown: 1e-8 beside 1.
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    scales = np.array([1, 1e-1, 1e-2, 1e-3, 1e-4, 3e-5])
+    x = (rng.normal(size=(200, 6)) * scales) @ basis
+    x -= x.mean(axis=0)
+    found = pca.fit(jnp.asarray(x, jnp.float32), 6).variances
+    expected = np.linalg.svd(x, compute_uv=False) ** 2 / len(x)
+    np.testing.assert_allclose(np.sqrt(found), np.sqrt(expected), rtol=0.01)
+
+
+# Logistic PCA
+
+
+def planted(num_examples, num_pixels, num_components, seed=0):
+    """Natural parameters of a model with components: (N, V)."""
+    rng = np.random.default_rng(seed)
+    codes, components = (rng.normal(size=(n, num_components)) for n in (num_examples, num_pixels))
+    return rng.normal(size=num_pixels) + codes @ components.T
+
+
+def grey(theta, num_draws, seed=0):
+    """Means of so many binary draws with these natural parameters."""
+    draws = np.random.default_rng(seed).binomial(num_draws, scipy.special.expit(theta))
+    return draws / num_draws
+
+
+def objective(parts, x, penalty):
+    """The penalised log-likelihood in nats per image, written anew."""
+    offset, components, codes = parts
+    theta = jnp.broadcast_to(offset, x.shape) + codes @ components.T
+    log_p = x * jax.nn.log_sigmoid(theta) + (1 - x) * jax.nn.log_sigmoid(-theta)
+    squares = sum(jnp.sum(part**2) for part in parts)
+    return (jnp.sum(log_p) - penalty / 2 * squares) / len(x)
+
+
+def parts_of(fit):
+    return fit.model.offset, fit.model.components, fit.codes
+
+
+# Grey and binary pixels; more images than pixels, and fewer; one component, and all of them.
+CASES = {
+    "grey": (30, 8, 2, 5, 0.1),
+    "binary": (40, 10, 3, 1, 1.0),
+    "wide": (7, 20, 2, 3, 0.5),
+    "single": (12, 6, 1, 1, 0.3),
+    "full": (9, 6, 6, 2, 0.3),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_objective_rises_to_a_stationary_point(x64, case):
+    *shape, num_draws, penalty = CASES[case]
+    x = jnp.asarray(grey(planted(*shape), num_draws))
+    num_components = shape[2]
+    fit = pca.fit_logistic(x, num_components, penalty=penalty, tolerance=1e-14, max_iterations=3000)
+    assert fit.converged
+    assert len(fit.objective) > 3
+    # Rounding apart, it never falls, and it is the objective of what was returned.
+    assert np.diff(fit.objective).min() > -1e-12
+    assert fit.objective[-1] - fit.objective[0] > 0.01
+    parts = parts_of(fit)
+    np.testing.assert_allclose(fit.objective[-1], objective(parts, x, penalty), rtol=1e-12)
+    # 1e-14 of the objective, at curvatures of about 1, leaves gradients of about 1e-7.
+    start = jax.tree.map(lambda part: part + 0.1, parts)
+    assert max(np.abs(g).max() for g in jax.grad(objective)(start, x, penalty)) > 1e-2
+    for gradient in jax.grad(objective)(parts, x, penalty):
+        assert np.abs(gradient).max() < 1e-5
+    # The canonical form: one diagonal matrix of inner products, from large to small, and signs.
+    _, components, codes = parts
+    inner = components.T @ components
+    np.testing.assert_allclose(codes.T @ codes, inner, atol=1e-8)
+    np.testing.assert_allclose(inner, np.diag(np.diag(inner)), atol=1e-8)
+    assert np.all(np.diff(np.diag(inner)) <= 1e-12)
+    largest = np.abs(components).argmax(axis=0)
+    assert np.all(np.asarray(components)[largest, np.arange(num_components)] >= 0)
+
+
+def test_every_iteration_reports_the_objective_of_its_model(x64):
+    x = jnp.asarray(grey(planted(30, 8, 2), 1))
+    for iterations in (1, 2, 3):
+        fit = pca.fit_logistic(x, 2, penalty=0.1, tolerance=0.0, max_iterations=iterations)
+        assert fit.objective.shape == (iterations,)
+        np.testing.assert_allclose(fit.objective[-1], objective(parts_of(fit), x, 0.1), rtol=1e-12)
+    assert not fit.converged
+
+
+def test_planted_parameters_are_found_within_their_standard_error(x64):
+    # Each pixel is the mean of so many draws that the estimate is normal around the truth, with the
+    # inverse of the information n p (1 − p): its squared distance in these units is χ².
+    n, (num_examples, num_pixels, num_components) = 10_000, (14, 9, 2)
+    theta = planted(num_examples, num_pixels, num_components)
+    x = jnp.asarray(grey(theta, n))
+    degrees = num_pixels + num_components * (num_examples - 1 + num_pixels - num_components)
+
+    def distance(num_components):
+        fit = pca.fit_logistic(
+            x, num_components, penalty=1e-7, tolerance=1e-13, max_iterations=3000
+        )
+        offset, components, codes = (np.asarray(part) for part in parts_of(fit))
+        p = scipy.special.expit(theta)
+        return n * np.sum(p * (1 - p) * (offset + codes @ components.T - theta) ** 2)
+
+    low, high = scipy.stats.chi2.ppf([5e-7, 1 - 5e-7], degrees)  # false alarm 1e-6
+    assert low < distance(num_components) < high
+    # The power: a component too few or too many is noticed.
+    assert distance(num_components - 1) > high
+    assert scipy.stats.chi2.sf(distance(num_components + 1), degrees) < 0.2
+
+
+def test_penalty_is_the_nuclear_norm(x64):
+    # Its subgradient says when no component is worth its penalty: once no singular value of the
+    # residual exceeds λ.
+    x = grey(planted(30, 8, 2), 5)
+    largest = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)[0]
+    for penalty, num_alive in [(1.5 * largest, 0), (largest / 1.5, 1)]:
+        fit = pca.fit_logistic(
+            jnp.asarray(x), 3, penalty=float(penalty), tolerance=1e-14, max_iterations=3000
+        )
+        offset, components, codes = (np.asarray(part) for part in parts_of(fit))
+        theta = offset + codes @ components.T
+        values = np.linalg.svd(x - scipy.special.expit(theta), compute_uv=False)
+        lengths = np.linalg.norm(components, axis=0)
+        alive = lengths > 1e-3
+        assert alive.sum() >= num_alive
+        assert (num_alive > 0) == alive.any()
+        np.testing.assert_allclose(values[: alive.sum()], penalty, rtol=1e-5)
+        assert np.all(values[alive.sum() :] < penalty * (1 + 1e-5))
+
+
+def test_equal_images_leave_base_rates_only(x64):
+    image = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
+    x = jnp.asarray(np.tile(image, (20, 1)))
+    fit = pca.fit_logistic(x, 2, penalty=0.5, tolerance=1e-15)
+    np.testing.assert_allclose(fit.model.components, np.zeros((5, 2)), atol=1e-12)
+    offset = np.asarray(fit.model.offset)
+    np.testing.assert_allclose(20 * (image - scipy.special.expit(offset)), 0.5 * offset, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Images (float64), and components fitted to convergence."""
+    with jax.enable_x64(True):
+        x = grey(planted(30, 8, 2), 1)
+        return x, pca.fit_logistic(
+            jnp.asarray(x), 2, penalty=0.1, tolerance=1e-15, max_iterations=3000
+        )
+
+
+def test_codes_of_training_images_are_those_of_the_fit(x64, fitted):
+    x, fit = fitted
+    found = pca.encode(fit.model, jnp.asarray(x), tolerance=1e-14)
+    np.testing.assert_allclose(found, fit.codes, atol=1e-5)
+    offset, components = np.asarray(fit.model.offset), np.asarray(fit.model.components)
+    x_hat = scipy.special.expit(offset + np.asarray(found) @ components.T)
+    np.testing.assert_allclose(pca.decode(fit.model, found), x_hat, rtol=1e-10)
+    error = pca.reconstruction_error(fit.model, jnp.asarray(x))
+    np.testing.assert_allclose(error, squared_error(x, x_hat), rtol=1e-4)
+
+
+def test_codes_of_unseen_images_maximise_their_likelihood(x64, fitted):
+    _, fit = fitted
+    x = grey(planted(6, 8, 2, seed=3), 1, seed=4)
+    x[0] = 0.0  # nothing but the penalty may hold these
+    x[1] = 1.0
+    model = fit.model
+    codes = pca.encode(model, jnp.asarray(x), tolerance=1e-14)
+
+    def cost(code, image):
+        theta = np.asarray(model.offset) + np.asarray(model.components) @ code
+        return np.logaddexp(0, theta).sum() - image @ theta + 0.05 * code @ code
+
+    for image, code in zip(x, codes, strict=True):
+        best = scipy.optimize.minimize(cost, np.zeros(2), args=(image,), tol=1e-12)
+        np.testing.assert_allclose(code, best.x, atol=1e-4)
+    rough = pca.encode(model, jnp.asarray(x), max_iterations=1)
+    assert np.abs(rough - codes).max() > 0.01
+
+
+def single(fit):
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), fit.model)
+
+
+def test_any_leading_axes_one_by_one_compiled_and_mapped(fitted):
+    x = jnp.asarray(fitted[0], jnp.float32)
+    with jax.enable_x64(True):
+        logistic = single(fitted[1])
+    for model in (pca.fit(x, 2), logistic):
+        codes = pca.encode(model, x)
+        assert (codes.shape, codes.dtype) == ((30, 2), jnp.float32)
+        grid = pca.encode(model, x.reshape(2, 15, 8))
+        np.testing.assert_allclose(grid.reshape(30, 2), codes, atol=1e-5)
+        np.testing.assert_allclose(pca.encode(model, x[3]), codes[3], atol=1e-5)
+        assert pca.decode(model, grid).shape == (2, 15, 8)
+        np.testing.assert_allclose(jax.jit(pca.encode)(model, x), codes, atol=1e-5)
+        ensemble = jax.tree.map(lambda a: jnp.stack([a, a / 2]), model)
+        mapped = jax.vmap(pca.encode, in_axes=(0, None))(ensemble, x)
+        np.testing.assert_allclose(mapped[0], codes, atol=1e-5)
+        half = pca.encode(jax.tree.map(lambda a: a / 2, model), x)
+        np.testing.assert_allclose(mapped[1], half, atol=1e-5)
+        assert np.abs(half - codes).max() > 0.1
+
+
+def test_fits_are_compiled_and_mapped(x64):
+    x = jnp.asarray(np.stack([correlated(12, 5, seed) for seed in range(3)]))
+    one_by_one = [pca.fit(part, 2) for part in x]
+    mapped = jax.jit(jax.vmap(lambda x: pca.fit(x, 2)))(x)
+    for i, model in enumerate(one_by_one):
+        own = jax.tree.map(lambda leaf: leaf[i], mapped)  # noqa: B023
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), own, model)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_precision_is_that_of_the_data_but_single_at_least(x64, dtype):
+    x = jnp.asarray(grey(planted(30, 8, 2), 1), dtype)
+    wanted = jnp.float64 if dtype == "float64" else jnp.float32
+    fit = pca.fit_logistic(x, 2, max_iterations=2)
+    for leaf in jax.tree.leaves((pca.fit(x, 2), fit.model, fit.codes)):
+        assert leaf.dtype == wanted
+    assert pca.encode(fit.model, x).dtype == wanted
+    assert pca.reconstruction_error(fit.model, x).dtype == wanted
+
+
+def test_single_precision_finds_the_same(fitted):
+    x, fit = fitted
+    found = pca.fit_logistic(jnp.asarray(x, jnp.float32), 2, penalty=0.1, tolerance=1e-7)
+    assert abs(found.objective[-1] - fit.objective[-1]) < 1e-4
+    assert np.diff(found.objective).min() > -1e-5  # rounding of the sums over images
+
+
+def test_callback_hears_of_every_iteration():
+    heard = []
+    x = jnp.asarray(grey(planted(30, 8, 2), 1), jnp.float32)
+    fit = pca.fit_logistic(x, 2, max_iterations=3, callback=lambda *news: heard.append(news))
+    assert heard == [(i + 1, value) for i, value in enumerate(fit.objective)]
+
+
+X = jnp.asarray(correlated(6, 4), jnp.float32)
+GREY = jnp.linspace(0, 1, 24).reshape(6, 4)
+
+
+@pytest.mark.parametrize("fit", [pca.fit, pca.fit_logistic])
+def test_bad_data_are_refused(fit):
+    for num_components in (0, 5):
+        with pytest.raises(
+            ValueError, match=rf"is {num_components}; 6 images of 4 pixels .* 1 to 4"
+        ):
+            fit(GREY, num_components)
+    with pytest.raises(ValueError, match="NaN or infinity; remove those images"):
+        fit(GREY.at[2, 1].set(jnp.nan), 2)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        fit(GREY.at[2, 1].set(jnp.inf), 2)
+    with pytest.raises(TypeError, match=r"uint8 numbers; convert .* / 255"):
+        fit(jnp.zeros((6, 4), jnp.uint8), 2)
+
+
+def test_logistic_pca_wants_grey_levels_and_a_penalty():
+    with pytest.raises(ValueError, match=r"lies in \[-.*, .*\], .* takes values in \[0, 1\]"):
+        pca.fit_logistic(X, 2)
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\.5\]"):
+        pca.fit_logistic(1.5 * GREY, 2)
+    for penalty in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="must be positive: without one"):
+            pca.fit_logistic(GREY, 2, penalty=penalty)
+
+
+def test_images_to_encode_must_be_like_those_of_the_fit():
+    logistic = pca.fit_logistic(GREY, 2, max_iterations=1).model
+    for model in (pca.fit(GREY, 2), logistic):
+        with pytest.raises(ValueError, match="images of 3 pixels; the components have 4"):
+            pca.encode(model, GREY[:, :3])
+        with pytest.raises(ValueError, match="NaN"):
+            pca.encode(model, GREY.at[0, 0].set(jnp.nan))
+        with pytest.raises(TypeError, match="uint8"):
+            pca.encode(model, jnp.zeros((6, 4), jnp.uint8))
+    with pytest.raises(ValueError, match=r"takes values in \[0, 1\]"):
+        pca.encode(logistic, 2 * GREY)

@@ -1,0 +1,215 @@
+"""The deep autoencoder's binary: what it leaves on disk, its figure, resumption, bad input."""
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import dbn, figures, networks, pca, weights
+from experiments import models, publish, shared, train_autoencoder
+from tests import pictures
+from tests.test_experiments import ROOT, command, environment
+
+DIGITS = shared.DataSettings(dataset="digits")
+QUICK = shared.LearningSettings(epochs=3, batch_size=50)
+
+
+@pytest.fixture(autouse=True)
+def _implicit_promotion():
+    """Optax's schedules mix counts and rates."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def small(**changes):
+    settings = train_autoencoder.Settings(
+        data=DIGITS, learning=QUICK, hidden_sizes=(40, 20, 5), finetune_epochs=3
+    )
+    return dataclasses.replace(settings, **changes)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Arguments of each sheet of rows that was drawn, and the sheet."""
+    calls = []
+    draw = figures.image_rows
+
+    def spy(rows, **keywords):
+        calls.append((rows, keywords, draw(rows, **keywords)))
+        return calls[-1][-1]
+
+    monkeypatch.setattr(figures, "image_rows", spy)
+    return calls
+
+
+def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
+    settings = small(finetune_epochs=60, finetune_batch_size=20)
+    summary = train_autoencoder.run(settings, tmp_path / "run")
+    results = summary["figures"]
+    assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == {
+        "reconstructions", "curves_autoencoder", "curves_layer_1", "curves_layer_2",
+        "curves_layer_3",
+    }  # fmt: skip
+    model = weights.load(tmp_path / "run/model.npz")
+    assert [layer.kernel[...].shape for layer in model.layers()] == [
+        (64, 40), (40, 20), (20, 5), (5, 20), (20, 40), (40, 64)
+    ]  # fmt: skip
+    dataset, transform = DIGITS.load()
+    train, v = (
+        np.asarray(transform(None, jnp.asarray(part.images)), np.float64)
+        for part in (dataset.train, dataset.test)
+    )
+    v_32 = jnp.asarray(v, jnp.float32)
+    deep = np.asarray(model.decode(model.encode(v_32)), np.float64)
+    error = np.sum((v - deep) ** 2, axis=-1).mean()
+    assert results["reconstruction_error"] == pytest.approx(error, rel=1e-5)
+    # PCA in float64.
+    mean = train.mean(axis=0)
+    components = np.linalg.svd(train - mean, full_matrices=False)[2][:5]
+    linear = mean + (v - mean) @ components.T @ components
+    error = np.sum((v - linear) ** 2, axis=-1).mean()
+    assert results["reconstruction_error_pca"] == pytest.approx(error, rel=1e-4)
+    logistic = pca.fit_logistic(jnp.asarray(train, jnp.float32), 5)
+    error = float(pca.reconstruction_error(logistic.model, v_32))
+    assert results["reconstruction_error_logistic_pca"] == pytest.approx(error, rel=1e-4)
+    assert results["logistic_pca_converged"] == logistic.converged
+    assert results["split"] == "test"
+    # Deep, it needs fewer numbers than straight lines do: the tutorial's claim.
+    assert results["reconstruction_error"] < results["reconstruction_error_pca"]
+    out = capsys.readouterr().out
+    assert f"squared error per test image: {results['reconstruction_error']:.2f} (deep" in out
+
+    ((rows, keywords, sheet),) = drawn
+    assert list(rows) == ["real data", "5-D deep autoencoder", "5-D logistic PCA", "5-D PCA"]
+    shown = [np.flatnonzero(dataset.test.labels == label)[0] for label in range(10)]
+    expected = (v, deep, None, np.clip(linear, 0, 1))
+    for images, restored in zip(rows.values(), expected, strict=True):
+        if restored is not None:
+            flat = np.asarray(images).reshape(10, -1)
+            np.testing.assert_allclose(flat, restored[shown], atol=1e-4)
+    assert list(keywords["notes"]) == list(rows)[1:]
+    assert keywords["notes"]["5-D PCA"] == f"{results['reconstruction_error_pca']:.2f}"
+    assert "averaged over all 364 test images" in pictures.words(sheet)
+    pictures.assert_readable(sheet)
+
+    again = train_autoencoder.run(settings, tmp_path / "run")
+    assert again == json.loads((tmp_path / "run/summary.json").read_text())
+    # Its flags.txt repeats it (in a copy: this process holds the workdir).
+    copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    line = command("train_autoencoder", copy, f"--flagfile={copy}/flags.txt")
+    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert "done already" in done.stdout, done.stderr
+    publish.publish(tmp_path / "run", tmp_path / "published")
+    loaded, data_settings = models.load(str(tmp_path / "published"), "train_autoencoder")
+    assert isinstance(loaded, networks.Autoencoder)
+    assert data_settings == DIGITS
+
+
+def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
+    seen = {}
+    unroll, split = networks.unroll, networks.split
+    monkeypatch.setattr(networks, "unroll", lambda net: seen.setdefault("start", unroll(net)))
+    monkeypatch.setattr(networks, "split", lambda model: seen.update(split=model) or split(model))
+    stack = dbn.stack
+    monkeypatch.setattr(dbn, "stack", lambda layers: seen.setdefault("net", stack(layers)))
+    data = dataclasses.replace(DIGITS, num_validation=100)
+    results = train_autoencoder.run(small(data=data), tmp_path)["figures"]
+    assert seen["split"] is seen["start"]
+    assert [type(layer.hidden).__name__ for layer in seen["net"].layers] == [
+        "Bernoulli", "Bernoulli", "Gaussian"
+    ]  # fmt: skip
+    table = figures.read_metrics(tmp_path / "metrics.csv")
+    dataset, transform = data.load()
+    v = transform(None, jnp.asarray(dataset.validation.images))
+    error = jnp.mean(jnp.sum((v - dbn.reconstruct(seen["net"], v)) ** 2, axis=-1))
+    np.testing.assert_allclose(table["eval_error"][0], error, rtol=1e-4)
+    assert table["eval_error"][-1] < table["eval_error"][0]
+    assert results["split"] == "validation"
+    np.testing.assert_allclose(results["reconstruction_error"], table["eval_error"][-1], rtol=1e-4)
+
+
+def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
+    seen = {}
+    learn = train_autoencoder.layer.learn
+
+    def watch(settings, learner, what, *arguments, **keywords):
+        seen[what.name] = settings.learning_rate, keywords["seed"]
+        return learn(settings, learner, what, *arguments, **keywords)
+
+    monkeypatch.setattr(train_autoencoder.layer, "learn", watch)
+    train_autoencoder.run(small(code_learning_rate=0.002, seed=7), tmp_path)
+    assert seen == {"layer_1": (0.1, 7), "layer_2": (0.1, 8), "layer_3": (0.002, 9)}
+
+
+def test_from_random_weights(tmp_path):
+    settings = small(pretraining=False)
+    results = train_autoencoder.run(settings, tmp_path)["figures"]
+    assert {p.stem for p in (tmp_path / "figures").iterdir()} == {
+        "reconstructions", "curves_autoencoder"
+    }  # fmt: skip
+    assert not list(tmp_path.glob("metrics_layer*"))
+    table = figures.read_metrics(tmp_path / "metrics.csv")
+    assert table["eval_error_train"][-1] < table["eval_error_train"][0]
+    assert "eval_error" not in table
+    assert np.isfinite(results["reconstruction_error"])
+
+
+def test_killed_run_resumes_to_the_same_bits(tmp_path):
+    flags = [
+        "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=120",
+        "--finetune_batch_size=20",
+    ]  # fmt: skip
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    line = command("train_autoencoder", whole, *flags)
+    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    line = command("train_autoencoder", broken, *flags, "--checkpoint_seconds=0")
+    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    saved = broken / "checkpoints/autoencoder"
+    while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (broken / "summary.json").exists()
+    subprocess.run(line[:-1], cwd=ROOT, env=environment(), check=True, capture_output=True)
+    loaded = [weights.load(path / "model.npz") for path in (whole, broken)]
+    jax.tree.map(np.testing.assert_array_equal, *loaded)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--hidden_sizes=30"], ["--hidden_sizes=30", "at least one hidden layer below its code"]),
+        (["--hidden_sizes=70,65"], ["--hidden_sizes=70,65", "at most 64 units"]),
+        (["--standardise"], ["--standardise", "[0, 1]"]),
+        (["--hidden_sizes=8,x"], ["--hidden_sizes=8,x", "whole numbers"]),
+        (["--finetune_batch_size=5000", "--nopretraining"], ["5000", "batch size"]),
+    ],
+)  # fmt: skip
+def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
+    line = command("train_autoencoder", tmp_path / "run", "--dataset=digits", *flags)
+    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
+    train_autoencoder.run(small(), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"--hidden_sizes: was 40,20,5, now 40,20,6"):
+        train_autoencoder.run(small(hidden_sizes=(40, 20, 6)), tmp_path / "run")
+    # Should flags.txt be lost, the checkpoints say so themselves.
+    (tmp_path / "run/summary.json").unlink()
+    (tmp_path / "run/flags.txt").unlink()
+    with pytest.raises(ValueError, match=r"does not fit.*\[20,5\].*\[20,6\]|\[20,5\]"):
+        train_autoencoder.run(small(hidden_sizes=(40, 20, 6)), tmp_path / "run")
