@@ -93,6 +93,9 @@ class Method:
 
 
 SNE = Method()
+# On 1,500 MNIST digits, by 30 principal components, SNE's objective had come to rest, at the same
+# value from either start and with or without exaggeration, when λ began to rise, and again soon
+# after it had risen; 300 updates sufficed for that, of which half were with λ = 0.
 UNI_SNE = Method(background=0.2)
 T_SNE = Method("student", exaggeration=4.0, exaggeration_share=0.1)
 METHODS = {"sne": SNE, "unisne": UNI_SNE, "tsne": T_SNE}

@@ -12,12 +12,13 @@ from dbn_jax.figures.checks import AnyArray, check_labels, finite_values, grey_l
 from dbn_jax.figures.pages import BLUE, FAINT, FONT_PIXELS, INK, Panels, style, text_width
 from dbn_jax.shapes import Int, Num
 
-# Okabe and Ito's eight colours, and two that differ from them in lightness; what else looks alike
-# is told apart by the names on the map.
+# Okabe and Ito's colours, olive for their yellow, which is too pale for small things on white, and
+# two more; what still looks alike to somebody is told apart by the names on the map.
 _PALETTE = (
-    BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442", "#999999",
+    BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#8F8F00", "#999999",
     "#661100",
 )  # fmt: skip
+_BEHIND = 0.3  # opacity of the dots behind thumbnails
 _SIDES = {1: 860, 2: 440, 4: 440}  # of a map, in pixels, by their number
 _MARGIN = 0.03  # of the map's side, round the points
 _SPACE = 12  # pixels between two names
@@ -77,7 +78,8 @@ def map_of_points(
             axes.set_title(name)
             places = _prepare(axes, positions, side)
             size = np.clip(30_000 / len(labels) * (side / 860) ** 2, 1.5, 30)  # square points
-            axes.scatter(*positions.T, s=size, c=colours, linewidths=0)
+            opacity = 1 if tiles is None else _BEHIND
+            axes.scatter(*positions.T, s=size, c=colours, linewidths=0, alpha=opacity)
             if tiles is None:
                 _write_names(axes, places, [names[label] for label in labels], side)
             else:
