@@ -1,5 +1,6 @@
 """Maps of codes: what is left on disk, that labels do not matter, resumption, bad input."""
 
+import dataclasses
 import json
 import signal
 
@@ -8,35 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import pca, pytrees, training, unisne
-from experiments import embed_codes, models, shared
+from dbn_jax import networks, pca, training, unisne
+from experiments import embed_codes, shared, train_autoencoder
 from experiments.embed_codes import Settings
-from tests.test_evaluate import rbm_run
+from tests.test_evaluate import finished, rbm_run
 
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = {"num_images": 120, "perplexity": 10.0, "num_steps": 100}
 
 
-@pytrees.dataclass
-class Stub:
-    """Encodes linearly."""
-
-    weights: object
-
-    def encode(self, v):
-        return v @ self.weights
+@pytest.fixture(scope="module")
+def model():
+    return networks.init_autoencoder(jax.random.key(5), (64, 20, 6))
 
 
-@pytest.fixture
-def pretrained(monkeypatch):
-    """A finished autoencoder, as `models.load` returns it."""
-    stub = Stub(jax.random.normal(jax.random.key(5), (64, 6)))
-    monkeypatch.setattr(models, "load", lambda path, programs: (stub, DIGITS))
-    return stub
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory, model):
+    """The workdir of an autoencoder that has hardly learnt."""
+    settings = train_autoencoder.Settings(data=DIGITS, hidden_sizes=(20, 6))
+    return finished(tmp_path_factory.mktemp("autoencoder"), model, settings, "train_autoencoder")
 
 
-def test_a_whole_workdir(tmp_path, pretrained, capsys):
-    settings = Settings("autoencoder", **QUICK, seed=3)
+def test_a_whole_workdir(tmp_path, pretrained, model, capsys):
+    settings = Settings(pretrained, **QUICK, seed=3)
     summary = embed_codes.run(settings, tmp_path / "run")
     found = summary["figures"]
     assert {k for k in found if k.startswith("neighbour_error_")} == {
@@ -57,7 +52,7 @@ def test_a_whole_workdir(tmp_path, pretrained, capsys):
     pixels = transform(jax.random.key(0), images)
     train = transform(jax.random.key(0), jnp.asarray(dataset.train.images))
     spaces = {
-        "codes": pixels @ pretrained.weights,
+        "codes": model.encode(pixels),
         "pca": pca.encode(pca.fit(train, 6), pixels),
     }
     key = jax.random.split(jax.random.key(3), 3)[0]
@@ -78,21 +73,19 @@ def test_a_whole_workdir(tmp_path, pretrained, capsys):
     # Done is done; other settings are refused.
     assert embed_codes.run(settings, tmp_path / "run") == summary
     assert "done already" in capsys.readouterr().out
+    other = dataclasses.replace(settings, perplexity=12.0)
     with pytest.raises(ValueError, match=r"--perplexity: was 10\.0, now 12\.0"):
-        embed_codes.run(Settings("autoencoder", **QUICK | {"perplexity": 12.0}, seed=3),
-                        tmp_path / "run")  # fmt: skip
+        embed_codes.run(other, tmp_path / "run")
 
 
-@pytest.mark.usefixtures("pretrained")
 @pytest.mark.parametrize("method", ["sne", "tsne"])
-def test_other_methods(tmp_path, method):
-    settings = Settings("autoencoder", **QUICK | {"num_steps": 50}, method=method, start="pca")
+def test_other_methods(tmp_path, pretrained, method):
+    settings = Settings(pretrained, **QUICK | {"num_steps": 50}, method=method, start="pca")
     assert np.isfinite(embed_codes.run(settings, tmp_path)["figures"]["objective_pca"])
 
 
-@pytest.mark.usefixtures("pretrained")
-def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, monkeypatch):
-    settings = Settings("autoencoder", **QUICK)
+def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, pretrained, monkeypatch):
+    settings = Settings(pretrained, **QUICK)
     whole = embed_codes.run(settings, tmp_path / "whole")["figures"]
     real, looks = unisne.state_objective, []
 
@@ -118,14 +111,13 @@ def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, monkeypatch):
     assert flags["num_steps"] == "100"
 
 
-@pytest.mark.usefixtures("pretrained")
-def test_bad_input_is_refused_before_any_work(tmp_path):
+def test_bad_input_is_refused_before_any_work(tmp_path, pretrained):
     with pytest.raises(ValueError, match=r"num_steps is 70; it must be a multiple of 50"):
         Settings("a", num_steps=70)
     with pytest.raises(ValueError, match=r"--num_images=9999, but there are \d+ test images"):
-        embed_codes.run(Settings("a", num_images=9999), tmp_path / "run")
+        embed_codes.run(Settings(pretrained, num_images=9999), tmp_path / "run")
     with pytest.raises(ValueError, match=r"perplexity is 30, .* each of 20 points has 19"):
-        embed_codes.run(Settings("a", num_images=20), tmp_path / "run")
+        embed_codes.run(Settings(pretrained, num_images=20), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
