@@ -54,9 +54,12 @@ class Stepper:
             x.sharding if isinstance(x.sharding, NamedSharding) else None
             for x in jax.tree.leaves(self.state)
         )
+        step, self._held = _part_arrays(step)
         self._program = _Program(_hashable(step), _hashable(transform), batch_size, shardings)
         self._keys = keys
-        self._zeros = jax.device_get(_zero_sums(self._program, keys, self.state, window.data))
+        self._zeros = jax.device_get(
+            _zero_sums(self._program, keys, self._held, self.state, window.data)
+        )
         self._chunk_start: Any = None
         self.reset_sums()
 
@@ -117,7 +120,9 @@ class Stepper:
 
     def _run(self, state, sums, window, first, count):
         numbers = np.asarray([window.position, first, count], np.int32)
-        return _advance(self._program, self._keys, state, sums, window.data, window.order, numbers)
+        return _advance(
+            self._program, self._keys, self._held, state, sums, window.data, window.order, numbers
+        )
 
 
 def prepare_state(state: Any) -> Any:
@@ -153,7 +158,7 @@ class _Program:
     batch_size: int
     shardings: tuple[Any, ...]
 
-    def update(self, keys, state, number, data, rows):
+    def update(self, keys, held, state, number, data, rows):
         # The barrier keeps the gathering apart from the update, whose compiled arithmetic then
         # cannot depend on where the rows come from.
         batch = jax.lax.optimization_barrier(
@@ -162,7 +167,7 @@ class _Program:
         update_key, transform_key = keys
         if self.transform is not None:
             batch = self.transform(jax.random.fold_in(transform_key, number), batch)
-        return self.step(jax.random.fold_in(update_key, number), state, batch)
+        return self.step(jax.random.fold_in(update_key, number), state, batch, **held)
 
     def constrain(self, state):
         """Keeps the leaves on the meshes that they came on, or each call would move them."""
@@ -175,14 +180,14 @@ class _Program:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _advance(program, keys, state, sums, data, order, numbers):
+def _advance(program, keys, held, state, sums, data, order, numbers):
     position, first, count = numbers
     size = program.batch_size
 
     def update(i, carry):
         state, sums = carry
         rows = jax.lax.dynamic_slice(order, ((position + i) * size,), (size,))
-        state, metrics = program.update(keys, state, first + i, data, rows)
+        state, metrics = program.update(keys, held, state, first + i, data, rows)
         sums = {name: sums[name] + jnp.asarray(metrics[name], jnp.float32) for name in sums}
         return program.constrain(state), sums
 
@@ -191,11 +196,11 @@ def _advance(program, keys, state, sums, data, order, numbers):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _zero_sums(program, keys, state, data):
+def _zero_sums(program, keys, held, state, data):
     """Zeros for the metrics' sums; looks at what `step` returns, once for each program."""
     rows = jnp.zeros(program.batch_size, jnp.int32)
     update = functools.partial(program.update, keys)
-    result = jax.eval_shape(update, state, jnp.int32(0), data, rows)
+    result = jax.eval_shape(update, held, state, jnp.int32(0), data, rows)
     if not isinstance(result, tuple) or len(result) != 2:
         raise ValueError("step must return a pair, (state, metrics)")
     new, metrics = result
@@ -252,6 +257,19 @@ def _without_weak_type(x: Any) -> Any:
     x = jnp.asarray(x)
     weak = getattr(x, "weak_type", False)
     return jax.lax.convert_element_type(x, x.dtype) if weak else x
+
+
+def _part_arrays(step: Any) -> tuple[Any, dict[str, jax.Array]]:
+    """Parts a partial into what it is without its arrays, and these, by keyword.
+
+    They become arguments of the compiled program: as constants in it they would be copied into its
+    code, and other arrays would compile it anew.
+    """
+    if not isinstance(step, functools.partial):
+        return step, {}
+    held = {name: x for name, x in step.keywords.items() if isinstance(x, jax.Array)}
+    rest = {name: x for name, x in step.keywords.items() if name not in held}
+    return functools.partial(step.func, *step.args, **rest), held
 
 
 @dataclasses.dataclass(frozen=True)

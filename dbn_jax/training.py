@@ -123,7 +123,8 @@ def train(
 
     Args:
       step: ``step(key, state, batch) -> (state, metrics)``, pure; metrics is a flat dict of
-        scalars. For an ensemble, a `vmap` over states, average its metrics or name each.
+        scalars. For an ensemble, a `vmap` over states, average its metrics or name each. What all
+        updates see beside the batch may be arrays among the keywords of a `functools.partial`.
       state: pytree of arrays, finite. It is not donated, and stays valid.
       data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. Arrays
         that lie on devices, sharded or not, are used where they are.

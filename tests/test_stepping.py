@@ -80,6 +80,23 @@ def test_a_partial_that_holds_arrays_still_trains():
     np.testing.assert_array_equal(stepper.state, [5, 5])
 
 
+def test_arrays_of_a_partial_are_arguments_of_one_program():
+    traced, counts = [], []
+
+    def step(key, state, batch, *, offset, amount):
+        traced.append(None)
+        return state + amount * jnp.sum(offset), {}
+
+    ends = []
+    for offset in (jnp.ones(3, "float32"), jnp.full(3, 5, "float32")):
+        stepper, window = make(functools.partial(step, offset=offset, amount=2), jnp.zeros(()))
+        assert stepper.advance(window, 0, 4)
+        ends.append(float(stepper.state))
+        counts.append(len(traced))
+    assert ends == [24.0, 120.0]
+    assert counts[1] == counts[0]  # the second did not even look at the step again
+
+
 def test_state_is_not_donated():
     first = jnp.zeros(2)
     stepper, window = make(add, first)

@@ -4,15 +4,16 @@ Arrays go in, a matplotlib `Figure` comes out; nothing here knows a model, and p
 settings of matplotlib stay untouched. Pages are laid out in pixels and drawn at two device pixels
 for each, so that an image pixel is always a whole number of equal device pixels, never blurred.
 Greys show intensities, blue to red through white shows signed weights, Okabe and Ito's palette
-(2008, safe for colour-blind readers) tells lines apart.
+(2008, safe for colour-blind readers) tells lines and classes apart.
 
 Images that do not fit `image_shape`, are not finite or lie outside `value_range` are ValueErrors
 that say which, and so is an empty array.
 
 Sheets of images: `image_sheet`, `captioned_sheet`, `image_rows`, `reconstructions`, `chains`. What
 was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`,
-`moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Numbers: `learning_curves`,
-`histograms`, `read_metrics`. Files: `save`, `animate`, `film`.
+`moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Points in the plane:
+`map_of_points`. Numbers: `learning_curves`, `histograms`, `read_metrics`. Files: `save`, `animate`,
+`film`.
 """
 
 try:
@@ -26,6 +27,7 @@ except ImportError as error:
 from dbn_jax.figures.answers import confusion_matrix, reliability
 from dbn_jax.figures.curves import histograms, learning_curves, read_metrics
 from dbn_jax.figures.files import animate, film, save
+from dbn_jax.figures.maps import map_of_points
 from dbn_jax.figures.moments import moment, moments
 from dbn_jax.figures.sheets import (
     captioned_sheet,
@@ -48,6 +50,7 @@ __all__ = [
     "image_rows",
     "image_sheet",
     "learning_curves",
+    "map_of_points",
     "moment",
     "moments",
     "read_metrics",

@@ -101,10 +101,13 @@ def picture(
 class Panels:
     """Axes of one size in a grid, with room for whatever stands round each."""
 
-    def __init__(self, count: int, title: str, subtitle: str | None):
+    def __init__(
+        self, count: int, title: str, subtitle: str | None, size: tuple[int, int] | None = None
+    ):
         self.title, self.subtitle = title, subtitle
         self.columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
-        self.size = {1: (560, 320), 2: (340, 240)}.get(self.columns, (230, 160))
+        usual = {1: (560, 320), 2: (340, 240)}.get(self.columns, (230, 160))
+        self.size = usual if size is None else size  # width and height of the axes, in pixels
         self.figure = _blank()
         # At their final size already: ticks and labels depend on it.
         width, height = (inches * _PIXELS_PER_INCH for inches in self.figure.get_size_inches())

@@ -1,0 +1,282 @@
+"""Gradients against automatic differentiation; what maps depend on; clusters come apart."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import affinities, pairs, unisne
+
+NUM_POINTS = 23
+BACKGROUNDS = [0.0, 1e-6, 0.2, 0.9]
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def joint(n=NUM_POINTS, seed=0):
+    """Any symmetric probabilities of pairs, some of them 0."""
+    rng = np.random.default_rng(seed)
+    p = rng.exponential(size=(n, n)) * (rng.uniform(size=(n, n)) < 0.7)
+    p = np.triu(p, 1) + np.triu(p, 1).T
+    return p / p.sum()
+
+
+def positions(n=NUM_POINTS, scale=1.0, dims=2, seed=1):
+    return scale * np.random.default_rng(seed).normal(size=(n, dims))
+
+
+def dense(y, p, background, kernel):
+    """The objective as it is defined, over unordered pairs as published."""
+    n = len(p)
+    upper = np.triu_indices(n, 1)
+    distances = jnp.sum((y[upper[0]] - y[upper[1]]) ** 2, axis=-1)
+    w = jnp.exp(-distances) if kernel == "gaussian" else 1 / (1 + distances)
+    q = (1 - background) * w / jnp.sum(w) + background * 2 / (n * (n - 1))
+    p = 2 * p[upper]
+    has_any = p > 0
+    return jnp.sum(jnp.where(has_any, p * (jnp.log(jnp.where(has_any, p, 1)) - jnp.log(q)), 0))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kernel", unisne.KERNELS)
+@pytest.mark.parametrize("background", BACKGROUNDS)
+@pytest.mark.parametrize(("scale", "dims"), [(0.01, 2), (1.0, 2), (3.0, 2), (1.0, 3)])
+def test_gradient_is_that_of_automatic_differentiation(kernel, background, scale, dims):
+    p, y = jnp.asarray(joint()), jnp.asarray(positions(scale=scale, dims=dims))
+    value, slope = jax.value_and_grad(dense)(y, p, background, kernel)
+    found = unisne.gradient(y, p, background, kernel=kernel, block=7)
+    np.testing.assert_allclose(found, slope, rtol=1e-9, atol=1e-9 * np.abs(slope).max())
+    objective = unisne.objective(y, p, background, kernel=kernel, block=7)
+    assert float(objective) == pytest.approx(float(value), rel=1e-10)
+
+
+@pytest.mark.parametrize("kernel", unisne.KERNELS)
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_single_precision(kernel, background):
+    p, y = joint(), positions(scale=3.0)
+    with jax.enable_x64(True):
+        value, slope = jax.value_and_grad(dense)(jnp.asarray(y), jnp.asarray(p), background, kernel)
+        value, slope = float(value), np.asarray(slope)
+    y, p = jnp.asarray(y, jnp.float32), jnp.asarray(p, jnp.float32)
+    found = unisne.gradient(y, p, background, kernel=kernel)
+    np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-5 * np.abs(slope).max())
+    assert float(unisne.objective(y, p, background, kernel=kernel)) == pytest.approx(value, 1e-5)
+
+
+@pytest.mark.parametrize("background", [0.0, 0.2])
+def test_pairs_far_apart_do_not_underflow(background):
+    """exp(−d) is 0 in float32 from d = 104 on; the objective goes on."""
+    p, y = joint(), positions()
+    y[: NUM_POINTS // 2] += 40
+    with jax.enable_x64(True):
+        expected = float(dense(jnp.asarray(y), jnp.asarray(p), background, "gaussian"))
+        if background == 0:  # where `dense` underflows as well
+            distances = ((y[:, None] - y[None]) ** 2).sum(axis=-1)
+            log_total = np.log(np.exp(-distances).sum() - NUM_POINTS)
+            has_any = p > 0
+            log_p = np.log(p[has_any])
+            expected = np.sum(p[has_any] * (log_p + distances[has_any] + log_total))
+    y, p = jnp.asarray(y, jnp.float32), jnp.asarray(p, jnp.float32)
+    found = unisne.objective(y, p, background, kernel="gaussian")
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert np.isfinite(unisne.gradient(y, p, background, kernel="gaussian")).all()
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kernel", unisne.KERNELS)
+@pytest.mark.parametrize("block", [1, 7, 22, 23, 99])
+def test_blocks_change_nothing(kernel, block):
+    p, y = jnp.asarray(joint()), jnp.asarray(positions())
+    for background in (0.0, 0.2):
+        whole = unisne.gradient(y, p, background, kernel=kernel, block=NUM_POINTS)
+        found = unisne.gradient(y, p, background, kernel=kernel, block=block)
+        np.testing.assert_allclose(found, whole, rtol=1e-10, atol=1e-16)
+        whole = unisne.objective(y, p, background, kernel=kernel, block=NUM_POINTS)
+        found = unisne.objective(y, p, background, kernel=kernel, block=block)
+        assert float(found) == pytest.approx(float(whole), rel=1e-12)
+
+
+def test_memory_is_bounded_by_the_block():
+    """Besides P nothing of N² is made."""
+    n = 2048
+    arguments = jnp.zeros((n, 2)), jnp.zeros((n, n)), 0.2
+    program = unisne.gradient.lower(*arguments, kernel="student", block=16).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 12 * 16 * n * 4 < n * n * 4
+    wide = unisne.gradient.lower(*arguments, kernel="student", block=n).compile()
+    assert wide.memory_analysis().temp_size_in_bytes > n * n * 4
+
+
+@pytest.mark.usefixtures("x64")
+def test_exaggeration_multiplies_the_attraction_alone():
+    p, y = jnp.asarray(joint()), jnp.asarray(positions())
+    plain, four = (unisne.gradient(y, p, kernel="student", exaggeration=e) for e in (1.0, 4.0))
+    distances = ((y[:, None] - y[None]) ** 2).sum(axis=-1)
+    pull = p / (1 + distances)
+    attraction = 4 * jnp.sum(pull[:, :, None] * (y[:, None] - y[None]), axis=1)
+    np.testing.assert_allclose(four - plain, 3 * attraction, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.usefixtures("x64")
+def test_steps_follow_the_published_rules():
+    """Momentum, gains and λ by a loop in numpy."""
+    method = unisne.Method(
+        background=0.3, background_rise=(0.25, 0.75), exaggeration=4.0, exaggeration_share=0.3,
+        num_steps=12, step_size=0.03, momentum=0.4, final_momentum=0.7,
+    )  # fmt: skip
+    p = joint()
+    y = positions(scale=0.5)
+    y -= y.mean(axis=0)
+    zeros = np.zeros_like(y)
+    state = unisne.State(*map(jnp.asarray, (y, zeros, zeros + 1)), jnp.int32(0))
+    velocity, gains = zeros, zeros + 1
+    turns = 0
+    for t in range(12):
+        background = 0.3 * np.clip((t / 12 - 0.25) / 0.5, 0, 1)
+        exaggeration = 4.0 if t < 0.3 * 12 else 1.0
+        slope = np.asarray(
+            unisne.gradient(
+                jnp.asarray(y), jnp.asarray(p), background, kernel="gaussian",
+                exaggeration=exaggeration,
+            )
+        )  # fmt: skip
+        same = np.sign(slope) == np.sign(velocity)
+        turns += same.sum()
+        gains = np.maximum(np.where(same, gains * 0.8, gains + 0.2), 0.01)
+        velocity = (0.4 if t < 3 else 0.7) * velocity - 0.03 * NUM_POINTS * gains * slope
+        y = y + velocity
+        y -= y.mean(axis=0)
+        state, metrics = unisne.step(state, jnp.asarray(p), method=method)
+        np.testing.assert_allclose(state.positions, y, rtol=1e-7, atol=1e-12)
+        assert float(metrics["background"]) == pytest.approx(background)
+        assert float(metrics["gradient_norm"]) == pytest.approx(np.linalg.norm(slope))
+    assert int(state.step) == 12
+    assert 0 < turns < 12 * y.size
+    y_all, _ = unisne.advance(state._replace(step=jnp.int32(9)), jnp.asarray(p), 9, method=method)[
+        :2
+    ]
+    np.testing.assert_array_equal(y_all, state.positions)
+
+
+def three_clusters(n=20, dims=10):
+    centres = 8 * np.eye(3, dims)
+    x = np.concatenate([c + np.random.default_rng(7).normal(size=(n, dims)) for c in centres])
+    return jnp.asarray(x, jnp.float32), np.repeat(np.arange(3), n)
+
+
+def quick(name, **changes):
+    return dataclasses.replace(unisne.METHODS[name], num_steps=300, **changes)
+
+
+@pytest.mark.parametrize("name", list(unisne.METHODS))
+@pytest.mark.parametrize("start", unisne.STARTS)
+def test_clusters_come_apart(name, start):
+    x, labels = three_clusters()
+    found = unisne.fit(
+        jax.random.key(0), x, perplexity=10.0, method=quick(name), start=start, record_every=100
+    )
+    assert pairs.leave_one_out_error(found.positions, labels) == 0
+    assert found.steps.tolist() == [0, 100, 200, 300]
+    values = np.asarray(found.objective)
+    assert np.isfinite(values).all()
+    assert values[-1] < 0.5 * values[0]
+    np.testing.assert_allclose(found.positions.mean(axis=0), 0, atol=1e-3)
+
+
+def test_background_opens_gaps():
+    """Between clusters that touch, in units of the kernel's width: what UNI-SNE is for."""
+    labels = np.repeat(np.arange(4), 100)
+    noise = np.random.default_rng(7).normal(size=(400, 10))
+    x = jnp.asarray(3 * np.eye(4, 10)[labels] + noise, jnp.float32)
+
+    def gap(name):
+        method = dataclasses.replace(unisne.METHODS[name], num_steps=200)
+        y = np.asarray(unisne.embed(jax.random.key(0), x, perplexity=15.0, method=method))
+        distances = np.sqrt(((y[:, None] - y[None]) ** 2).sum(axis=-1))
+        apart = labels[:, None] != labels[None, :]
+        return np.median(np.where(apart, distances, np.inf).min(axis=1))
+
+    assert gap("unisne") > 1.5 * gap("sne")
+
+
+def test_equal_keys_give_equal_maps():
+    x, _ = three_clusters()
+    method = dataclasses.replace(unisne.UNI_SNE, num_steps=60)
+    first, again, other = (
+        unisne.fit(jax.random.key(seed), x, perplexity=10.0, method=method) for seed in (3, 3, 4)
+    )
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.abs(first.positions - other.positions).max() > 0.1
+    whole = unisne.embed(jax.random.key(3), x, perplexity=10.0, method=method)
+    np.testing.assert_array_equal(whole, first.positions)
+    # The objective is looked at, and changes nothing; interrupted or not.
+    p = affinities.joint_probabilities(x, 10.0)
+    state = unisne.init_state(jax.random.key(3), x)
+    for stop in (17, 60):
+        state = unisne.advance(state, p, stop, method=method)
+    np.testing.assert_array_equal(state.positions, first.positions)
+
+
+@pytest.mark.usefixtures("x64")
+def test_maps_of_points_in_another_order_are_in_that_order():
+    x, _ = three_clusters()
+    x = x.astype(jnp.float64)
+    order = np.random.default_rng(0).permutation(len(x))
+    state = unisne.init_state(jax.random.key(0), x)
+    method = dataclasses.replace(unisne.UNI_SNE, num_steps=40)
+    ends = [
+        unisne.advance(
+            state._replace(positions=state.positions[rows]),
+            affinities.joint_probabilities(x[rows], 10.0),
+            40,
+            method=method,
+        ).positions
+        for rows in (np.arange(len(x)), order)
+    ]
+    np.testing.assert_allclose(ends[1], ends[0][order], rtol=1e-5, atol=1e-6)
+
+
+def test_starts():
+    x, _ = three_clusters()
+    random = unisne.init_state(jax.random.key(0), x, num_dims=3).positions
+    assert random.shape == (60, 3)
+    np.testing.assert_allclose(np.std(random), 0.01, rtol=0.3)
+    state = unisne.init_state(jax.random.key(0), x, start="pca")
+    centred = np.float64(x) - np.float64(x).mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    expected = (u * s)[:, :2] / (u * s)[:, 0].std() * 0.01
+    signs = np.sign(np.sum(expected * np.asarray(state.positions), axis=0))
+    np.testing.assert_allclose(state.positions, signs * expected, atol=1e-5)
+    assert not np.any(state.velocity)
+    with pytest.raises(ValueError, match="points of 10 dimensions have no 11"):
+        unisne.init_state(jax.random.key(0), x, num_dims=11, start="pca")
+    with pytest.raises(ValueError, match="start 'middle' is none of random, pca"):
+        unisne.init_state(jax.random.key(0), x, start="middle")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernel": "cauchy"}, "kernel 'cauchy' is none of gaussian, student"),
+        ({"background": 1.0}, "background is 1.0"),
+        ({"background_rise": (0.5, 0.5)}, "background_rise"),
+        ({"num_steps": 0}, "num_steps is 0"),
+    ],
+)
+def test_methods_that_make_no_sense(changes, message):
+    with pytest.raises(ValueError, match=message):
+        unisne.Method(**changes)
+
+
+def test_bad_points_are_refused_before_any_update():
+    x, _ = three_clusters()
+    with pytest.raises(ValueError, match="NaN or infinity, the first at row 5"):
+        unisne.embed(jax.random.key(0), x.at[5, 2].set(jnp.nan))
+    with pytest.raises(ValueError, match="perplexity is 30"):
+        unisne.embed(jax.random.key(0), x[:20])
