@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import jax
@@ -58,9 +59,19 @@ def command(module, workdir, *flags):
     return [sys.executable, "-m", f"experiments.{module}", f"--workdir={workdir}", *flags]
 
 
+# What one process of these tests has compiled, another need not.
+COMPILED = tempfile.TemporaryDirectory()
+
+
 def environment():
     one_device = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
-    return {**os.environ, "XLA_FLAGS": one_device, "JAX_PLATFORMS": "cpu"}
+    return {
+        **os.environ,
+        "XLA_FLAGS": one_device,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 
 def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
