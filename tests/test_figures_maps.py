@@ -68,21 +68,22 @@ def test_thumbnails_lie_on_their_points_and_never_on_each_other():
     raster = np.asarray(image.get_array())
     side = raster.shape[0]
     opaque = raster[..., 3] > 0
-    assert opaque.sum() % 30 == 0
-    assert 100 < opaque.sum() / 30 <= 200
+    assert opaque.sum() % 480 == 0  # each is enlarged to 24 × 20
+    assert 40 < opaque.sum() / 480 <= 200
     # The first point's comes first, so that it is there, whole.
     low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
     across, up = (PLACES[0] - low) / (high - low) * side
-    x, y = round(across - 2.5), round(side - up - 3)
-    tile = raster[y : y + 6, x : x + 5, :3]
+    x, y = round(across - 10), round(side - up - 12)
+    tile = raster[y : y + 24, x : x + 20, :3]
     ink = np.round(255 * IMAGES[0].reshape(6, 5, 1)) / 255
+    ink = ink.repeat(4, axis=0).repeat(4, axis=1)
     colour = np.round(255 * dots(figure).get_facecolors()[0, :3])
     np.testing.assert_allclose(tile, ink * colour + (1 - ink) * 255, atol=1)
     # On the page it is enlarged by whole device pixels.
     page, box = pixels(figure), axes.get_window_extent()
     top = round(page.shape[0] - box.y1)
     left = round(box.x0)
-    shown = page[top + 2 * y : top + 2 * y + 12, left + 2 * x : left + 2 * x + 10]
+    shown = page[top + 2 * y : top + 2 * y + 48, left + 2 * x : left + 2 * x + 40]
     np.testing.assert_array_equal(shown, tile.repeat(2, axis=0).repeat(2, axis=1))
 
 

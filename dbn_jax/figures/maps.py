@@ -18,6 +18,7 @@ _PALETTE = (
     BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#8F8F00", "#999999",
     "#661100",
 )  # fmt: skip
+_THUMBNAIL = 28  # pixels of the side that small thumbnails are enlarged to, at most
 _BEHIND = 0.3  # opacity of the dots behind thumbnails
 _SIDES = {1: 860, 2: 440, 4: 440}  # of a map, in pixels, by their number
 _MARGIN = 0.03  # of the map's side, round the points
@@ -65,6 +66,8 @@ def map_of_points(
             raise ValueError(f"thumbnails with image_shape={image_shape}: expected (rows, columns)")
         tiles = grey_levels(thumbnails, image_shape, (0, 1), "thumbnails")
         check_labels("thumbnails", tiles, len(labels), "points")
+        zoom = max(1, _THUMBNAIL // max(tiles.shape[1:]))
+        tiles = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
     if labels.min() < 0:
         raise ValueError(f"labels go down to {labels.min()}; classes count from 0")
     names = [str(label) for label in range(labels.max() + 1)] if names is None else names
@@ -142,7 +145,7 @@ def _write_names(axes: Axes, places: np.ndarray, names: Sequence[str], side: int
 def _draw_tiles(
     axes: Axes, places: np.ndarray, tiles: np.ndarray, colours: np.ndarray, side: int
 ) -> None:
-    """Draws images as one raster over the axes, a page's pixel for each of theirs."""
+    """Draws images as one raster over the axes, a pixel of the page for each of theirs."""
     height, width = tiles.shape[1:]
     raster = np.zeros((side, side, 4), np.uint8)
     for index, x, y in _free_places(places, (width, height), side):
