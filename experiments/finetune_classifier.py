@@ -14,9 +14,9 @@ how much fine-tuning changed each layer: its weights, relative to what they were
 correlation of each unit's activity before and after. The tutorial's claim is that it modifies them
 only slightly.
 
-On full MNIST (`flagfiles/classifier.flags`, from a net that `flagfiles/digit_model_greedy.flags` or
-another made) an epoch takes some 12 s on 2 cores. The tutorial's figure for gentle backprop after
-unsupervised learning is 1.15 % of the test images.
+On full MNIST: `flagfiles/classifier.flags`, from a net of `flagfiles/digit_model_greedy.flags`;
+`flagfiles/classifier_2006.flags` is the published protocol. The tutorial's figure for gentle
+backprop after unsupervised learning is 1.15 % of the test images.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007); Hinton and
 Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006); Srivastava et al.,
