@@ -55,6 +55,7 @@ class Settings:
         the first and the top.
       labels: whether the top RBM sees the images' labels beside the features.
       top_learner: learner of the top RBM, one of `TOP_LEARNERS`.
+      top_gibbs_steps: its Gibbs steps in each update.
       top_data: "samples" or "probabilities" of the layer below are the top RBM's data.
       top_learning_rate: its learning rate.
       top_epochs: its epochs.
@@ -71,6 +72,7 @@ class Settings:
     layer_data: str = "probabilities"
     labels: bool = True
     top_learner: str = "labelled_pcd"
+    top_gibbs_steps: int = 1
     top_data: str = "samples"
     top_learning_rate: float = 0.02
     top_epochs: int = 60
@@ -177,6 +179,7 @@ def _top_learning(settings: Settings) -> shared.LearningSettings:
     return dataclasses.replace(
         settings.learning,
         learner=settings.top_learner,
+        gibbs_steps=settings.top_gibbs_steps,
         learning_rate=settings.top_learning_rate,
         epochs=settings.top_epochs,
     )
@@ -213,6 +216,12 @@ def define_flags() -> None:
         None,
         TOP_LEARNERS,
         "Learner of the top RBM; labelled_pcd unless chosen, and pcd with --nolabels.",
+    )
+    flags.DEFINE_integer(
+        "top_gibbs_steps",
+        default.top_gibbs_steps,
+        "Gibbs steps of the top RBM in each update.",
+        lower_bound=1,
     )
     flags.DEFINE_enum(
         "top_data", default.top_data, _ACTIVITIES, "What the top RBM learns from, likewise."

@@ -206,11 +206,11 @@ def test_what_layers_learn_from(tmp_path, monkeypatch):
         return learn(settings, learner, what, *args, **kwargs)
 
     monkeypatch.setattr(layer, "learn", watch)
-    train_dbn.run(small_dbn(label_cost=3.0), tmp_path)
+    train_dbn.run(small_dbn(label_cost=3.0, top_gibbs_steps=2), tmp_path)
     assert seen["layer_1"][0] == seen["layer_2"][0] == learning.CD()
     assert seen["layer_2"][1] == layer.Activities(samples=False)
     assert seen["layer_3"] == (
-        labelled_pcd.LabelledPCD(QUICK.num_chains, label_cost=3.0),
+        labelled_pcd.LabelledPCD(QUICK.num_chains, 2, label_cost=3.0),
         layer.Joined(layer.Activities(samples=True), 10),
     )
 
