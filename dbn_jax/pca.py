@@ -15,18 +15,25 @@ from a normal distribution of variance 1/λ; on codes and loadings it is λ time
 UVᵀ (Srebro, Rennie, Jaakkola 2005), and next to the likelihood it vanishes as data are added.
 
 Given the loadings, each code is a penalised logistic regression of its own, and given the codes
-each pixel's loadings are: strictly concave problems (`dbn_jax.logistic_regression`). The method
-alternates between them, one Newton step at a time, which is halved until the objective does not
-fall; so it rises monotonically to a stationary point. The codes of unseen images are found by the
-same steps, to convergence.
+each pixel's loadings are: strictly concave problems (`dbn_jax.logistic_regression`). An iteration
+makes one Newton step in each, which is halved until the objective does not fall, so that it rises
+to a stationary point. Once it rises slowly, iterations start ahead of where the last one ended, as
+Nesterov's do, and one with which it falls is taken back. The codes of unseen images are found by
+the same steps, to convergence.
+
+A code is thus the best one for its image. Where codes must be linear in the image instead, which
+makes an autoencoder without hidden layers of it, the error is far larger: of 30 components on
+MNIST 7.9 instead of about 3 per test image. The 8.01 that Hinton and Salakhutdinov (2006) give for
+logistic PCA agrees with the former.
 
 References: Collins, Dasgupta, Schapire, "A generalization of principal component analysis to the
 exponential family" (2002); Schein, Saul, Ungar, "A generalized linear model for principal component
 analysis of binary data" (2003); de Leeuw, "Principal component analysis of binary data by iterated
-singular value decomposition" (2006); Srebro, Rennie, Jaakkola, "Maximum-margin matrix
-factorization" (2005).
+singular value decomposition" (2006); O'Donoghue, Candès, "Adaptive restart for accelerated gradient
+schemes" (2015); Srebro, Rennie, Jaakkola, "Maximum-margin matrix factorization" (2005).
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -38,6 +45,9 @@ import numpy as np
 from dbn_jax import logistic_regression, pytrees, units
 from dbn_jax.shapes import Array, Float, Num
 from dbn_jax.units.base import spread, widen
+
+# An iteration that gains more than this share of the objective needs no help.
+_LARGE_GAIN = 3e-3
 
 
 @pytrees.dataclass
@@ -79,7 +89,7 @@ class LogisticFit(NamedTuple):
       model: the components.
       codes: (N, K) of the training images. Their mean is close to zero, and they have the same
         K×K matrix of inner products, a diagonal one, as the loadings.
-      objective: (iterations,) the penalised log-likelihood after each iteration, in nats per image.
+      objective: nats per image, penalised, after each iteration that raised it.
       converged: whether it stopped before the last iteration allowed.
     """
 
@@ -111,21 +121,22 @@ def fit_logistic(
     x: Num[Array, "examples V"],
     num_components: int,
     *,
-    penalty: float = 1.0,
+    penalty: float = 0.1,
     tolerance: float = 1e-5,
     max_iterations: int = 200,
     callback: Callable[[int, float], None] | None = None,
 ) -> LogisticFit:
     """Fits logistic PCA from the linear components on.
 
-    Each iteration is one compiled program, which holds four copies of the data at most, in float32
-    unless x is wider.
+    An iteration is one compiled program. Up to six copies of the data are in memory at once, in
+    float32 unless x is wider: for 60,000 images of MNIST the process takes 1.6 GB.
 
     Args:
       x: (N, V) in [0, 1]; grey levels count as probabilities.
       num_components: K.
       penalty: λ, positive.
-      tolerance: it stops when an iteration raises the objective by less than this share of it.
+      tolerance: it stops when an iteration from where the last one ended raises the objective by
+        less than this share of it.
       max_iterations: it stops at the latest after these.
       callback: (iterations made, objective), called after each.
 
@@ -140,17 +151,29 @@ def fit_logistic(
             f"penalty is {penalty}; it must be positive: without one the likelihood may have no "
             "maximum"
         )
-    model, codes = _start(x, num_components, penalty)
-    objectives = []
-    converged = False
-    while not converged and len(objectives) < max_iterations:
-        model, codes, objective = _iterate(x, model, codes)
-        objectives.append(float(objective))
+    best = start = _start(x, num_components, penalty)
+    objectives: list[float] = []
+    num_extrapolated, converged, iteration = 0, False, 0
+    while iteration < max_iterations and not converged:
+        model, codes, objective = _iterate(x, *start)
+        iteration += 1
+        gain = float(objective) - objectives[-1] if objectives else np.inf
+        previous = best
+        if gain > 0:
+            best = model, codes
+            objectives.append(float(objective))
         if callback is not None:
-            callback(len(objectives), objectives[-1])
-        gain = objectives[-1] - objectives[-2] if len(objectives) > 1 else np.inf
-        converged = gain < tolerance * abs(objectives[-1])
-    return LogisticFit(model, codes, np.array(objectives), converged)
+            callback(iteration, objectives[-1])
+        if gain > max(_LARGE_GAIN, tolerance) * abs(objectives[-1]):
+            num_extrapolated, start = 0, best
+        elif gain > tolerance * abs(objectives[-1]):
+            num_extrapolated += 1
+            weight = np.float32(num_extrapolated / (num_extrapolated + 3))
+            start = _extrapolated(best, previous, weight)
+        else:  # from an extrapolated start it may have gone too far: once more, without
+            converged = num_extrapolated == 0
+            num_extrapolated, start = 0, best
+    return LogisticFit(*_canonical(*best), np.array(objectives), converged)
 
 
 def encode(
@@ -287,10 +310,18 @@ def _iterate(x, model, codes):
         ridge=ridge,
     )
     with jax.default_matmul_precision("highest"):
-        model, codes = _balanced(loadings, codes, model.penalty)
+        balanced, codes = _balanced(loadings, codes, model.penalty)
+        # The turn that brings the loadings nearest to where they were, so that one can extrapolate.
+        left, _, right = jnp.linalg.svd(balanced.components.T @ model.components)
+        model, codes = _turned(balanced, codes, left @ right)
     squares = sum(jnp.sum(part**2) for part in (codes, model.components, model.offset))
     objective = jnp.sum(log_likelihoods) - model.penalty / 2 * squares
     return model, codes, objective / num_images
+
+
+@jax.jit
+def _extrapolated(new, old, weight):
+    return jax.tree.map(lambda a, b: a + weight.astype(a.dtype) * (a - b), new, old)
 
 
 def _balanced(loadings, codes, penalty):
@@ -304,16 +335,29 @@ def _balanced(loadings, codes, penalty):
     shift = jnp.linalg.solve(gram, jnp.sum(codes, axis=0) - components.T @ offset)
     codes = codes - spread(shift, codes)
     offset = offset + components @ shift
-    # Of all factors of UVᵀ = P S Qᵀ, P√S and Q√S have the least sum of squares: their inner
-    # products are equal.
+    # Of all factors of UVᵀ = P S Qᵀ, P√S and Q√S have the least sum of squares, and so have these
+    # turned by any R: P√S R and Q√S R.
     q_codes, r_codes = jnp.linalg.qr(codes)
     q_loadings, r_loadings = jnp.linalg.qr(components)
     left, singular_values, right = jnp.linalg.svd(r_codes @ r_loadings.T)
-    components = q_loadings @ right.T
-    scale = jnp.sqrt(singular_values) * _signs(components)
-    components = components * spread(scale, components)
+    scale = jnp.sqrt(singular_values)
+    components = q_loadings @ (right.T * spread(scale, right))
     codes = q_codes @ (left * spread(scale, left))
     return LogisticPCA(offset, components, penalty), codes
+
+
+def _turned(model, codes, rotation):
+    """The same θ and penalty: both factors of UVᵀ times an orthogonal (K, K) matrix."""
+    return dataclasses.replace(model, components=model.components @ rotation), codes @ rotation
+
+
+@jax.jit
+def _canonical(model, codes):
+    """The turn that makes the loadings' columns orthogonal, the longest first; and their signs."""
+    with jax.default_matmul_precision("highest"):
+        rotation = jnp.linalg.svd(model.components, full_matrices=False)[2].T
+        signs = _signs(model.components @ rotation)
+        return _turned(model, codes, rotation * spread(signs, rotation))
 
 
 @functools.partial(jax.jit, inline=True)
