@@ -190,7 +190,7 @@ def init_classifier(key: Key[Array, ""], sizes: Sequence[int]) -> Classifier:
     >>> model(jnp.zeros((3, 784))).shape
     (3, 10)
     """
-    _check_sizes(sizes, "pixels, hidden units, classes")
+    _check_sizes(sizes, 3, "pixels, hidden units, classes")
     inits = [_LOGISTIC] * (len(sizes) - 2) + [_LINEAR]
     *hidden, softmax = _random_layers(key, sizes, inits)
     return Classifier(hidden, softmax)
@@ -202,24 +202,25 @@ def init_autoencoder(key: Key[Array, ""], sizes: Sequence[int]) -> Autoencoder:
     Args:
       key: consumed.
       sizes: pixels, units of each hidden layer of the encoder, size of the code; the decoder has
-        the same layers in reverse order.
+        the same layers in reverse order. Without hidden layers it is logistic PCA whose codes are
+        linear in the pixels.
 
     Raises:
-      ValueError: there are fewer than three sizes, or one is below 1.
+      ValueError: there are fewer than two sizes, or one is below 1.
 
     >>> model = init_autoencoder(jax.random.key(0), (784, 1000, 500, 250, 30))
     >>> model.encode(jnp.zeros((3, 784))).shape
     (3, 30)
     """
-    _check_sizes(sizes, "pixels, hidden units, code")
+    _check_sizes(sizes, 2, "pixels, units of any hidden layers, code")
     half = len(sizes) - 1
     inits = [_LOGISTIC] * (half - 1) + [_LINEAR] + [_LOGISTIC] * half
     layers = _random_layers(key, (*sizes, *reversed(sizes[:-1])), inits)
     return Autoencoder(layers[:half], layers[half:])
 
 
-def _check_sizes(sizes, what):
-    if len(sizes) < 3 or min(sizes) < 1:
+def _check_sizes(sizes, least, what):
+    if len(sizes) < least or min(sizes) < 1:
         raise ValueError(f"sizes are {tuple(sizes)}; expected {what}, each at least 1")
 
 

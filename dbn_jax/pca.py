@@ -22,9 +22,9 @@ Nesterov's do, and one with which it falls is taken back. The codes of unseen im
 the same steps, to convergence.
 
 A code is thus the best one for its image. Where codes must be linear in the image instead, which
-makes an autoencoder without hidden layers of it, the error is far larger: of 30 components on
-MNIST 7.9 instead of about 3 per test image. The 8.01 that Hinton and Salakhutdinov (2006) give for
-logistic PCA agrees with the former.
+makes an autoencoder without hidden layers of it (`networks.init_autoencoder`), the error is far
+larger: of 30 components on MNIST 7.9 instead of about 3 per test image. The 8.01 that Hinton and
+Salakhutdinov (2006) give for logistic PCA agrees with linear codes.
 
 References: Collins, Dasgupta, Schapire, "A generalization of principal component analysis to the
 exponential family" (2002); Schein, Saul, Ungar, "A generalized linear model for principal component

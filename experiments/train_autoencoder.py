@@ -14,9 +14,11 @@ The publication's squared errors per test image are 3.00 for the autoencoder, 8.
 and 13.87 for PCA.
 
 figures/reconstructions.png is the tutorial's figure: images that were held out, and what each
-method makes of them with as many numbers as the code has. The workdir further holds the model
-(`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves and summary.json. Held-out
-images of the test set are looked at by the autoencoder once, at the end.
+method makes of them with as many numbers as the code has. Logistic PCA stands there twice: with the
+best code of each image (`dbn_jax.pca`), and with codes that are linear in the pixels, an
+autoencoder without hidden layers, whose error agrees with the published one. The workdir further
+holds the model (`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves and
+summary.json. The test set is looked at by the autoencoder once, at the end.
 
 Reference: Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006).
@@ -24,6 +26,7 @@ Reference: Hinton and Salakhutdinov, "Reducing the dimensionality of data with n
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -106,9 +109,14 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         start = networks.unroll(stack)
     else:
         start = networks.init_autoencoder(shared.init_key(settings.seed), sizes)
-    model = _finetune(settings, run_dir, start, dataset, transform, checkpoint_seconds)
+    learn = functools.partial(
+        _learn, settings, run_dir, dataset, transform, checkpoint_seconds=checkpoint_seconds
+    )
+    model = learn(start, run_dir.metrics, phase="autoencoder")
     weights.save(run_dir.path / "model.npz", model)
-    results = _compare(settings, run_dir, model, dataset, transform)
+    shallow = networks.init_autoencoder(shared.init_key(settings.seed), (num_pixels, sizes[-1]))
+    shallow = learn(shallow, layer.metrics_path(run_dir, "linear_codes"), phase="linear_codes")
+    results = _compare(settings, run_dir, model, shallow, dataset, transform)
     _draw_curves(run_dir)
     summary = run_dir.write_summary(results, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
@@ -148,14 +156,18 @@ def _pretrain(settings, run_dir, dataset, transform, checkpoint_seconds) -> dbn.
     return dbn.stack((*below.layers, top.params))
 
 
-def _finetune(
+def _learn(
     settings: Settings,
     run_dir: workdir.Workdir,
-    start: networks.Autoencoder,
     dataset: data.Dataset,
     transform: data.Transform,
+    start: networks.Autoencoder,
+    metrics_path: pathlib.Path,
+    *,
+    phase: str,
     checkpoint_seconds: float,
 ) -> networks.Autoencoder:
+    """Learns by backpropagation from a start."""
     graphdef, params = networks.split(start)
     num_updates = settings.finetune_epochs * (len(dataset.train) // settings.finetune_batch_size)
     optimizer = _optimizer(settings.finetune_learning_rate, num_updates)
@@ -174,7 +186,7 @@ def _finetune(
         del epoch, step, state
         run_dir.note_time()
 
-    with checkpoints.Checkpoints(run_dir.checkpoints("autoencoder")) as saved:
+    with checkpoints.Checkpoints(run_dir.checkpoints(phase)) as saved:
         state = training.train(
             functools.partial(
                 networks.step,
@@ -189,14 +201,14 @@ def _finetune(
                 seed=settings.seed + len(settings.hidden_sizes),
                 batch_size=settings.finetune_batch_size,
                 num_epochs=settings.finetune_epochs,
-                phase="autoencoder",
+                phase=phase,
                 checkpoint_seconds=checkpoint_seconds,
             ),
             transform=transform,
             evaluate=evaluate,
             callback=watch,
             checkpoints=saved,
-            metrics_path=run_dir.metrics,
+            metrics_path=metrics_path,
         )
     return networks.merge(graphdef, state.params)
 
@@ -222,7 +234,7 @@ def _blocks(rows):
     return ((i, rows[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK))
 
 
-def _compare(settings, run_dir, model, dataset, transform) -> dict[str, object]:
+def _compare(settings, run_dir, model, shallow, dataset, transform) -> dict[str, object]:
     """Draws held-out images as each method restores them; returns the errors."""
     part = "test" if dataset.validation is None else "validation"
     held_out = dataset.validation or dataset.test
@@ -233,7 +245,8 @@ def _compare(settings, run_dir, model, dataset, transform) -> dict[str, object]:
         logging.warning("logistic PCA has not converged: its error may be too large")
     methods = {
         "deep autoencoder": functools.partial(_restore, model),
-        "logistic PCA": functools.partial(_restore_by_pca, logistic.model),
+        "logistic PCA, best codes": functools.partial(_restore_by_pca, logistic.model),
+        "logistic PCA, linear codes": functools.partial(_restore, shallow),
         "PCA": functools.partial(_restore_by_pca, pca.fit(train, size)),
     }
     # The first image of each class.
@@ -263,7 +276,8 @@ def _compare(settings, run_dir, model, dataset, transform) -> dict[str, object]:
         "split": part,
         "reconstruction_error": errors["deep autoencoder"],
         "reconstruction_error_train": float(_error(model, train[:_NUM_WATCHED])),
-        "reconstruction_error_logistic_pca": errors["logistic PCA"],
+        "reconstruction_error_logistic_pca": errors["logistic PCA, best codes"],
+        "reconstruction_error_linear_codes": errors["logistic PCA, linear codes"],
         "reconstruction_error_pca": errors["PCA"],
         "logistic_pca_iterations": len(logistic.objective),
         "logistic_pca_converged": logistic.converged,

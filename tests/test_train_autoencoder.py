@@ -90,13 +90,26 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     assert f"squared error per test image: {results['reconstruction_error']:.2f} (deep" in out
 
     ((rows, keywords, sheet),) = drawn
-    assert list(rows) == ["real data", "5-D deep autoencoder", "5-D logistic PCA", "5-D PCA"]
+    assert list(rows) == [
+        "real data",
+        "5-D deep autoencoder",
+        "5-D logistic PCA, best codes",
+        "5-D logistic PCA, linear codes",
+        "5-D PCA",
+    ]
     shown = [np.flatnonzero(dataset.test.labels == label)[0] for label in range(10)]
-    expected = (v, deep, None, np.clip(linear, 0, 1))
+    expected = (v, deep, None, None, np.clip(linear, 0, 1))
     for images, restored in zip(rows.values(), expected, strict=True):
         if restored is not None:
             flat = np.asarray(images).reshape(10, -1)
             np.testing.assert_allclose(flat, restored[shown], atol=1e-4)
+    # Linear codes: the logits of all images lie in an affine subspace of five dimensions.
+    shallow = np.asarray(rows["5-D logistic PCA, linear codes"], np.float64).reshape(10, -1)
+    logits = np.log(shallow) - np.log1p(-shallow)
+    spectrum = np.linalg.svd(logits - logits.mean(axis=0), compute_uv=False)
+    assert spectrum[4] > 1
+    assert spectrum[5] < 1e-3
+    assert 0 < results["reconstruction_error_linear_codes"] < np.sum(v**2, axis=-1).mean()
     assert list(keywords["notes"]) == list(rows)[1:]
     assert keywords["notes"]["5-D PCA"] == f"{results['reconstruction_error_pca']:.2f}"
     assert "averaged over all 364 test images" in pictures.words(sheet)
