@@ -132,7 +132,7 @@ def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
     seen = {}
     unroll, split = networks.unroll, networks.split
     monkeypatch.setattr(networks, "unroll", lambda net: seen.setdefault("start", unroll(net)))
-    monkeypatch.setattr(networks, "split", lambda model: seen.update(split=model) or split(model))
+    monkeypatch.setattr(networks, "split", lambda model: split(seen.setdefault("split", model)))
     stack = dbn.stack
     monkeypatch.setattr(dbn, "stack", lambda layers: seen.setdefault("net", stack(layers)))
     data = dataclasses.replace(DIGITS, num_validation=100)
