@@ -53,6 +53,7 @@ class Settings:
       code_learning_rate: learning rate of the RBM whose hidden units are the code.
       pretraining: False starts from random weights.
       finetune_learning_rate: of Adam; linear to a hundredth over the second half.
+      finetune_weight_decay: of the weight matrices, apart from the gradient (AdamW).
       finetune_batch_size: examples per update of fine-tuning.
       finetune_epochs: passes through the data in fine-tuning.
       seed: of everything random.
@@ -64,6 +65,7 @@ class Settings:
     code_learning_rate: float = 0.001
     pretraining: bool = True
     finetune_learning_rate: float = 1e-3
+    finetune_weight_decay: float = 0.1
     finetune_batch_size: int = 100
     finetune_epochs: int = 100
     seed: int = 0
@@ -170,7 +172,9 @@ def _learn(
     """Learns by backpropagation from a start."""
     graphdef, params = networks.split(start)
     num_updates = settings.finetune_epochs * (len(dataset.train) // settings.finetune_batch_size)
-    optimizer = _optimizer(settings.finetune_learning_rate, num_updates)
+    optimizer = _optimizer(
+        settings.finetune_learning_rate, settings.finetune_weight_decay, num_updates
+    )
     watched = {"error_train": dataset.train}
     if dataset.validation is not None:
         watched["error"] = dataset.validation
@@ -214,8 +218,12 @@ def _learn(
 
 
 @functools.cache  # equal settings give the same object, and compile once
-def _optimizer(learning_rate, num_updates):
-    return optax.adam(shared.decaying(learning_rate, num_updates))
+def _optimizer(learning_rate, weight_decay, num_updates):
+    return optax.adamw(
+        shared.decaying(learning_rate, num_updates),
+        weight_decay=weight_decay,
+        mask=networks.kernel_mask,
+    )
 
 
 _error = jax.jit(networks.reconstruction_error)
@@ -328,6 +336,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_float(
         "finetune_learning_rate", default.finetune_learning_rate, "Of Adam.", lower_bound=0
+    )
+    flags.DEFINE_float(
+        "finetune_weight_decay",
+        default.finetune_weight_decay,
+        "Of weight matrices, apart from Adam's gradient; the autoencoder overfits without it.",
+        lower_bound=0,
     )
     flags.DEFINE_integer(
         "finetune_batch_size",

@@ -1,6 +1,7 @@
 """The deep autoencoder's binary: what it leaves on disk, its figure, resumption, bad input."""
 
 import dataclasses
+import functools
 import json
 import shutil
 import signal
@@ -229,3 +230,15 @@ def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
     (tmp_path / "run/flags.txt").unlink()
     with pytest.raises(ValueError, match=r"does not fit.*\[20,5\].*\[20,6\]|\[20,5\]"):
         train_autoencoder.run(small(hidden_sizes=(40, 20, 6)), tmp_path / "run")
+
+
+def test_weights_decay_and_biases_do_not():
+    _, params = networks.split(networks.init_autoencoder(jax.random.key(0), (6, 4, 2)))
+    params = jax.tree.map(lambda x: x + 1, params)
+    optimizer = train_autoencoder._optimizer(0.01, 0.5, 10)
+    flat = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(flat, optimizer.init(params), params)
+    for path, update in jax.tree_util.tree_leaves_with_path(updates):
+        x = functools.reduce(lambda tree, entry: tree[entry.key], path, params)
+        share = 0.01 * 0.5 if path[-1].key == "kernel" else 0
+        np.testing.assert_allclose(update, -share * x, rtol=1e-5)
