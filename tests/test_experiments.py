@@ -383,19 +383,19 @@ def load_net(workdir):
     return weights.load(workdir / "model.npz")
 
 
-def test_killed_run_resumes_to_the_same_bits(tmp_path):
-    flags = [
-        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=8", "--top_epochs=8",
-        "--batch_size=20", "--num_chains=20", "--sample_steps=3",
-    ]  # fmt: skip
+def whole_and_resumed(tmp_path, module, flags, phase):
+    """Runs a binary twice, once killed in the phase, long before its end, and resumed.
+
+    Returns the two workdirs; their models are equal to the bit.
+    """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command("train_dbn", whole, *flags), cwd=ROOT, env=environment(), check=True)
-    # Killed in the middle of layer 2, long before its end would come.
-    line = command("train_dbn", broken, *flags, "--checkpoint_seconds=0")
+    line = command(module, whole, *flags)
+    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    line = command(module, broken, *flags, "--checkpoint_seconds=0")
     process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    layer_2 = broken / "checkpoints/layer_2"
-    while not (layer_2.exists() and any(p.name.isdigit() for p in layer_2.iterdir())):
+    deadline = time.monotonic() + 300
+    saved = broken / "checkpoints" / phase
+    while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -403,10 +403,16 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
     process.wait()
     assert not (broken / "summary.json").exists()
     subprocess.run(line[:-1], cwd=ROOT, env=environment(), check=True, capture_output=True)
-    for a, b in zip(
-        jax.tree.leaves(load_net(whole)), jax.tree.leaves(load_net(broken)), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    jax.tree.map(np.testing.assert_array_equal, load_net(whole), load_net(broken))
+    return whole, broken
+
+
+def test_killed_run_resumes_to_the_same_bits(tmp_path):
+    flags = [
+        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=8", "--top_epochs=8",
+        "--batch_size=20", "--num_chains=20", "--sample_steps=3",
+    ]  # fmt: skip
+    whole_and_resumed(tmp_path, "train_dbn", flags, "layer_2")
 
 
 @pytest.mark.parametrize(

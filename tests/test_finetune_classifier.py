@@ -3,9 +3,7 @@
 import dataclasses
 import json
 import shutil
-import signal
 import subprocess
-import time
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,7 @@ from dbn_jax import dbn, figures, networks, rbm, units, weights, workdir
 from experiments import finetune_classifier, models, publish, shared, train_dbn
 from experiments.finetune_classifier import Settings
 from tests import oracles
-from tests.test_experiments import ROOT, command, environment
+from tests.test_experiments import ROOT, command, environment, whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 PICTURES = {"curves", "errors", "features_after", "features_before"}
@@ -191,26 +189,8 @@ def test_killed_run_resumes_to_the_same_bits(pretrained, tmp_path):
         f"--pretrained={pretrained}", "--epochs=60", "--batch_size=20", "--early_stopping",
         "--top_only_epochs=2",
     ]  # fmt: skip
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    line = command("finetune_classifier", whole, *flags)
-    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
-    line = command("finetune_classifier", broken, *flags, "--checkpoint_seconds=0")
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    saved = broken / "checkpoints/classifier"
-    while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (broken / "summary.json").exists()
-    subprocess.run(line[:-1], cwd=ROOT, env=environment(), check=True, capture_output=True)
-    loaded = [weights.load(path / "model.npz") for path in (whole, broken)]
-    jax.tree.map(np.testing.assert_array_equal, *loaded)
-    results = [
-        json.loads((path / "summary.json").read_text())["figures"] for path in (whole, broken)
-    ]
+    workdirs = whole_and_resumed(tmp_path, "finetune_classifier", flags, "classifier")
+    results = [json.loads((path / "summary.json").read_text())["figures"] for path in workdirs]
     assert results[0] == results[1]
 
 

@@ -4,9 +4,7 @@ import dataclasses
 import functools
 import json
 import shutil
-import signal
 import subprocess
-import time
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,7 @@ import pytest
 from dbn_jax import dbn, figures, networks, pca, weights
 from experiments import models, publish, shared, train_autoencoder
 from tests import pictures
-from tests.test_experiments import ROOT, command, environment
+from tests.test_experiments import ROOT, command, environment, whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = shared.LearningSettings(epochs=3, batch_size=50)
@@ -183,23 +181,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
         "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=60",
         "--finetune_batch_size=20",
     ]  # fmt: skip
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    line = command("train_autoencoder", whole, *flags)
-    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
-    line = command("train_autoencoder", broken, *flags, "--checkpoint_seconds=0")
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    saved = broken / "checkpoints/autoencoder"
-    while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (broken / "summary.json").exists()
-    subprocess.run(line[:-1], cwd=ROOT, env=environment(), check=True, capture_output=True)
-    loaded = [weights.load(path / "model.npz") for path in (whole, broken)]
-    jax.tree.map(np.testing.assert_array_equal, *loaded)
+    whole_and_resumed(tmp_path, "train_autoencoder", flags, "autoencoder")
 
 
 @pytest.mark.parametrize(
