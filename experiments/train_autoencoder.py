@@ -2,16 +2,16 @@
 
     python -m experiments.train_autoencoder --workdir=runs/autoencoder
 
-learns a 784-1000-500-250-30 net from 4,000 digits that ship with a package, in under 3 minutes on 2
+learns a 784-1000-500-250-30 net from 4,000 digits that ship with a package, in two minutes on 2
 cores: greedily, the 30 code units being linear, then by backpropagation of the pixels'
-cross-entropy through the unrolled net. --nopretraining starts from random weights instead. On full
-MNIST:
+cross-entropy through the unrolled net. So few digits give it an error of 9.7, and logistic PCA one
+of 3.3. --nopretraining starts from random weights instead. On full MNIST:
 
     python -m experiments.train_autoencoder --workdir=runs/autoencoder --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/autoencoder.flags
 
-The publication's squared errors per test image are 3.00 for the autoencoder, 8.01 for logistic PCA
-and 13.87 for PCA.
+takes 23 minutes. It should reach a squared error per test image of 2.8, beside 13.87 for PCA; the
+publication has 3.00, 8.01 for logistic PCA, and 13.87.
 
 figures/reconstructions.png is the tutorial's figure: images that were held out, and what each
 method makes of them with as many numbers as the code has. Logistic PCA stands there twice: with the
