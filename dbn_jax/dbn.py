@@ -367,48 +367,6 @@ def reconstruct(net: Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V
     return down_pass(net, up_pass(net, v)[-1])
 
 
-def log_ratio(
-    key: Key[Array, ""],
-    net: Net,
-    v: Float[Array, "*batch V"],
-    labels: Float[Array, "*batch L"] | None = None,
-) -> Float[Array, "*batch"]:
-    """One sample of log p*(v, h) − log q(h | v), whose mean is the variational bound plus log Z.
-
-    h are the hidden layers up to the top RBM's features, drawn from the recognition distribution q
-    as `sample_recognition` draws them with the same key; p* is the net's unnormalised probability,
-    with the top RBM's hidden units summed out. So
-
-        log p(v) ≥ E_q[log_ratio] − log Z_top,
-
-    with equality if q is the true posterior; then the ratio has no variance either (Hinton,
-    Osindero, Teh 2006, equation 8; Salakhutdinov and Murray 2008, equation 18). The mean of exp
-    over samples, an importance sampler, gives the likelihood itself.
-
-    Args:
-      key: consumed.
-      net: the net.
-      v: (..., V) pixels.
-      labels: (..., L) known labels, for log p(v, labels); required if the net has label units.
-
-    Returns:
-      (...), nats.
-
-    Raises:
-      ValueError: the net has label units, and `labels` is missing.
-    """
-    if labels is None and num_labels(net):
-        raise ValueError(f"the net has {num_labels(net)} label units: give the labels' states")
-    states = sample_recognition(key, net, v)
-    total = -rbm.free_energy(net.top, join(net, states[-1], labels))
-    for up, down, (below, above) in zip(
-        net.recognition, net.generative, itertools.pairwise(states), strict=True
-    ):
-        total += down.visible.log_prob(below, rbm.visible_inputs(down, above))
-        total -= up.hidden.log_prob(above, rbm.hidden_inputs(up, below))
-    return total
-
-
 def feature_images(net: Net, layer: int) -> Float[Array, "V H"]:
     """What each hidden unit of a layer stands for, projected to pixel space.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import associative_memory, dbn, partition, rbm
+from dbn_jax import associative_memory, bound, dbn, partition, rbm
 
 _BLOCK = 1000
 
@@ -50,7 +50,7 @@ def _log_ratios(key, net, examples, num_passes):
 
     def add(t, totals):
         pass_key = jax.random.fold_in(key, t)
-        joint = images = dbn.log_ratio(pass_key, net, v, labels)
+        joint = images = bound.sample_terms(pass_key, net, v, labels).total
         if labels is not None:
             # The label units are summed out beside the same features: p(h) = p(h, l) / p(l | h).
             features = dbn.sample_recognition(pass_key, net, v)[-1]

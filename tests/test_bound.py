@@ -1,0 +1,196 @@
+"""The bound's terms against enumeration in numpy, which uses nothing of the package."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import associative_memory as memory
+from dbn_jax import bound, dbn, partition, rbm
+from tests import oracles
+
+NUM_SAMPLES = 20_000
+V = np.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0], [0.3, 0.9, 1.0, 0.0]])
+LABELS = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def binary(n):
+    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+
+
+def log_bernoulli(x, a):
+    """Summed over the units; grey levels as probabilities."""
+    return (x * a - np.logaddexp(0, a)).sum(axis=-1)
+
+
+def make_net(num_labels, dtype=jnp.float32):
+    """4 pixels, layers of 3 and 2, a top RBM of 3 hidden units; all weights and biases differ."""
+    sizes = ((4, 3), (3, 2))
+    layers = [rbm.init_params(jax.random.key(i), *s, dtype=dtype) for i, s in enumerate(sizes)]
+    if num_labels:
+        top = memory.init_params(jax.random.key(2), 2, 3, num_labels)
+        top = jax.tree.map(lambda x: x.astype(dtype), top)
+    else:
+        top = rbm.init_params(jax.random.key(2), 2, 3, dtype=dtype)
+    return oracles.jolt(jax.random.key(3), dbn.untie(dbn.stack((*layers, top))))
+
+
+def enumerated(net, v, labels):
+    """Reconstruction, entropy, prior and log p(v, labels) + log Z of one example."""
+    up = [[np.float64(a) for a in (r.weights, r.hidden.bias)] for r in net.recognition]
+    down = [[np.float64(a) for a in (r.weights, r.visible.bias)] for r in net.generative]
+    q_total, log_joint = [], []
+    terms = np.zeros(3)
+    for h1 in binary(3):
+        for h2 in binary(2):
+            log_q = log_bernoulli(h1, v @ up[0][0] + up[0][1])
+            log_q += log_bernoulli(h2, h1 @ up[1][0] + up[1][1])
+            reconstruction = log_bernoulli(v, down[0][0] @ h1 + down[0][1])
+            reconstruction += log_bernoulli(h1, down[1][0] @ h2 + down[1][1])
+            x = h2 if labels is None else np.concatenate([h2, labels])
+            bias = oracles.leaves(net.top)["visible.bias"]
+            a = x @ np.float64(net.top.weights) + np.float64(net.top.hidden.bias)
+            prior = x @ bias + np.logaddexp(0, a).sum()
+            q = np.exp(log_q)
+            terms += q * np.array([reconstruction, -log_q, prior])
+            q_total.append(q)
+            log_joint.append(reconstruction + prior)
+    np.testing.assert_allclose(sum(q_total), 1, rtol=1e-12)
+    return terms, np.log(np.sum(np.exp(log_joint)))
+
+
+@pytest.mark.parametrize("num_labels", [0, 2])
+def test_exact(x64, num_labels):
+    net = make_net(num_labels, jnp.float64)
+    labels = jnp.asarray(LABELS) if num_labels else None
+    terms, log_p = bound.exact(net, jnp.asarray(V), labels)
+    for i, v in enumerate(V):
+        expected, expected_log_p = enumerated(net, v, LABELS[i] if num_labels else None)
+        found = terms.reconstruction[i], terms.entropy[i], terms.prior[i]
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+        np.testing.assert_allclose(log_p[i], expected_log_p, rtol=1e-10)
+        np.testing.assert_allclose(terms.total[i], expected.sum(), rtol=1e-10)
+        assert terms.total[i] < log_p[i] - 0.01  # the slack
+    one, _ = bound.exact(net, jnp.asarray(V[0]), None if labels is None else labels[0])
+    np.testing.assert_allclose(one.prior, terms.prior[0])
+
+
+@pytest.mark.parametrize("num_labels", [0, 2])
+def test_samples_have_the_exact_means(num_labels):
+    net = make_net(num_labels)
+    v = jnp.asarray(V[0], jnp.float32)
+    labels = jnp.asarray(LABELS[0], jnp.float32) if num_labels else None
+    exact, log_p = bound.exact(net, v, labels)
+
+    def many(x):
+        return None if x is None else jnp.broadcast_to(x, (NUM_SAMPLES, *x.shape))
+
+    found = jax.jit(bound.sample_terms)(jax.random.key(4), net, many(v), many(labels))
+    for name in ("reconstruction", "entropy", "prior", "total"):
+        oracles.assert_mean(np.asarray(getattr(found, name)), np.float64(getattr(exact, name)))
+    # An importance sampler of the likelihood.
+    weights = np.exp(np.asarray(found.total, np.float64) - np.float64(log_p))
+    oracles.assert_mean(weights, 1.0)
+    with pytest.raises(AssertionError):  # the power: the slack is no rounding error
+        oracles.assert_mean(np.asarray(found.total), np.float64(log_p))
+
+
+def tied_net():
+    first = oracles.jolt(jax.random.key(5), rbm.init_params(jax.random.key(6), 4, 3))
+    second = oracles.jolt(jax.random.key(7), rbm.init_params(jax.random.key(8), 3, 4))
+    top = oracles.jolt(jax.random.key(9), rbm.init_params(jax.random.key(10), 4, 3))
+    return dbn.stack((first, second, top))
+
+
+def test_goodnesses_sum_to_the_bound():
+    net, v = tied_net(), jnp.asarray(V[0], jnp.float32)
+    exact, _ = bound.exact(net, v)
+    found = jax.jit(bound.goodnesses)(
+        jax.random.key(11), net, jnp.broadcast_to(v, (NUM_SAMPLES, 4))
+    )
+    assert found.shape == (3, NUM_SAMPLES)
+    oracles.assert_mean(np.asarray(found, np.float64).sum(axis=0), np.float64(exact.total))
+    np.testing.assert_allclose(found[0], -rbm.free_energy(net.layers[0], v), rtol=1e-5)
+    assert np.abs(np.mean(found[1])) > 0.1  # the layers do add something
+
+
+@pytest.mark.parametrize("num_labels", [0, 2])
+def test_goodnesses_of_a_layer_upside_down(num_labels):
+    """It adds nothing: the bound is the likelihood of the layers below, whatever is drawn."""
+    first = tied_net().layers[0]
+    if num_labels:
+        new = memory.init_params(jax.random.key(12), 3, 4, num_labels, weight_scale=0.0)
+    else:
+        new = rbm.init_params(jax.random.key(12), 3, 4, weight_scale=0.0)
+    net = dbn.stack((first, dbn.upside_down(new, first)))
+    v = jnp.asarray(np.tile(V, (100, 1)), jnp.float32)
+    labels = jnp.asarray(np.tile(LABELS, (100, 1)), jnp.float32) if num_labels else None
+    found = bound.goodnesses(jax.random.key(13), net, v, labels)
+    np.testing.assert_allclose(found[1], 0, atol=1e-5)
+    # The partition functions agree but for the labels', of which all are equally probable.
+    log_z = partition.exact_log_partition(net.top)
+    expected = partition.log_likelihood(first, v, partition.exact_log_partition(first))
+    total = found.sum(axis=0) - log_z
+    np.testing.assert_allclose(total, expected - np.log(max(num_labels, 1)), rtol=1e-5)
+
+
+def test_greedy_learning_raises_the_bound(x64):
+    """A layer added upside down starts with equality; learning it raises the bound.
+
+    So the likelihood of the data rises by at least the slack that opens.
+    """
+    data = jnp.asarray(np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]]) * 1.0)
+    first = rbm.init_params(jax.random.key(14), 4, 3, dtype=jnp.float64)
+
+    def descend(loss, params, num_updates):
+        change = jax.jit(jax.grad(loss))
+        for _ in range(num_updates):
+            params = jax.tree.map(lambda p, g: p - 0.2 * g, params, change(params))
+        return params
+
+    def cost(params):
+        log_z = partition.exact_log_partition(params)
+        return -jnp.mean(partition.log_likelihood(params, data, log_z))
+
+    first = descend(cost, first, 300)
+
+    def values(top):
+        terms, log_p = bound.exact(dbn.stack((first, top)), data)
+        log_z = partition.exact_log_partition(top)
+        return jnp.mean(terms.total) - log_z, jnp.mean(log_p) - log_z
+
+    start = dbn.upside_down(
+        rbm.init_params(jax.random.key(15), 3, 6, dtype=jnp.float64, weight_scale=0.0), first
+    )
+    # What greedy learning has: the top RBM's likelihood of the recognised states.
+    lower, likelihood = values(start)
+    np.testing.assert_allclose([lower, likelihood], -cost(first), rtol=1e-9)
+    top, bounds = start, [lower]
+    # Hidden units that are all alike would stay so.
+    top = oracles.jolt(jax.random.key(16), top, 1e-3)
+    for _ in range(5):
+        top = descend(lambda top: -values(top)[0], top, 40)
+        lower, likelihood = values(top)
+        assert lower > bounds[-1]
+        slack, gain = likelihood - lower, likelihood + cost(first)
+        assert 0 < slack < gain
+        bounds.append(lower)
+    assert bounds[-1] - bounds[0] > 0.02
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="2 label units: give the labels' states"):
+        bound.exact(make_net(2), jnp.ones(4))
+    large = dbn.stack(
+        (rbm.init_params(jax.random.key(0), 4, 21), rbm.init_params(jax.random.key(1), 21, 2))
+    )
+    with pytest.raises(ValueError, match=r"2\.1e\+06 states together.*`sample_terms`"):
+        bound.exact(large, jnp.ones(4))
