@@ -367,6 +367,11 @@ def reconstruct(net: Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V
     return down_pass(net, up_pass(net, v)[-1])
 
 
+def weight_mask(net: Net) -> Net:
+    """True for the weights and False for all else: a mask for optax."""
+    return jax.tree.map(rbm.weight_mask, net, is_leaf=lambda part: isinstance(part, rbm.RBM))
+
+
 def feature_images(net: Net, layer: int) -> Float[Array, "V H"]:
     """What each hidden unit of a layer stands for, projected to pixel space.
 

@@ -154,8 +154,3 @@ def step(
         key, state.params, v, labels, num_gibbs_steps=num_gibbs_steps, label_cost=label_cost
     )
     return rbm.apply_gradient(state, change, optimizer), metrics
-
-
-def weight_mask(net: dbn.Net) -> dbn.Net:
-    """True for the weights and False for all else: a mask for optax."""
-    return jax.tree.map(rbm.weight_mask, net, is_leaf=lambda part: isinstance(part, rbm.RBM))

@@ -18,22 +18,12 @@ machines" (2008), section 5.
 import dataclasses
 import functools
 
-import jax
 import jax.numpy as jnp
 import optax
 from absl import app, flags
 
-from dbn_jax import (
-    checkpoints,
-    data,
-    dbn,
-    figures,
-    training,
-    updown,
-    weights,
-    workdir,
-)
-from experiments import layer, models, recognition, shared
+from dbn_jax import dbn, updown
+from experiments import shared, whole_net
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,96 +57,39 @@ class Settings:
             raise ValueError(f"gibbs_steps is {self.gibbs_steps}; each must be at least 1")
 
 
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """Makes pixels and one-hot labels of the data set's rows.
-
-    Attributes:
-      transform: makes pixels.
-      num_labels: L; 0 for a net without label units.
-    """
-
-    transform: data.Transform
-    num_labels: int
-
-    def __call__(self, key, rows):
-        """(key, {"images", "labels"}) -> (v (..., V), labels (..., L) or None)."""
-        v = self.transform(key, rows["images"])
-        if not self.num_labels:
-            return v, None
-        return v, jax.nn.one_hot(rows["labels"], self.num_labels, dtype=v.dtype)
-
-
 def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
     """Fine-tunes the net in a workdir, or goes on there.
 
     Returns:
       The summary, as `workdir.Workdir.write_summary` returns it.
     """
-    net, data_settings = models.load(settings.pretrained, models.NETS)
-    dataset, transform = data_settings.load()
-    held_out = dataset.validation or dataset.test
-    sizes = (dataset.train.images.shape[1], *(part.hidden.num_units for part in net.recognition))
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program="experiments.finetune_updown",
-        needed_bytes=2 * layer.needed_bytes((*sizes, net.top.hidden.num_units)),
-    )
-    if run_dir.is_done:
-        print(f"done already: see {run_dir.path}")
-        return run_dir.summary()
-    updates_per_epoch = len(dataset.train) // settings.batch_size
-    total = settings.epochs * updates_per_epoch
-    optimizer = _optimizer(settings.learning_rate, settings.momentum, settings.weight_decay, total)
-    labelled = dbn.num_labels(net) > 0
-    errors = recognition.watch_errors(dataset, transform, settings.seed)
 
-    def watch(epoch, step, state):
-        del epoch, step, state
-        run_dir.note_time()
-
-    with checkpoints.Checkpoints(run_dir.checkpoints("updown")) as saved:
-        state = training.train(
-            functools.partial(
-                _step,
-                optimizer=optimizer,
-                gibbs_steps=settings.gibbs_steps,
-                total=total,
-                label_cost=settings.label_cost,
-            ),
-            updown.init_state(net, optimizer),
-            {"images": dataset.train.images, "labels": dataset.train.labels},
-            settings=training.Settings(
-                seed=settings.seed,
-                batch_size=settings.batch_size,
-                num_epochs=settings.epochs,
-                phase="updown",
-                checkpoint_seconds=checkpoint_seconds,
-            ),
-            transform=Examples(transform, dbn.num_labels(net)),
-            evaluate=(lambda state: errors(state.params)) if labelled else None,
-            callback=watch,
-            checkpoints=saved,
-            metrics_path=run_dir.metrics,
+    def start(net, num_updates, first):
+        del first
+        optimizer = _optimizer(
+            settings.learning_rate, settings.momentum, settings.weight_decay, num_updates
         )
-    net = state.params
-    weights.save(run_dir.path / "model.npz", net)
-    table = figures.read_metrics(run_dir.metrics)
-    results = {}
-    curves = {
-        "wake loss (nats)": {"training": (table["epoch"], table["wake_loss"])},
-        "sleep loss (nats)": {"dreams": (table["epoch"], table["sleep_loss"])},
-    }
-    if labelled:
-        curves["error rate"] = recognition.error_curves(table)
-        key = jax.random.key(settings.seed)
-        results = recognition.error_rates(key, net, held_out, transform)
-    picture = figures.learning_curves(curves, title="Up-down fine-tuning", x_label="epoch")
-    figures.save(picture, run_dir.figures / "curves.png")
-    summary = run_dir.write_summary(results, seed=settings.seed)
-    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.path}")
-    return summary
+        step = functools.partial(
+            _step,
+            optimizer=optimizer,
+            gibbs_steps=settings.gibbs_steps,
+            total=num_updates,
+            label_cost=settings.label_cost,
+        )
+        return step, updown.init_state(net, optimizer)
+
+    return whole_net.learn(
+        settings,
+        path,
+        phase="updown",
+        start=start,
+        curves={
+            "wake loss (nats)": {"training": "wake_loss"},
+            "sleep loss (nats)": {"dreams": "sleep_loss"},
+        },
+        title="Up-down fine-tuning",
+        checkpoint_seconds=checkpoint_seconds,
+    )
 
 
 def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost):
@@ -179,7 +112,7 @@ def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost):
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(learning_rate, momentum, weight_decay, num_updates):
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=updown.weight_mask),
+        optax.add_decayed_weights(weight_decay, mask=dbn.weight_mask),
         optax.sgd(shared.decaying(learning_rate, num_updates), momentum=momentum),
     )
 

@@ -11,7 +11,7 @@ from experiments import shared
 # What --pretrained is for a start from random weights.
 NONE = "none"
 # The binaries that make nets.
-NETS = "train_dbn,finetune_updown,finetune_memory"
+NETS = "train_dbn,finetune_updown,finetune_bound,finetune_memory"
 
 
 def run_summary(path: str | os.PathLike) -> dict[str, Any]:

@@ -164,8 +164,15 @@ class LearningSettings:
                 learner = learning.Centred(learner, model_share=0.5, sliding=1.0)
         return learner
 
-    def make_optimizer(self, updates_per_epoch: int) -> optax.GradientTransformation:
-        """Builds gradient descent with the momentum switch, weight decay and rate schedule."""
+    def make_optimizer(
+        self, updates_per_epoch: int, *, weight_mask: Callable[[Any], Any] = rbm.weight_mask
+    ) -> optax.GradientTransformation:
+        """Builds gradient descent with the momentum switch, weight decay and rate schedule.
+
+        Args:
+          updates_per_epoch: number of batches.
+          weight_mask: what of the parameters decays.
+        """
         return _optimizer(
             self.learning_rate,
             self.learning_rate_decay,
@@ -174,6 +181,7 @@ class LearningSettings:
             self.final_momentum,
             self.momentum_epochs * updates_per_epoch,
             self.weight_decay,
+            weight_mask,
         )
 
 
@@ -189,14 +197,14 @@ def decaying(rate: float, num_updates: int) -> optax.Schedule:
 
 
 @functools.cache  # equal settings give the same object, and compile once
-def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay):
+def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay, mask):
     if decay == "linear":
         rate = decaying(rate, num_updates)
     momentum_schedule = optax.join_schedules(
         [optax.constant_schedule(momentum), optax.constant_schedule(final_momentum)], [switch]
     )
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=rbm.weight_mask),
+        optax.add_decayed_weights(weight_decay, mask=mask),
         optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum_schedule),
     )
 

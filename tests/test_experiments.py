@@ -21,6 +21,7 @@ import pytest
 from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units, weights
 from experiments import (
     dbn_pictures,
+    finetune_bound,
     finetune_updown,
     layer,
     models,
@@ -346,6 +347,32 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
         models.load(str(tmp_path / "updown"), "train_dbn")
     with pytest.raises(FileNotFoundError, match="no finished run"):
         finetune_updown.run(dataclasses.replace(finer, pretrained="nowhere"), tmp_path / "other")
+
+
+def test_ascent_of_the_bound(tmp_path):
+    """What it starts from, learns and leaves behind; its chains start at the data."""
+    train_dbn.run(small_dbn(learning=QUICK, hidden_sizes=(30, 40), top_epochs=1), tmp_path / "net")
+    learning = finetune_bound.Settings("").learning
+    settings = finetune_bound.Settings(
+        str(tmp_path / "net"), dataclasses.replace(learning, epochs=2, num_chains=30)
+    )
+    started = []
+    with pytest.MonkeyPatch.context() as patch:
+        at_data = layer.at_data
+        patch.setattr(layer, "at_data", lambda *args: started.append(args[-1]) or at_data(*args))
+        summary = finetune_bound.run(settings, tmp_path / "bound")
+    assert started[0].shape == (1000, 30 + 10)  # features and labels
+    assert {f"error_rate_{way}" for way in recognition.WAYS} <= set(summary["figures"])
+    assert summary["program"] == "experiments.finetune_bound"
+    before, after = load_net(tmp_path / "net"), load_net(tmp_path / "bound")
+    for part in ("recognition", "generative"):
+        old, new = getattr(before, part)[0], getattr(after, part)[0]
+        assert np.abs(old.weights - new.weights).max() > 1e-4
+    assert np.abs(after.recognition[0].weights - after.generative[0].weights).max() > 1e-4
+    assert np.abs(before.top.weights - after.top.weights).max() > 1e-4
+    assert (tmp_path / "bound/figures/curves.png").exists()
+    # It goes on from there in turn.
+    models.load(str(tmp_path / "bound"), models.NETS)
 
 
 def test_updown_without_iterations_is_refused():

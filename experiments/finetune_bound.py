@@ -1,0 +1,139 @@
+"""Fine-tuning of a net that `train_dbn` learnt by ascent of its variational bound.
+
+    python -m experiments.train_dbn --workdir=runs/digits
+    python -m experiments.finetune_bound --workdir=runs/bound --pretrained=runs/digits
+
+All weights learn together: recognition weights by the bound's own gradient, where up-down
+(`finetune_updown`) lets them predict dreams; generative weights by the delta rule; the top RBM by
+--learner, persistent chains that start at the data. The data are those of the pretrained net, and
+the bound is that on log p(image, label) if it has label units. `evaluate` estimates the bound,
+before and after: what is watched while it learns are the terms without the top's log Z, which moves
+too. A net with label units recognises training images after every epoch, and validation images if
+there are any; the test set is looked at once, at the end.
+
+References: Hinton, "To recognize shapes, first learn to generate images" (2007), the section on
+fine-tuning; `dbn_jax.bound_gradient` names those of the estimators.
+"""
+
+import dataclasses
+import functools
+
+import jax
+from absl import app, flags
+
+from dbn_jax import bound_gradient, dbn
+from experiments import layer, likelihood, shared, whole_net
+
+_LEARNING = {
+    "learner": "pcd",
+    "learning_rate": 0.01,
+    "learning_rate_decay": "linear",
+    "initial_momentum": 0.5,
+    "final_momentum": 0.5,
+    "momentum_epochs": 0,
+    "weight_decay": 0.0,
+    "epochs": 10,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result.
+
+    Attributes:
+      pretrained: workdir of the net to start from.
+      learning: how all weights learn; its learner is the top RBM's.
+      num_paths: recognised paths of each example, at least 2.
+      seed: of everything random.
+    """
+
+    pretrained: str
+    learning: shared.LearningSettings = dataclasses.field(
+        default_factory=lambda: shared.LearningSettings(**_LEARNING)
+    )
+    num_paths: int = 2
+    seed: int = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per update."""
+        return self.learning.batch_size
+
+    @property
+    def epochs(self) -> int:
+        """Passes through the data."""
+        return self.learning.epochs
+
+
+def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
+    """Fine-tunes the net in a workdir, or goes on there.
+
+    Returns:
+      The summary, as `workdir.Workdir.write_summary` returns it.
+    """
+    learner = settings.learning.make_learner()
+    estimator = bound_gradient.LeaveOneOut(settings.num_paths)
+
+    def start(net, num_updates, first):
+        optimizer = settings.learning.make_optimizer(
+            num_updates // settings.epochs, weight_mask=dbn.weight_mask
+        )
+        init_key, up_key, chain_key = jax.random.split(shared.init_key(settings.seed), 3)
+        state = bound_gradient.init_state(init_key, net, optimizer, learner=learner)
+        x = likelihood.top_states(up_key, net, first)
+        chains = layer.at_data(chain_key, net.top, state.chains, x)
+        step = functools.partial(_step, optimizer=optimizer, learner=learner, estimator=estimator)
+        return step, dataclasses.replace(state, chains=chains)
+
+    return whole_net.learn(
+        settings,
+        path,
+        phase="bound",
+        start=start,
+        curves={
+            "reconstruction (nats)": {"training": "reconstruction"},
+            "entropy (nats)": {"training": "entropy"},
+            "free energies of the top (nats)": {
+                "data": "free_energy_data",
+                "fantasies": "free_energy_fantasies",
+            },
+        },
+        title="Ascent of the bound",
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+def _step(key, state, batch, *, optimizer, learner, estimator):
+    state, metrics = bound_gradient.step(
+        key, state, *batch, optimizer=optimizer, learner=learner, estimator=estimator
+    )
+    kept = (
+        "reconstruction_error",
+        "reconstruction",
+        "entropy",
+        "free_energy_data",
+        "free_energy_fantasies",
+        "hidden_activity",
+    )
+    return state, {name: metrics[name] for name in kept}
+
+
+def define_flags() -> None:
+    """Defines the flags of this binary; only the binary itself does, not who imports it."""
+    default = Settings(pretrained="")
+    shared.define_run_flags()
+    flags.DEFINE_string("pretrained", None, "Workdir of the net to start from.", required=True)
+    shared.define_learning_flags(**_LEARNING)
+    flags.DEFINE_integer(
+        "num_paths", default.num_paths, "Recognised paths of each example.", lower_bound=2
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Makes settings of the flags, and runs."""
+    shared.call(argv, run, lambda: shared.from_flags(Settings, learning=shared.learning_settings()))
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
