@@ -10,13 +10,12 @@ from dbn_jax import associative_memory as memory
 from dbn_jax import bound, bound_gradient, dbn, learning, partition, rbm, units
 from tests import oracles
 
-NUM_KEYS = 100_000
+NUM_KEYS = 30_000
 ESTIMATORS = [
     bound_gradient.Antithetic(),
     bound_gradient.LeaveOneOut(1, takes_slopes=False),
     bound_gradient.LeaveOneOut(2, takes_slopes=False),
     bound_gradient.LeaveOneOut(2),
-    bound_gradient.LeaveOneOut(3),
 ]
 V = jnp.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.3, 1.0, 0.0]])
 LABELS = jnp.array([[1.0, 0.0], [0.0, 1.0]])
@@ -60,7 +59,8 @@ def named(net):
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
 def test_is_unbiased(estimator):
     net = make_net()
-    found, metrics = estimates(net, estimator)
+    default = estimator == bound_gradient.LeaveOneOut()
+    found, metrics = estimates(net, estimator, 100_000 if default else NUM_KEYS)
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda x: x.astype(jnp.float64), net)
         v, labels = V.astype(jnp.float64), LABELS.astype(jnp.float64)
@@ -69,11 +69,11 @@ def test_is_unbiased(estimator):
         for name in ("reconstruction", "entropy", "prior"):
             oracles.assert_mean(metrics[name], np.mean(getattr(terms, name)))
     oracles.assert_mean(named(found), expected)
-    # The power: half the rewards' part of the recognition gradient, which is what is left of the
-    # whole without the entropies, would be noticed in every layer.
-    for i in range(2):
-        name = f".recognition[{i}].weights"
-        assert np.abs(oracles.z_scores(named(found)[name], 0.9 * expected[name])).max() > 8
+    # The power: a tenth less, in either layer, would be noticed.
+    if default:
+        for i in range(2):
+            name = f".recognition[{i}].weights"
+            assert np.abs(oracles.z_scores(named(found)[name], 0.9 * expected[name])).max() > 8
 
 
 def test_without_labels():
@@ -99,7 +99,7 @@ def test_slopes_lower_the_variance():
     """Over all recognition weights, at two paths; the more, the more units there are."""
     net = make_net()
     variance = {}
-    for estimator in ESTIMATORS[2:4]:
+    for estimator in ESTIMATORS[2:]:
         found, _ = estimates(net, estimator, 20_000)
         leaves = jax.tree.leaves(found.recognition)
         variance[estimator] = sum(float(jnp.var(x, axis=0).sum()) for x in leaves)
@@ -107,7 +107,7 @@ def test_slopes_lower_the_variance():
     assert with_slopes < 0.5 * without
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS[::2], ids=str)
+@pytest.mark.parametrize("estimator", ESTIMATORS[::3], ids=str)
 def test_learning_raises_the_bound(estimator):
     """By persistent chains, from a net that greedy learning could have left."""
     data = jnp.array([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]])
