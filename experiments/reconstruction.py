@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from dbn_jax import data, figures, logistic_pca, networks, pca, workdir
+from dbn_jax import data, figures, logistic_pca, networks, pca, progress, workdir
 from experiments import shared
 
 NUM_WATCHED = 2000  # images of a split that are looked at after every epoch
@@ -50,7 +50,8 @@ def draw(
     held_out = dataset.validation or dataset.test
     train, v = pixels(transform, dataset.train.images), pixels(transform, held_out.images)
     size = model.decoder[0].kernel[...].shape[0]
-    logistic = logistic_pca.fit(train, size)
+    with progress.Iterations("logistic PCA", "objective") as shown_progress:
+        logistic = logistic_pca.fit(train, size, callback=shown_progress.report)
     if not logistic.converged:
         logging.warning("logistic PCA has not converged: its error may be too large")
     linear = pca.fit(train, size)
