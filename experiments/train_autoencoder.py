@@ -91,6 +91,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
 
     Returns:
       The summary, as `workdir.Workdir.write_summary` returns it.
+
+    Raises:
+      ValueError: data and settings do not fit each other, or the workdir holds another run.
     """
     dataset, transform = settings.data.load()
     num_images, num_pixels = dataset.train.images.shape
@@ -100,6 +103,11 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             f"--hidden_sizes={','.join(map(str, settings.hidden_sizes))}: {num_images} images of "
             f"{num_pixels} pixels have no {sizes[-1]} principal components to compare the code "
             f"with; choose a code of at most {min(num_images, num_pixels)} units"
+        )
+    if settings.finetune_batch_size > num_images:  # it would come to light after pretraining only
+        raise ValueError(
+            f"--finetune_batch_size={settings.finetune_batch_size}, but there are {num_images} "
+            "training images; choose at most as many"
         )
     run_dir = workdir.open_workdir(
         path,

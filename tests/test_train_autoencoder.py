@@ -191,7 +191,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
         (["--hidden_sizes=70,65"], ["--hidden_sizes=70,65", "at most 64 units"]),
         (["--standardise"], ["--standardise", "[0, 1]"]),
         (["--hidden_sizes=8,x"], ["--hidden_sizes=8,x", "whole numbers"]),
-        (["--finetune_batch_size=5000", "--nopretraining"], ["5000", "batch size"]),
+        (["--finetune_batch_size=5000"], ["--finetune_batch_size=5000", "1433 training images"]),
     ],
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
