@@ -70,7 +70,7 @@ class Settings:
     def __post_init__(self):
         if self.num_steps < _EPOCH or self.num_steps % _EPOCH:
             raise ValueError(
-                f"num_steps is {self.num_steps}; it must be a multiple of {_EPOCH}, after each of "
+                f"--num_steps={self.num_steps}: it must be a multiple of {_EPOCH}, after each of "
                 "which the objective is looked at"
             )
 

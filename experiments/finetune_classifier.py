@@ -116,6 +116,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             "--early_stopping needs validation images, and there are none: hold some out with "
             "--num_validation, here or when the net learns"
         )
+    shared.check_batch_size("batch_size", settings.batch_size, len(dataset.train))
     graphdef, params = backprop.split(start)
     run_dir = workdir.open_workdir(
         path,

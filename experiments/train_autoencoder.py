@@ -104,11 +104,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             f"{num_pixels} pixels have no {sizes[-1]} principal components to compare the code "
             f"with; choose a code of at most {min(num_images, num_pixels)} units"
         )
-    if settings.finetune_batch_size > num_images:  # it would come to light after pretraining only
-        raise ValueError(
-            f"--finetune_batch_size={settings.finetune_batch_size}, but there are {num_images} "
-            "training images; choose at most as many"
-        )
+    shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
+    shared.check_batch_size("finetune_batch_size", settings.finetune_batch_size, num_images)
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),

@@ -191,6 +191,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
         (["--hidden_sizes=70,65"], ["--hidden_sizes=70,65", "at most 64 units"]),
         (["--standardise"], ["--standardise", "[0, 1]"]),
         (["--hidden_sizes=8,x"], ["--hidden_sizes=8,x", "whole numbers"]),
+        (["--batch_size=5000"], ["--batch_size=5000", "1433 training images"]),
         (["--finetune_batch_size=5000"], ["--finetune_batch_size=5000", "1433 training images"]),
     ],
 )  # fmt: skip
@@ -201,6 +202,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+    assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
 
 
 def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
