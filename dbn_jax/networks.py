@@ -7,25 +7,22 @@ figure 1). Both also start from random weights: that comparison is what motivate
 
 Models are Flax NNX modules, and these are pytrees: they pass through `jax.jit`, `jax.grad` and
 `jax.vmap` as they are, and an ensemble is one module of stacked arrays. Nothing in them changes or
-is random when they are called. Learning is an (init, step) pair as for RBMs: `split` parts a model
-into what is static and its arrays, `step` is a pure function of the latter.
+is random when they are called. `dbn_jax.backprop` is how they learn.
 
 References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006); Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
-from dbn_jax import dbn, pytrees, threefry, units
-from dbn_jax.shapes import Array, Float, Int, Key
-from dbn_jax.units.base import softplus
+from dbn_jax import dbn, units
+from dbn_jax.shapes import Array, Float, Key
 
 # Uniform weights for units with a logistic non-linearity, within ±4·sqrt(6 / (inputs + outputs)),
 # which keep the variance of activities and of gradients through the layers; without the 4, that of
@@ -33,8 +30,6 @@ from dbn_jax.units.base import softplus
 # recommendations for gradient-based training of deep architectures" 2012, equations 15 and 16).
 _LOGISTIC = jax.nn.initializers.variance_scaling(16.0, "fan_avg", "uniform")
 _LINEAR = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
-
-Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Array]]]
 
 
 class Layer(nnx.Module):
@@ -80,31 +75,6 @@ class Classifier(nnx.Module):
     def features(self, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], ...]:
         """The activities of every hidden layer, first to last: (..., V) -> (..., H_l) each."""
         return _activities(self.hidden, v)
-
-    def dropped(
-        self,
-        key: Key[Array, ""],
-        v: Float[Array, "*batch V"],
-        *,
-        input_rate: float,
-        hidden_rate: float,
-    ) -> Float[Array, "*batch L"]:
-        """Logits while pixels and hidden units drop out (see `dropout`).
-
-        Args:
-          key: consumed.
-          v: (..., V) pixels.
-          input_rate: share of pixels that drop out, in [0, 1).
-          hidden_rate: share of each layer's hidden units, in [0, 1).
-
-        Returns:
-          (..., L).
-        """
-        keys = jax.random.split(key, len(self.hidden) + 1)
-        x = dropout(keys[0], v, input_rate)
-        for layer, layer_key in zip(self.hidden, keys[1:], strict=True):
-            x = dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
-        return self.softmax(x)
 
     def layers(self) -> tuple[Layer, ...]:
         """All layers, first to last."""
@@ -343,171 +313,9 @@ def _layer(weights, below, above):
     return Layer(weights, above.bias)
 
 
-def dropout(key: Key[Array, ""], x: Float[Array, "*shape"], rate: float) -> Float[Array, "*shape"]:
-    """Sets each value to zero with probability `rate`, and divides the rest by 1 − rate.
-
-    So its expectation is x, and the trained weights need no scaling (inverted dropout; Srivastava
-    et al., "Dropout: a simple way to prevent neural networks from overfitting" 2014, section 10).
-
-    Args:
-      key: consumed.
-      x: any shape.
-      rate: in [0, 1); at 0 nothing is drawn.
-    """
-    if not 0 <= rate < 1:
-        raise ValueError(f"the dropout rate is {rate}; it must be at least 0 and below 1")
-    if rate == 0:
-        return x
-    kept = threefry.bernoulli(key, jnp.full_like(x, 1 - rate))
-    return x * kept / (1 - rate)
-
-
-def classification_loss(
-    key: Key[Array, ""],
-    model: Classifier,
-    batch: tuple[Float[Array, "B V"], Int[Array, " B"]],
-    *,
-    input_dropout: float = 0.0,
-    hidden_dropout: float = 0.0,
-    label_smoothing: float = 0.0,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Mean cross-entropy of the labels, nats.
-
-    Args:
-      key: of the dropout; consumed.
-      model: the classifier.
-      batch: (B, V) pixels, and (B,) labels.
-      input_dropout: share of pixels that drop out.
-      hidden_dropout: share of hidden units that drop out.
-      label_smoothing: s; the target is 1 − s for the label, plus s/L for each class (Szegedy et
-        al., "Rethinking the inception architecture for computer vision" 2016, section 7).
-
-    Returns:
-      The loss; and "loss" and "error_rate" of the batch.
-    """
-    v, labels = batch
-    logits = model.dropped(key, v, input_rate=input_dropout, hidden_rate=hidden_dropout)
-    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    targets = optax.smooth_labels(targets, label_smoothing)
-    loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
-    wrong = jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels
-    return loss, {"loss": loss, "error_rate": jnp.mean(wrong.astype(loss.dtype))}
-
-
-def reconstruction_loss(
-    key: Key[Array, ""], model: Autoencoder, v: Float[Array, "B V"]
-) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Mean cross-entropy of the pixels, nats per image: −Σᵢ vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ).
-
-    Args:
-      key: not used; all losses take one.
-      model: the autoencoder.
-      v: (B, V) pixels in [0, 1].
-
-    Returns:
-      The loss; and "loss" and "squared_error" of the batch.
-    """
-    del key
-    logits = model(v)
-    loss = jnp.mean(jnp.sum(softplus(logits) - v * logits, axis=-1))
-    error = jnp.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
-    return loss, {"loss": loss, "squared_error": error}
-
-
 def reconstruction_error(model: Autoencoder, v: Float[Array, "N V"]) -> Float[Array, ""]:
     """Squared error of the images encoded and decoded, summed over pixels, averaged over images.
 
     The measure of Hinton and Salakhutdinov (2006), for grey levels in [0, 1].
     """
     return jnp.mean(jnp.sum((v - model.decode(model.encode(v))) ** 2, axis=-1))
-
-
-@pytrees.dataclass
-class State:
-    """What a step of learning needs.
-
-    Attributes:
-      params: the model's arrays, nested dicts (`split`).
-      opt_state: the optimizer's state.
-      step: number of updates made, int32.
-    """
-
-    params: Any
-    opt_state: Any
-    step: Any
-
-
-def split(model: Network) -> tuple[Any, dict[str, Any]]:
-    """Parts a model into what is static, which is hashable, and its arrays; `merge` joins them."""
-    graphdef, params = nnx.split(model)
-    return graphdef, nnx.to_pure_dict(params)
-
-
-def merge(graphdef: Any, params: dict[str, Any]) -> Network:
-    """Joins what `split` parted."""
-    return nnx.merge(graphdef, params)
-
-
-def init_state(params: dict[str, Any], optimizer: optax.GradientTransformation) -> State:
-    """Makes the state before the first update."""
-    return State(params, optimizer.init(params), jnp.int32(0))
-
-
-def step(
-    key: Key[Array, ""],
-    state: State,
-    batch: Any,
-    *,
-    graphdef: Any,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-) -> tuple[State, dict[str, Array]]:
-    """One update by backpropagation.
-
-    Args:
-      key: handed to the loss; consumed.
-      state: the state.
-      batch: what the loss takes.
-      graphdef: the model's static part, from `split`.
-      loss: (key, model, batch) -> (scalar, metrics), such as `reconstruction_loss`, or
-        `classification_loss` with its settings (`functools.partial`).
-      optimizer: any of optax.
-
-    Returns:
-      The new state; and the metrics.
-    """
-
-    def cost(params):
-        return loss(key, merge(graphdef, params), batch)
-
-    gradient, metrics = jax.grad(cost, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
-
-
-def kernel_mask(params: dict[str, Any]) -> dict[str, Any]:
-    """True at the weight matrices of `split`'s arrays: what weight decay is for."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
-
-
-def top_first(num_updates: int) -> optax.GradientTransformation:
-    """Lets only the softmax layer of a classifier change in the first updates.
-
-    Last in a chain of transformations. So gradients of a new softmax layer, at first arbitrary,
-    do not spoil what the layers below have learnt (Hinton and Salakhutdinov's program keeps them
-    for 5 epochs).
-
-    Args:
-      num_updates: how many updates that are.
-    """
-
-    def hold(updates, count, params=None):
-        del params
-        free = count >= num_updates
-        held = {
-            name: part if name == "softmax" else jax.tree.map(lambda x: jnp.where(free, x, 0), part)
-            for name, part in updates.items()
-        }
-        return held, count + 1
-
-    return optax.GradientTransformation(lambda params: jnp.int32(0), hold)

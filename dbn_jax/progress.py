@@ -127,6 +127,58 @@ class Progress:
         return ", ".join(parts)
 
 
+class Iterations:
+    """Shows how far a method is that ends when it has converged, nobody knows when.
+
+    Use it as a context manager, and `report` as its callback.
+    """
+
+    def __init__(self, phase: str, value: str, *, terminal: bool | None = None):
+        """Starts the clock.
+
+        Args:
+          phase: name of what is computed.
+          value: name of the figure that is reported.
+          terminal: whether to update one line in place; None asks standard error.
+        """
+        self._phase = phase
+        self._value = value
+        self._terminal = sys.stderr.isatty() if terminal is None else terminal
+        self._bar: Any = None
+        self._start = self._last_line = time.monotonic()
+        self._line: str | None = None  # that a log has not got yet
+
+    def __enter__(self) -> "Iterations":
+        if self._terminal:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                desc=self._phase, file=sys.stderr, dynamic_ncols=True, bar_format="{desc}{postfix}"
+            )
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif self._line is not None:
+            self._print()
+
+    def report(self, iteration: int, value: float) -> None:
+        """Reports that so many iterations are made, and the figure after them."""
+        now = time.monotonic()
+        words = f"iteration {iteration}, {self._value} {value:.6g}, {_duration(now - self._start)}"
+        self._line = f"{self._phase}, {words}"
+        if self._bar is not None:
+            self._bar.set_postfix_str(words)
+        elif now - self._last_line >= _LONGEST_INTERVAL:
+            self._print()
+
+    def _print(self):
+        self._last_line = time.monotonic()
+        print(self._line, file=sys.stderr, flush=True)
+        self._line = None
+
+
 def _number(x: float) -> str:
     return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 

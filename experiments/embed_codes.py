@@ -1,8 +1,9 @@
 """Maps of a deep autoencoder's codes and of PCA's, by UNI-SNE: do the classes part by themselves?
 
-    python -m experiments.train_autoencoder --workdir=runs/autoencoder --data_dir=IDX
+    python -m experiments.train_autoencoder --workdir=runs/autoencoder
     python -m experiments.embed_codes --workdir=runs/map --pretrained=runs/autoencoder
 
+takes the workdir of an autoencoder, or a folder that `publish` made of it (with --data_dir). It
 encodes the images that the autoencoder has not seen, by it and by as many principal components of
 its training images, and lays both out in two dimensions. figures/maps.png shows the maps side by
 side, thumbnails.png the digits on the map of the codes, curves.png how the objective fell;
@@ -47,7 +48,7 @@ class Settings:
     """Everything that decides the result.
 
     Attributes:
-      pretrained: workdir of the autoencoder.
+      pretrained: workdir of the autoencoder, or the folder where it is published.
       data_dir: where its data are; None: where they were when it learnt.
       num_images: the first so many of the held-out images; None: all.
       method: one of `unisne.METHODS`.
@@ -69,7 +70,7 @@ class Settings:
     def __post_init__(self):
         if self.num_steps < _EPOCH or self.num_steps % _EPOCH:
             raise ValueError(
-                f"num_steps is {self.num_steps}; it must be a multiple of {_EPOCH}, after each of "
+                f"--num_steps={self.num_steps}: it must be a multiple of {_EPOCH}, after each of "
                 "which the objective is looked at"
             )
 
@@ -248,7 +249,9 @@ def define_flags() -> None:
     """Defines the flags of this binary; only the binary itself does, not who imports it."""
     default = Settings(pretrained="")
     shared.define_run_flags()
-    flags.DEFINE_string("pretrained", None, "Workdir of the autoencoder.", required=True)
+    flags.DEFINE_string(
+        "pretrained", None, "Workdir of the autoencoder, or published folder.", required=True
+    )
     flags.DEFINE_string("data_dir", None, "Where its data are, if no longer where they were.")
     flags.DEFINE_integer("num_images", None, "Of the held-out images, if not all.", lower_bound=1)
     flags.DEFINE_enum("method", default.method, list(unisne.METHODS), "How maps are made.")

@@ -26,18 +26,14 @@ Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006)
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import app, flags
 
-from dbn_jax import checkpoints, data, figures, networks, training, weights, workdir
-from experiments import layer, models, recognition, shared
+from dbn_jax import backprop, checkpoints, data, figures, networks, training, weights, workdir
+from experiments import classifier_pictures, layer, models, recognition, shared
 
 _HIDDEN_SIZES = (500, 500, 2000)
-_NUM_COMPARED = 2000  # images on which features before and after are compared
-_NUM_FEATURES = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +116,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             "--early_stopping needs validation images, and there are none: hold some out with "
             "--num_validation, here or when the net learns"
         )
-    graphdef, params = networks.split(start)
+    shared.check_batch_size("batch_size", settings.batch_size, len(dataset.train))
+    graphdef, params = backprop.split(start)
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
@@ -140,7 +137,11 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         settings.top_only_epochs * updates_per_epoch,
     )
     errors = recognition.watch_errors(
-        dataset, transform, settings.seed, classify=classify, num_validation=None
+        dataset,
+        transform,
+        settings.seed,
+        classify=classifier_pictures.classify,
+        num_validation=None,
     )
 
     def watch(epoch, step, state):
@@ -148,23 +149,23 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         if settings.early_stopping:
             so_far = figures.read_metrics(run_dir.metrics)["eval_error_rate"]
             if np.argmin(so_far) == epoch:
-                weights.save(_best(run_dir), networks.merge(graphdef, state.params))
+                weights.save(_best(run_dir), backprop.merge(graphdef, state.params))
         run_dir.note_time()
 
     with checkpoints.Checkpoints(run_dir.checkpoints("classifier")) as saved:
         state = training.train(
             functools.partial(
-                networks.step,
+                backprop.step,
                 graphdef=graphdef,
                 loss=functools.partial(
-                    networks.classification_loss,
+                    backprop.classification_loss,
                     input_dropout=settings.input_dropout,
                     hidden_dropout=settings.hidden_dropout,
                     label_smoothing=settings.label_smoothing,
                 ),
                 optimizer=optimizer,
             ),
-            networks.init_state(params, optimizer),
+            backprop.init_state(params, optimizer),
             {"images": dataset.train.images, "labels": dataset.train.labels},
             settings=training.Settings(
                 seed=settings.seed,
@@ -174,17 +175,19 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
                 checkpoint_seconds=checkpoint_seconds,
             ),
             transform=Labelled(transform),
-            evaluate=lambda state: errors(networks.merge(graphdef, state.params)),
+            evaluate=lambda state: errors(backprop.merge(graphdef, state.params)),
             callback=watch,
             checkpoints=saved,
             metrics_path=run_dir.metrics,
         )
-    model, epoch = networks.merge(graphdef, state.params), settings.epochs
+    model, epoch = backprop.merge(graphdef, state.params), settings.epochs
     if settings.early_stopping:
         model = weights.load(_best(run_dir))
         epoch = int(np.argmin(figures.read_metrics(run_dir.metrics)["eval_error_rate"]))
     weights.save(run_dir.path / "model.npz", model)
-    results = {"epoch": epoch} | _examine(settings, run_dir, start, model, dataset, transform)
+    results = {"epoch": epoch} | classifier_pictures.draw(
+        run_dir, dataset, transform, start, model, seed=settings.seed
+    )
     summary = run_dir.write_summary(results, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.path}")
     return summary
@@ -229,7 +232,7 @@ OPTIMIZERS = ("sgd", "adam")
 
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(name, learning_rate, momentum, weight_decay, num_updates, held):
-    decay = optax.add_decayed_weights(weight_decay, mask=networks.kernel_mask)
+    decay = optax.add_decayed_weights(weight_decay, mask=backprop.kernel_mask)
     rate = optax.scale_by_learning_rate(shared.decaying(learning_rate, num_updates))
     match name:
         case "sgd":
@@ -238,93 +241,7 @@ def _optimizer(name, learning_rate, momentum, weight_decay, num_updates, held):
             parts = optax.scale_by_adam(b1=momentum), decay, rate
         case _:
             raise ValueError(f"optimizer {name!r} is none of {', '.join(OPTIMIZERS)}")
-    return optax.chain(*parts, networks.top_first(held))
-
-
-@jax.jit
-def classify(key: jax.Array, model: networks.Classifier, v: jax.Array) -> jax.Array:
-    """log p(label | image), as `recognition.log_posteriors` takes it; nothing is drawn."""
-    del key
-    return jax.nn.log_softmax(model(v))
-
-
-def _examine(settings, run_dir, before, after, dataset, transform):
-    """What the classifier gets wrong, and how it differs from what it started from."""
-    part = "test" if dataset.validation is None else "validation"
-    held_out = dataset.validation or dataset.test
-    answer_key, view_key = jax.random.split(jax.random.key(settings.seed))
-    log_p = recognition.log_posteriors(answer_key, after, held_out, transform, classify)
-    error = recognition.error_rate(log_p, held_out.labels)
-    confidence = np.exp(log_p.max(axis=-1))
-    results = {
-        "split": part,
-        "error_rate": error,
-        "log_loss": float(-log_p[np.arange(len(held_out)), held_out.labels].mean()),
-        "calibration_error": recognition.calibration(
-            confidence, log_p.argmax(axis=-1) == held_out.labels
-        ).error,
-    }
-    print(f"of {len(held_out):,} {part} images it gets wrong: {error:.2%}")
-    v = shared.transformed(transform, view_key, jnp.asarray(held_out.images[:_NUM_COMPARED]))
-    results |= {name: float(value) for name, value in changes(before, after, v).items()}
-
-    pictures = {"curves": _curves(figures.read_metrics(run_dir.metrics))}
-    sheet = recognition.error_sheet(dataset, held_out, log_p, part)
-    if sheet is not None:
-        pictures["errors"] = sheet
-    fields = {"before": before.hidden[0].kernel[...], "after": after.hidden[0].kernel[...]}
-    # One scale for both, so that they can be compared.
-    limit = float(np.percentile(np.abs(np.stack(list(fields.values()))), 99.8)) or None
-    for when, kernel in fields.items():
-        pictures[f"features_{when}"] = figures.receptive_fields(
-            kernel,
-            image_shape=dataset.image_shape,
-            title=f"Features of the first layer {when} fine-tuning",
-            max_units=min(kernel.shape[1], _NUM_FEATURES),
-            limit=limit,
-        )
-    for name, picture in pictures.items():
-        figures.save(picture, run_dir.figures / f"{name}.png")
-    return results
-
-
-@jax.jit
-def changes(
-    before: networks.Classifier, after: networks.Classifier, v: jax.Array
-) -> dict[str, jax.Array]:
-    """How far fine-tuning has moved each hidden layer.
-
-    Args:
-      before: the classifier at first.
-      after: and in the end.
-      v: (N, V) images.
-
-    Returns:
-      For each layer l: `weight_change_l`, ‖W' − W‖ / ‖W‖ (Frobenius); `feature_correlation_l`, the
-      correlation over the images of a unit's activity before with that after, averaged over the
-      units (0 for one that does not vary).
-    """
-    result = {}
-    activities = before.features(v), after.features(v)
-    pairs = zip(before.hidden, after.hidden, *activities, strict=True)
-    for i, (old, new, x, y) in enumerate(pairs, 1):
-        w, change = old.kernel[...], new.kernel[...] - old.kernel[...]
-        result[f"weight_change_{i}"] = jnp.linalg.norm(change) / jnp.linalg.norm(w)
-        x, y = (z - jnp.mean(z, axis=0, keepdims=True) for z in (x, y))
-        scale = jnp.sqrt(jnp.sum(x**2, axis=0) * jnp.sum(y**2, axis=0))
-        together = jnp.sum(x * y, axis=0)
-        result[f"feature_correlation_{i}"] = jnp.mean(
-            jnp.where(scale > 0, together / jnp.where(scale > 0, scale, 1), 0)
-        )
-    return result
-
-
-def _curves(table):
-    curves = {
-        "loss (nats)": {"training": (table["epoch"], table["loss"])},
-        "error rate": recognition.error_curves(table),
-    }
-    return figures.learning_curves(curves, title="Discriminative fine-tuning", x_label="epoch")
+    return optax.chain(*parts, backprop.top_first(held))
 
 
 def define_flags() -> None:

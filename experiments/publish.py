@@ -3,9 +3,10 @@
     python -m experiments.publish --pretrained=runs/updown --folder=experiments/results/digit_model
 
 writes three files: model.npz, its weights in half precision (bfloat16; the 784-500-500-2000 net
-with weights of its own for recognition and generation takes 3.3 MB); its checksum, which
-`dbn_jax.weights.load` verifies; and summary.json, the run's own and those of the runs that it went
-on from, without the folders where their data lay. `evaluate` takes the folder as --pretrained.
+with weights of its own for recognition and generation takes 3.3 MB, the 784-1000-500-250-30
+autoencoder 4.0 MB); its checksum, which `dbn_jax.weights.load` verifies; and summary.json, the
+run's own and those of the runs that it went on from, without the folders where their data lay.
+`evaluate` takes the folder of a net as --pretrained, and `embed_codes` that of an autoencoder.
 """
 
 import copy

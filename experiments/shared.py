@@ -308,6 +308,15 @@ def whole_numbers(name: str, texts: list[str]) -> tuple[int, ...]:
     return numbers
 
 
+def check_batch_size(flag: str, batch_size: int, num_images: int) -> None:
+    """Raises a ValueError if there are fewer images: before a workdir holds the mistake."""
+    if batch_size > num_images:
+        raise ValueError(
+            f"--{flag}={batch_size}, but there are {num_images} training images; choose a batch "
+            "size of at most as many"
+        )
+
+
 def flag_values(settings: object) -> dict[str, object]:
     """Flattens settings to the flags that they came from."""
     values = {}

@@ -15,7 +15,7 @@ publication has 3.00, 8.01 for logistic PCA, and 13.87.
 
 figures/reconstructions.png is the tutorial's figure: images that were held out, and what each
 method makes of them with as many numbers as the code has. Logistic PCA stands there twice: with the
-best code of each image (`dbn_jax.pca`), and with codes that are linear in the pixels, an
+best code of each image (`dbn_jax.logistic_pca`), and with codes that are linear in the pixels, an
 autoencoder without hidden layers, whose error agrees with the published one. The workdir further
 holds the model (`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves and
 summary.json. The test set is looked at by the autoencoder once, at the end.
@@ -28,17 +28,21 @@ import dataclasses
 import functools
 import pathlib
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
-from absl import app, flags, logging
+from absl import app, flags
 
-from dbn_jax import checkpoints, data, dbn, figures, networks, pca, training, weights, workdir
-from experiments import layer, shared
+from dbn_jax import (
+    backprop,
+    checkpoints,
+    data,
+    dbn,
+    networks,
+    training,
+    weights,
+    workdir,
+)
+from experiments import layer, reconstruction, shared
 
-_NUM_WATCHED = 2000  # images of a split that are looked at after every epoch
-_BLOCK = 2000
 _EPOCHS = 50  # of each RBM, unless flags say otherwise
 
 
@@ -87,6 +91,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
 
     Returns:
       The summary, as `workdir.Workdir.write_summary` returns it.
+
+    Raises:
+      ValueError: data and settings do not fit each other, or the workdir holds another run.
     """
     dataset, transform = settings.data.load()
     num_images, num_pixels = dataset.train.images.shape
@@ -97,6 +104,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             f"{num_pixels} pixels have no {sizes[-1]} principal components to compare the code "
             f"with; choose a code of at most {min(num_images, num_pixels)} units"
         )
+    shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
+    shared.check_batch_size("finetune_batch_size", settings.finetune_batch_size, num_images)
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
@@ -118,8 +127,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     weights.save(run_dir.path / "model.npz", model)
     shallow = networks.init_autoencoder(shared.init_key(settings.seed), (num_pixels, sizes[-1]))
     shallow = learn(shallow, layer.metrics_path(run_dir, "linear_codes"), phase="linear_codes")
-    results = _compare(settings, run_dir, model, shallow, dataset, transform)
-    _draw_curves(run_dir)
+    results = reconstruction.draw(run_dir, dataset, transform, model, shallow)
     summary = run_dir.write_summary(results, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
     return summary
@@ -170,7 +178,7 @@ def _learn(
     checkpoint_seconds: float,
 ) -> networks.Autoencoder:
     """Learns by backpropagation from a start."""
-    graphdef, params = networks.split(start)
+    graphdef, params = backprop.split(start)
     num_updates = settings.finetune_epochs * (len(dataset.train) // settings.finetune_batch_size)
     optimizer = _optimizer(
         settings.finetune_learning_rate, settings.finetune_weight_decay, num_updates
@@ -179,12 +187,13 @@ def _learn(
     if dataset.validation is not None:
         watched["error"] = dataset.validation
     watched = {
-        name: _pixels(transform, split.images[:_NUM_WATCHED]) for name, split in watched.items()
+        name: reconstruction.pixels(transform, split.images[: reconstruction.NUM_WATCHED])
+        for name, split in watched.items()
     }
 
     def evaluate(state):
-        model = networks.merge(graphdef, state.params)
-        return {name: _error(model, v) for name, v in watched.items()}
+        model = backprop.merge(graphdef, state.params)
+        return {name: reconstruction.error(model, v) for name, v in watched.items()}
 
     def watch(epoch, step, state):
         del epoch, step, state
@@ -193,12 +202,12 @@ def _learn(
     with checkpoints.Checkpoints(run_dir.checkpoints(phase)) as saved:
         state = training.train(
             functools.partial(
-                networks.step,
+                backprop.step,
                 graphdef=graphdef,
-                loss=networks.reconstruction_loss,
+                loss=backprop.reconstruction_loss,
                 optimizer=optimizer,
             ),
-            networks.init_state(params, optimizer),
+            backprop.init_state(params, optimizer),
             dataset.train.images,
             settings=training.Settings(
                 # Another stream than that of the first layer.
@@ -214,7 +223,7 @@ def _learn(
             checkpoints=saved,
             metrics_path=metrics_path,
         )
-    return networks.merge(graphdef, state.params)
+    return backprop.merge(graphdef, state.params)
 
 
 @functools.cache  # equal settings give the same object, and compile once
@@ -222,96 +231,8 @@ def _optimizer(learning_rate, weight_decay, num_updates):
     return optax.adamw(
         shared.decaying(learning_rate, num_updates),
         weight_decay=weight_decay,
-        mask=networks.kernel_mask,
+        mask=backprop.kernel_mask,
     )
-
-
-_error = jax.jit(networks.reconstruction_error)
-
-
-def _pixels(transform: data.Transform, images: np.ndarray) -> jax.Array:
-    """Pixels of rows of the data set, the same ones every time."""
-    blocks = [
-        shared.transformed(transform, jax.random.key(start), jnp.asarray(rows))
-        for start, rows in _blocks(images)
-    ]
-    return jnp.concatenate(blocks)
-
-
-def _blocks(rows):
-    return ((i, rows[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK))
-
-
-def _compare(settings, run_dir, model, shallow, dataset, transform) -> dict[str, object]:
-    """Draws held-out images as each method restores them; returns the errors."""
-    part = "test" if dataset.validation is None else "validation"
-    held_out = dataset.validation or dataset.test
-    train, v = _pixels(transform, dataset.train.images), _pixels(transform, held_out.images)
-    size = settings.hidden_sizes[-1]
-    logistic = pca.fit_logistic(train, size)
-    if not logistic.converged:
-        logging.warning("logistic PCA has not converged: its error may be too large")
-    methods = {
-        "deep autoencoder": functools.partial(_restore, model),
-        "logistic PCA, best codes": functools.partial(_restore_by_pca, logistic.model),
-        "logistic PCA, linear codes": functools.partial(_restore, shallow),
-        "PCA": functools.partial(_restore_by_pca, pca.fit(train, size)),
-    }
-    # The first image of each class.
-    shown = np.array([np.flatnonzero(held_out.labels == c)[0] for c in np.unique(held_out.labels)])
-    rows, errors, notes = {"real data": v[shown]}, {}, {}
-    for name, restore in methods.items():
-        restored = np.concatenate([np.asarray(restore(block)) for _, block in _blocks(v)])
-        errors[name] = float(np.mean(np.sum((v - restored) ** 2, axis=-1)))
-        row = f"{size}-D {name}"
-        # PCA leaves the range of grey levels.
-        rows[row], notes[row] = np.clip(restored[shown], 0, 1), f"{errors[name]:.2f}"
-    print(
-        f"squared error per {part} image: "
-        + ", ".join(f"{error:.2f} ({name})" for name, error in errors.items())
-    )
-    picture = figures.image_rows(
-        {name: dataset.pictures(images) for name, images in rows.items()},
-        image_shape=dataset.image_shape,
-        columns=len(shown),
-        title=f"Unseen images, and what is left of them in {size} numbers",
-        subtitle=f"at the right: squared error, summed over the pixels, averaged over all "
-        f"{len(v):,} {part} images",
-        notes=notes,
-    )
-    figures.save(picture, run_dir.figures / "reconstructions.png")
-    return {
-        "split": part,
-        "reconstruction_error": errors["deep autoencoder"],
-        "reconstruction_error_train": float(_error(model, train[:_NUM_WATCHED])),
-        "reconstruction_error_logistic_pca": errors["logistic PCA, best codes"],
-        "reconstruction_error_linear_codes": errors["logistic PCA, linear codes"],
-        "reconstruction_error_pca": errors["PCA"],
-        "logistic_pca_iterations": len(logistic.objective),
-        "logistic_pca_converged": logistic.converged,
-    }
-
-
-@jax.jit
-def _restore(model: networks.Autoencoder, v: jax.Array) -> jax.Array:
-    return model.decode(model.encode(v))
-
-
-def _restore_by_pca(model: pca.PCA | pca.LogisticPCA, v: jax.Array) -> jax.Array:
-    return pca.decode(model, pca.encode(model, v))
-
-
-def _draw_curves(run_dir: workdir.Workdir) -> None:
-    table = figures.read_metrics(run_dir.metrics)
-    errors = {"training": (table["epoch"], table["eval_error_train"])}
-    if "eval_error" in table:
-        errors["held out"] = (table["epoch"], table["eval_error"])
-    curves = {
-        "cross-entropy (nats)": {"training": (table["epoch"], table["loss"])},
-        "squared error per image": errors,
-    }
-    picture = figures.learning_curves(curves, title="Fine-tuning", x_label="epoch")
-    figures.save(picture, run_dir.figures / "curves_autoencoder.png")
 
 
 def define_flags() -> None:

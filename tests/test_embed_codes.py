@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, pretrained, monkeypatch
 
 
 def test_bad_input_is_refused_before_any_work(tmp_path, pretrained):
-    with pytest.raises(ValueError, match=r"num_steps is 70; it must be a multiple of 50"):
+    with pytest.raises(ValueError, match=r"--num_steps=70: it must be a multiple of 50"):
         Settings("a", num_steps=70)
     with pytest.raises(ValueError, match=r"--num_images=9999, but there are \d+ test images"):
         embed_codes.run(Settings(pretrained, num_images=9999), tmp_path / "run")

@@ -61,7 +61,8 @@ def test_table(tmp_path, capsys):
     assert capsys.readouterr().out == printed
     alone = dataclasses.replace(
         train_dbn.Settings(), data=shared.DataSettings(dataset="digits"), hidden_sizes=(8,),
-        labels=False, top_learner="cd", learning=shared.LearningSettings(epochs=1), top_epochs=1, sample_steps=2,
+        labels=False, learning=shared.LearningSettings(epochs=1), top_learner="cd", top_epochs=1,
+        sample_steps=2,
     )  # fmt: skip
     train_dbn.run(alone, tmp_path / "alone")
     with pytest.raises(ValueError, match="single layer, which recognises exactly"):

@@ -26,6 +26,15 @@ FAST = {
         "num_samples": 3,
         "num_gibbs_steps": 3,
     },
+    "autoencoder": {
+        "model": "../experiments/results/autoencoder",
+        "num_images": 200,
+        "sizes": (20, 4),
+        "num_epochs": 2,
+        "num_finetune_epochs": 2,
+        "num_mapped": 100,
+        "num_map_updates": 10,
+    },
 }
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from dbn_jax import progress
-from dbn_jax.progress import Progress, say
+from dbn_jax.progress import Iterations, Progress, say
 
 
 class Clock:
@@ -96,3 +96,30 @@ def test_silence(clock, capsys):
     with make(total=100, terminal=True, silent=True) as bar:
         bar.advance(100, 1.0, {})
     assert capsys.readouterr().err == ""
+
+
+def test_iterations_in_a_log_are_one_line_a_minute_and_the_last(clock, capsys):
+    with Iterations("logistic PCA", "objective") as shown:
+        for i in range(1, 6):
+            clock.now += 25
+            shown.report(i, -200.0 + i)
+    assert capsys.readouterr().err.splitlines() == [
+        "logistic PCA, iteration 3, objective -197, 1:15",
+        "logistic PCA, iteration 5, objective -195, 2:05",
+    ]
+    with Iterations("logistic PCA", "objective") as shown:
+        clock.now += 60
+        shown.report(1, -200.0)
+    assert capsys.readouterr().err.count("\n") == 1  # not twice
+
+
+def test_iterations_on_a_terminal_are_one_line_in_place(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with Iterations("logistic PCA", "objective", terminal=True) as shown:
+        shown.report(1, -200.0)
+        shown.report(2, -199.5)
+    text = stream.getvalue()
+    assert "\rlogistic PCA, iteration 1, objective -200, 0:00" in text
+    assert "\rlogistic PCA, iteration 2, objective -199.5, 0:00" in text
+    assert text.count("\n") == 1

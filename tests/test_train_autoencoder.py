@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, figures, networks, pca, weights
+from dbn_jax import backprop, dbn, figures, logistic_pca, networks, weights
 from experiments import models, publish, shared, train_autoencoder
 from tests import pictures
 from tests.test_experiments import ROOT, command, environment, whole_and_resumed
@@ -75,8 +75,8 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     linear = mean + (v - mean) @ components.T @ components
     error = np.sum((v - linear) ** 2, axis=-1).mean()
     assert results["reconstruction_error_pca"] == pytest.approx(error, rel=1e-4)
-    logistic = pca.fit_logistic(jnp.asarray(train, jnp.float32), 5)
-    error = float(pca.reconstruction_error(logistic.model, v_32))
+    logistic = logistic_pca.fit(jnp.asarray(train, jnp.float32), 5)
+    error = float(logistic_pca.reconstruction_error(logistic.model, v_32))
     assert results["reconstruction_error_logistic_pca"] == pytest.approx(error, rel=1e-4)
     assert results["logistic_pca_converged"] == logistic.converged
     assert results["split"] == "test"
@@ -129,9 +129,9 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
 
 def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
     seen = {}
-    unroll, split = networks.unroll, networks.split
+    unroll, split = networks.unroll, backprop.split
     monkeypatch.setattr(networks, "unroll", lambda net: seen.setdefault("start", unroll(net)))
-    monkeypatch.setattr(networks, "split", lambda model: split(seen.setdefault("split", model)))
+    monkeypatch.setattr(backprop, "split", lambda model: split(seen.setdefault("split", model)))
     stack = dbn.stack
     monkeypatch.setattr(dbn, "stack", lambda layers: seen.setdefault("net", stack(layers)))
     data = dataclasses.replace(DIGITS, num_validation=100)
@@ -191,7 +191,8 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
         (["--hidden_sizes=70,65"], ["--hidden_sizes=70,65", "at most 64 units"]),
         (["--standardise"], ["--standardise", "[0, 1]"]),
         (["--hidden_sizes=8,x"], ["--hidden_sizes=8,x", "whole numbers"]),
-        (["--finetune_batch_size=5000", "--nopretraining"], ["5000", "batch size"]),
+        (["--batch_size=5000"], ["--batch_size=5000", "1433 training images"]),
+        (["--finetune_batch_size=5000"], ["--finetune_batch_size=5000", "1433 training images"]),
     ],
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
@@ -201,6 +202,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+    assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
 
 
 def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
@@ -215,7 +217,7 @@ def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
 
 
 def test_weights_decay_and_biases_do_not():
-    _, params = networks.split(networks.init_autoencoder(jax.random.key(0), (6, 4, 2)))
+    _, params = backprop.split(networks.init_autoencoder(jax.random.key(0), (6, 4, 2)))
     params = jax.tree.map(lambda x: x + 1, params)
     optimizer = train_autoencoder._optimizer(0.01, 0.5, 10)
     flat = jax.tree.map(jnp.zeros_like, params)
