@@ -85,9 +85,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
       FileNotFoundError: there is no finished run, or its data are elsewhere.
       ValueError: it is none of an autoencoder, or there are too few images for the perplexity.
     """
-    model, data_settings = models.load(settings.pretrained, "train_autoencoder")
-    if settings.data_dir is not None:
-        data_settings = dataclasses.replace(data_settings, data_dir=settings.data_dir)
+    model, data_settings = models.load(settings.pretrained, "train_autoencoder", settings.data_dir)
     dataset, transform = data_settings.load()
     part = "test" if dataset.validation is None else "validation"
     held_out = _first(dataset.splits()[part], settings.num_images, part)
@@ -249,10 +247,7 @@ def define_flags() -> None:
     """Defines the flags of this binary; only the binary itself does, not who imports it."""
     default = Settings(pretrained="")
     shared.define_run_flags()
-    flags.DEFINE_string(
-        "pretrained", None, "Workdir of the autoencoder, or published folder.", required=True
-    )
-    flags.DEFINE_string("data_dir", None, "Where its data are, if no longer where they were.")
+    models.define_pretrained_flags("the autoencoder")
     flags.DEFINE_integer("num_images", None, "Of the held-out images, if not all.", lower_bound=1)
     flags.DEFINE_enum("method", default.method, list(unisne.METHODS), "How maps are made.")
     flags.DEFINE_float("perplexity", default.perplexity, "Smooth number of neighbours.")

@@ -38,12 +38,14 @@ class Settings:
 
     Attributes:
       pretrained: workdir of the net.
+      data_dir: where its data are; None: where they were when it learnt.
       batch_size: examples of the mini-batch.
       num_estimates: of each estimator, at least 2.
       seed: of everything random.
     """
 
     pretrained: str
+    data_dir: str | None = None
     batch_size: int = 100
     num_estimates: int = 100
     seed: int = 0
@@ -58,7 +60,7 @@ def run(settings: Settings, path: str) -> dict:
     Raises:
       ValueError: the net is a single RBM, which recognises exactly.
     """
-    net, data_settings = models.load(settings.pretrained, models.NETS)
+    net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
     if not net.recognition:
         raise ValueError(
             f"--pretrained={settings.pretrained} has a single layer, which recognises exactly: "
@@ -157,7 +159,7 @@ def define_flags() -> None:
     """Defines the flags of this binary; only the binary itself does, not who imports it."""
     default = Settings(pretrained="")
     shared.define_run_flags(checkpoints=False)
-    flags.DEFINE_string("pretrained", None, "Workdir of the net.", required=True)
+    models.define_pretrained_flags("the net")
     flags.DEFINE_integer("batch_size", default.batch_size, "Of the mini-batch.", lower_bound=1)
     flags.DEFINE_integer(
         "num_estimates", default.num_estimates, "Of each estimator.", lower_bound=2

@@ -86,10 +86,8 @@ def run(settings: Settings, path: str) -> dict:
       FileNotFoundError: there is no finished run, or its data are elsewhere.
       ValueError: there is nothing to evaluate, or model, data and settings do not fit each other.
     """
-    model, data_settings = models.load(settings.pretrained, _PROGRAMS)
+    model, data_settings = models.load(settings.pretrained, _PROGRAMS, settings.data_dir)
     net = likelihood.as_net(model)
-    if settings.data_dir is not None:
-        data_settings = dataclasses.replace(data_settings, data_dir=settings.data_dir)
     _check_model(settings, net, data_settings)
     dataset, transform = data_settings.load()
     part, held_out = _held_out(settings, dataset)

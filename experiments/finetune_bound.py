@@ -22,7 +22,7 @@ import jax
 from absl import app, flags
 
 from dbn_jax import bound_gradient, dbn
-from experiments import layer, likelihood, shared, whole_net
+from experiments import layer, likelihood, models, shared, whole_net
 
 _LEARNING = {
     "learner": "pcd",
@@ -42,12 +42,14 @@ class Settings:
 
     Attributes:
       pretrained: workdir of the net to start from.
+      data_dir: where its data are; None: where they were when it learnt.
       learning: how all weights learn; its learner is the top RBM's.
       num_paths: recognised paths of each example, at least 2.
       seed: of everything random.
     """
 
     pretrained: str
+    data_dir: str | None = None
     learning: shared.LearningSettings = dataclasses.field(
         default_factory=lambda: shared.LearningSettings(**_LEARNING)
     )
@@ -122,7 +124,7 @@ def define_flags() -> None:
     """Defines the flags of this binary; only the binary itself does, not who imports it."""
     default = Settings(pretrained="")
     shared.define_run_flags()
-    flags.DEFINE_string("pretrained", None, "Workdir of the net to start from.", required=True)
+    models.define_pretrained_flags("the net")
     shared.define_learning_flags(**_LEARNING)
     flags.DEFINE_integer(
         "num_paths", default.num_paths, "Recognised paths of each example.", lower_bound=2

@@ -42,6 +42,7 @@ class Settings:
 
     Attributes:
       pretrained: workdir of the net to start from; "none" starts from random weights.
+      data_dir: where the net's data are; None: where they were when it learnt.
       data: what is learnt from, for "none" alone: a net has its own.
       hidden_sizes: units of each hidden layer; None takes those of the net, which they must equal.
       optimizer: one of `OPTIMIZERS`.
@@ -59,6 +60,7 @@ class Settings:
     """
 
     pretrained: str
+    data_dir: str | None = None
     data: shared.DataSettings | None = None
     hidden_sizes: tuple[int, ...] | None = None
     optimizer: str = "adam"
@@ -204,7 +206,7 @@ def _start(settings: Settings) -> tuple[networks.Classifier, data.Dataset, data.
         hidden = settings.hidden_sizes or _HIDDEN_SIZES
         sizes = (dataset.train.images.shape[1], *hidden, dataset.num_classes)
         return networks.init_classifier(shared.init_key(settings.seed), sizes), dataset, transform
-    net, data_settings = models.load(settings.pretrained, models.NETS)
+    net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
     dataset, transform = data_settings.load()
     model = networks.classifier_of(net, dataset.num_classes)
     num_pixels, *hidden, _ = _sizes(model)
@@ -294,14 +296,15 @@ def settings_of_flags() -> Settings:
     if values.pretrained == models.NONE:
         chosen = shared.data_settings()
     else:
-        given = [field.name for field in dataclasses.fields(shared.DataSettings)]
-        given = [f"--{name}" for name in given if values[name].present]
+        names = {field.name for field in dataclasses.fields(shared.DataSettings)} - {"data_dir"}
+        given = [f"--{name}" for name in sorted(names) if values[name].present]
         if given:
             raise ValueError(
                 f"{', '.join(given)}: the data are those that --pretrained={values.pretrained} "
                 f"learnt from; these flags go with --pretrained={models.NONE} alone"
             )
-    return shared.from_flags(Settings, data=chosen, hidden_sizes=hidden)
+    data_dir = None if chosen else values.data_dir
+    return shared.from_flags(Settings, data_dir=data_dir, data=chosen, hidden_sizes=hidden)
 
 
 def main(argv: list[str]) -> None:

@@ -46,6 +46,7 @@ class Settings:
 
     Attributes:
       pretrained: workdir of the net to start from.
+      data_dir: where its data are; None: where they were when it learnt.
       label_cost: see `labelled_pcd.LabelledPCD`.
       num_chains: likewise.
       gibbs_steps: likewise, in each update.
@@ -57,6 +58,7 @@ class Settings:
     """
 
     pretrained: str
+    data_dir: str | None = None
     label_cost: float = 5.0
     num_chains: int = 100
     gibbs_steps: int = 1
@@ -76,7 +78,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     Raises:
       ValueError: the net has no label units, or more of them than there are chains.
     """
-    net, data_settings = models.load(settings.pretrained, models.NETS)
+    net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
     num_labels = associative_memory.check_labels(net)
     learner = labelled_pcd.LabelledPCD(
         settings.num_chains, settings.gibbs_steps, settings.label_cost
@@ -207,7 +209,7 @@ def define_flags() -> None:
     """Defines the flags of this binary; only the binary itself does, not who imports it."""
     default = Settings(pretrained="")
     shared.define_run_flags()
-    flags.DEFINE_string("pretrained", None, "Workdir of the net to start from.", required=True)
+    models.define_pretrained_flags("the net")
     flags.DEFINE_float(
         "label_cost", default.label_cost, "Weight of telling labels apart.", lower_bound=0
     )

@@ -23,7 +23,7 @@ import optax
 from absl import app, flags
 
 from dbn_jax import dbn, updown
-from experiments import shared, whole_net
+from experiments import models, shared, whole_net
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Settings:
 
     Attributes:
       pretrained: workdir of the net to start from.
+      data_dir: where its data are; None: where they were when it learnt.
       gibbs_steps: of the top RBM, in equal shares of the epochs.
       learning_rate: of all weights and biases; linear to a hundredth over the second half.
       momentum: of gradient descent.
@@ -43,6 +44,7 @@ class Settings:
     """
 
     pretrained: str
+    data_dir: str | None = None
     gibbs_steps: tuple[int, ...] = (3, 6, 10)
     learning_rate: float = 0.1
     momentum: float = 0.5
@@ -121,7 +123,7 @@ def define_flags() -> None:
     """Defines the flags of this binary; only the binary itself does, not who imports it."""
     default = Settings(pretrained="")
     shared.define_run_flags()
-    flags.DEFINE_string("pretrained", None, "Workdir of the net to start from.", required=True)
+    models.define_pretrained_flags("the net")
     flags.DEFINE_list(
         "gibbs_steps", ["3", "6", "10"], "Iterations of the top RBM, in equal shares of the epochs."
     )

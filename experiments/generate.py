@@ -83,9 +83,7 @@ def run(settings: Settings, path: str) -> dict:
     Raises:
       ValueError: the net has label units, but learnt one class only.
     """
-    net, data_settings = models.load(settings.pretrained, models.NETS)
-    if settings.data_dir is not None:
-        data_settings = dataclasses.replace(data_settings, data_dir=settings.data_dir)
+    net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
     dataset, transform = data_settings.load()
     labelled = dbn.num_labels(net) > 0
     classes = [int(label) for label in np.unique(dataset.train.labels)]
@@ -254,8 +252,7 @@ def define_flags() -> None:
     """Defines the flags of this binary; only the binary itself does, not who imports it."""
     default = Settings(pretrained="")
     shared.define_run_flags(checkpoints=False)
-    flags.DEFINE_string("pretrained", None, "Workdir of the net.", required=True)
-    flags.DEFINE_string("data_dir", None, "Where its data are, if no longer where they were.")
+    models.define_pretrained_flags("the net")
     flags.DEFINE_enum(
         "start",
         default.start,

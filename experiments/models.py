@@ -1,9 +1,12 @@
 """What another run has learnt: `--pretrained`, a workdir or a published folder."""
 
+import dataclasses
 import json
 import os
 import pathlib
 from typing import Any
+
+from absl import flags
 
 from dbn_jax import weights
 from experiments import shared
@@ -35,12 +38,13 @@ def run_summary(path: str | os.PathLike) -> dict[str, Any]:
     return summary
 
 
-def load(path: str, programs: str) -> tuple[Any, shared.DataSettings]:
+def load(path: str, programs: str, data_dir: str | None = None) -> tuple[Any, shared.DataSettings]:
     """Reads what another run has learnt, and from which data.
 
     Args:
       path: its workdir, or the folder where `experiments.publish` put it.
       programs: which may have made it, such as "train_dbn", separated by commas.
+      data_dir: where the data are now; None: where that run found them.
 
     Raises:
       FileNotFoundError: there is no finished run.
@@ -51,8 +55,18 @@ def load(path: str, programs: str) -> tuple[Any, shared.DataSettings]:
     if made_by not in programs.split(","):
         raise ValueError(f"--pretrained={path} was made by {made_by}; expected {programs}")
     while "pretrained" in summary:  # the data are those of the run that it went on from
+        data_dir = data_dir or summary["flags"].get("data_dir")
         summary = summary["pretrained"]
-    return weights.load(pathlib.Path(path) / "model.npz"), _data_settings_of(summary["flags"])
+    data_settings = _data_settings_of(summary["flags"])
+    if data_dir is not None:
+        data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
+    return weights.load(pathlib.Path(path) / "model.npz"), data_settings
+
+
+def define_pretrained_flags(what: str) -> None:
+    """Defines --pretrained and --data_dir; `what` the former is the workdir of."""
+    flags.DEFINE_string("pretrained", None, f"Workdir or folder of {what}.", required=True)
+    flags.DEFINE_string("data_dir", None, "Where its data are, if no longer where they were.")
 
 
 def _data_settings_of(texts: dict[str, str]) -> shared.DataSettings:

@@ -51,7 +51,7 @@ def learn(
     """Fine-tunes the net of `settings.pretrained`, or goes on where an earlier run stopped.
 
     Args:
-      settings: those of the binary, with `pretrained`, `batch_size`, `epochs` and `seed`.
+      settings: those of the binary, with `pretrained`, `data_dir`, `batch_size`, `epochs`, `seed`.
       path: the workdir.
       phase: name of what is done; the binary's is finetune_<phase>.
       start: how to learn.
@@ -62,7 +62,7 @@ def learn(
     Returns:
       The summary, as `workdir.Workdir.write_summary` returns it.
     """
-    net, data_settings = models.load(settings.pretrained, models.NETS)
+    net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
     dataset, transform = data_settings.load()
     held_out = dataset.validation or dataset.test
     sizes = (dataset.train.images.shape[1], *(part.hidden.num_units for part in net.recognition))

@@ -354,7 +354,7 @@ def test_ascent_of_the_bound(tmp_path):
     train_dbn.run(small_dbn(learning=QUICK, hidden_sizes=(30, 40), top_epochs=1), tmp_path / "net")
     learning = finetune_bound.Settings("").learning
     settings = finetune_bound.Settings(
-        str(tmp_path / "net"), dataclasses.replace(learning, epochs=2, num_chains=30)
+        str(tmp_path / "net"), learning=dataclasses.replace(learning, epochs=2, num_chains=30)
     )
     started = []
     with pytest.MonkeyPatch.context() as patch:
