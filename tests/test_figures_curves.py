@@ -136,3 +136,13 @@ def test_read_metrics_names_the_line_at_fault(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         figures.read_metrics(path)
+
+
+def test_ticks_say_their_value():
+    """A curve that hardly moves: no offset to be added in the head."""
+    x = np.arange(5)
+    figure = figures.learning_curves({"e": {"e": (x, 52.73 + 1e-3 * x)}}, title="t", x_label="x")
+    ticks = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert any(text.startswith("52.73") for text in ticks)
+    assert figure.axes[0].yaxis.get_offset_text().get_text() == ""
+    assert_readable(figure)

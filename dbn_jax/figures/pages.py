@@ -152,6 +152,7 @@ def style() -> Iterator[None]:
         "axes.titlesize": FONT_PIXELS["panel"] * to_points,
         "axes.titlelocation": "left",
         "axes.titlepad": 8 * to_points,
+        "axes.formatter.useoffset": False,  # a tick says its value, not what to add to another
         "axes.labelcolor": FAINT,
         "axes.labelpad": 3 * to_points,
         "axes.xmargin": 0.02,
