@@ -85,6 +85,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     )
     jax.eval_shape(lambda: learner.init(jax.random.key(0), net.top))  # refuses what does not fit
     dataset, transform = data_settings.load()
+    shared.check_batch_size("batch_size", settings.batch_size, len(dataset.train))
     held_out = dataset.validation or dataset.test
     run_dir = workdir.open_workdir(
         path,

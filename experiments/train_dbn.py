@@ -98,7 +98,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     dataset, transform = settings.data.load()
     held_out = dataset.validation or dataset.test
     top_learner = _top_learner(settings, dataset.num_classes)
-    sizes = (dataset.train.images.shape[1], *settings.hidden_sizes)
+    num_images, num_pixels = dataset.train.images.shape
+    shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
+    sizes = (num_pixels, *settings.hidden_sizes)
     upside_down = settings.top_start == "upside_down"
     if upside_down and (len(sizes) < 3 or sizes[-1] < sizes[-3]):
         raise ValueError(

@@ -55,7 +55,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     dataset, transform = settings.data.load()
     held_out = dataset.validation or dataset.test
     pixels = shared.Pixels(transform, settings.visible)
-    num_visible = dataset.train.images.shape[1]
+    num_images, num_visible = dataset.train.images.shape
+    shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),

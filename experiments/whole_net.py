@@ -65,7 +65,9 @@ def learn(
     net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
     dataset, transform = data_settings.load()
     held_out = dataset.validation or dataset.test
-    sizes = (dataset.train.images.shape[1], *(part.hidden.num_units for part in net.recognition))
+    num_images, num_pixels = dataset.train.images.shape
+    shared.check_batch_size("batch_size", settings.batch_size, num_images)
+    sizes = (num_pixels, *(part.hidden.num_units for part in net.recognition))
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
@@ -81,7 +83,7 @@ def learn(
     first = {name: jnp.asarray(values[:_NUM_FIRST]) for name, values in rows.items()}
     step, state = start(
         net,
-        settings.epochs * (len(dataset.train) // settings.batch_size),
+        settings.epochs * (num_images // settings.batch_size),
         shared.transformed(examples, shared.init_key(settings.seed), first),
     )
     errors = recognition.watch_errors(dataset, transform, settings.seed)

@@ -22,6 +22,7 @@ from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units,
 from experiments import (
     dbn_pictures,
     finetune_bound,
+    finetune_memory,
     finetune_updown,
     layer,
     models,
@@ -373,6 +374,25 @@ def test_ascent_of_the_bound(tmp_path):
     assert (tmp_path / "bound/figures/curves.png").exists()
     # It goes on from there in turn.
     models.load(str(tmp_path / "bound"), models.NETS)
+
+
+def test_a_batch_that_the_images_cannot_fill_is_refused_before_the_workdir_holds_it(tmp_path):
+    net = tmp_path / "net"
+    train_dbn.run(small_dbn(learning=QUICK, hidden_sizes=(10, 12), top_epochs=1), net)
+    large = dataclasses.replace(QUICK, batch_size=9000)
+    calls = {
+        train_rbm: small_rbm(learning=large),
+        train_dbn: small_dbn(learning=large),
+        finetune_updown: finetune_updown.Settings(str(net), batch_size=9000),
+        finetune_bound: finetune_bound.Settings(str(net), learning=large),
+        finetune_memory: finetune_memory.Settings(str(net), batch_size=9000),
+    }
+    for module, settings in calls.items():
+        with pytest.raises(
+            ValueError, match=r"--batch_size=9000, but there are \d+ training images"
+        ):
+            module.run(settings, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_updown_without_iterations_is_refused():
