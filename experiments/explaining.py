@@ -265,7 +265,7 @@ def learning(key, images: jax.Array, num_hidden: int, num_updates: int):
         x_label="update",
         title="Wake-sleep learns without Gibbs sampling",
         subtitle=f"{len(images)} images of 3 × 3 pixels, {num_hidden} hidden units; the distance "
-        f"to the bound is KL(recognition ‖ posterior). No net exceeds {ceiling:.2f}",
+        f"to the bound is KL(recognition ‖ posterior). No net exceeds −{-ceiling:.2f}",
     )
     return {"wake_sleep": picture}, numbers
 

@@ -29,7 +29,7 @@ def test_bars_have_the_heights_numbers_and_colours_of_their_series():
     assert colours[0][1] == colours[1][0] != colours[0][0]
     said = words(figure)
     assert {"4.5e−05", "0.25", "earthquake", "exact", "probability"} <= set(said.split(" | "))
-    assert [axes.get_ylim() for axes in figure.axes] == [(0, pytest.approx(0.7))] * 2
+    assert [axes.get_ylim() for axes in figure.axes] == [pytest.approx((0, 0.7))] * 2
     assert [axes.get_legend() is not None for axes in figure.axes] == [True, True]
     assert_readable(figure)
 
@@ -39,7 +39,7 @@ def test_panels_that_are_alike_share_a_legend_and_negative_bars_hang_down():
     figure = figures.bars(panels, ["0", "1"], title="t", share_y=False)
     assert [axes.get_legend() is not None for axes in figure.axes] == [False, True, False, False]
     low, high = figure.axes[0].get_ylim()
-    assert (low, high) == (-50, 40)
+    assert (low, high) == pytest.approx((-50, 40))
     assert "−30" in words(figure)
     assert_readable(figure)
 

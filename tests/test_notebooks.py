@@ -26,6 +26,7 @@ FAST = {
         "num_samples": 3,
         "num_gibbs_steps": 3,
     },
+    "why_it_works": {"num_chains": 100, "num_sweeps": 10, "num_updates": 20},
 }
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -13,8 +13,8 @@ from dbn_jax.figures.pages import FAINT, INK, Panels, style, text_width
 from dbn_jax.shapes import Num
 
 _BAR = 19  # pixels of a bar, wide enough for the number above it
-_HEIGHT = 200
-_ROOM = 0.3  # of the height, for the numbers
+_HEIGHT = 220
+_ROOM = 0.4  # of the height, for the numbers
 
 
 def bars(
@@ -65,6 +65,9 @@ def bars(
     shared = [values for series in drawn.values() for values in series.values()]
     with style():
         page = Panels(len(drawn), title, subtitle, size)
+        # One legend serves panels that are alike, at the end of the first row.
+        alike = len({tuple(series) for series in drawn.values()}) == 1
+        last = min(page.columns, len(drawn)) - 1
         for i, (axes, (panel, series)) in enumerate(zip(page.axes, drawn.items(), strict=True)):
             low, high = _limits(shared if share_y else list(series.values()))
             axes.set_ylim(low, high)
@@ -91,15 +94,9 @@ def bars(
             axes.set_title(panel)
             if y_label is not None and i % page.columns == 0:
                 axes.set_ylabel(y_label)
-            if list(series) != [panel] and (
-                i == 0 or list(series) != list(drawn[_before(drawn, i)])
-            ):
+            if list(series) != [panel] and (i == last or not alike):
                 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
         return page.arrange()
-
-
-def _before(drawn, i):
-    return list(drawn)[i - 1]
 
 
 def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
