@@ -231,9 +231,14 @@ def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) 
       gradient of CD-n, ``rbm.cd_gradient``.
 
     Raises:
-      ValueError: a layer is too large to be enumerated.
+      ValueError: a layer is too large to be enumerated; or values are known, and not 0 or 1.
       TypeError: the units are not binary.
     """
+    if not isinstance(v, jax.core.Tracer) and not jnp.all((v == 0) | (v == 1)):
+        raise ValueError(
+            f"the data go from {float(v.min()):g} to {float(v.max()):g}; enumeration is for 0 and "
+            "1 alone: binarise them"
+        )
     states, h, up, down = _tables(params)
     h_mean, v_mean = up @ h, down @ states
     powers = 2.0 ** jnp.arange(v.shape[-1])[::-1].astype(v.dtype)

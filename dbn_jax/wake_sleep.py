@@ -25,6 +25,7 @@ References: Hinton, Dayan, Frey, Neal, "The wake-sleep algorithm for unsupervise
 import dataclasses
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,13 +42,13 @@ class HelmholtzMachine:
     """Two sigmoid belief nets of N units, the last V of them observed.
 
     Attributes:
-      generative: causes before effects, the observed units last.
-      recognition: the same units in reverse order, the observed ones first. What would cause these
+      generative: a `sbn.BeliefNet`, causes before effects, the observed units last.
+      recognition: another, the same units in reverse order, the observed ones first. What would cause these
         is not used, and does not learn.
     """
 
-    generative: sbn.BeliefNet
-    recognition: sbn.BeliefNet
+    generative: Any
+    recognition: Any
 
 
 def init(

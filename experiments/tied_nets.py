@@ -14,6 +14,7 @@ from dbn_jax import dbn, figures, grey_levels, infinite, learning, partition, rb
 
 _SCALES = (0.5, 1.0, 2.0)  # of the weights
 _LOOKS = 50  # points of a curve
+_FIRST = 200  # updates of the layer that is untied then
 
 
 def random_rbm(key, num_visible: int, num_hidden: int, scale: float) -> rbm.RBM:
@@ -158,7 +159,7 @@ def untied(key, num_updates: int):
     """An RBM learns bars and stripes; then the layers above it are untied, and learn too."""
     images = bars_and_stripes()
     lower_key, upper_key = jax.random.split(key)
-    lower = _learn_lower(lower_key, images, num_updates)
+    lower = _learn_lower(lower_key, images)
     start = rbm.init_params(upper_key, 4, images.shape[1], dtype=images.dtype)
     curve = _learn_upper(dbn.upside_down(start, lower), lower, images, num_updates)
     before = float(jnp.mean(_log_likelihood(lower, images)))
@@ -179,8 +180,9 @@ def untied(key, num_updates: int):
         panels,
         x_label="update of the second layer",
         title="A second layer, greedily",
-        subtitle="14 images of bars and stripes, 9-4 below, 4-9 above, which starts upside down; "
-        "exact ascent of the bound. It starts tight, and its slack stays below the gain",
+        subtitle=f"14 images of bars and stripes; 9-4 below, {_FIRST} updates of CD-1; 4-9 above, "
+        "starts upside down, exact ascent of the bound, which starts tight: its slack stays below "
+        "the gain",
     )
     numbers = {
         "rbm_alone": before,
@@ -196,17 +198,18 @@ def _log_likelihood(params, images):
     return partition.log_likelihood(params, images, partition.exact_log_partition(params))
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _learn_lower(key, images, num_updates):
+@jax.jit
+def _learn_lower(key, images):
+    """A short while of CD-1 in expectation, which leaves something to the second layer."""
     params = rbm.init_params(key, images.shape[1], 4, weight_scale=0.1, dtype=images.dtype)
     optimizer = optax.sgd(0.2, momentum=0.9)
 
-    def update(state, key):
-        learner = learning.Exact()
-        return learning.step(key, state, images, learner=learner, optimizer=optimizer)[0], None
+    def update(state, _):
+        terms = infinite.gradient_terms(state.params, images, 1)
+        change = jax.tree.map(lambda leaf: leaf.sum(axis=0), terms)
+        return rbm.apply_gradient(state, change, optimizer), None
 
-    state = learning.init_state(key, params, learner=learning.Exact(), optimizer=optimizer)
-    return jax.lax.scan(update, state, jax.random.split(key, num_updates))[0].params
+    return jax.lax.scan(update, rbm.init_state(params, optimizer), length=_FIRST)[0].params
 
 
 @functools.partial(jax.jit, static_argnums=3)

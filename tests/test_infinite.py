@@ -227,6 +227,8 @@ def test_bad_input(params):
         infinite.sample(jax.random.key(0), params, jnp.zeros(4), 0)
     with pytest.raises(ValueError, match="depth is 0"):
         infinite.as_belief_net(params, 0)
+    with pytest.raises(ValueError, match=r"data go from 0.5 to 0.5; .* binarise"):
+        infinite.gradient_terms(params, jnp.full((1, 4), 0.5), 1)
     big = rbm.init_params(jax.random.key(0), 13, 2)
     with pytest.raises(ValueError, match=r"13 and 2 units.* at most 12 can.*`sample`"):
         infinite.kernel(big)

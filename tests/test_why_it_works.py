@@ -9,7 +9,7 @@ import pytest
 from experiments import why_it_works
 from experiments.why_it_works import Settings
 
-QUICK = Settings(num_chains=200, num_sweeps=20, num_updates=300)
+QUICK = Settings(num_chains=200, num_sweeps=20, num_updates=1_000)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_all_pictures_are_drawn_and_described(path, capsys):
     assert {file.stem for file in (path / "figures").iterdir()} == described
     assert "figures" in why_it_works.run(QUICK, path)
     assert "done already" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="--num_updates: was 300, now 50"):
+    with pytest.raises(ValueError, match="--num_updates: was 1000, now 50"):
         why_it_works.run(Settings(200, 20, 50), path)
 
 
@@ -85,18 +85,20 @@ def test_tied_nets_do_as_the_theory_says(found):
     assert posterior == pytest.approx(0, abs=1e-10)
     part = found["complementary_prior"]
     np.testing.assert_allclose(part["posterior"], part["one_step_up"], atol=1e-10)
-    for part in found["learning_rule"].values():
-        neglected = np.array(part["neglected_by_cd"])
-        assert (np.diff(neglected) < 0).all()
-    assert neglected[0] > 0.1  # strong weights: CD-1 leaves much out
+    neglected = [part["neglected_by_cd"] for part in found["learning_rule"].values()]
+    for shares in neglected:
+        assert (np.diff(np.maximum(shares, 1e-12)) <= 0).all()
+    first = [shares[0] for shares in neglected]
+    assert first == sorted(first)  # the stronger the weights, the more CD-1 leaves out
+    assert first[-1] > 0.3
 
 
 def test_the_bound_starts_tight_and_its_slack_stays_below_the_gain(found):
     part = found["untied"]
-    assert part["bound_at_start"] == pytest.approx(part["rbm_alone"], abs=1e-3)
-    assert part["bound"] > part["rbm_alone"] + 0.01
-    assert part["log_likelihood"] >= part["bound"]
-    assert part["least_gain_less_slack"] > -1e-3
+    assert part["bound_at_start"] == pytest.approx(part["rbm_alone"], abs=1e-10)
+    assert part["bound"] > part["rbm_alone"] + 0.1
+    assert part["log_likelihood"] > part["bound"] + 0.001
+    assert part["least_gain_less_slack"] > -1e-10
 
 
 def test_grey_levels(found):
