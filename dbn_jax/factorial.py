@@ -14,6 +14,7 @@ Reference: Saul, Jaakkola, Jordan, "Mean field theory for sigmoid belief network
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dbn_jax.shapes import Array, Float
 
@@ -58,9 +59,9 @@ def best(states: Float[Array, "S N"], p: Float[Array, " S"]) -> Float[Array, " N
     Raises:
       ValueError: a probability is known, and not above 0.
     """
-    if not isinstance(p, jax.core.Tracer) and not (p > 0).all():
+    if not isinstance(p, jax.core.Tracer) and not (np.asarray(p) > 0).all():
         raise ValueError(
-            f"the smallest probability is {float(p.min())}; all must be above 0: compute them in "
+            f"the smallest probability is {np.min(p)}; all must be above 0: compute them in "
             "float64 (jax.enable_x64)"
         )
     log_p = jnp.log(p)

@@ -36,6 +36,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dbn_jax import partition, rbm, sbn, units
 from dbn_jax.shapes import Array, Float, Key
@@ -234,10 +235,10 @@ def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) 
       ValueError: a layer is too large to be enumerated; or values are known, and not 0 or 1.
       TypeError: the units are not binary.
     """
-    if not isinstance(v, jax.core.Tracer) and not jnp.all((v == 0) | (v == 1)):
+    if not isinstance(v, jax.core.Tracer) and not np.isin(np.asarray(v), (0, 1)).all():
         raise ValueError(
-            f"the data go from {float(v.min()):g} to {float(v.max()):g}; enumeration is for 0 and "
-            "1 alone: binarise them"
+            f"the data go from {np.min(v):g} to {np.max(v):g}; enumeration is for 0 and 1 alone: "
+            "binarise them"
         )
     states, h, up, down = _tables(params)
     h_mean, v_mean = up @ h, down @ states

@@ -43,8 +43,8 @@ class HelmholtzMachine:
 
     Attributes:
       generative: a `sbn.BeliefNet`, causes before effects, the observed units last.
-      recognition: another, the same units in reverse order, the observed ones first. What would cause these
-        is not used, and does not learn.
+      recognition: another, over the same units in reverse order, the observed ones first. What
+        would cause these is not used, and does not learn.
     """
 
     generative: Any
