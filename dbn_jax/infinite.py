@@ -144,13 +144,7 @@ def total_variation(
     It falls by the factor ``spectrum(params)[1]`` from layer to layer in the end; always it is at
     most ½ √χ² times that factor's power, χ² = Σ (top − p)²/p.
 
-    Args:
-      params: see `laws`.
-      top: see `laws`.
-      depth: see `laws`.
-
-    Returns:
-      (depth + 1,).
+    Args and errors are those of `laws`; returns (depth + 1,).
     """
     gap = laws(params, top, depth) - equilibrium(params)[None]
     return jnp.sum(jnp.abs(gap), axis=-1) / 2
@@ -162,13 +156,7 @@ def spectrum(params: rbm.RBM) -> Float[Array, " eigenvalues"]:
     Block Gibbs sampling is reversible, so that they are real, and it looks at the other layer and
     back, so that none is negative: they are the squared singular values of the matrix
     p(v, h) / √(p(v) p(h)). The first is 1; the second is the squared largest correlation of any
-    function of v with any of h, and the rate of convergence.
-
-    Args:
-      params: see `laws`.
-
-    Returns:
-      (min(S, T),).
+    function of v with any of h, and the rate of convergence. Returns (min(S, T),).
     """
     v, _, up, _ = _tables(params)
     p_v = jax.nn.softmax(-rbm.free_energy(params, v))
