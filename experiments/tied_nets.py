@@ -90,8 +90,8 @@ def complementary_prior():
     }
     titles = {
         "log p(v | h)": "likelihood",
-        "log p(h)": "prior of the layers above",
-        "log p(h | v)": "their product, normalised",
+        "log p(h)": "prior from above",
+        "log p(h | v)": "their product",
     }
     picture = figures.bars(
         {
@@ -101,7 +101,8 @@ def complementary_prior():
         ("00", "01", "10", "11"),
         title="A complementary prior",
         subtitle="three pixels, two hidden units. Coupling: log p(00) + log p(11) − log p(01) − "
-        f"log p(10), zero for independent units. One step up gives σ: {on[0]:.3f}, {on[1]:.3f}",
+        f"log p(10), zero for independent units, which one step up finds: on with {on[0]:.3f} and "
+        f"{on[1]:.3f}",
         y_label="nats",
     )
     exact = np.exp(np.asarray(found.log_posterior))
@@ -215,7 +216,7 @@ def _learn_lower(key, images):
 @functools.partial(jax.jit, static_argnums=3)
 def _learn_upper(upper, lower, images, num_updates):
     """Exact ascent of the bound: only its term log p(h) depends on the upper RBM."""
-    optimizer = optax.sgd(0.2, momentum=0.9)
+    optimizer = optax.sgd(0.02, momentum=0.9)
 
     def judge(upper):
         found = infinite.untied(lower, upper, images)
