@@ -12,13 +12,14 @@ other need not be.
 For a few hidden units everything can be enumerated (`posterior`, `log_likelihood`); for more, Gibbs
 sampling asks one unit after the other (`gibbs`). Learning with given states of all units is the
 delta rule (`gradient`); with states drawn from the posterior it ascends the likelihood, whose own
-gradient is also that of `log_likelihood`.
+gradient is also that of `log_likelihood`. `dbn_jax.wake_sleep` draws them from a second net.
 
 References: Pearl, "Probabilistic reasoning in intelligent systems" (1988), for explaining away;
 Neal, "Connectionist learning of belief networks" (1992); Hinton, "To recognize shapes, first learn
 to generate images" (2007).
 """
 
+import dataclasses
 import itertools
 
 import jax
@@ -37,17 +38,28 @@ class BeliefNet:
     """A sigmoid belief net of N units, causes before effects.
 
     Attributes:
-      weights: (N, N), from unit i to unit j; zero unless i < j (`make` sees to it).
+      weights: (N, N), from unit i to unit j; zero where there is no connection.
       bias: (N,).
+      layers: sizes of the layers from the top down, each caused by the one above it alone; None:
+        every unit may be caused by every one before it.
     """
 
     weights: Array
     bias: Array
+    layers: tuple[int, ...] | None = pytrees.static(None)
 
     @property
     def num_units(self) -> int:
         """N."""
         return self.bias.shape[-1]
+
+    @property
+    def connections(self) -> np.ndarray:
+        """Where there can be a weight: (N, N) bool."""
+        sizes = (1,) * self.num_units if self.layers is None else self.layers
+        layer = np.repeat(np.arange(len(sizes)), sizes)
+        above = layer - layer[:, None]
+        return above > 0 if self.layers is None else above == 1
 
 
 def make(weights: Float[Array, "from to"], bias: Float[Array, " N"]) -> BeliefNet:
@@ -74,7 +86,7 @@ def make(weights: Float[Array, "from to"], bias: Float[Array, " N"]) -> BeliefNe
 
 
 def layered(
-    weights: tuple[Float[Array, "above below"], ...], biases: tuple[Float[Array, "..."], ...]
+    weights: tuple[Float[Array, "..."], ...], biases: tuple[Float[Array, "..."], ...]
 ) -> BeliefNet:
     """Makes a net of layers, from the top down; each is caused by the one above it alone.
 
@@ -96,12 +108,13 @@ def layered(
     for i, w in enumerate(weights):
         rows, columns = slice(starts[i], starts[i + 1]), slice(starts[i + 1], starts[i + 2])
         whole = whole.at[rows, columns].set(w)
-    return BeliefNet(whole, bias)
+    return BeliefNet(whole, bias, tuple(sizes))
 
 
 def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
     """a, each unit's input from its causes: (..., N) -> (..., N)."""
-    a = x @ net.weights
+    # Where there is no connection the weights are zero, and their gradients must be.
+    a = x @ jnp.where(net.connections, net.weights, 0)
     return a + spread(net.bias, a)
 
 
@@ -122,13 +135,32 @@ def sample(key: Key[Array, ""], net: BeliefNet, shape: tuple[int, ...] = ()) -> 
     Returns:
       (*shape, N).
     """
+    return complete(key, net, jnp.zeros((*shape, 0), net.bias.dtype))
+
+
+def complete(
+    key: Key[Array, ""], net: BeliefNet, first: Float[Array, "*batch K"]
+) -> Float[Array, "*batch N"]:
+    """Ancestral sampling of all other units, given the first K.
+
+    Args:
+      key: consumed.
+      net: the net.
+      first: (..., K) states of the units that stand first in the order, K ≤ N.
+
+    Returns:
+      (..., N).
+    """
 
     def draw(j, x):
         a = net.bias[j] + x @ net.weights[:, j]
         on = threefry.bernoulli(jax.random.fold_in(key, j), jax.nn.sigmoid(a))
         return x.at[..., j].set(on)
 
-    return jax.lax.fori_loop(0, net.num_units, draw, jnp.zeros((*shape, net.num_units)))
+    *batch, given = first.shape
+    rest = jnp.zeros((*batch, net.num_units - given), first.dtype)
+    x = jnp.concatenate([first, rest], axis=-1)
+    return jax.lax.fori_loop(given, net.num_units, draw, x)
 
 
 def completions(
@@ -256,5 +288,5 @@ def gradient(net: BeliefNet, x: Float[Array, "*batch N"]) -> BeliefNet:
     """
     x = x.reshape(-1, net.num_units)
     surprise = x - jax.nn.sigmoid(inputs(net, x))
-    weights = jnp.triu(x.T @ surprise, k=1) / len(x)
-    return BeliefNet(-weights, -jnp.mean(surprise, axis=0))
+    weights = jnp.where(net.connections, x.T @ surprise, 0) / len(x)
+    return dataclasses.replace(net, weights=-weights, bias=-jnp.mean(surprise, axis=0))

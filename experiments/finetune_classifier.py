@@ -14,7 +14,7 @@ how much fine-tuning changed each layer: its weights, relative to what they were
 correlation of each unit's activity before and after. The tutorial's claim is that it modifies them
 only slightly.
 
-On full MNIST: `flagfiles/classifier.flags`, from a net of `flagfiles/digit_model_greedy.flags`, gets
+On full MNIST: `flagfiles/classifier.flags`, from a net of `flagfiles/digit_model_greedy.flags`, has
 1.07 % of the test images wrong after ten minutes; from random weights, at its best rate, 1.33 %.
 The tutorial's figure for gentle backprop after unsupervised learning is 1.15 %.
 `flagfiles/classifier_2006.flags` is the published protocol; it has not been run.

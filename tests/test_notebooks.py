@@ -35,6 +35,7 @@ FAST = {
         "num_mapped": 100,
         "num_map_updates": 10,
     },
+    "why_it_works": {"num_chains": 100, "num_sweeps": 10, "num_updates": 20},
 }
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -12,8 +12,8 @@ that say which, and so is an empty array.
 Sheets of images: `image_sheet`, `captioned_sheet`, `image_rows`, `reconstructions`, `chains`. What
 was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`,
 `moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Points in the plane:
-`map_of_points`. Numbers: `learning_curves`, `histograms`, `read_metrics`. Files: `save`, `animate`,
-`film`.
+`map_of_points`. Numbers: `learning_curves`, `bars`, `histograms`, `read_metrics`. Files: `save`,
+`animate`, `film`.
 """
 
 try:
@@ -25,6 +25,7 @@ except ImportError as error:
     ) from error
 
 from dbn_jax.figures.answers import confusion_matrix, reliability
+from dbn_jax.figures.bars import bars
 from dbn_jax.figures.curves import histograms, learning_curves, read_metrics
 from dbn_jax.figures.files import animate, film, save
 from dbn_jax.figures.maps import map_of_points
@@ -40,6 +41,7 @@ from dbn_jax.figures.weights import development, hidden_activities, receptive_fi
 
 __all__ = [
     "animate",
+    "bars",
     "captioned_sheet",
     "chains",
     "confusion_matrix",

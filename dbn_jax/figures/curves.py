@@ -19,7 +19,7 @@ from dbn_jax.shapes import Num
 
 _Values = Sequence[Real] | AnyArray
 
-_PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)))
 _GRID = "#dddddd"
 
@@ -61,7 +61,7 @@ def learning_curves(
     if unknown:
         raise ValueError(f"log_y names {sorted(unknown)}, but the panels are {list(curves)}")
     names = dict.fromkeys(name for lines in curves.values() for name in lines)
-    looks = dict(zip(names, itertools.cycle(itertools.product(_DASHES, _PALETTE))))
+    looks = dict(zip(names, itertools.cycle(itertools.product(_DASHES, PALETTE))))
     with style():
         panels = Panels(len(curves), title, subtitle)
         for axes, (panel, lines) in zip(panels.axes, curves.items(), strict=True):
@@ -171,7 +171,7 @@ def histograms(
         for axes, (name, values) in zip(panels.axes, arrays.items(), strict=True):
             values = finite_values(values, f'"{name}"').ravel()
             counts, edges = np.histogram(values, check_count("num_bins", num_bins))
-            axes.stairs(counts, edges, fill=True, color=_PALETTE[0])
+            axes.stairs(counts, edges, fill=True, color=PALETTE[0])
             axes.set_ylim(0, 1.05 * counts.max())
             if edges[0] < 0 < edges[-1]:
                 axes.axvline(0, color=INK, linewidth=0.6)

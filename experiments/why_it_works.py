@@ -1,0 +1,130 @@
+"""Why deep belief nets work, in pictures: the tutorial's argument on nets that are enumerated.
+
+    python -m experiments.why_it_works --workdir=runs/why
+
+learns nothing but toys and needs no data; it takes about a minute on 2 cores. The numbers behind
+the pictures are in summary.json. In the order of the argument:
+
+- explaining_away.png: the house jumps; was it the truck, or an earthquake? The exact posterior,
+  what Gibbs sampling finds, and two wrong answers, which take the causes for independent.
+- gibbs.png: how long Gibbs sampling takes, as one cause has to go before the other can come.
+- truck.png: the probability of the truck before the jump, after it, and given the earthquake too.
+- priors.png: the posterior of one layer under four priors from above, the weights below the same:
+  no layer can be learnt by itself without knowing what the layers above make of it.
+- recognition.png: what the sleep phase teaches a recognition net of the house's causes.
+- wake_sleep.png: wake-sleep on bars and stripes, beside exact maximum likelihood.
+- convergence.png: tied layers above each other tend to an RBM, at the rate of λ₂.
+- complementary_prior.png: why inference is easy in that net: likelihood, prior and their product.
+- learning_rule.png: the delta rule's terms by layer, and the share of them that CD-n neglects.
+- untied.png: layers above that are untied and learn: the bound starts tight, and the gain exceeds
+  its slack.
+- grey_levels.png: why binary units cannot model the grey levels of a photograph.
+
+By hand: with s = σ(−10) and (1 − s)/s = e¹⁰, the four explanations of the jump have probabilities
+in the ratios (1 − s)² σ(−20) : s(1 − s)/2 : s(1 − s)/2 : s² σ(20). Divided by s(1 − s)/2, the outer
+ones are 2e¹⁰σ(−20) = 2e⁻¹⁰σ(20) = 2/(e¹⁰ + e⁻¹⁰) = 1/cosh 10, so that neither cause and both are
+equally improbable, 4.54e−5 each; the truck has even chances, and 1/(1 + cosh 10) = 9.08e−5 once the
+earthquake is known.
+
+References: Hinton, "Deep belief nets", tutorial at NIPS (2007); Hinton, Osindero, Teh, "A fast
+learning algorithm for deep belief nets" (2006); Hinton, Dayan, Frey, Neal, "The wake-sleep
+algorithm for unsupervised neural networks" (1995).
+"""
+
+import dataclasses
+
+import jax
+from absl import app, flags
+
+from dbn_jax import figures, workdir
+from experiments import explaining, shared, tied_nets
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result.
+
+    Attributes:
+      num_chains: of Gibbs sampling.
+      num_sweeps: of each chain, through all units.
+      num_updates: of all that learns, a multiple of 50.
+      seed: of everything random.
+    """
+
+    num_chains: int = 2_000
+    num_sweeps: int = 30_000
+    num_updates: int = 3_000
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.num_updates < 50 or self.num_updates % 50:
+            raise ValueError(
+                f"num_updates is {self.num_updates}; it must be a multiple of 50, the points of a "
+                "curve"
+            )
+
+
+def run(settings: Settings, path: str) -> dict:
+    """Draws all pictures into a workdir.
+
+    Returns:
+      The summary, as `workdir.Workdir.write_summary` returns it.
+    """
+    run_dir = workdir.open_workdir(
+        path,
+        shared.flag_values(settings),
+        program="experiments.why_it_works",
+        needed_bytes=10_000_000,
+    )
+    if run_dir.is_done:
+        print(f"done already: see {run_dir.path}")
+        return run_dir.summary()
+    results = {}
+    with jax.enable_x64(True):
+        keys = iter(jax.random.split(jax.random.key(settings.seed), 7))
+        images = tied_nets.bars_and_stripes()
+        parts = {
+            "explaining_away": lambda: explaining.posterior(
+                next(keys), settings.num_chains, settings.num_sweeps
+            ),
+            "truck": lambda: explaining.truck(next(keys)),
+            "priors": explaining.priors,
+            "recognition": lambda: explaining.recognition(next(keys), settings.num_updates),
+            "wake_sleep": lambda: explaining.learning(next(keys), images, 6, settings.num_updates),
+            "convergence": lambda: tied_nets.convergence(next(keys)),
+            "complementary_prior": tied_nets.complementary_prior,
+            "learning_rule": lambda: tied_nets.learning_rule(next(keys)),
+            "untied": lambda: tied_nets.untied(next(keys), settings.num_updates),
+            "grey_levels": tied_nets.grey_level,
+        }
+        for name, part in parts.items():
+            pictures, results[name] = part()
+            for file, picture in pictures.items():
+                figures.save(picture, run_dir.figures / f"{file}.png")
+            print(f"{name}: {run_dir.wall_seconds():.0f} s", flush=True)
+    summary = run_dir.write_summary(results, seed=settings.seed)
+    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
+    return summary
+
+
+def define_flags() -> None:
+    """Defines the flags of this binary; only the binary itself does, not who imports it."""
+    default = Settings()
+    shared.define_run_flags(checkpoints=False)
+    flags.DEFINE_integer(
+        "num_chains", default.num_chains, "Chains of Gibbs sampling.", lower_bound=1
+    )
+    flags.DEFINE_integer("num_sweeps", default.num_sweeps, "Of each chain.", lower_bound=1)
+    flags.DEFINE_integer(
+        "num_updates", default.num_updates, "Of all that learns, a multiple of 50."
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Makes settings of the flags, and runs."""
+    shared.call(argv, run, lambda: shared.from_flags(Settings))
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
