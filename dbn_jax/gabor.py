@@ -10,6 +10,9 @@ window and the frequency, the best amplitude, phase and constant are a linear re
 window times cosine and sine. `fit` searches the six other numbers: on a grid that covers them, and
 from its best points by gradient ascent of the correlation.
 
+A high correlation alone does not make an image a wave: a blob, and a single pixel, are close to
+Gabor functions of less than a cycle. `orientation_selectivity` tells them apart.
+
 References: Daugman, "Uncertainty relation for resolution in space, spatial frequency, and
 orientation optimized by two-dimensional visual cortical filters" (1985); Jones and Palmer, "An
 evaluation of the two-dimensional Gabor filter model of simple receptive fields in cat striate
@@ -28,10 +31,11 @@ import optax
 
 from dbn_jax.shapes import Array, Float
 
-# Of the window, in pixels: a narrower one would fit any single pixel.
-_MIN_WIDTH = 0.6
-# Cycles within two standard deviations of the window, 2fα, at least: with fewer it is a blob.
+_MIN_WIDTH = 0.6  # of the window, pixels
+# Cycles within two standard deviations of the window, 2fα: with fewer, its width and the frequency
+# have the same effect.
 _MIN_CYCLES = 0.3
+_PADDING = 4  # times finer frequencies than those of the image's size
 _NUM_STARTS = 8
 _NUM_STEPS = 300
 _RATE = 0.05
@@ -60,9 +64,8 @@ class Fit(NamedTuple):
 def fit(images: Float[Array, "*batch size size"]) -> Fit:
     """Fits a Gabor function to each image.
 
-    The centre lies within the image; the frequency is at most that of every second pixel, and the
-    window spans more than a third of a cycle, so that a blob is no Gabor function; it is at least
-    0.6 pixels wide, so that a single pixel is none, and at most as wide as the image.
+    The centre lies within the image; the frequency is at most that of every second pixel; the
+    window is 0.6 pixels to the size of the image wide, and holds a third of a cycle or more.
 
     Args:
       images: (..., size, size), of at least 4 pixels a side.
@@ -82,6 +85,30 @@ def fit(images: Float[Array, "*batch size size"]) -> Fit:
     flat = flat - jnp.broadcast_to(jnp.mean(flat, axis=-1, keepdims=True), flat.shape)
     parts = _fit(flat, jnp.asarray(_grid(size), flat.dtype), size)
     return Fit(*(part.reshape(*images.shape[:-2], *part.shape[1:]) for part in parts))
+
+
+def orientation_selectivity(
+    images: Float[Array, "*batch size size"],
+) -> Float[Array, "*batch"]:
+    """1 − (amplitude at right angles / amplitude) of the wave of largest amplitude in each image.
+
+    Amplitudes are those of the Fourier transform of the image less its mean, and the wave at right
+    angles has the same frequency. It is 0 for whatever is the same after a quarter turn, such as
+    round blobs, single pixels, crosses and rings, and close to 1 for a grating. A flat image, which
+    has no wave, gets 1.
+
+    Args:
+      images: (..., size, size).
+    """
+    size = _PADDING * images.shape[-1]
+    mean = jnp.mean(images, axis=(-2, -1), keepdims=True)
+    spectrum = jnp.abs(jnp.fft.fft2(images - jnp.broadcast_to(mean, images.shape), (size, size)))
+    # The entry at row k and column l, a quarter turn on: row l, column −k.
+    turned = jnp.swapaxes(jnp.roll(spectrum[..., ::-1, :], 1, axis=-2), -2, -1)
+    flat, turned = (x.reshape(*images.shape[:-2], -1) for x in (spectrum, turned))
+    peak = jnp.argmax(flat, axis=-1)[..., None]
+    largest, across = (jnp.take_along_axis(x, peak, axis=-1)[..., 0] for x in (flat, turned))
+    return 1 - across / jnp.where(largest > 0, largest, 1)
 
 
 @functools.partial(jax.jit, static_argnames="size")

@@ -8,8 +8,10 @@ import numpy as np
 
 from dbn_jax import figures, gabor, patches, rbm, workdir
 
-# The correlation from which on a feature counts as a Gabor function.
+# A feature counts as a Gabor function above this correlation, and as oriented if the wave at right
+# angles has less than half of its amplitude.
 _FITS = 0.8
+_ORIENTED = 0.5
 _NUM_FITS_SHOWN = 24
 _NUM_SAMPLES = 24
 _COLUMNS = 12
@@ -38,20 +40,24 @@ def draw(
 
     Returns:
       What the pictures tell in numbers: `gabor_share` of the features whose correlation with a
-      Gabor function is above 0.8, `gabor_correlation` (median), and of those above 0.8 the median
-      `gabor_frequency` (cycles per pixel), `gabor_width` and `gabor_length` (pixels; α and β of
-      `dbn_jax.gabor`).
+      Gabor function is above 0.8, `oriented_gabor_share` of those that are oriented besides
+      (`gabor.orientation_selectivity` above 1/2), `gabor_correlation` (median), and of those above
+      0.8 the median `gabor_frequency` (cycles per pixel), `gabor_width` and `gabor_length` (pixels;
+      α and β of `dbn_jax.gabor`).
     """
     shape = data.image_shape
     # A hidden unit that is on adds σW_j to the mean of the whitened patch.
     added = (params.weights * params.visible.scale[:, None]).T
     features = np.asarray(whitening.zca(added))
     grey = np.asarray((added * whitening.scales[None]) @ whitening.components)
-    fits = gabor.fit(jnp.asarray(features).reshape(-1, *shape))
+    images = jnp.asarray(features).reshape(-1, *shape)
+    fits = gabor.fit(images)
     correlation = np.asarray(fits.correlation)
     good = correlation > _FITS
+    oriented = good & (np.asarray(gabor.orientation_selectivity(images)) > _ORIENTED)
     share = (
-        f"{np.mean(good):.0%} of all {len(good)} correlate with a Gabor function by over {_FITS}"
+        f"{good.mean():.0%} of all {len(good)} correlate by over {_FITS} with a Gabor function, "
+        f"{oriented.mean():.0%} and are oriented"
     )
 
     def save(picture, name):
@@ -110,6 +116,7 @@ def draw(
     _draw_curves(run_dir)
     results = {
         "gabor_share": float(good.mean()),
+        "oriented_gabor_share": float(oriented.mean()),
         "gabor_correlation": float(np.median(correlation)),
     }
     if good.any():

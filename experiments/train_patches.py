@@ -179,8 +179,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     print(
         f"test patches, nats each: RBM {results['log_likelihood']:.1f}, Gaussian "
         f"{results['log_likelihood_gaussian']:.1f}, mixture of {best.n_components} "
-        f"{results['log_likelihood_mixture']:.1f}; {results['gabor_share']:.0%} of the features "
-        "are Gabor functions"
+        f"{results['log_likelihood_mixture']:.1f}; {results['oriented_gabor_share']:.0%} of the "
+        "features are oriented Gabor functions"
     )
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
     return summary
