@@ -13,6 +13,7 @@ in which it varies, so that every model of whitened patches is a density in the 
 
 import dataclasses
 import importlib.util
+from numbers import Real
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ def load(
     *,
     size: int = 12,
     shrink: int = 2,
-    min_contrast: float = 8.0,
+    min_contrast: Real = 4.0,
     num_train: int = 100_000,
     num_validation: int = 10_000,
     num_test: int = 10_000,
