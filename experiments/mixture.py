@@ -2,7 +2,8 @@
 
 import numpy as np
 
-_TOLERANCE = 0.02  # nats per patch that an iteration must gain
+_TOLERANCE = 0.05  # nats per patch that an iteration must gain
+_MAX_FITTED = 30_000  # training patches, as each iteration passes through all of them
 _MAX_ITERATIONS = 200
 _FLOOR = 1e-3  # added to each variance, of data whose mean variance is one
 
@@ -16,7 +17,7 @@ def fit(x: np.ndarray, num_components: int):
     starts left most components without patches.
 
     Args:
-      x: (N, K) whitened patches.
+      x: (N, K) whitened patches, of which the first 30,000 are fitted.
       num_components: at least 1.
 
     Returns:
@@ -31,6 +32,7 @@ def fit(x: np.ndarray, num_components: int):
         raise ModuleNotFoundError(
             "mixtures of Gaussians need scikit-learn: pip install 'dbn_jax[experiments]'"
         ) from error
+    x = x[:_MAX_FITTED]
     variances = np.sort(np.mean(x.astype(np.float64) ** 2, axis=1))
     scales = [group.mean() for group in np.array_split(variances, num_components)]
     identity = np.eye(x.shape[1])

@@ -59,8 +59,8 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys):
         results["log_likelihood_reverse"]
         < exact + _ERRORS * (results["log_likelihood_reverse_standard_error"])
     )
-    z = np.asarray(test, np.float64)
-    mean, cov = np.mean(train, axis=0), np.cov(train, rowvar=False, bias=True)
+    z, x = (np.asarray(part, np.float64) for part in (test, train))
+    mean, cov = x.mean(axis=0), np.cov(x, rowvar=False, bias=True)
     distance = np.sum((z - mean) @ np.linalg.inv(cov) * (z - mean), axis=1)
     log_p = -0.5 * (distance + np.linalg.slogdet(cov)[1] + 30 * np.log(2 * np.pi))
     assert results["log_likelihood_gaussian"] == pytest.approx(log_p.mean(), abs=0.1)
