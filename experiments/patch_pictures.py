@@ -57,7 +57,7 @@ def draw(
     oriented = good & (np.asarray(gabor.orientation_selectivity(images)) > _ORIENTED)
     share = (
         f"{good.mean():.0%} of all {len(good)} correlate by over {_FITS} with a Gabor function, "
-        f"{oriented.mean():.0%} and are oriented"
+        f"and {oriented.mean():.0%} are oriented as well"
     )
 
     def save(picture, name):

@@ -6,7 +6,7 @@ The patches (`dbn_jax.patches`: photographs that packages ship) have no mean and
 with learnt σ see them; nothing asks for sparseness or locality, and yet the hidden units become
 edges and bars at a place, of an orientation and a width. `figures/` shows what each adds to a
 whitened patch and to grey levels, beside the Gabor function that fits it best; and samples beside
-patches. Training takes about a minute on 2 quiet cores, the rest as long again.
+patches. It takes a few minutes on 2 quiet cores.
 
 The summary tells how probable the test patches are, in nats, under the RBM (annealed importance
 sampling, and the conservative estimate), under a Gaussian with all covariances, and under a mixture
@@ -53,9 +53,7 @@ from experiments import layer, likelihood, mixture, patch_pictures, shared
 
 _SIGMA_SHARE = 0.1  # of the learning rate
 # The log-likelihood that is watched while learning: of so many patches, by a short annealing.
-_NUM_WATCHED = 2000
-_WATCHED_STEPS = 300
-_WATCHED_CHAINS = 100
+_NUM_WATCHED, _WATCHED_STEPS, _WATCHED_CHAINS = 2000, 300, 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,10 +158,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     results = measure(settings, params, train, test)
     for name, model in (("gaussian", gaussian), ("mixture", best)):
         log_p = model.score_samples(test).astype(np.float64)
+        error = log_p.std(ddof=1) / math.sqrt(len(log_p))
         results[f"log_likelihood_{name}"] = float(log_p.mean())
-        results[f"log_likelihood_{name}_standard_error"] = float(
-            log_p.std(ddof=1) / math.sqrt(len(log_p))
-        )
+        results[f"log_likelihood_{name}_standard_error"] = float(error)
     results["mixture_components"] = best.n_components
     results["mixture_validation_log_likelihoods"] = {str(k): v for k, v in scores.items()}
     results |= patch_pictures.draw(
@@ -260,12 +257,11 @@ def measure(
     settings: Settings, params: rbm.RBM, train: np.ndarray, test: np.ndarray
 ) -> dict[str, float]:
     """Estimates the log-likelihood of test patches, as `likelihood.evaluate` describes it."""
-    train, test = (jnp.asarray(x) for x in (train, test))
     return likelihood.evaluate(
         jax.random.key(settings.seed + 1),
         likelihood.as_net(params),
-        (train, None),
-        (test, None),
+        (jnp.asarray(train), None),
+        (jnp.asarray(test), None),
         num_steps=settings.ais_steps,
         num_chains=settings.ais_chains,
         num_passes=1,
