@@ -10,7 +10,8 @@ from dbn_jax import associative_memory, bound, dbn, partition, rbm
 
 _BLOCK = 1000
 
-# Binary pixels (N, V); and one-hot labels (N, L), or None for a net without label units.
+# Values of the visible units (N, V), such as binary pixels; and one-hot labels (N, L), or None for
+# a net without label units.
 Examples = tuple[jax.Array, jax.Array | None]
 
 
@@ -85,7 +86,7 @@ def evaluate(
 
     Args:
       key: consumed.
-      net: the net; of binary pixels.
+      net: the net.
       train: for the base rates of annealing.
       held_out: what is evaluated.
       num_steps: of annealing.
