@@ -354,9 +354,8 @@ def test_ascent_of_the_bound(tmp_path):
     """What it starts from, learns and leaves behind; its chains start at the data."""
     train_dbn.run(small_dbn(learning=QUICK, hidden_sizes=(30, 40), top_epochs=1), tmp_path / "net")
     learning = finetune_bound.Settings("").learning
-    settings = finetune_bound.Settings(
-        str(tmp_path / "net"), learning=dataclasses.replace(learning, epochs=2, num_chains=30)
-    )
+    learning = dataclasses.replace(learning, learner="pcd", epochs=2, num_chains=30)
+    settings = finetune_bound.Settings(str(tmp_path / "net"), learning=learning)
     started = []
     with pytest.MonkeyPatch.context() as patch:
         at_data = layer.at_data
