@@ -15,7 +15,7 @@ takes what `train_dbn` learnt, or what went on from it, and draws in figures/
 A judge, a classifier that has seen real images only (`experiments.judge`), says how many samples it
 takes for the intended class: 100 of each, from as many chains. It refuses pages that are empty or
 full. The chains start at real images of *other* classes, so that nothing that comes of its start
-can count for the net. About three minutes on 2 cores. A net without label units has the movie, and
+can count for the net. A minute and a half on 2 cores. A net without label units has the movie, and
 its mind and brain.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section

@@ -2,7 +2,7 @@
 
     python -m experiments.why_it_works --workdir=runs/why
 
-learns nothing but toys and needs no data; it takes about a minute on 2 cores. The numbers behind
+learns nothing but toys and needs no data; it takes 45 s on 2 cores. The numbers behind
 the pictures are in summary.json. In the order of the argument:
 
 - explaining_away.png: the house jumps; was it the truck, or an earthquake? The exact posterior,
