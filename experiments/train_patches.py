@@ -6,7 +6,7 @@ The patches (`dbn_jax.patches`: photographs that packages ship) have no mean and
 with learnt σ see them; nothing asks for sparseness or locality, and yet the hidden units become
 edges and bars at a place, of an orientation and a width. `figures/` shows what each adds to a
 whitened patch and to grey levels, beside the Gabor function that fits it best; and samples beside
-patches. It takes a few minutes on 2 quiet cores.
+patches. It takes two minutes on 2 cores.
 
 The summary tells how probable the test patches are, in nats, under the RBM (annealed importance
 sampling, and the conservative estimate), under a Gaussian with all covariances, and under a mixture
