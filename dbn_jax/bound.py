@@ -73,7 +73,7 @@ def sample_terms(
     Raises:
       ValueError: the net has label units, and `labels` is missing.
     """
-    check_labels(net, labels)
+    dbn.check_labels(net, labels)
     return _terms(net, dbn.sample_recognition(key, net, v), labels)
 
 
@@ -94,7 +94,7 @@ def exact(
     Raises:
       ValueError: there are more than `MAX_STATES` states, or `labels` is missing.
     """
-    check_labels(net, labels)
+    dbn.check_labels(net, labels)
     counts = [layer.hidden.num_states for layer in net.recognition]
     number = math.prod(counts)
     if number > MAX_STATES:
@@ -121,19 +121,14 @@ def exact(
     return jax.tree.map(mean, each), log_p
 
 
-def check_labels(net: dbn.Net, labels: Array | None) -> None:
-    """Raises ValueError if the net has label units, and `labels` is missing."""
-    if labels is None and dbn.num_labels(net):
-        raise ValueError(f"the net has {dbn.num_labels(net)} label units: give the labels' states")
-
-
 def _terms(net, states, labels):
     zeros = jnp.zeros_like(states[0][..., 0])
     reconstruction = sum(log_conditionals(net.generative, states), start=zeros)
     entropy = zeros
     for layer, (below, above) in zip(net.recognition, itertools.pairwise(states), strict=True):
         entropy -= layer.hidden.log_prob(above, rbm.hidden_inputs(layer, below))
-    return Terms(reconstruction, entropy, _prior(net, states, labels))
+    prior = -rbm.free_energy(net.top, dbn.join(net, states[-1], labels))
+    return Terms(reconstruction, entropy, prior)
 
 
 def log_conditionals(
@@ -144,10 +139,6 @@ def log_conditionals(
         layer.visible.log_prob(below, rbm.visible_inputs(layer, above))
         for layer, (below, above) in zip(generative, itertools.pairwise(states), strict=True)
     ]
-
-
-def _prior(net, states, labels):
-    return -rbm.free_energy(net.top, dbn.join(net, states[-1], labels))
 
 
 def goodnesses(
@@ -179,7 +170,7 @@ def goodnesses(
     Raises:
       ValueError: the net has label units, and `labels` is missing.
     """
-    check_labels(net, labels)
+    dbn.check_labels(net, labels)
     states = dbn.sample_recognition(key, net, v)
     visible = (*states[:-1], dbn.join(net, states[-1], labels))
     entries = [-rbm.free_energy(layer, x) for layer, x in zip(net.layers, visible, strict=True)]

@@ -152,6 +152,12 @@ def _num_labels(top):
     return 0
 
 
+def check_labels(net: Net, labels: Array | None) -> None:
+    """Raises ValueError if the net has label units, and their states are not given."""
+    if labels is None and num_labels(net):
+        raise ValueError(f"the net has {num_labels(net)} label units: give the labels' states")
+
+
 def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], ...]:
     """Mean-field recognition up to the top RBM's features.
 

@@ -63,9 +63,7 @@ def sample(
       ValueError: `depth` is below 1.
       TypeError: the units are not binary.
     """
-    _check_binary(params)
-    if depth < 1:
-        raise ValueError(f"depth is {depth}; a net has at least one hidden layer")
+    _check_net(params, depth)
 
     def down(v, key):
         hidden_key, visible_key = jax.random.split(key)
@@ -94,9 +92,7 @@ def as_belief_net(
       ValueError: `depth` is below 1.
       TypeError: the units are not binary.
     """
-    _check_binary(params)
-    if depth < 1:
-        raise ValueError(f"depth is {depth}; a net has at least one hidden layer")
+    _check_net(params, depth)
     visible, hidden = params.visible.bias, params.hidden.bias
     top = visible if top_bias is None else top_bias
     return sbn.layered(
@@ -327,6 +323,12 @@ def _tables(params):
     up = conditional(params.hidden, h, rbm.hidden_inputs(params, v))
     down = conditional(params.visible, v, rbm.visible_inputs(params, h))
     return v, h, up, down
+
+
+def _check_net(params, depth):
+    _check_binary(params)
+    if depth < 1:
+        raise ValueError(f"depth is {depth}; a net has at least one hidden layer")
 
 
 def _check_binary(params):

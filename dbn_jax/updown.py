@@ -69,8 +69,7 @@ def gradient(
       ValueError: the net has label units, and `labels` is missing; or it has none, and they have
         a cost.
     """
-    if labels is None and dbn.num_labels(net):
-        raise ValueError(f"the net has {dbn.num_labels(net)} label units: give the labels' states")
+    dbn.check_labels(net, labels)
     up_key, top_key, fantasy_key, down_key = jax.random.split(key, 4)
     wake = dbn.sample_recognition(up_key, net, v)
 

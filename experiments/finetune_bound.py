@@ -79,11 +79,11 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     learner = settings.learning.make_learner()
     estimator = bound_gradient.LeaveOneOut(settings.num_paths)
 
-    def start(net, num_updates, first):
+    def start(key, net, num_updates, first):
         optimizer = settings.learning.make_optimizer(
             num_updates // settings.epochs, weight_mask=dbn.weight_mask
         )
-        init_key, up_key, chain_key = jax.random.split(shared.init_key(settings.seed), 3)
+        init_key, up_key, chain_key = jax.random.split(key, 3)
         state = bound_gradient.init_state(init_key, net, optimizer, learner=learner)
         x = likelihood.top_states(up_key, net, first)
         chains = layer.at_data(chain_key, net.top, state.chains, x)

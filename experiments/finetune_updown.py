@@ -66,8 +66,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
       The summary, as `workdir.Workdir.write_summary` returns it.
     """
 
-    def start(net, num_updates, first):
-        del first
+    def start(key, net, num_updates, first):
+        del key, first
         optimizer = _optimizer(
             settings.learning_rate, settings.momentum, settings.weight_decay, num_updates
         )

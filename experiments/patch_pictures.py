@@ -91,8 +91,10 @@ def draw(
         ),
         "gabor_functions",
     )
-    rows = {"test patches": data.test[:_NUM_SAMPLES], "RBM": None}
-    z = _sample(jax.random.key(seed + 2), params, sample_steps)
+    rows = {"test patches": data.test[:_NUM_SAMPLES]}
+    start_key, chain_key = jax.random.split(jax.random.key(seed + 2))
+    noise = jax.random.normal(start_key, (_NUM_SAMPLES, params.visible.num_units))
+    z, _ = rbm.gibbs(chain_key, params, noise, sample_steps)
     rows["RBM"] = np.asarray(whitening.unwhiten(z))
     for name, model in densities.items():
         # Drawn component by component: shuffled, so that the first are not all of one.
@@ -143,19 +145,6 @@ def _draw_curves(run_dir):
     }
     picture = figures.learning_curves(curves, title="Learning", x_label="epoch")
     figures.save(picture, run_dir.figures / "curves.png")
-
-
-@jax.jit
-def _sample(key, params, num_steps):
-    """(24, K) visible states, the given number of Gibbs steps from noise."""
-    start_key, chain_key = jax.random.split(key)
-    shape = _NUM_SAMPLES, params.visible.num_units
-
-    def step(t, v):
-        down_key, up_key = jax.random.split(jax.random.fold_in(chain_key, t))
-        return rbm.sample_visible(down_key, params, rbm.sample_hidden(up_key, params, v))
-
-    return jax.lax.fori_loop(0, num_steps, step, jax.random.normal(start_key, shape))
 
 
 def _to_one(images):

@@ -14,7 +14,7 @@ of Gaussians. Whitening is one linear map for all of them: it shifts all log-lik
 leaves their differences. Test patches overlap, so that standard errors over them are too small for
 a statement about other photographs.
 
-What makes learning stable and quick (Melchior, Wang, Wiskott 2017, section 4): whitened data,
+What makes learning stable and quick (Melchior, Wang, Wiskott 2017): whitened data,
 weights that start at the scale of their layers' sizes, hidden biases with which a unit starts by
 being on in `start_share` of the patches, and a σ that learns ten times as slowly as weights and
 biases. Rates of a hundredth of the binary RBM's, which is what the guide (section 13.2) and

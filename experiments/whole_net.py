@@ -33,9 +33,9 @@ class Examples:
         return v, jax.nn.one_hot(rows["labels"], self.num_labels, dtype=v.dtype)
 
 
-# (net, number of updates, the first examples) -> a step for `training.train`, and its first state,
-# whose `params` are the untied net.
-Start = Callable[[dbn.Net, int, Any], tuple[Callable[..., Any], rbm.State]]
+# (key, net, number of updates, the first examples) -> a step for `training.train`, and its first
+# state, whose `params` are the untied net. The key is consumed.
+Start = Callable[[jax.Array, dbn.Net, int, Any], tuple[Callable[..., Any], rbm.State]]
 
 
 def learn(
@@ -81,10 +81,12 @@ def learn(
     rows = {"images": dataset.train.images, "labels": dataset.train.labels}
     examples = Examples(transform, dbn.num_labels(net))
     first = {name: jnp.asarray(values[:_NUM_FIRST]) for name, values in rows.items()}
+    start_key, view_key = jax.random.split(shared.init_key(settings.seed))
     step, state = start(
+        start_key,
         net,
         settings.epochs * (num_images // settings.batch_size),
-        shared.transformed(examples, shared.init_key(settings.seed), first),
+        shared.transformed(examples, view_key, first),
     )
     errors = recognition.watch_errors(dataset, transform, settings.seed)
 
