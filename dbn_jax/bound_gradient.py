@@ -224,6 +224,10 @@ def gradient(
             weights = estimator.coefficients(i, *known, slopes[i])
             value += jnp.mean(jnp.sum(weights * inputs[i], axis=(0, 2)))
             reward = reward + entropies[i]
+            if estimator.takes_slopes:
+                # Chance alone, as far as the layers below are concerned: its mean is zero.
+                noise = (states[i] - jax.nn.sigmoid(inputs[i])) * per_path(slopes[i])
+                reward = reward - jnp.sum(noise, axis=-1)
         terms = {
             "reconstruction": jnp.mean(sum(log_p, start=zeros)),
             "entropy": jnp.mean(sum(entropies, start=zeros)),

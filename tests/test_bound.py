@@ -103,19 +103,26 @@ def test_samples_have_the_exact_means(num_labels):
         oracles.assert_mean(np.asarray(found.total), np.float64(log_p))
 
 
-def tied_net():
+def tied_net(num_labels=0):
     first = oracles.jolt(jax.random.key(5), rbm.init_params(jax.random.key(6), 4, 3))
     second = oracles.jolt(jax.random.key(7), rbm.init_params(jax.random.key(8), 3, 4))
-    top = oracles.jolt(jax.random.key(9), rbm.init_params(jax.random.key(10), 4, 3))
-    return dbn.stack((first, second, top))
+    if num_labels:
+        top = memory.init_params(jax.random.key(10), 4, 3, num_labels)
+    else:
+        top = rbm.init_params(jax.random.key(10), 4, 3)
+    return dbn.stack((first, second, oracles.jolt(jax.random.key(9), top)))
 
 
-def test_goodnesses_sum_to_the_bound():
-    net, v = tied_net(), jnp.asarray(V[0], jnp.float32)
-    exact, _ = bound.exact(net, v)
-    found = jax.jit(bound.goodnesses)(
-        jax.random.key(11), net, jnp.broadcast_to(v, (NUM_SAMPLES, 4))
-    )
+@pytest.mark.parametrize("num_labels", [0, 2])
+def test_goodnesses_sum_to_the_bound(num_labels):
+    net, v = tied_net(num_labels), jnp.asarray(V[0], jnp.float32)
+    labels = jnp.asarray(LABELS[0], jnp.float32) if num_labels else None
+    exact, _ = bound.exact(net, v, labels)
+
+    def many(x):
+        return None if x is None else jnp.broadcast_to(x, (NUM_SAMPLES, *x.shape))
+
+    found = jax.jit(bound.goodnesses)(jax.random.key(11), net, many(v), many(labels))
     assert found.shape == (3, NUM_SAMPLES)
     oracles.assert_mean(np.asarray(found, np.float64).sum(axis=0), np.float64(exact.total))
     np.testing.assert_allclose(found[0], -rbm.free_energy(net.layers[0], v), rtol=1e-5)
