@@ -1,8 +1,8 @@
 """Virtual adversarial training: answers that stay the same when an input moves the worst way.
 
 The penalty is KL(p(label | v) ‖ p(label | v + r)), where r, of a given length, is the move that
-changes the answers most. No label is needed to find it, nothing is known about the geometry of inputs,
-and to second order r points along the largest eigenvector of the divergence's Hessian at v,
+changes the answers most. To find it takes neither labels nor any knowledge of how inputs are laid
+out: to second order, r points along the largest eigenvector of the divergence's Hessian at v,
 Jᵀ(diag p − p pᵀ)J with J the derivative of the logits. A random direction multiplied by that matrix
 leans to the eigenvector already; here the product is exact, by one derivative forwards and one
 backwards.

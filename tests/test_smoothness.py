@@ -98,9 +98,7 @@ def test_the_penaltys_gradient_is_that_of_the_moved_answers(model, v):
     np.testing.assert_allclose(np.linalg.norm(move, axis=-1), radius, rtol=1e-12)
 
     def fixed(params):  # what is taken as given, made before
-        return jnp.mean(
-            smoothness.divergence(model(v), backprop.merge(graphdef, params)(v + move))
-        )
+        return jnp.mean(smoothness.divergence(model(v), backprop.merge(graphdef, params)(v + move)))
 
     close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
     jax.tree.map(close, jax.grad(value)(params), jax.grad(fixed)(params))
