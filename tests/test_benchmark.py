@@ -1,4 +1,5 @@
 import collections
+import functools
 import json
 
 import jax
@@ -212,20 +213,28 @@ def test_whole_nets_are_timed_beside_their_floors(logged_report):
     assert "Ascent of the bound, 2 paths, 24-12-10-32 with 3 labels, batch 8" in table
 
 
-def products(program):
-    """Of a program for `TINY_NET`, by shape of the result."""
-    text = program.call.func.as_text()
-    return collections.Counter(
-        benchmark_programs.count_products(text, (8, 16, *TINY_NET.sizes, 13))
-    )
+@functools.cache
+def program(make, method, num_gibbs_steps):
+    """Of three updates; compiled once for all tests."""
+    return make(method, TINY_NET, num_gibbs_steps, 3)
+
+
+def products(text):
+    """Of a compiled program for `TINY_NET`, by shape of the result."""
+    sizes = (8, 16, *TINY_NET.sizes, 13)
+    return collections.Counter(benchmark_programs.count_products(text, sizes))
+
+
+def products_of(*which):
+    return products(program(*which).call.func.as_text())
 
 
 @pytest.mark.parametrize("method", [UPDOWN, BOUND], ids=lambda method: method.name)
 def test_nets_compile_to_the_products_of_their_floors(method):
     """With one Gibbs step, which needs no loop, so that each product stands in the text once."""
-    update = products(benchmark_nets.update(method, TINY_NET, 1, 2))
-    assert update == products(benchmark_nets.floor(method, TINY_NET, 1, 2))
-    assert update.total() == method.num_products(2, 1)
+    found = products_of(benchmark_nets.update, method, 1)
+    assert found == products_of(benchmark_nets.floor, method, 1)
+    assert found.total() == method.num_products(2, 1)
 
 
 # Up-down's last Gibbs step stands outside of the loop, and CD's first as well; the floors loop over
@@ -236,10 +245,10 @@ def test_nets_compile_to_the_products_of_their_floors(method):
     ids=["updown", "bound"],
 )
 def test_further_gibbs_steps_add_their_own_products_alone(method, outside):
-    floor = products(benchmark_nets.floor(method, TINY_NET, 4, 2))
-    assert floor == products(benchmark_nets.floor(method, TINY_NET, 1, 2))
-    update = products(benchmark_nets.update(method, TINY_NET, 4, 2))
-    assert update == floor + collections.Counter(outside)
+    floor = products_of(benchmark_nets.floor, method, 4)
+    assert floor == products_of(benchmark_nets.floor, method, 1)
+    found = products_of(benchmark_nets.update, method, 4)
+    assert found == floor + collections.Counter(outside)
 
 
 def test_metrics_of_the_bound_add_no_product():
@@ -249,8 +258,7 @@ def test_metrics_of_the_bound_add_no_product():
     compiled = bound_gradient.step.lower(
         *(jax.random.key(0), state, v[0], labels[0]), optimizer=optimizer, learner=learning.CD()
     ).compile()
-    found = benchmark_programs.count_products(compiled.as_text(), (8, 16, *TINY_NET.sizes, 13))
-    assert found == products(benchmark_nets.floor(BOUND, TINY_NET, 1, 2))
+    assert products(compiled.as_text()) == products_of(benchmark_nets.floor, BOUND, 1)
 
 
 def test_timed_updates_of_nets_are_those_of_the_library():
@@ -259,11 +267,11 @@ def test_timed_updates_of_nets_are_those_of_the_library():
 
     def step(method, key, state, *batch):
         if method is UPDOWN:
-            return updown.step(key, state, *batch, optimizer=optimizer, num_gibbs_steps=2)
-        return bound_gradient.step(key, state, *batch, optimizer=optimizer, learner=learning.CD(2))
+            return updown.step(key, state, *batch, optimizer=optimizer, num_gibbs_steps=1)
+        return bound_gradient.step(key, state, *batch, optimizer=optimizer, learner=learning.CD(1))
 
     for method in (UPDOWN, BOUND):
-        timed = benchmark_nets.update(method, TINY_NET, 2, 3).call()
+        timed = program(benchmark_nets.update, method, 1).call()
         state = method.init_state(TINY_NET.init(), optimizer)
         for t in range(3):
             key = jax.random.fold_in(jax.random.key(2), t)
