@@ -71,10 +71,10 @@ class Settings:
     learning_rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 0.0
-    input_dropout: float = 0.2
-    hidden_dropout: float = 0.5
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
     label_smoothing: float = 0.0
-    adversarial_radius: float = 0.0
+    adversarial_radius: float = 2.0
     top_only_epochs: int = 0
     batch_size: int = 100
     epochs: int = 60

@@ -45,7 +45,7 @@ def pretrained(tmp_path_factory):
 
 
 def gentle(pretrained, **changes):
-    settings = {"epochs": 4, "batch_size": 50, "input_dropout": 0.0, "hidden_dropout": 0.1}
+    settings = {"epochs": 4, "batch_size": 50, "hidden_dropout": 0.1, "adversarial_radius": 0.0}
     return Settings(str(pretrained), **settings | changes)
 
 
@@ -112,7 +112,7 @@ def test_changes_by_hand():
 def test_from_random_weights(tmp_path):
     settings = Settings(
         models.NONE, data=DIGITS, hidden_sizes=(30, 40), epochs=12, batch_size=20,
-        hidden_dropout=0.0, input_dropout=0.0,
+        adversarial_radius=0.0,
     )  # fmt: skip
     results = finetune_classifier.run(settings, tmp_path / "run")["figures"]
     assert results["split"] == "test"
