@@ -77,7 +77,8 @@ def test_iterations_with_free_labels_tend_to_the_posterior(net):
     v = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0, 0.0]), (4000, 4))
     certain = dbn.DBN((jax.tree.map(lambda x: 30 * x, net.layers[0]), net.top))
     features = np.round(np.asarray(rbm.hidden_mean(certain.layers[0], v[0]), np.float64))
-    found = jax.jit(lambda k, v: memory.classify_by_gibbs(k, certain, v, 60, 1))(jax.random.key(1), v)
+    ask = jax.jit(memory.classify_by_gibbs, static_argnums=(3, 4))
+    found = ask(jax.random.key(1), certain, v, 60, 1)
     oracles.assert_mean(np.exp(found), label_marginal(certain, features))
 
 
@@ -114,7 +115,8 @@ def test_first_half_of_the_iterations_does_not_count(net):
     mean /= mean.sum(axis=1, keepdims=True)
     labels = hidden_given(np.full(NUM_LABELS, 1 / NUM_LABELS)) @ mean
     expected = sum(p * hidden_given(row) @ mean for p, row in zip(labels, np.eye(3), strict=True))
-    found = jax.jit(lambda k, v: memory.classify_by_gibbs(k, certain, v, 2, 1))(jax.random.key(1), v)
+    ask = jax.jit(memory.classify_by_gibbs, static_argnums=(3, 4))
+    found = ask(jax.random.key(1), certain, v, 2, 1)
     oracles.assert_mean(np.exp(found), expected)
     with pytest.raises(AssertionError):  # the power: with the first iteration's it would differ
         oracles.assert_mean(np.exp(found), (labels + expected) / 2)
