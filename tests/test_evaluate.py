@@ -4,8 +4,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -21,8 +19,7 @@ from experiments import (
     train_dbn,
     train_rbm,
 )
-from tests import oracles
-from tests.test_experiments import ROOT, environment
+from tests import binaries, oracles
 from tests.test_idx import idx_bytes, write
 
 DIGITS = shared.DataSettings(dataset="digits", classes=(3, 5))
@@ -71,11 +68,6 @@ def updown_run(path, pretrained):
     return finished(path, dbn.untie(labelled_dbn()), settings, "finetune_updown")
 
 
-def command(module, *flags):
-    line = [sys.executable, "-m", f"experiments.{module}", *flags]
-    return subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
-
-
 def test_what_is_printed_of_an_rbm(tmp_path, capsys, caplog):
     settings = evaluate.Settings(rbm_run(tmp_path / "rbm"), **QUICK)
     with caplog.at_level("WARNING", logger="absl"):
@@ -105,7 +97,7 @@ def test_what_is_printed_of_an_rbm(tmp_path, capsys, caplog):
 
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "out", tmp_path / "copy")
-    done = command("evaluate", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
+    done = binaries.run("evaluate", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
     assert "done already" in done.stdout, done.stderr
 
 
@@ -287,7 +279,8 @@ def test_what_cannot_be_published(tmp_path):
     path = rbm_run(tmp_path / "rbm")
     with pytest.raises(ValueError, match="workdir of the run, whose model would lose"):
         publish.publish(path, tmp_path / "out/../rbm")
-    done = command("publish", f"--pretrained={tmp_path}/none", f"--folder={tmp_path}/published")
+    line = [f"--pretrained={tmp_path}/none", f"--folder={tmp_path}/published"]
+    done = binaries.run("publish", *line)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "no finished run" in done.stderr

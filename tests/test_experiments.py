@@ -3,20 +3,19 @@
 import csv
 import dataclasses
 import json
-import os
-import pathlib
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units, weights
 from experiments import (
@@ -31,6 +30,7 @@ from experiments import (
     train_dbn,
     train_rbm,
 )
+from tests import binaries
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,6 @@ def _implicit_promotion():
         yield
 
 
-ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = shared.LearningSettings(epochs=2, batch_size=100, num_chains=20, temperatures=3)
 
@@ -55,25 +54,6 @@ def small_dbn(**changes):
         data=DIGITS, learning=QUICK, hidden_sizes=(16, 12, 20), top_epochs=2, sample_steps=3
     )
     return dataclasses.replace(settings, **changes)
-
-
-def command(module, workdir, *flags):
-    return [sys.executable, "-m", f"experiments.{module}", f"--workdir={workdir}", *flags]
-
-
-# What one process of these tests has compiled, another need not.
-COMPILED = tempfile.TemporaryDirectory()
-
-
-def environment():
-    one_device = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
-    return {
-        **os.environ,
-        "XLA_FLAGS": one_device,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
 
 
 def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
@@ -297,25 +277,21 @@ def test_labels_need_their_learner_and_their_chains(tmp_path):
     assert not (tmp_path / "run").exists()  # refused before anything is learnt
 
 
-def test_main_job_has_labels_unless_told_otherwise():
-    program = """
-from absl import flags
-from experiments import train_dbn
-train_dbn.define_flags()
-for line, labels, learner in (
-    ("", True, "labelled_pcd"),
-    ("--nolabels", False, "pcd"),
-    ("--top_learner=cd", True, "cd"),
-    ("--nolabels --top_learner=tempering", False, "tempering"),
-):
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS(["train_dbn", "--workdir=runs/dbn", *line.split()])
-    settings = train_dbn.settings_of_flags()
-    assert (settings.labels, settings.top_learner) == (labels, learner), (line, settings)
-    flags.FLAGS["labels"].unparse()
-    flags.FLAGS["top_learner"].unparse()
-"""
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment(), check=True)
+@pytest.mark.parametrize(
+    ("line", "labels", "learner"),
+    [
+        ([], True, "labelled_pcd"),
+        (["--nolabels"], False, "pcd"),
+        (["--top_learner=cd"], True, "cd"),
+        (["--nolabels", "--top_learner=tempering"], False, "tempering"),
+    ],
+)
+def test_main_job_has_labels_unless_told_otherwise(line, labels, learner):
+    with flagsaver.flagsaver():  # which removes the flags in the end
+        train_dbn.define_flags()
+        flags.FLAGS(["train_dbn", "--workdir=runs/dbn", *line])
+        settings = train_dbn.settings_of_flags()
+    assert (settings.labels, settings.top_learner) == (labels, learner)
 
 
 def test_train_dbn_recognises_and_generates(tmp_path, capsys):
@@ -338,8 +314,7 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     assert (tmp_path / "updown/figures/curves.png").exists()
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "updown", tmp_path / "copy")
-    line = command("finetune_updown", copy, f"--flagfile={copy}/flags.txt")
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run("finetune_updown", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
     assert "done already" in done.stdout, done.stderr
     # From there one can go on, with the same data.
     _, data_settings = models.load(str(tmp_path / "updown"), "train_dbn,finetune_updown")
@@ -435,20 +410,20 @@ def whole_and_resumed(tmp_path, module, flags, phase):
     Returns the two workdirs; their models are equal to the bit.
     """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    line = command(module, whole, *flags)
-    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
-    line = command(module, broken, *flags, "--checkpoint_seconds=0")
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    done = binaries.run(module, f"--workdir={whole}", *flags)
+    assert done.returncode == 0, done.stderr
+    process = binaries.start(module, f"--workdir={broken}", *flags, "--checkpoint_seconds=0")
     deadline = time.monotonic() + 300
     saved = broken / "checkpoints" / phase
     while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.is_alive(), "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (broken / "summary.json").exists()
-    subprocess.run(line[:-1], cwd=ROOT, env=environment(), check=True, capture_output=True)
+    done = binaries.run(module, f"--workdir={broken}", *flags)
+    assert done.returncode == 0, done.stderr
     jax.tree.map(np.testing.assert_array_equal, load_net(whole), load_net(broken))
     return whole, broken
 
@@ -476,8 +451,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
-    line = command("train_rbm", tmp_path / "run", "--epochs=1", *flags)
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run("train_rbm", f"--workdir={tmp_path}/run", "--epochs=1", *flags)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
@@ -500,8 +474,14 @@ def test_warnings_in_plain_words(tmp_path, caplog, data, rate, words):
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    line = command("train_rbm", tmp_path, "--dataset=digits", "--epochs=100000")
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    flags = [f"--workdir={tmp_path}", "--dataset=digits", "--epochs=100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.train_rbm", *flags],
+        cwd=binaries.ROOT,
+        env=binaries.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     metrics = tmp_path / "metrics_rbm.csv"
     while not metrics.exists() or metrics.read_text().count("\n") < 3:

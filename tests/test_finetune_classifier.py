@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,8 @@ import pytest
 from dbn_jax import backprop, dbn, figures, networks, rbm, units, weights, workdir
 from experiments import classifier_pictures, finetune_classifier, models, publish, shared, train_dbn
 from experiments.finetune_classifier import Settings
-from tests import oracles
-from tests.test_experiments import ROOT, command, environment, whole_and_resumed
+from tests import binaries, oracles
+from tests.test_experiments import whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 PICTURES = {"curves", "errors", "features_after", "features_before"}
@@ -123,8 +122,7 @@ def test_from_random_weights(tmp_path):
     assert "eval_error_rate," not in header + ","
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    line = command("finetune_classifier", copy, f"--flagfile={copy}/flags.txt")
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run("finetune_classifier", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
     assert "done already" in done.stdout, done.stderr
     # There is no run that it went on from; its data are its own.
     _, data_settings = models.load(str(tmp_path / "run"), "finetune_classifier")
@@ -209,8 +207,7 @@ def test_killed_run_resumes_to_the_same_bits(pretrained, tmp_path):
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(pretrained, tmp_path, flags, words):
     flags = [flag.replace("NET", str(pretrained)) for flag in flags]
-    line = command("finetune_classifier", tmp_path / "run", "--epochs=1", *flags)
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run("finetune_classifier", f"--workdir={tmp_path}/run", "--epochs=1", *flags)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import shutil
-import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,8 @@ import pytest
 
 from dbn_jax import backprop, dbn, figures, logistic_pca, networks, weights
 from experiments import models, publish, shared, train_autoencoder
-from tests import pictures
-from tests.test_experiments import ROOT, command, environment, whole_and_resumed
+from tests import binaries, pictures
+from tests.test_experiments import whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = shared.LearningSettings(epochs=3, batch_size=50)
@@ -118,8 +117,7 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     assert again == json.loads((tmp_path / "run/summary.json").read_text())
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    line = command("train_autoencoder", copy, f"--flagfile={copy}/flags.txt")
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run("train_autoencoder", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
     assert "done already" in done.stdout, done.stderr
     publish.publish(tmp_path / "run", tmp_path / "published")
     loaded, data_settings = models.load(str(tmp_path / "published"), "train_autoencoder")
@@ -196,8 +194,8 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
-    line = command("train_autoencoder", tmp_path / "run", "--dataset=digits", *flags)
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    line = [f"--workdir={tmp_path}/run", "--dataset=digits", *flags]
+    done = binaries.run("train_autoencoder", *line)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
