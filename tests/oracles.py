@@ -363,6 +363,7 @@ def _blocks(units):
 # how often a correct program would fail it over keys (`false_alarm`), and is never picked by eye.
 
 
+@jax.jit
 def jolt(key, params, scale=1.0):
     """Adds noise to all parameters, so that every distribution differs from the uniform one."""
     leaves, structure = jax.tree.flatten(params)

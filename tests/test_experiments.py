@@ -30,7 +30,7 @@ from experiments import (
     train_dbn,
     train_rbm,
 )
-from tests import binaries
+from tests import binaries, finished_runs
 
 
 @pytest.fixture(autouse=True)
@@ -327,10 +327,10 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
 
 def test_ascent_of_the_bound(tmp_path):
     """What it starts from, learns and leaves behind; its chains start at the data."""
-    train_dbn.run(small_dbn(learning=QUICK, hidden_sizes=(30, 40), top_epochs=1), tmp_path / "net")
+    net = finished_runs.random_net(tmp_path / "net", (30, 40))
     learning = finetune_bound.Settings("").learning
     learning = dataclasses.replace(learning, learner="pcd", epochs=2, num_chains=30)
-    settings = finetune_bound.Settings(str(tmp_path / "net"), learning=learning)
+    settings = finetune_bound.Settings(net, learning=learning)
     started = []
     with pytest.MonkeyPatch.context() as patch:
         at_data = layer.at_data
@@ -351,15 +351,14 @@ def test_ascent_of_the_bound(tmp_path):
 
 
 def test_a_batch_that_the_images_cannot_fill_is_refused_before_the_workdir_holds_it(tmp_path):
-    net = tmp_path / "net"
-    train_dbn.run(small_dbn(learning=QUICK, hidden_sizes=(10, 12), top_epochs=1), net)
+    net = finished_runs.random_net(tmp_path / "net", (10, 12))
     large = dataclasses.replace(QUICK, batch_size=9000)
     calls = {
         train_rbm: small_rbm(learning=large),
         train_dbn: small_dbn(learning=large),
-        finetune_updown: finetune_updown.Settings(str(net), batch_size=9000),
-        finetune_bound: finetune_bound.Settings(str(net), learning=large),
-        finetune_memory: finetune_memory.Settings(str(net), batch_size=9000),
+        finetune_updown: finetune_updown.Settings(net, batch_size=9000),
+        finetune_bound: finetune_bound.Settings(net, learning=large),
+        finetune_memory: finetune_memory.Settings(net, batch_size=9000),
     }
     for module, settings in calls.items():
         with pytest.raises(
@@ -430,7 +429,7 @@ def whole_and_resumed(tmp_path, module, flags, phase):
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
     flags = [
-        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=8", "--top_epochs=8",
+        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=4", "--top_epochs=4",
         "--batch_size=20", "--num_chains=20", "--sample_steps=3",
     ]  # fmt: skip
     whole_and_resumed(tmp_path, "train_dbn", flags, "layer_2")

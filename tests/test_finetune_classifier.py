@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import backprop, dbn, figures, networks, rbm, units, weights, workdir
+from dbn_jax import backprop, dbn, figures, networks, rbm, units, weights
 from experiments import classifier_pictures, finetune_classifier, models, publish, shared, train_dbn
 from experiments.finetune_classifier import Settings
-from tests import binaries, oracles
+from tests import binaries, finished_runs, oracles
 from tests.test_experiments import whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
@@ -51,10 +51,7 @@ def gentle(pretrained, **changes):
 def finished_net(path, net, data=DIGITS):
     """A finished run of train_dbn, as if it had learnt."""
     settings = train_dbn.Settings(data=data, labels=False, top_learner="cd")
-    run = workdir.open_workdir(path, shared.flag_values(settings), program="experiments.train_dbn")
-    weights.save(run.path / "model.npz", net)
-    run.write_summary({}, seed=0)
-    return str(path)
+    return finished_runs.save(path, net, settings, "train_dbn")
 
 
 def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
@@ -184,7 +181,7 @@ def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
 
 def test_killed_run_resumes_to_the_same_bits(pretrained, tmp_path):
     flags = [
-        f"--pretrained={pretrained}", "--epochs=60", "--batch_size=20", "--early_stopping",
+        f"--pretrained={pretrained}", "--epochs=20", "--batch_size=20", "--early_stopping",
         "--top_only_epochs=2",
     ]  # fmt: skip
     workdirs = whole_and_resumed(tmp_path, "finetune_classifier", flags, "classifier")

@@ -5,6 +5,7 @@ Statistical tests use fixed keys and a false-alarm rate of 1e-6, with their powe
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +24,14 @@ NUM_CHAINS = 21_000
 LABELS = np.eye(NUM_LABELS)[[0, 2, 2, 0, 2]]
 
 
+@functools.partial(jax.jit, static_argnames="features")
 def memory(features=units.Bernoulli(), *, scale=1.0):
     """3 features beside 3 labels, and 3 hidden units."""
     params = associative_memory.init_params(jax.random.key(0), 3, 3, NUM_LABELS, features=features)
     return oracles.jolt(jax.random.key(1), params, scale)
 
 
+@jax.jit
 def draw_batch(params):
     """Examples that are not drawn from the model: (5, F + L)."""
     part = params.visible.parts[0]
@@ -184,8 +187,8 @@ def test_metrics_are_what_they_are_called():
     batch, model = draw_batch(params), oracles.Model.of(params)
     chains = equilibrium(model, 6)
     key = jax.random.key(6)
-    gradient, _, metrics = learner.estimate(key, params, chains, batch)
-    x, _ = learner.sample(key, params, chains)
+    gradient, _, metrics = jax.jit(learner.estimate)(key, params, chains, batch)
+    x, _ = jax.jit(learner.sample)(key, params, chains)
     share = LABELS.mean(axis=0) / 2  # of the two chains of each label
     weights = np.tile(share, 2)
     data = model.free_energy(np.asarray(batch, np.float64)).mean()

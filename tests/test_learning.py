@@ -24,16 +24,6 @@ from dbn_jax.labelled_pcd import LabelledPCD
 from dbn_jax.learning import CD, PCD, Centred, Exact, FastPCD, ParallelTempering, Sparse
 from tests import oracles
 
-
-@pytest.fixture
-def monkeypatch(monkeypatch):
-    """JAX keeps what it traced: programs of patched functions must not outlive the test."""
-    jax.clear_caches()
-    yield monkeypatch
-    monkeypatch.undo()
-    jax.clear_caches()
-
-
 LEARNERS = {
     "exact": Exact(),
     "cd_1": CD(1),
@@ -81,13 +71,15 @@ def make(pair, *, seed=0, scale=0.3, weight_scale=0.3, dtype=jnp.float32):
     (visible, num_visible), (hidden, num_hidden) = PAIRS.get(pair, pair)
     rng = np.random.default_rng(seed)
 
-    def spread(x, scale=scale):
-        return x + jnp.asarray(rng.normal(0, scale, x.shape), x.dtype)
+    def spread(x):  # numpy's addition need not be compiled for every shape
+        return jnp.asarray(np.asarray(x) + rng.normal(0, scale, x.shape), x.dtype)
 
     sides = jax.tree.map(spread, (visible.init(num_visible, dtype), hidden.init(num_hidden, dtype)))
-    return rbm.RBM(spread(jnp.zeros((num_visible, num_hidden), dtype), weight_scale), *sides)
+    weights = rng.normal(0, weight_scale, (num_visible, num_hidden))
+    return rbm.RBM(jnp.asarray(weights, dtype), *sides)
 
 
+@functools.partial(jax.jit, static_argnames="size")
 def draw_batch(params, size=5, seed=9):
     """Visible values that are not drawn from the model: those of its biases alone."""
     inputs = jnp.zeros((size, params.visible.num_units), params.weights.dtype)
@@ -175,7 +167,7 @@ def test_shapes_and_dtypes_are_kept(name, pair, dtype):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_step_is_compiled_once_and_equals_eager_and_mapped(name):
+def test_step_is_compiled_once_and_equals_its_parts_and_mapped(name):
     learner, traces = LEARNERS[name], []
     sgd = optax.sgd(0.1)
 
@@ -202,7 +194,7 @@ def test_step_is_compiled_once_and_equals_eager_and_mapped(name):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(end))
 
     before, (after, metrics) = start[1], end[1]
-    gradient, *kept = learner.estimate(keys[0], before.params, before.chains, batch)
+    gradient, *kept = jax.jit(learner.estimate)(keys[0], before.params, before.chains, batch)
     moved = jax.tree.map(lambda x, g: x - 0.1 * g, before.params, gradient)
     close = functools.partial(assert_trees_close, rtol=1e-4, atol=1e-5)
     close((moved, *kept), (after.params, after.chains, metrics))
@@ -417,6 +409,7 @@ def joint_drift(params, learner):
     """As `drift`, for v and h together at every level after `ParallelTempering.sample`."""
     models = [tempered(params, beta) for beta in levels_of(learner)]
     h = jnp.stack([hidden_draws(model, seed=k) for k, model in enumerate(models)])
+    # A new function each time: the twins below change what it calls.
     sample, worst = jax.jit(lambda key, h: learner.sample(key, params, h)), 0.0
     for t in range(16):
         v, h, inputs, _ = sample(jax.random.fold_in(jax.random.key(7), t), h)
@@ -526,10 +519,10 @@ def test_tempering_visits_both_modes_where_plain_chains_stay_in_one():
 def test_fast_pcd_with_slow_fast_parameters_is_pcd():
     params, key = make("bernoulli"), jax.random.key(10)
     batch, chains = draw_batch(params), PCD(7).init(key, params)
-    plain = PCD(7).estimate(key, params, chains, batch)
+    plain = jax.jit(PCD(7).estimate)(key, params, chains, batch)
     start = FastPCD(7).init(key, params)
     np.testing.assert_array_equal(start.hidden, chains)
-    fast = FastPCD(7, fast_rate=0.0).estimate(key, params, start, batch)
+    fast = jax.jit(FastPCD(7, fast_rate=0.0).estimate)(key, params, start, batch)
     assert_trees_close(fast[0], plain[0], rtol=1e-6, atol=1e-7)
     np.testing.assert_array_equal(fast[1].hidden, plain[1])
 
@@ -629,7 +622,7 @@ def centred_descent(model, data, mu, lam):
     weights, b, c = model.weights, model.visible.blocks[0].bias, model.hidden.blocks[0].bias
     centred = (weights, b + sigma_v * weights @ lam, c + sigma_h * mu @ weights)
     centred = jax.tree.map(jnp.asarray, centred)
-    return jax.jvp(ordinary, (centred,), (jax.grad(loss)(centred),))[1]
+    return jax.jit(lambda x: jax.jvp(ordinary, (x,), (jax.grad(loss)(x),))[1])(centred)
 
 
 @pytest.mark.parametrize("model_share", [0.0, 0.5, 1.0])
@@ -639,7 +632,7 @@ def test_centred_gradient_is_descent_in_the_centred_parameters(case, model_share
     with jax.enable_x64(True):
         params = make(CENTRED[case], dtype=jnp.float64)
         batch = draw_batch(params)
-        chains = jax.tree.map(lambda x: x + 0.2, learner.init(None, params))
+        chains = jax.tree.map(lambda x: np.asarray(x) + 0.2, learner.init(None, params))
         gradient, new, _ = jax.jit(learner.estimate)(None, params, chains, batch)
 
         model, data = oracles.Model.of(params), np.asarray(batch)
@@ -743,9 +736,9 @@ def test_sparsity_adds_the_derivative_of_its_penalty():
         activity = jax.nn.sigmoid(example[0] @ weights + bias)
         return -0.7 * jnp.sum(0.2 * jnp.log(activity) + 0.8 * jnp.log1p(-activity))
 
-    plain, _, _ = Exact().estimate(None, params, None, example)
-    sparse, _, _ = learner.estimate(None, params, learner.init(None, params), example)
-    weights, bias = jax.grad(penalty, (0, 1))(params.weights, params.hidden.bias)
+    plain, _, _ = jax.jit(Exact().estimate)(None, params, None, example)
+    sparse, _, _ = jax.jit(learner.estimate)(None, params, learner.init(None, params), example)
+    weights, bias = jax.jit(jax.grad(penalty, (0, 1)))(params.weights, params.hidden.bias)
     expected = rbm.RBM(
         plain.weights + weights, plain.visible, units.Bernoulli(plain.hidden.bias + bias)
     )

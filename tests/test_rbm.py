@@ -23,16 +23,6 @@ from jax.sharding import PartitionSpec as P
 from dbn_jax import rbm, units
 from tests import oracles
 
-
-@pytest.fixture
-def monkeypatch(monkeypatch):
-    """JAX keeps what it traced: programs of patched functions must not outlive the test."""
-    jax.clear_caches()
-    yield monkeypatch
-    monkeypatch.undo()
-    jax.clear_caches()
-
-
 # Of each p-value or of all z-scores of a comparison together; the file has about 60 of them.
 FALSE_ALARM = 1e-7
 
@@ -72,15 +62,11 @@ def make(visible, hidden, *, weight_scale=0.3, seed=0, dtype=jnp.float32):
         TYPES[hidden][0].init(num_hidden, dtype),
     )
 
-    def move(x):
-        return x + jnp.asarray(0.3 * random.normal(size=x.shape), dtype)
+    def move(x):  # numpy's addition need not be compiled for every shape
+        return jnp.asarray(np.asarray(x) + 0.3 * random.normal(size=x.shape), dtype)
 
-    sides = {"visible": move_tree(move, params.visible), "hidden": move_tree(move, params.hidden)}
-    return dataclasses.replace(params, **sides)
-
-
-def move_tree(move, side):
-    return jax.tree.map(move, side)
+    visible, hidden = jax.tree.map(move, (params.visible, params.hidden))
+    return dataclasses.replace(params, visible=visible, hidden=hidden)
 
 
 def allclose(actual, expected, rtol=1e-9, atol=1e-9):

@@ -176,7 +176,7 @@ def test_from_random_weights(tmp_path):
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
     flags = [
-        "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=60",
+        "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=20",
         "--finetune_batch_size=20",
     ]  # fmt: skip
     whole_and_resumed(tmp_path, "train_autoencoder", flags, "autoencoder")
