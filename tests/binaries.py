@@ -53,17 +53,16 @@ class Done:
 
 
 def start(module, *flags, output=os.devnull, errors=os.devnull):
-    """Starts `python -m experiments.module flags…`; what it prints goes to the files."""
+    """Starts `python -m module flags…`; what it prints goes to the files."""
     with mock.patch.dict(os.environ, environment()):
         forkserver.ensure_running()
-    arguments = (f"experiments.{module}", flags, output, errors)
-    process = _CONTEXT.Process(target=_main, args=arguments, daemon=True)
+    process = _CONTEXT.Process(target=_main, args=(module, flags, output, errors), daemon=True)
     process.start()
     return process
 
 
 def run(module, *flags):
-    """Runs `python -m experiments.module flags…` to its end."""
+    """Runs `python -m module flags…` to its end."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = pathlib.Path(folder, "output"), pathlib.Path(folder, "errors")
         process = start(module, *flags, output=output, errors=errors)

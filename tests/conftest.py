@@ -20,6 +20,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 # Every function of the package runs with its shape annotations checked.
@@ -27,3 +28,9 @@ install_import_hook("dbn_jax", "beartype.beartype")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For runs whose numbers are tested: pictures are laid out, but not drawn into their files."""
+    monkeypatch.setattr("dbn_jax.figures.files.png", lambda figure, scale: b"")

@@ -177,7 +177,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path):
     with pytest.raises(ValueError, match="--methods=: expected"):
         baselines.Settings(methods=())
     line = [f"--workdir={tmp_path}/run", "--dataset=mnist", f"--data_dir={tmp_path}/none"]
-    done = binaries.run("baselines", *line)
+    done = binaries.run("experiments.baselines", *line)
     assert done.returncode == 1
     assert "is not a local folder" in done.stderr
     assert "Traceback" not in done.stderr

@@ -79,11 +79,13 @@ def test_a_whole_workdir(tmp_path, pretrained, model, capsys):
 
 
 @pytest.mark.parametrize("method", ["sne", "tsne"])
+@pytest.mark.usefixtures("undrawn")
 def test_other_methods(tmp_path, pretrained, method):
     settings = Settings(pretrained, **QUICK | {"num_steps": 50}, method=method, start="pca")
     assert np.isfinite(embed_codes.run(settings, tmp_path)["figures"]["objective_pca"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, pretrained, monkeypatch):
     settings = Settings(pretrained, **QUICK)
     whole = embed_codes.run(settings, tmp_path / "whole")["figures"]

@@ -89,7 +89,7 @@ def test_what_is_printed_of_an_rbm(tmp_path, capsys, caplog):
 
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "out", tmp_path / "copy")
-    done = binaries.run("evaluate", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
+    done = binaries.run("experiments.evaluate", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
     assert "done already" in done.stdout, done.stderr
 
 
@@ -272,7 +272,7 @@ def test_what_cannot_be_published(tmp_path):
     with pytest.raises(ValueError, match="workdir of the run, whose model would lose"):
         publish.publish(path, tmp_path / "out/../rbm")
     line = [f"--pretrained={tmp_path}/none", f"--folder={tmp_path}/published"]
-    done = binaries.run("publish", *line)
+    done = binaries.run("experiments.publish", *line)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "no finished run" in done.stderr

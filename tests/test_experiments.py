@@ -96,6 +96,7 @@ def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
         ("bernoulli", "gaussian", {"learning_rate": 1e-3, "learner": "tempering"}),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_train_rbm_with_any_units_and_learner(tmp_path, visible, hidden, changes):
     learning_settings = dataclasses.replace(QUICK, epochs=1, **changes)
     # Pixels of two values have a pseudo-likelihood, grey levels have none.
@@ -167,7 +168,9 @@ BINARY = dataclasses.replace(DIGITS, binarisation="stochastic")
         {**UNLABELLED, "top_start": "upside_down", "data": BINARY},
     ],
 )
-def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes):
+def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes, request):
+    if "layer_data" in changes or "top_start" in changes:
+        request.getfixturevalue("undrawn")  # the same pictures as without labels
     summary = train_dbn.run(small_dbn(**changes), tmp_path)
     pictures = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     layers = {f"{kind}_{i}" for kind in ("features", "curves_layer") for i in (1, 2, 3)}
@@ -180,6 +183,7 @@ def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes):
     assert summary["figures"].keys() == {"reconstruction_error"} | (rates if num_labels else set())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_layers_learn_from(tmp_path, monkeypatch):
     seen, learn = {}, layer.learn
 
@@ -197,6 +201,7 @@ def test_what_layers_learn_from(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_upper_layers_see_pixels_drawn_anew(tmp_path, monkeypatch):
     seen, learn = {}, layer.learn
 
@@ -294,6 +299,7 @@ def test_main_job_has_labels_unless_told_otherwise(line, labels, learner):
     assert (settings.labels, settings.top_learner) == (labels, learner)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     slow = dataclasses.replace(QUICK, epochs=10, batch_size=20)
     settings = small_dbn(learning=slow, hidden_sizes=(60, 100), top_epochs=20, sample_steps=100)
@@ -314,7 +320,9 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     assert (tmp_path / "updown/figures/curves.png").exists()
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "updown", tmp_path / "copy")
-    done = binaries.run("finetune_updown", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
+    done = binaries.run(
+        "experiments.finetune_updown", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
+    )
     assert "done already" in done.stdout, done.stderr
     # From there one can go on, with the same data.
     _, data_settings = models.load(str(tmp_path / "updown"), "train_dbn,finetune_updown")
@@ -325,6 +333,7 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
         finetune_updown.run(dataclasses.replace(finer, pretrained="nowhere"), tmp_path / "other")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_ascent_of_the_bound(tmp_path):
     """What it starts from, learns and leaves behind; its chains start at the data."""
     net = finished_runs.random_net(tmp_path / "net", (30, 40))
@@ -432,7 +441,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
         "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=4", "--top_epochs=4",
         "--batch_size=20", "--num_chains=20", "--sample_steps=3",
     ]  # fmt: skip
-    whole_and_resumed(tmp_path, "train_dbn", flags, "layer_2")
+    whole_and_resumed(tmp_path, "experiments.train_dbn", flags, "layer_2")
 
 
 @pytest.mark.parametrize(
@@ -450,7 +459,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
-    done = binaries.run("train_rbm", f"--workdir={tmp_path}/run", "--epochs=1", *flags)
+    done = binaries.run("experiments.train_rbm", f"--workdir={tmp_path}/run", "--epochs=1", *flags)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
@@ -464,6 +473,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
         (DIGITS, 20.0, r"epoch 1: \d+ of 16 hidden units are dead"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_warnings_in_plain_words(tmp_path, caplog, data, rate, words):
     with caplog.at_level("WARNING", logger="absl"):
         learning = dataclasses.replace(QUICK, learning_rate=rate)

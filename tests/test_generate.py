@@ -275,7 +275,7 @@ def test_what_is_no_net_is_refused_before_anything_is_made(tmp_path, dataset):
 
 def test_the_command_line_ends_in_a_sentence(tmp_path):
     line = [f"--workdir={tmp_path}/run", "--pretrained=nowhere", "--start=noise", "--columns=3"]
-    done = binaries.run("generate", *line)
+    done = binaries.run("experiments.generate", *line)
     assert done.returncode == 1
     assert "--pretrained=nowhere: there is no finished run" in done.stderr
     assert "Traceback" not in done.stderr

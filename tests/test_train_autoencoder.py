@@ -117,7 +117,9 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     assert again == json.loads((tmp_path / "run/summary.json").read_text())
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    done = binaries.run("train_autoencoder", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
+    done = binaries.run(
+        "experiments.train_autoencoder", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
+    )
     assert "done already" in done.stdout, done.stderr
     publish.publish(tmp_path / "run", tmp_path / "published")
     loaded, data_settings = models.load(str(tmp_path / "published"), "train_autoencoder")
@@ -125,6 +127,7 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     assert data_settings == DIGITS
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
     seen = {}
     unroll, split = networks.unroll, backprop.split
@@ -148,6 +151,7 @@ def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
     np.testing.assert_allclose(results["reconstruction_error"], table["eval_error"][-1], rtol=1e-4)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
     seen = {}
     learn = train_autoencoder.layer.learn
@@ -161,6 +165,7 @@ def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
     assert seen == {"layer_1": (0.1, 7), "layer_2": (0.1, 8), "layer_3": (0.002, 9)}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_random_weights(tmp_path):
     settings = small(pretraining=False)
     results = train_autoencoder.run(settings, tmp_path)["figures"]
@@ -176,10 +181,10 @@ def test_from_random_weights(tmp_path):
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
     flags = [
-        "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=20",
+        "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=8",
         "--finetune_batch_size=20",
     ]  # fmt: skip
-    whole_and_resumed(tmp_path, "train_autoencoder", flags, "autoencoder")
+    whole_and_resumed(tmp_path, "experiments.train_autoencoder", flags, "autoencoder")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +200,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
     line = [f"--workdir={tmp_path}/run", "--dataset=digits", *flags]
-    done = binaries.run("train_autoencoder", *line)
+    done = binaries.run("experiments.train_autoencoder", *line)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
@@ -203,6 +208,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
     assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
     train_autoencoder.run(small(), tmp_path / "run")
     with pytest.raises(ValueError, match=r"--hidden_sizes: was 40,20,5, now 40,20,6"):

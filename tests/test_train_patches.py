@@ -107,8 +107,8 @@ def test_sigma_learns_a_tenth_as_quickly():
 
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
-    flags = [f"--{name}={value}" for name, value in {**TINY, "epochs": 12}.items()]
-    whole_and_resumed(tmp_path, "train_patches", flags, "rbm")
+    flags = [f"--{name}={value}" for name, value in {**TINY, "epochs": 6}.items()]
+    whole_and_resumed(tmp_path, "experiments.train_patches", flags, "rbm")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_bad_settings(change, words):
 
 def test_bad_input_ends_in_a_sentence(tmp_path):
     line = ["--size=8", "--num_components=64", "--num_train=1000", "--num_test=100"]
-    done = binaries.run("train_patches", f"--workdir={tmp_path}/run", *line)
+    done = binaries.run("experiments.train_patches", f"--workdir={tmp_path}/run", *line)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "num_components is 64; patches of 64 pixels" in done.stderr
