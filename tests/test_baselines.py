@@ -133,6 +133,7 @@ def test_held_out_images_are_never_learnt_from():
     assert len(np.unique(dataset.train.labels)) == 10
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nets_learn_by_plain_backpropagation(tmp_path, monkeypatch):
     method = baselines.METHODS["net_2"]
     quick = {**method.candidates[1], "epochs": 5, "batch_size": 20}

@@ -37,10 +37,6 @@ def model(params):
     return oracles.Model.of(params)
 
 
-gradient_terms = jax.jit(infinite.gradient_terms, static_argnums=2)
-untied = jax.jit(infinite.untied)
-
-
 def factorial(bias):
     """The law of independent units, over `binary`."""
     on = sigmoid(np.asarray(bias))
@@ -77,7 +73,7 @@ def test_net_of_real_layers(params, depth):
     states, p = probabilities(infinite.as_belief_net(params, depth, bias))
     pixels = (states[:, -3:] @ [4, 2, 1]).astype(int)
     law = np.bincount(pixels, p, minlength=8)
-    found = jax.jit(infinite.laws, static_argnums=2)(params, jnp.asarray(factorial(bias)), depth)
+    found = infinite.laws(params, jnp.asarray(factorial(bias)), depth)
     np.testing.assert_allclose(found[depth], law, atol=1e-12)
     np.testing.assert_allclose(found[0], factorial(bias), atol=1e-12)
 
@@ -160,7 +156,7 @@ DATA = np.array([[1.0, 0, 1, 1], [0, 1, 1, 0], [1, 0, 1, 1]])
 
 def test_terms_of_the_learning_rule_one_by_one(params, model):
     """Against all paths v₀, h₀, v₁, h₁, v₂, and against the delta rule of a net of real layers."""
-    terms = gradient_terms(params, jnp.asarray(DATA), 2).weights
+    terms = infinite.gradient_terms(params, jnp.asarray(DATA), 2).weights
     start = np.zeros(16)
     np.add.at(start, model.visible.number(DATA), 1 / 3)
     v, h = model.visible.states, model.hidden.states
@@ -185,14 +181,14 @@ def test_terms_of_the_learning_rule_one_by_one(params, model):
 
 @pytest.mark.parametrize("num_steps", [1, 2, 5])
 def test_first_terms_are_contrastive_divergence(params, model, num_steps):
-    terms = gradient_terms(params, jnp.asarray(DATA), num_steps)
+    terms = infinite.gradient_terms(params, jnp.asarray(DATA), num_steps)
     found = oracles.leaves(jax.tree.map(lambda leaf: np.sum(leaf, axis=0), terms))
     for name, expected in model.cd_gradient(DATA, num_steps).items():
         np.testing.assert_allclose(found[name], expected, atol=1e-10, err_msg=name)
 
 
 def test_all_terms_are_the_boltzmann_machines_rule(params):
-    terms = gradient_terms(params, jnp.asarray(DATA), 400)
+    terms = infinite.gradient_terms(params, jnp.asarray(DATA), 400)
     exact, _, _ = jax.jit(learning.Exact().estimate)(None, params, None, jnp.asarray(DATA))
     for a, b in zip(jax.tree.leaves(terms), jax.tree.leaves(exact), strict=True):
         np.testing.assert_allclose(np.sum(a, axis=0), b, atol=1e-10)
@@ -202,13 +198,13 @@ def test_all_terms_are_the_boltzmann_machines_rule(params):
 def test_untying_makes_inference_a_bound(params, model):
     v = jnp.asarray(binary(4))
     tied = dbn.upside_down(rbm.init_params(jax.random.key(0), 3, 4, dtype=jnp.float64), params)
-    found = untied(params, tied, v)
+    found = infinite.untied(params, tied, v)
     log_p = model.log_likelihood(binary(4))
     np.testing.assert_allclose(found.log_likelihood, log_p, atol=1e-10)
     np.testing.assert_allclose(found.bound, log_p, atol=1e-10)
 
     upper = make(3, 3, 5)
-    found = untied(params, upper, v)
+    found = infinite.untied(params, upper, v)
     h = model.hidden.states
     prior = oracles.Model.of(upper).visible_marginal()
     expected = np.log(prior @ model.visible_given(h))
@@ -227,7 +223,7 @@ def test_bound_is_what_the_deep_nets_samples_estimate(params):
     many = jnp.broadcast_to(v, (20_000, 4))
     ratio = jax.jit(bound.sample_terms)(jax.random.key(4), net, many).total
     log_z = oracles.Model.of(upper).log_z()
-    oracles.assert_mean(ratio - log_z, np.asarray(untied(params, upper, v).bound))
+    oracles.assert_mean(ratio - log_z, np.asarray(infinite.untied(params, upper, v).bound))
 
 
 def test_bad_input(params):
