@@ -1,6 +1,5 @@
 """The bound's terms against enumeration in numpy, which uses nothing of the package."""
 
-import functools
 import itertools
 
 import jax
@@ -35,7 +34,6 @@ def log_bernoulli(x, a):
 exact_bound = jax.jit(bound.exact)
 
 
-@functools.partial(jax.jit, static_argnames=("num_labels", "dtype"))
 def make_net(num_labels, dtype=jnp.float32):
     """4 pixels, layers of 3 and 2, a top RBM of 3 hidden units; all weights and biases differ."""
     sizes = ((4, 3), (3, 2))
@@ -108,7 +106,6 @@ def test_samples_have_the_exact_means(num_labels):
         oracles.assert_mean(np.asarray(found.total), np.float64(log_p))
 
 
-@functools.partial(jax.jit, static_argnames="num_labels")
 def tied_net(num_labels=0):
     first = oracles.jolt(jax.random.key(5), rbm.init_params(jax.random.key(6), 4, 3))
     second = oracles.jolt(jax.random.key(7), rbm.init_params(jax.random.key(8), 3, 4))

@@ -5,7 +5,6 @@ Statistical tests use fixed keys and a false-alarm rate of 1e-6, with their powe
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,6 @@ NUM_CHAINS = 21_000
 LABELS = np.eye(NUM_LABELS)[[0, 2, 2, 0, 2]]
 
 
-@functools.partial(jax.jit, static_argnames="features")
 def memory(features=units.Bernoulli(), *, scale=1.0):
     """3 features beside 3 labels, and 3 hidden units."""
     params = associative_memory.init_params(jax.random.key(0), 3, 3, NUM_LABELS, features=features)

@@ -1,7 +1,6 @@
 """Networks of a stack: against the stack's own passes; random ones; in a file."""
 
 import dataclasses
-import functools
 import itertools
 import re
 
@@ -17,7 +16,6 @@ from tests import oracles
 NUM_CLASSES = 3
 
 
-@functools.partial(jax.jit, static_argnames=("sizes", "visible", "code"))
 def chain(sizes, *, visible=units.Bernoulli(), code=units.Bernoulli()):
     """A stack of random parameters."""
     kinds = [visible, *[units.Bernoulli()] * (len(sizes) - 2), code]
@@ -30,7 +28,6 @@ def chain(sizes, *, visible=units.Bernoulli(), code=units.Bernoulli()):
     return oracles.jolt(jax.random.key(9), dbn.stack(tuple(layers)))
 
 
-@functools.partial(jax.jit, static_argnames="sizes")
 def labelled(sizes):
     """A stack of random parameters, with label units."""
     *below, last = itertools.pairwise(sizes)
@@ -39,7 +36,6 @@ def labelled(sizes):
     return oracles.jolt(jax.random.key(2), dbn.stack((*layers, top)))
 
 
-@jax.jit
 def parted(net):
     """Weights for recognition and generation that differ."""
     net = dbn.untie(net)
