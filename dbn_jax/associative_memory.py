@@ -158,22 +158,20 @@ def classify_by_sampling(
     """
     check_labels(net)
 
-    def one_pass(t):
-        states = dbn.sample_recognition(jax.random.fold_in(key, t), net, v)
-        return label_log_posterior(net, states[-1])
+    def one_pass(key):
+        return label_log_posterior(net, dbn.sample_recognition(key, net, v)[-1])
 
-    def add(t, total):
-        return jnp.logaddexp(total, one_pass(t))
-
-    return jax.lax.fori_loop(1, num_passes, add, one_pass(0)) - jnp.log(
-        jnp.asarray(num_passes, v.dtype)
-    )
+    return _average(key, one_pass, num_passes)
 
 
 def classify_by_gibbs(
-    key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"], num_gibbs_steps: int = 10
+    key: Key[Array, ""],
+    net: dbn.Net,
+    v: Float[Array, "*batch V"],
+    num_gibbs_steps: int = 10,
+    num_passes: int = 20,
 ) -> Float[Array, "..."]:
-    """The tutorial's way: neutral labels, one stochastic pass up, a few iterations at the top.
+    """The tutorial's way: neutral labels, a stochastic pass up, a few iterations at the top.
 
     The features are clamped to their states; the label units start at 1/L and are then driven by
     the top layer and drive it, back and forth.
@@ -182,32 +180,39 @@ def classify_by_gibbs(
       key: consumed.
       net: the net.
       v: (..., V) pixels.
-      num_gibbs_steps: iterations, at least 1.
+      num_gibbs_steps: iterations after each pass, at least 1.
+      num_passes: number of passes up, at least 1; each has features and iterations of its own.
 
     Returns:
-      (..., L) log of the label units' probabilities, averaged over the iterations' second half.
+      (..., L) log of the label units' probabilities, averaged over the second half of the
+      iterations and over the passes.
 
     Raises:
       ValueError: the net has no label units.
     """
     num_labels = check_labels(net)
-    up_key, label_key, top_key = jax.random.split(key, 3)
     top = net.top
-    features = dbn.sample_recognition(up_key, net, v)[-1]
-    from_features, from_labels = _hidden_inputs(top, features, num_labels)
     _, labels_part = top.visible.parts
 
-    def step(t, carry):
-        labels, total = carry
-        h = top.hidden.sample(jax.random.fold_in(top_key, t), from_features + labels @ from_labels)
-        inputs = top.hidden.statistic(h) @ from_labels.T
-        mean = labels_part.mean(inputs)
-        labels = labels_part.sample(jax.random.fold_in(label_key, t), inputs)
-        return labels, total + jnp.where(t >= num_gibbs_steps // 2, mean, jnp.zeros_like(mean))
+    def one_pass(key):
+        up_key, label_key, top_key = jax.random.split(key, 3)
+        features = dbn.sample_recognition(up_key, net, v)[-1]
+        from_features, from_labels = _hidden_inputs(top, features, num_labels)
 
-    neutral = dbn.split(net, dbn.join(net, features))[1]
-    _, total = jax.lax.fori_loop(0, num_gibbs_steps, step, (neutral, jnp.zeros_like(neutral)))
-    return jnp.log(total) - jnp.log(jnp.sum(total, axis=-1, keepdims=True))
+        def step(t, carry):
+            labels, total = carry
+            h_key = jax.random.fold_in(top_key, t)
+            h = top.hidden.sample(h_key, from_features + labels @ from_labels)
+            inputs = top.hidden.statistic(h) @ from_labels.T
+            mean = labels_part.mean(inputs)
+            labels = labels_part.sample(jax.random.fold_in(label_key, t), inputs)
+            return labels, total + jnp.where(t >= num_gibbs_steps // 2, mean, jnp.zeros_like(mean))
+
+        neutral = dbn.split(net, dbn.join(net, features))[1]
+        _, total = jax.lax.fori_loop(0, num_gibbs_steps, step, (neutral, jnp.zeros_like(neutral)))
+        return jnp.log(total) - jnp.log(jnp.sum(total, axis=-1, keepdims=True))
+
+    return _average(key, one_pass, num_passes)
 
 
 def labels_mask(net: dbn.Net) -> Bool[Array, " V"]:
@@ -295,3 +300,13 @@ def _hidden_inputs(top, features, num_labels):
     """The top layer's inputs from features, (..., H), and from each label alone, (L, H)."""
     features_part, _ = top.visible.parts
     return features_part.statistic(features) @ top.weights[:-num_labels], top.weights[-num_labels:]
+
+
+def _average(key, one_pass, num_passes):
+    """Log of the mean probability over passes, of which each has a key: (..., L)."""
+
+    def add(t, total):
+        return jnp.logaddexp(total, one_pass(jax.random.fold_in(key, t)))
+
+    total = jax.lax.fori_loop(1, num_passes, add, one_pass(jax.random.fold_in(key, 0)))
+    return total - jnp.log(jnp.asarray(num_passes, total.dtype))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from dbn_jax import networks, pytrees, threefry
+from dbn_jax import networks, pytrees, smoothness, threefry
 from dbn_jax.shapes import Array, Float, Int, Key
 from dbn_jax.units.base import softplus
 
@@ -80,28 +80,43 @@ def classification_loss(
     input_dropout: float = 0.0,
     hidden_dropout: float = 0.0,
     label_smoothing: float = 0.0,
+    adversarial_radius: float = 0.0,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Mean cross-entropy of the labels, nats.
+    """Mean cross-entropy of the labels, nats, and a penalty on answers that change nearby.
 
     Args:
-      key: of the dropout; consumed.
+      key: of the dropout and of the penalty; consumed.
       model: the classifier.
       batch: (B, V) pixels, and (B,) labels.
       input_dropout: share of pixels that drop out.
       hidden_dropout: share of hidden units that drop out.
       label_smoothing: s; the target is 1 − s for the label, plus s/L for each class (Szegedy et
         al., "Rethinking the inception architecture for computer vision" 2016, section 7).
+      adversarial_radius: how far the images move in `smoothness.penalty`, which is added with
+        weight 1; 0 adds nothing. The same units drop out at both ends of the move.
 
     Returns:
-      The loss; and "loss" and "error_rate" of the batch.
+      The loss; and "loss", without the penalty, and "error_rate" of the batch; with a radius,
+      "adversarial_divergence" too.
     """
     v, labels = batch
-    logits = dropped_logits(key, model, v, input_rate=input_dropout, hidden_rate=hidden_dropout)
+    dropout_key, penalty_key = jax.random.split(key)
+
+    def answers(v):
+        return dropped_logits(
+            dropout_key, model, v, input_rate=input_dropout, hidden_rate=hidden_dropout
+        )
+
+    logits = answers(v)
     targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     targets = optax.smooth_labels(targets, label_smoothing)
     loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
     wrong = jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels
-    return loss, {"loss": loss, "error_rate": jnp.mean(wrong.astype(loss.dtype))}
+    metrics = {"loss": loss, "error_rate": jnp.mean(wrong.astype(loss.dtype))}
+    if not adversarial_radius:
+        return loss, metrics
+    penalty = jnp.mean(smoothness.penalty(penalty_key, answers, v, logits, adversarial_radius))
+    return loss + penalty, metrics | {"adversarial_divergence": penalty}
 
 
 def reconstruction_loss(

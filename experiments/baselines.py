@@ -125,6 +125,7 @@ def _by_net(images: Data, folder: pathlib.Path, *, hidden_sizes: tuple[int, ...]
         hidden_sizes=hidden_sizes,
         input_dropout=0.0,
         hidden_dropout=0.0,
+        adversarial_radius=0.0,
         **settings,
     )
     return finetune_classifier.run(plain, folder)["figures"]["error_rate"]

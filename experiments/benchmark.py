@@ -11,7 +11,8 @@ time of the fastest other library. Those are timed that are installed; for all o
 
     pip install -e '.[peers]'
 
-The up-down update of the digit model is timed beside its own floor (`benchmark_updown`).
+Updates of the whole digit model, by up-down and along the bound's gradient, are timed beside floors
+of their own (`benchmark_updown`, `benchmark_bound`).
 
 The JSON holds every single time; the table the medians and quartiles.
 """
@@ -32,14 +33,16 @@ from absl import app, flags
 
 from dbn_jax import workdir
 from experiments import (
+    benchmark_nets,
     benchmark_programs,
     benchmark_table,
-    benchmark_updown,
     footprint,
     peers,
     timing,
 )
+from experiments.benchmark_bound import BOUND
 from experiments.benchmark_programs import Case, Program
+from experiments.benchmark_updown import UPDOWN
 
 _STANDARD = Case(784, 500, 100)
 
@@ -54,8 +57,10 @@ class Config:
       rounds: how often every program is timed.
       seconds: that one call of a program should take.
       scaling: from which size, and to which values, one quantity at a time, the scaling goes.
-      updown: sizes for the up-down update.
-      updown_gibbs_steps: iterations of its top RBM, each timed; none leaves it out.
+      net: sizes for the updates of a whole net.
+      updown_gibbs_steps: iterations of the top RBM in an up-down update, each timed; none leaves
+        it out.
+      bound_gibbs_steps: likewise in an update along the bound's gradient.
       footprint_repeats: processes for import time, compile time and memory, for each case.
     """
 
@@ -73,8 +78,9 @@ class Config:
     scaling_widths: tuple[int, ...] = (125, 250, 500, 1000, 2000)
     scaling_gibbs_steps: tuple[int, ...] = (1, 2, 5, 10)
     scaling_ensembles: tuple[int, ...] = (1, 2, 4, 8, 16)
-    updown: benchmark_updown.Net = dataclasses.field(default_factory=benchmark_updown.Net)
+    net: benchmark_nets.Net = dataclasses.field(default_factory=benchmark_nets.Net)
     updown_gibbs_steps: tuple[int, ...] = (3, 6, 10)
+    bound_gibbs_steps: tuple[int, ...] = (3, 10)
     footprint_repeats: int = 3
 
     def __post_init__(self):
@@ -95,6 +101,7 @@ QUICK = Config(
     scaling_gibbs_steps=(1, 5),
     scaling_ensembles=(1, 8),
     updown_gibbs_steps=(3,),
+    bound_gibbs_steps=(3,),
     footprint_repeats=1,
 )
 
@@ -145,11 +152,14 @@ def run(config: Config, log: Callable[[str], None] = print) -> dict:
     for case in config.cases:
         report["cases"][str(case)] = compare(case, chosen, config)
         log(benchmark_table.comparison(case, report["cases"][str(case)], config.rounds))
-    report["updown"] = benchmark_updown.compare(
-        config.updown, config.updown_gibbs_steps, config.rounds, config.seconds
-    )
-    if report["updown"]:
-        log(benchmark_table.updown(config.updown, report["updown"]))
+    methods = ((UPDOWN, config.updown_gibbs_steps), (BOUND, config.bound_gibbs_steps))
+    for method, gibbs_steps in methods:
+        results = benchmark_nets.compare(
+            method, config.net, gibbs_steps, config.rounds, config.seconds
+        )
+        report[method.name] = results
+        if results:
+            log(benchmark_table.whole_net(method, config.net, results))
     report["scaling"] = scale(config)
     if report["scaling"]:
         log(benchmark_table.scaling(config.scaling_case, report["scaling"]))
@@ -265,7 +275,7 @@ def _plain(config: Config) -> dict:
     def plain(value):
         if isinstance(value, tuple):
             return [plain(element) for element in value]
-        return str(value) if isinstance(value, (Case, benchmark_updown.Net)) else value
+        return str(value) if isinstance(value, (Case, benchmark_nets.Net)) else value
 
     return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
@@ -295,6 +305,7 @@ _PEERS = flags.DEFINE_list(
 )
 _SCALING = flags.DEFINE_bool("scaling", True, "Measure how the cost grows.")
 _UPDOWN = flags.DEFINE_bool("updown", True, "Time the up-down update.")
+_BOUND = flags.DEFINE_bool("bound", True, "Time the update along the bound's gradient.")
 _FOOTPRINT = flags.DEFINE_bool("footprint", True, "Measure import, compile time and memory.")
 
 
@@ -313,6 +324,8 @@ def config_from_flags() -> Config:
         changes |= {f"scaling_{axis}": () for axis in axes}
     if not _UPDOWN.value:
         changes["updown_gibbs_steps"] = ()
+    if not _BOUND.value:
+        changes["bound_gibbs_steps"] = ()
     if not _FOOTPRINT.value:
         changes["footprint_repeats"] = 0
     return dataclasses.replace(config, **changes)
@@ -330,7 +343,7 @@ def main(argv: Sequence[str]) -> None:
     if _WORKDIR.value is not None:
         settings = {
             f.name: f.value
-            for f in (_QUICK, _CASES, _ROUNDS, _PEERS, _SCALING, _UPDOWN, _FOOTPRINT)
+            for f in (_QUICK, _CASES, _ROUNDS, _PEERS, _SCALING, _UPDOWN, _BOUND, _FOOTPRINT)
         }
         folder = workdir.open_workdir(_WORKDIR.value, settings, program="experiments.benchmark")
         if folder.is_done:

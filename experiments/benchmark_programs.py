@@ -11,9 +11,11 @@ compiled programs hold these five products, and no more, is read off their HLO.
 
 import collections
 import dataclasses
+import functools
+import itertools
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -102,22 +104,21 @@ def init_params(case: Case) -> rbm.RBM:
     return rbm.init_params(jax.random.key(0), case.num_visible, case.num_hidden)
 
 
-def count_products(hlo: str, case: Case) -> dict[str, int]:
+def count_products(hlo: str, sizes: Iterable[int]) -> dict[str, int]:
     """Counts the matrix products of an update in the text of a compiled program.
 
-    A product counts if its last two axes are two of the case's three sizes; sums over a batch that
-    are written as products with a vector do not. CPUs and GPUs call them dot, or a library's gemm;
-    TPUs convolution.
+    A product counts if its last two axes are two of the sizes; sums over a batch that are written
+    as products with a vector do not. CPUs and GPUs call them dot, or a library's gemm; TPUs
+    convolution. What a loop makes counts once, however often it is made.
 
     Args:
       hlo: from ``compiled.as_text()``.
-      case: sizes of the program.
+      sizes: of the layers and of the batch; a size that two of them have is given twice.
 
     Returns:
       Shape of the result, smaller size first -> number of such products.
     """
-    v, h, b = dataclasses.astuple(case)
-    shapes = {tuple(sorted(pair)) for pair in ((b, h), (b, v), (v, h))}
+    shapes = {tuple(sorted(pair)) for pair in itertools.combinations(sizes, 2)}
     pattern = r"= \(?[a-z]\w*\[([\d,]*)\]\S*(?: [^=]*?)? (dot|convolution|custom-call)\("
     found = collections.Counter()
     for line in hlo.splitlines():
@@ -133,14 +134,17 @@ def count_products(hlo: str, case: Case) -> dict[str, int]:
 def compile_program(
     function: Callable,
     arguments: tuple,
-    case: Case,
+    case: Case | None = None,
     *,
     name: str,
     what: str,
-    learner: str,
+    learner: str = "",
     num_updates: int,
 ) -> Program:
-    """Compiles ``function(*arguments)`` and reads off what was compiled."""
+    """Compiles ``function(*arguments)`` and reads off what was compiled.
+
+    The products are counted where a case says how large they are.
+    """
     start = time.perf_counter()
     compiled = jax.jit(function).lower(*arguments).compile()
     seconds = time.perf_counter() - start
@@ -150,9 +154,9 @@ def compile_program(
         what=what,
         learner=learner,
         num_updates=num_updates,
-        call=lambda: compiled(*arguments),
+        call=functools.partial(compiled, *arguments),
         compile_seconds=seconds,
-        products=count_products(compiled.as_text(), case),
+        products=count_products(compiled.as_text(), dataclasses.astuple(case)) if case else None,
         memory_bytes=None if memory is None else memory.temp_size_in_bytes,
     )
 
@@ -183,7 +187,6 @@ def floor(case: Case, batches: jax.Array, num_updates: int) -> Program:
         case,
         name="floor",
         what="the five matrix products alone",
-        learner="",
         num_updates=num_updates,
     )
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments import benchmark_updown
+from experiments import benchmark_nets
 from experiments.benchmark_programs import Case
 
 _EPOCH = 60_000  # images of MNIST
@@ -106,8 +106,8 @@ def comparison(case: Case, results: dict[str, dict], rounds: int) -> str:
     return text
 
 
-def updown(net: benchmark_updown.Net, results: list[dict]) -> str:
-    """The up-down update: its time, its ratio to the products alone, and an epoch of MNIST."""
+def whole_net(method: benchmark_nets.Method, net: benchmark_nets.Net, results: list[dict]) -> str:
+    """Updates of a whole net: time, ratio to the products alone, and an epoch of MNIST."""
     rows = [["iterations at the top", "ms per update", "products alone", "× them", "s per epoch"]]
     for result in results:
         updates = _EPOCH / net.batch_size
@@ -120,7 +120,7 @@ def updown(net: benchmark_updown.Net, results: list[dict]) -> str:
                 f"{1e-3 * updates * np.median(result['milliseconds']):.1f}",
             ]
         )
-    return f"\nUp-down, {net}; an epoch has {_EPOCH:,} images\n{columns(rows)}"
+    return f"\n{method.title}, {net}; an epoch has {_EPOCH:,} images\n{columns(rows)}"
 
 
 def scaling(case: Case, results: dict[str, list[dict]]) -> str:

@@ -53,6 +53,9 @@ class Settings:
       input_dropout: share of pixels that drop out.
       hidden_dropout: share of hidden units that drop out.
       label_smoothing: share of each target that all classes divide among them.
+      adversarial_radius: how far an image is moved, the worst way, over which its answer shall stay
+        the same (virtual adversarial training); 0: not at all. It makes an update take 2.5 times as
+        long.
       top_only_epochs: in the first so many epochs only the softmax layer changes.
       batch_size: examples per update.
       epochs: passes through the data.
@@ -68,9 +71,10 @@ class Settings:
     learning_rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 0.0
-    input_dropout: float = 0.2
-    hidden_dropout: float = 0.5
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
     label_smoothing: float = 0.0
+    adversarial_radius: float = 2.0
     top_only_epochs: int = 0
     batch_size: int = 100
     epochs: int = 60
@@ -165,6 +169,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
                     input_dropout=settings.input_dropout,
                     hidden_dropout=settings.hidden_dropout,
                     label_smoothing=settings.label_smoothing,
+                    adversarial_radius=settings.adversarial_radius,
                 ),
                 optimizer=optimizer,
             ),
@@ -272,6 +277,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_float(
         "label_smoothing", default.label_smoothing, "Share of targets that all classes divide."
+    )
+    flags.DEFINE_float(
+        "adversarial_radius",
+        default.adversarial_radius,
+        "Length of the moves of an image under which its answer shall stay the same; 0: none.",
+        lower_bound=0,
     )
     flags.DEFINE_integer(
         "top_only_epochs",

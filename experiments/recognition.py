@@ -30,7 +30,9 @@ WAYS: dict[str, Classify] = {
         lambda key, net, v: associative_memory.classify_by_sampling(key, net, v, _NUM_PASSES)
     ),
     "gibbs": jax.jit(
-        lambda key, net, v: associative_memory.classify_by_gibbs(key, net, v, _GIBBS_STEPS)
+        lambda key, net, v: associative_memory.classify_by_gibbs(
+            key, net, v, _GIBBS_STEPS, _NUM_PASSES
+        )
     ),
 }
 

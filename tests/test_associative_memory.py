@@ -77,8 +77,24 @@ def test_iterations_with_free_labels_tend_to_the_posterior(net):
     v = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0, 0.0]), (4000, 4))
     certain = dbn.DBN((jax.tree.map(lambda x: 30 * x, net.layers[0]), net.top))
     features = np.round(np.asarray(rbm.hidden_mean(certain.layers[0], v[0]), np.float64))
-    found = jax.jit(lambda k, v: memory.classify_by_gibbs(k, certain, v, 60))(jax.random.key(1), v)
+    found = jax.jit(lambda k, v: memory.classify_by_gibbs(k, certain, v, 60, 1))(jax.random.key(1), v)
     oracles.assert_mean(np.exp(found), label_marginal(certain, features))
+
+
+def test_iterations_are_averaged_over_passes(net):
+    """Each with features of its own: the expectation is over them, and the variance shrinks."""
+    v = jnp.array([1.0, 0.0, 1.0, 0.0])
+    on = np.asarray(rbm.hidden_mean(net.layers[0], v), np.float64)
+    h = binary(3)
+    expected = np.prod(np.where(h == 1, on, 1 - on), axis=-1) @ label_marginal(net, h)
+    many = jnp.broadcast_to(v, (4000, 4))
+    ask = jax.jit(memory.classify_by_gibbs, static_argnums=(3, 4))
+    averaged = np.exp(ask(jax.random.key(0), net, many, 60, 5))
+    oracles.assert_mean(averaged, expected)
+    np.testing.assert_allclose(averaged.sum(-1), 1, rtol=1e-5)
+    one = np.exp(ask(jax.random.key(1), net, many, 60, 1))
+    # A fifth of the variance of one (1/3 is over 10 standard errors off).
+    assert np.all(averaged.var(axis=0) < one.var(axis=0) / 3)
 
 
 def test_first_half_of_the_iterations_does_not_count(net):
@@ -98,7 +114,7 @@ def test_first_half_of_the_iterations_does_not_count(net):
     mean /= mean.sum(axis=1, keepdims=True)
     labels = hidden_given(np.full(NUM_LABELS, 1 / NUM_LABELS)) @ mean
     expected = sum(p * hidden_given(row) @ mean for p, row in zip(labels, np.eye(3), strict=True))
-    found = jax.jit(lambda k, v: memory.classify_by_gibbs(k, certain, v, 2))(jax.random.key(1), v)
+    found = jax.jit(lambda k, v: memory.classify_by_gibbs(k, certain, v, 2, 1))(jax.random.key(1), v)
     oracles.assert_mean(np.exp(found), expected)
     with pytest.raises(AssertionError):  # the power: with the first iteration's it would differ
         oracles.assert_mean(np.exp(found), (labels + expected) / 2)

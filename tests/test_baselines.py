@@ -150,6 +150,7 @@ def test_nets_learn_by_plain_backpropagation(tmp_path, monkeypatch):
         assert own["figures"]["split"] == split
         assert own["flags"]["hidden_sizes"] == "500,300"
         assert own["flags"]["hidden_dropout"] == own["flags"]["input_dropout"] == "0.0"
+        assert own["flags"]["adversarial_radius"] == "0.0"
         assert own["flags"]["pretrained"] == "none"
     assert summary["figures"]["error_rate_net_2"] == own["figures"]["error_rate"] < 0.6
     assert baselines.METHODS["net_1"].error_rate.keywords == {"hidden_sizes": (1000,)}

@@ -1,22 +1,24 @@
+import collections
+import functools
 import json
-import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from dbn_jax import rbm, updown
-from experiments import benchmark, benchmark_programs, benchmark_updown, footprint, peers
+from dbn_jax import bound_gradient, learning, rbm, updown
+from experiments import benchmark, benchmark_nets, benchmark_programs, footprint, peers
+from experiments.benchmark_bound import BOUND
 from experiments.benchmark_programs import Case
+from experiments.benchmark_updown import UPDOWN
 
 # Three sizes that differ, so that the shapes of the products tell them apart.
 TINY = Case(12, 8, 6)
 FIVE = {"6x8": 2, "6x12": 1, "8x12": 2}
 
-
-TINY_NET = benchmark_updown.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8)
+# The same; 8 examples make 16 paths, the top RBM has 13 visible units.
+TINY_NET = benchmark_nets.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8)
 ABSENT = peers.Peer("nowhere", "no_such_module", "no-such-package", "CD-1", "", lambda *_: None)
 
 
@@ -31,8 +33,9 @@ def tiny_config(**changes):
         scaling_widths=(8,),
         scaling_gibbs_steps=(1, 2),
         scaling_ensembles=(3,),
-        updown=TINY_NET,
+        net=TINY_NET,
         updown_gibbs_steps=(1, 3),
+        bound_gibbs_steps=(3,),
         footprint_repeats=0,
     )
     return benchmark.Config(**(settings | changes))
@@ -123,7 +126,7 @@ def test_a_sixth_product_is_counted():
 
     arguments = (jnp.ones((12, 8)), jnp.ones((6, 12)))
     hlo = jax.jit(seven).lower(*arguments).compile().as_text()
-    assert benchmark_programs.count_products(hlo, TINY) == {"6x8": 2, "6x12": 1, "8x12": 3}
+    assert benchmark_programs.count_products(hlo, (12, 8, 6)) == {"6x8": 2, "6x12": 1, "8x12": 3}
 
 
 def test_products_are_found_under_the_names_that_accelerators_use():
@@ -133,7 +136,7 @@ def test_products_are_found_under_the_names_that_accelerators_use():
       %c = f32[6,8]{1,0} custom-call(%x), custom_call_target="TopK"
       %d = f32[1,12]{1,0} dot(%x, %y), lhs_contracting_dims={0}
     """
-    assert benchmark_programs.count_products(hlo, TINY) == {"6x8": 1, "8x12": 1}
+    assert benchmark_programs.count_products(hlo, (12, 8, 6)) == {"6x8": 1, "8x12": 1}
 
 
 def test_floor_computes_the_five_products(batches):
@@ -198,45 +201,85 @@ def test_unknown_peers_and_empty_settings_are_refused():
         tiny_config(rounds=0)
 
 
-def test_updown_is_timed_beside_its_floor(logged_report):
+def test_whole_nets_are_timed_beside_their_floors(logged_report):
     report, table = logged_report
-    one, three = report["updown"]
-    assert (one["gibbs_steps"], three["gibbs_steps"]) == (1, 3)
-    assert (one["products"], three["products"]) == (17, 21)
-    for result in report["updown"]:
+    assert [r["gibbs_steps"] for r in report["updown"]] == [1, 3]
+    assert [r["products"] for r in report["updown"]] == [17, 21]
+    assert [(r["gibbs_steps"], r["products"]) for r in report["bound"]] == [(3, 25)]
+    for result in (*report["updown"], *report["bound"]):
         ratio = np.divide(result["milliseconds"], result["floor_milliseconds"])
         np.testing.assert_allclose(result["over_floor"], ratio)
     assert "Up-down, 24-12-10-32 with 3 labels, batch 8" in table
+    assert "Ascent of the bound, 2 paths, 24-12-10-32 with 3 labels, batch 8" in table
 
 
-# The loop's products stand once in the program, whatever its length: the floor loops over all
-# iterations, `rbm.fantasy` over all but the last.
-@pytest.mark.parametrize(("make", "outside"), [("floor", 15), ("update", 17)])
-def test_updown_compiles_to_the_products_of_its_floor(make, outside):
-    compiled = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            benchmark_updown,
-            "_compile",
-            lambda run, arguments, **_: compiled.append(jax.jit(run).lower(*arguments).compile()),
-        )
-        getattr(benchmark_updown, make)(TINY_NET, 3, 2)
-    shapes = re.findall(r"f32\[(\d+),(\d+)\]\S* dot\(", compiled[0].as_text())
-    products = [
-        shape for shape in shapes if "1" not in shape
-    ]  # sums over the batch are no products
-    assert len(products) == outside + 2
+@functools.cache
+def program(make, method, num_gibbs_steps):
+    """Of three updates; compiled once for all tests."""
+    return make(method, TINY_NET, num_gibbs_steps, 3)
 
 
-def test_timed_updown_updates_are_those_of_updown_step():
-    program = benchmark_updown.update(TINY_NET, 2, 3)
-    timed = program.call()
+def products(text):
+    """Of a compiled program for `TINY_NET`, by shape of the result."""
+    sizes = (8, 16, *TINY_NET.sizes, 13)
+    return collections.Counter(benchmark_programs.count_products(text, sizes))
+
+
+def products_of(*which):
+    return products(program(*which).call.func.as_text())
+
+
+@pytest.mark.parametrize("method", [UPDOWN, BOUND], ids=lambda method: method.name)
+def test_nets_compile_to_the_products_of_their_floors(method):
+    """With one Gibbs step, which needs no loop, so that each product stands in the text once."""
+    found = products_of(benchmark_nets.update, method, 1)
+    assert found == products_of(benchmark_nets.floor, method, 1)
+    assert found.total() == method.num_products(2, 1)
+
+
+# Up-down's last Gibbs step stands outside of the loop, and CD's first as well; the floors loop over
+# them all.
+@pytest.mark.parametrize(
+    ("method", "outside"),
+    [(UPDOWN, {"8x13": 1, "8x32": 1}), (BOUND, {"13x16": 2, "16x32": 2})],
+    ids=["updown", "bound"],
+)
+def test_further_gibbs_steps_add_their_own_products_alone(method, outside):
+    floor = products_of(benchmark_nets.floor, method, 4)
+    assert floor == products_of(benchmark_nets.floor, method, 1)
+    found = products_of(benchmark_nets.update, method, 4)
+    assert found == floor + collections.Counter(outside)
+
+
+def test_metrics_of_the_bound_add_no_product():
+    optimizer = benchmark_programs.make_optimizer()
+    state = BOUND.init_state(TINY_NET.init(), optimizer)
     v, labels = TINY_NET.data()
-    optimizer = optax.sgd(0.05, momentum=0.5)
-    state = updown.init_state(TINY_NET.init(), optimizer)
-    for t in range(3):
-        key = jax.random.fold_in(jax.random.key(2), t)
-        state, _ = updown.step(key, state, v[t], labels[t], optimizer=optimizer, num_gibbs_steps=2)
-    np.testing.assert_allclose(
-        timed.params.top.weights, state.params.top.weights, rtol=1e-4, atol=1e-6
-    )
+    compiled = bound_gradient.step.lower(
+        *(jax.random.key(0), state, v[0], labels[0]), optimizer=optimizer, learner=learning.CD()
+    ).compile()
+    assert products(compiled.as_text()) == products_of(benchmark_nets.floor, BOUND, 1)
+
+
+def test_timed_updates_of_nets_are_those_of_the_library():
+    v, labels = TINY_NET.data()
+    optimizer = benchmark_programs.make_optimizer()
+
+    def step(method, key, state, *batch):
+        if method is UPDOWN:
+            return updown.step(key, state, *batch, optimizer=optimizer, num_gibbs_steps=1)
+        return bound_gradient.step(key, state, *batch, optimizer=optimizer, learner=learning.CD(1))
+
+    for method in (UPDOWN, BOUND):
+        timed = program(benchmark_nets.update, method, 1).call()
+        state = method.init_state(TINY_NET.init(), optimizer)
+        for t in range(3):
+            key = jax.random.fold_in(jax.random.key(2), t)
+            state, _ = step(method, key, state, v[t], labels[t])
+        assert timed.step == 3
+        for part in ("recognition", "generative"):
+            ours, theirs = getattr(timed.params, part)[0], getattr(state.params, part)[0]
+            np.testing.assert_allclose(ours.weights, theirs.weights, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            timed.params.top.weights, state.params.top.weights, rtol=1e-4, atol=1e-6
+        )

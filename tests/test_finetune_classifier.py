@@ -44,7 +44,7 @@ def pretrained(tmp_path_factory):
 
 
 def gentle(pretrained, **changes):
-    settings = {"epochs": 4, "batch_size": 50, "input_dropout": 0.0, "hidden_dropout": 0.1}
+    settings = {"epochs": 4, "batch_size": 50, "hidden_dropout": 0.1, "adversarial_radius": 0.0}
     return Settings(str(pretrained), **settings | changes)
 
 
@@ -109,7 +109,7 @@ def test_changes_by_hand():
 def test_from_random_weights(tmp_path):
     settings = Settings(
         models.NONE, data=DIGITS, hidden_sizes=(30, 40), epochs=12, batch_size=20,
-        hidden_dropout=0.0, input_dropout=0.0,
+        adversarial_radius=0.0,
     )  # fmt: skip
     results = finetune_classifier.run(settings, tmp_path / "run")["figures"]
     assert results["split"] == "test"
@@ -173,10 +173,14 @@ def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
     classification_loss = backprop.classification_loss
     monkeypatch.setattr(backprop, "classification_loss", loss)
     settings = gentle(
-        pretrained, epochs=2, top_only_epochs=2, input_dropout=0.3, label_smoothing=0.2
-    )
+        pretrained, epochs=2, top_only_epochs=2, input_dropout=0.3, label_smoothing=0.2,
+        adversarial_radius=0.5,
+    )  # fmt: skip
     results = finetune_classifier.run(settings, tmp_path)["figures"]
-    assert seen[0] == {"input_dropout": 0.3, "hidden_dropout": 0.1, "label_smoothing": 0.2}
+    assert seen[0] == {
+        "input_dropout": 0.3, "hidden_dropout": 0.1, "label_smoothing": 0.2,
+        "adversarial_radius": 0.5,
+    }  # fmt: skip
     # Only the softmax layer has learnt.
     assert results["weight_change_1"] == results["weight_change_2"] == 0
     model = weights.load(tmp_path / "model.npz")
