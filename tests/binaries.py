@@ -7,6 +7,7 @@ started: it starts in the fork.
 """
 
 import dataclasses
+import functools
 import multiprocessing
 import os
 import pathlib
@@ -18,8 +19,6 @@ from multiprocessing import forkserver
 from unittest import mock
 
 ROOT = pathlib.Path(__file__).parent.parent
-# What one process of these tests has compiled, another need not.
-_COMPILED = tempfile.TemporaryDirectory()
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
@@ -30,6 +29,12 @@ _CONTEXT.set_forkserver_preload(
 )  # fmt: skip
 
 
+@functools.cache
+def _compiled():
+    """What one process of these tests has compiled, another need not."""
+    return tempfile.TemporaryDirectory()
+
+
 def environment():
     """Of the processes: the user's, with one device and a common store of compiled programs."""
     one_device = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
@@ -37,7 +42,7 @@ def environment():
         **os.environ,
         "XLA_FLAGS": one_device,
         "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": _COMPILED.name,
+        "JAX_COMPILATION_CACHE_DIR": _compiled().name,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": str(ROOT),
     }
