@@ -351,6 +351,12 @@ def hidden_draws(model, num_draws=NUM_CHAINS, seed=0):
     return jnp.asarray(states[chosen], jnp.float32)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def next_chains(learner, key, params, chains, batch):
+    """The chains after an update, without what else it computes."""
+    return learner.estimate(key, params, chains, batch)[1]
+
+
 def drifts(learner, params, *, kernel_params=None, fast=None):
     """Total variation from equilibrium, in units of its bound: after 1, 4, 16 updates.
 
@@ -367,10 +373,10 @@ def drifts(learner, params, *, kernel_params=None, fast=None):
         chains = chains[0]
     if isinstance(learner, FastPCD):
         chains = learning.FastChains(chains, fast or jax.tree.map(jnp.zeros_like, params))
-    update, batch = jax.jit(learner.estimate), draw_batch(params, 2)
+    batch = draw_batch(params, 2)
     for t in range(16):
         key = jax.random.fold_in(jax.random.key(6), t)
-        _, chains, _ = update(key, kernel_params, chains, batch)
+        chains = next_chains(learner, key, kernel_params, chains, batch)
         if t + 1 not in (1, 4, 16):
             continue
         hidden = np.asarray(chains.hidden if isinstance(learner, FastPCD) else chains)
