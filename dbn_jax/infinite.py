@@ -32,6 +32,7 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 exponential families and orthogonal polynomials" (2008), section 2.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -100,18 +101,21 @@ def as_belief_net(
     )
 
 
+@functools.partial(jax.jit, inline=True)
 def kernel(params: rbm.RBM) -> Float[Array, "S S"]:
     """The probabilities of v_t, in columns, given v_{t+1}, in rows: one Gibbs step."""
     _, _, up, down = _tables(params)
     return up @ down
 
 
+@functools.partial(jax.jit, inline=True)
 def equilibrium(params: rbm.RBM) -> Float[Array, " S"]:
     """The RBM's p(v) of all its states, which the infinitely deep net has: (S,)."""
     v, _ = _states(params)
     return jax.nn.softmax(-rbm.free_energy(params, v))
 
 
+@functools.partial(jax.jit, static_argnames="depth", inline=True)
 def laws(params: rbm.RBM, top: Float[Array, " S"], depth: int) -> Float[Array, "depths S"]:
     """The pixels' distribution in nets of every depth up to a given one.
 
@@ -132,6 +136,7 @@ def laws(params: rbm.RBM, top: Float[Array, " S"], depth: int) -> Float[Array, "
     return jnp.concatenate([top[None], below])
 
 
+@functools.partial(jax.jit, static_argnames="depth", inline=True)
 def total_variation(
     params: rbm.RBM, top: Float[Array, " S"], depth: int
 ) -> Float[Array, " depths"]:
@@ -146,6 +151,7 @@ def total_variation(
     return jnp.sum(jnp.abs(gap), axis=-1) / 2
 
 
+@functools.partial(jax.jit, inline=True)
 def spectrum(params: rbm.RBM) -> Float[Array, " eigenvalues"]:
     """The eigenvalues of `kernel` that are not zero for lack of states, largest first.
 
@@ -177,6 +183,7 @@ class ComplementaryPrior(NamedTuple):
     log_posterior: Array
 
 
+@functools.partial(jax.jit, inline=True)
 def complementary_prior(params: rbm.RBM, v: Float[Array, " V"]) -> ComplementaryPrior:
     """Shows why inference is exact: likelihood and prior apart, neither of them factorial.
 
@@ -224,6 +231,11 @@ def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) 
             f"the data go from {np.min(v):g} to {np.max(v):g}; enumeration is for 0 and 1 alone: "
             "binarise them"
         )
+    return _gradient_terms(params, v, num_steps)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps", inline=True)
+def _gradient_terms(params, v, num_steps):
     states, h, up, down = _tables(params)
     h_mean, v_mean = up @ h, down @ states
     powers = 2.0 ** jnp.arange(v.shape[-1])[::-1].astype(v.dtype)
@@ -264,6 +276,7 @@ class Untied(NamedTuple):
     log_likelihood: Array
 
 
+@functools.partial(jax.jit, inline=True)
 def untied(lower: rbm.RBM, upper: rbm.RBM, v: Float[Array, "*batch V"]) -> Untied:
     """What is known of log p(v) when the prior of H₀ is another RBM's.
 

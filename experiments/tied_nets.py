@@ -127,7 +127,7 @@ def learning_rule(key, num_steps: int = 20):
         name = f"weights × {scale:g}"
         params = random_rbm(params_key, 6, 4, scale)
         terms = infinite.gradient_terms(params, data, num_steps)
-        exact, _, _ = learning.Exact().estimate(data_key, params, None, data)
+        exact, _, _ = jax.jit(learning.Exact().estimate)(data_key, params, None, data)
         flat = np.concatenate([x.reshape(2 * num_steps, -1) for x in jax.tree.leaves(terms)], 1)
         goal = np.concatenate([x.ravel() for x in jax.tree.leaves(exact)])
         cd = np.cumsum(flat, axis=0)[1::2]  # CD-1, CD-2, …

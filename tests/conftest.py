@@ -4,7 +4,7 @@ import os
 
 # Set before jax starts. Eight virtual devices, so that sharding is tested on any machine; and quick
 # compilation, which is what the tests spend their time on: small programs take half as long to
-# compile by XLA's older emitters.
+# compile by XLA's older emitters, and lowering is quicker if it notes no lines of the source.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
@@ -15,10 +15,12 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_parallel_codegen_split_count=1",
     ]
 )
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 # Every function of the package runs with its shape annotations checked.
@@ -26,3 +28,9 @@ install_import_hook("dbn_jax", "beartype.beartype")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For runs whose numbers are tested: pictures are laid out, but not drawn into their files."""
+    monkeypatch.setattr("dbn_jax.figures.files.png", lambda figure, scale: b"")

@@ -24,6 +24,7 @@ import itertools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.special
 import scipy.stats
@@ -367,9 +368,11 @@ def jolt(key, params, scale=1.0):
     """Adds noise to all parameters, so that every distribution differs from the uniform one."""
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
+    noise = [jax.random.normal(k, x.shape, x.dtype) for x, k in zip(leaves, keys, strict=True)]
+    # Numpy's addition need not be compiled for every shape.
     moved = [
-        x + scale * jax.random.normal(k, x.shape, x.dtype)
-        for x, k in zip(leaves, keys, strict=True)
+        jnp.asarray(np.asarray(x) + scale * np.asarray(n))
+        for x, n in zip(leaves, noise, strict=True)
     ]
     return jax.tree.unflatten(structure, moved)
 

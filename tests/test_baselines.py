@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -13,7 +11,7 @@ from sklearn.svm import SVC
 
 from dbn_jax import data
 from experiments import baselines, neighbours
-from tests.test_experiments import ROOT, environment
+from tests import binaries
 
 QUICK = baselines.Settings(dataset="digits", methods=("neighbours", "svm_rbf"), num_train=240)
 
@@ -135,6 +133,7 @@ def test_held_out_images_are_never_learnt_from():
     assert len(np.unique(dataset.train.labels)) == 10
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nets_learn_by_plain_backpropagation(tmp_path, monkeypatch):
     method = baselines.METHODS["net_2"]
     quick = {**method.candidates[1], "epochs": 5, "batch_size": 20}
@@ -179,11 +178,8 @@ def test_bad_input_ends_in_a_sentence(tmp_path):
         baselines.Settings(methods=("knn", "svm_rbf"))
     with pytest.raises(ValueError, match="--methods=: expected"):
         baselines.Settings(methods=())
-    line = [sys.executable, "-m", "experiments.baselines", f"--workdir={tmp_path}/run"]
-    done = subprocess.run(
-        [*line, "--dataset=mnist", f"--data_dir={tmp_path}/none"],
-        cwd=ROOT, env=environment(), capture_output=True, text=True,
-    )  # fmt: skip
+    line = [f"--workdir={tmp_path}/run", "--dataset=mnist", f"--data_dir={tmp_path}/none"]
+    done = binaries.run("experiments.baselines", *line)
     assert done.returncode == 1
     assert "is not a local folder" in done.stderr
     assert "Traceback" not in done.stderr

@@ -31,6 +31,9 @@ def log_bernoulli(x, a):
     return (x * a - np.logaddexp(0, a)).sum(axis=-1)
 
 
+exact_bound = jax.jit(bound.exact)
+
+
 def make_net(num_labels, dtype=jnp.float32):
     """4 pixels, layers of 3 and 2, a top RBM of 3 hidden units; all weights and biases differ."""
     sizes = ((4, 3), (3, 2))
@@ -71,7 +74,7 @@ def enumerated(net, v, labels):
 def test_exact(x64, num_labels):
     net = make_net(num_labels, jnp.float64)
     labels = jnp.asarray(LABELS) if num_labels else None
-    terms, log_p = bound.exact(net, jnp.asarray(V), labels)
+    terms, log_p = exact_bound(net, jnp.asarray(V), labels)
     for i, v in enumerate(V):
         expected, expected_log_p = enumerated(net, v, LABELS[i] if num_labels else None)
         found = terms.reconstruction[i], terms.entropy[i], terms.prior[i]
@@ -79,7 +82,7 @@ def test_exact(x64, num_labels):
         np.testing.assert_allclose(log_p[i], expected_log_p, rtol=1e-10)
         np.testing.assert_allclose(terms.total[i], expected.sum(), rtol=1e-10)
         assert terms.total[i] < log_p[i] - 0.01  # the slack
-    one, _ = bound.exact(net, jnp.asarray(V[0]), None if labels is None else labels[0])
+    one, _ = exact_bound(net, jnp.asarray(V[0]), None if labels is None else labels[0])
     np.testing.assert_allclose(one.prior, terms.prior[0])
 
 
@@ -88,7 +91,7 @@ def test_samples_have_the_exact_means(num_labels):
     net = make_net(num_labels)
     v = jnp.asarray(V[0], jnp.float32)
     labels = jnp.asarray(LABELS[0], jnp.float32) if num_labels else None
-    exact, log_p = bound.exact(net, v, labels)
+    exact, log_p = exact_bound(net, v, labels)
 
     def many(x):
         return None if x is None else jnp.broadcast_to(x, (NUM_SAMPLES, *x.shape))
@@ -117,7 +120,7 @@ def tied_net(num_labels=0):
 def test_goodnesses_sum_to_the_bound(num_labels):
     net, v = tied_net(num_labels), jnp.asarray(V[0], jnp.float32)
     labels = jnp.asarray(LABELS[0], jnp.float32) if num_labels else None
-    exact, _ = bound.exact(net, v, labels)
+    exact, _ = exact_bound(net, v, labels)
 
     def many(x):
         return None if x is None else jnp.broadcast_to(x, (NUM_SAMPLES, *x.shape))
@@ -140,12 +143,12 @@ def test_goodnesses_of_a_layer_upside_down(num_labels):
     net = dbn.stack((first, dbn.upside_down(new, first)))
     v = jnp.asarray(np.tile(V, (100, 1)), jnp.float32)
     labels = jnp.asarray(np.tile(LABELS, (100, 1)), jnp.float32) if num_labels else None
-    found = bound.goodnesses(jax.random.key(13), net, v, labels)
+    found = jax.jit(bound.goodnesses)(jax.random.key(13), net, v, labels)
     np.testing.assert_allclose(found[1], 0, atol=1e-5)
     # The partition functions agree but for the labels', of which all are equally probable.
     log_z = partition.exact_log_partition(net.top)
     expected = partition.log_likelihood(first, v, partition.exact_log_partition(first))
-    total = found.sum(axis=0) - log_z
+    total = np.sum(found, axis=0) - log_z
     np.testing.assert_allclose(total, expected - np.log(max(num_labels, 1)), rtol=1e-5)
 
 
@@ -157,18 +160,19 @@ def test_greedy_learning_raises_the_bound(x64):
     data = jnp.asarray(np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]]) * 1.0)
     first = rbm.init_params(jax.random.key(14), 4, 3, dtype=jnp.float64)
 
-    def descend(loss, params, num_updates):
-        change = jax.jit(jax.grad(loss))
-        for _ in range(num_updates):
-            params = jax.tree.map(lambda p, g: p - 0.2 * g, params, change(params))
-        return params
+    def descent(loss, num_updates):
+        def update(_, params):
+            return jax.tree.map(lambda p, g: p - 0.2 * g, params, jax.grad(loss)(params))
+
+        return jax.jit(lambda params: jax.lax.fori_loop(0, num_updates, update, params))
 
     def cost(params):
         log_z = partition.exact_log_partition(params)
         return -jnp.mean(partition.log_likelihood(params, data, log_z))
 
-    first = descend(cost, first, 300)
+    first = descent(cost, 300)(first)
 
+    @jax.jit
     def values(top):
         terms, log_p = bound.exact(dbn.stack((first, top)), data)
         log_z = partition.exact_log_partition(top)
@@ -183,8 +187,9 @@ def test_greedy_learning_raises_the_bound(x64):
     top, bounds = start, [lower]
     # Hidden units that are all alike would stay so.
     top = oracles.jolt(jax.random.key(16), top, 1e-3)
+    climb = descent(lambda top: -values(top)[0], 40)
     for _ in range(5):
-        top = descend(lambda top: -values(top)[0], top, 40)
+        top = climb(top)
         lower, likelihood = values(top)
         assert lower > bounds[-1]
         slack, gain = likelihood - lower, likelihood + cost(first)

@@ -12,7 +12,8 @@ import pytest
 from dbn_jax import networks, pca, training, unisne
 from experiments import embed_codes, shared, train_autoencoder
 from experiments.embed_codes import Settings
-from tests.test_evaluate import finished, rbm_run
+from tests import finished_runs
+from tests.test_evaluate import rbm_run
 
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = {"num_images": 120, "perplexity": 10.0, "num_steps": 100}
@@ -27,7 +28,9 @@ def model():
 def pretrained(tmp_path_factory, model):
     """The workdir of an autoencoder that has hardly learnt."""
     settings = train_autoencoder.Settings(data=DIGITS, hidden_sizes=(20, 6))
-    return finished(tmp_path_factory.mktemp("autoencoder"), model, settings, "train_autoencoder")
+    return finished_runs.save(
+        tmp_path_factory.mktemp("autoencoder"), model, settings, "train_autoencoder"
+    )
 
 
 def test_a_whole_workdir(tmp_path, pretrained, model, capsys):
@@ -79,11 +82,13 @@ def test_a_whole_workdir(tmp_path, pretrained, model, capsys):
 
 
 @pytest.mark.parametrize("method", ["sne", "tsne"])
+@pytest.mark.usefixtures("undrawn")
 def test_other_methods(tmp_path, pretrained, method):
     settings = Settings(pretrained, **QUICK | {"num_steps": 50}, method=method, start="pca")
     assert np.isfinite(embed_codes.run(settings, tmp_path)["figures"]["objective_pca"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, pretrained, monkeypatch):
     settings = Settings(pretrained, **QUICK)
     whole = embed_codes.run(settings, tmp_path / "whole")["figures"]

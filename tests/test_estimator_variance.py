@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dbn_jax import bound, bound_gradient, dbn, learning, partition, rbm
-from experiments import estimator_variance, shared, train_dbn
-from tests import oracles
+from experiments import estimator_variance
+from tests import finished_runs, oracles
 
 
 def test_measures_the_variance_of_a_known_gradient():
@@ -20,15 +20,17 @@ def test_measures_the_variance_of_a_known_gradient():
     def loss(net):
         return partition.exact_log_partition(net.top) - jnp.mean(bound.exact(net, v)[0].total)
 
-    exact = np.asarray(jax.grad(loss)(dbn.untie(net)).recognition[0].weights, np.float64)
+    exact = jax.jit(jax.grad(loss))(dbn.untie(net)).recognition[0].weights
+    exact = np.asarray(exact, np.float64)
     keys = jax.random.split(jax.random.key(3), 400)
     estimator = bound_gradient.LeaveOneOut(2)
     found = estimator_variance.measure(keys, net, (v, None), estimator)
-    variances = jax.vmap(
+    estimates = jax.vmap(
         lambda key: bound_gradient.gradient(
             key, dbn.untie(net), None, v, learner=learning.CD(), estimator=estimator
         )[0].recognition[0].weights
-    )(keys).var(axis=0, ddof=1)  # fmt: skip
+    )  # fmt: skip
+    variances = np.var(jax.jit(estimates)(keys), axis=0, ddof=1)
     np.testing.assert_allclose(found["variance"], variances.sum(), rtol=1e-3)
     # The estimate of the squared length varies by about 2·|g|·σ/√n, σ² the variance along g.
     spread = 2 * np.sqrt((exact**2).sum() * found["variance"] / 400)
@@ -37,16 +39,8 @@ def test_measures_the_variance_of_a_known_gradient():
 
 
 def test_table(tmp_path, capsys):
-    settings = train_dbn.Settings(
-        data=shared.DataSettings(dataset="digits"),
-        learning=shared.LearningSettings(epochs=1, batch_size=100),
-        hidden_sizes=(16, 20),
-        labels=True,
-        top_epochs=1,
-        sample_steps=2,
-    )
-    train_dbn.run(settings, tmp_path / "net")
-    settings = estimator_variance.Settings(str(tmp_path / "net"), batch_size=10, num_estimates=20)
+    net = finished_runs.random_net(tmp_path / "net", (16, 20))
+    settings = estimator_variance.Settings(net, batch_size=10, num_estimates=20)
     capsys.readouterr()
     summary = estimator_variance.run(settings, tmp_path / "variance")
     printed = capsys.readouterr().out
@@ -59,13 +53,6 @@ def test_table(tmp_path, capsys):
     assert figures["score function, no baseline: variance"] > without
     estimator_variance.run(settings, tmp_path / "variance")
     assert capsys.readouterr().out == printed
-    alone = dataclasses.replace(
-        train_dbn.Settings(), data=shared.DataSettings(dataset="digits"), hidden_sizes=(8,),
-        labels=False, learning=shared.LearningSettings(epochs=1), top_learner="cd", top_epochs=1,
-        sample_steps=2,
-    )  # fmt: skip
-    train_dbn.run(alone, tmp_path / "alone")
+    alone = finished_runs.random_net(tmp_path / "alone", (8,), labels=False)
     with pytest.raises(ValueError, match="single layer, which recognises exactly"):
-        estimator_variance.run(
-            dataclasses.replace(settings, pretrained=str(tmp_path / "alone")), tmp_path / "other"
-        )
+        estimator_variance.run(dataclasses.replace(settings, pretrained=alone), tmp_path / "other")

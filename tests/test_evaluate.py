@@ -4,14 +4,12 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, dbn, rbm, units, weights, workdir
+from dbn_jax import associative_memory, dbn, rbm, units, weights
 from experiments import (
     evaluate,
     finetune_updown,
@@ -21,8 +19,7 @@ from experiments import (
     train_dbn,
     train_rbm,
 )
-from tests import oracles
-from tests.test_experiments import ROOT, environment
+from tests import binaries, finished_runs, oracles
 from tests.test_idx import idx_bytes, write
 
 DIGITS = shared.DataSettings(dataset="digits", classes=(3, 5))
@@ -46,34 +43,21 @@ def labelled_dbn():
     return dbn.stack((bottom, rbm.RBM(top.weights, top.visible.add_to_bias(bias), top.hidden)))
 
 
-def finished(path, model, settings, program):
-    """A finished run, as if it had learnt."""
-    run = workdir.open_workdir(path, shared.flag_values(settings), program=f"experiments.{program}")
-    weights.save(run.path / "model.npz", model)
-    run.write_summary({"error_rate": 0.5}, seed=settings.seed)
-    return str(path)
-
-
 def rbm_run(path, model=None, **data):
     settings = train_rbm.Settings(data=dataclasses.replace(DIGITS, **data))
-    return finished(path, plain_rbm() if model is None else model, settings, "train_rbm")
+    return finished_runs.save(path, plain_rbm() if model is None else model, settings, "train_rbm")
 
 
 def dbn_run(path, model, *, labels=False, **data):
     settings = train_dbn.Settings(
         data=dataclasses.replace(DIGITS, **data), labels=labels, top_learner="cd"
     )
-    return finished(path, model, settings, "train_dbn")
+    return finished_runs.save(path, model, settings, "train_dbn")
 
 
 def updown_run(path, pretrained):
     settings = finetune_updown.Settings(str(pretrained))
-    return finished(path, dbn.untie(labelled_dbn()), settings, "finetune_updown")
-
-
-def command(module, *flags):
-    line = [sys.executable, "-m", f"experiments.{module}", *flags]
-    return subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    return finished_runs.save(path, dbn.untie(labelled_dbn()), settings, "finetune_updown")
 
 
 def test_what_is_printed_of_an_rbm(tmp_path, capsys, caplog):
@@ -105,7 +89,7 @@ def test_what_is_printed_of_an_rbm(tmp_path, capsys, caplog):
 
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "out", tmp_path / "copy")
-    done = command("evaluate", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
+    done = binaries.run("experiments.evaluate", f"--workdir={copy}", f"--flagfile={copy}/flags.txt")
     assert "done already" in done.stdout, done.stderr
 
 
@@ -287,7 +271,8 @@ def test_what_cannot_be_published(tmp_path):
     path = rbm_run(tmp_path / "rbm")
     with pytest.raises(ValueError, match="workdir of the run, whose model would lose"):
         publish.publish(path, tmp_path / "out/../rbm")
-    done = command("publish", f"--pretrained={tmp_path}/none", f"--folder={tmp_path}/published")
+    line = [f"--pretrained={tmp_path}/none", f"--folder={tmp_path}/published"]
+    done = binaries.run("experiments.publish", *line)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "no finished run" in done.stderr
@@ -328,7 +313,8 @@ def test_models_that_cannot_be_evaluated_are_refused(tmp_path):
     few = associative_memory.init_params(jax.random.key(1), 64, 5, 7)
     few = dbn_run(tmp_path / "few", dbn.stack((few,)), labels=True)
     refused("10 classes, but the net has 64 pixels and 7 label units", few)
-    other = finished(tmp_path / "other", plain_rbm(), train_rbm.Settings(), "benchmark")
+    other = tmp_path / "other"
+    other = finished_runs.save(other, plain_rbm(), train_rbm.Settings(), "benchmark")
     refused("made by benchmark; expected train_rbm,train_dbn,finetune_updown", other)
     with pytest.raises(FileNotFoundError, match="nowhere: there is no finished run"):
         evaluate.run(evaluate.Settings("nowhere"), tmp_path / "out")

@@ -3,20 +3,19 @@
 import csv
 import dataclasses
 import json
-import os
-import pathlib
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units, weights
 from experiments import (
@@ -31,6 +30,7 @@ from experiments import (
     train_dbn,
     train_rbm,
 )
+from tests import binaries, finished_runs
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,6 @@ def _implicit_promotion():
         yield
 
 
-ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = shared.LearningSettings(epochs=2, batch_size=100, num_chains=20, temperatures=3)
 
@@ -55,25 +54,6 @@ def small_dbn(**changes):
         data=DIGITS, learning=QUICK, hidden_sizes=(16, 12, 20), top_epochs=2, sample_steps=3
     )
     return dataclasses.replace(settings, **changes)
-
-
-def command(module, workdir, *flags):
-    return [sys.executable, "-m", f"experiments.{module}", f"--workdir={workdir}", *flags]
-
-
-# What one process of these tests has compiled, another need not.
-COMPILED = tempfile.TemporaryDirectory()
-
-
-def environment():
-    one_device = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
-    return {
-        **os.environ,
-        "XLA_FLAGS": one_device,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
 
 
 def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
@@ -116,6 +96,7 @@ def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
         ("bernoulli", "gaussian", {"learning_rate": 1e-3, "learner": "tempering"}),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_train_rbm_with_any_units_and_learner(tmp_path, visible, hidden, changes):
     learning_settings = dataclasses.replace(QUICK, epochs=1, **changes)
     # Pixels of two values have a pseudo-likelihood, grey levels have none.
@@ -187,7 +168,9 @@ BINARY = dataclasses.replace(DIGITS, binarisation="stochastic")
         {**UNLABELLED, "top_start": "upside_down", "data": BINARY},
     ],
 )
-def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes):
+def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes, request):
+    if "layer_data" in changes or "top_start" in changes:
+        request.getfixturevalue("undrawn")  # the same pictures as without labels
     summary = train_dbn.run(small_dbn(**changes), tmp_path)
     pictures = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     layers = {f"{kind}_{i}" for kind in ("features", "curves_layer") for i in (1, 2, 3)}
@@ -200,6 +183,7 @@ def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes):
     assert summary["figures"].keys() == {"reconstruction_error"} | (rates if num_labels else set())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_layers_learn_from(tmp_path, monkeypatch):
     seen, learn = {}, layer.learn
 
@@ -217,6 +201,7 @@ def test_what_layers_learn_from(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_upper_layers_see_pixels_drawn_anew(tmp_path, monkeypatch):
     seen, learn = {}, layer.learn
 
@@ -297,27 +282,24 @@ def test_labels_need_their_learner_and_their_chains(tmp_path):
     assert not (tmp_path / "run").exists()  # refused before anything is learnt
 
 
-def test_main_job_has_labels_unless_told_otherwise():
-    program = """
-from absl import flags
-from experiments import train_dbn
-train_dbn.define_flags()
-for line, labels, learner in (
-    ("", True, "labelled_pcd"),
-    ("--nolabels", False, "pcd"),
-    ("--top_learner=cd", True, "cd"),
-    ("--nolabels --top_learner=tempering", False, "tempering"),
-):
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS(["train_dbn", "--workdir=runs/dbn", *line.split()])
-    settings = train_dbn.settings_of_flags()
-    assert (settings.labels, settings.top_learner) == (labels, learner), (line, settings)
-    flags.FLAGS["labels"].unparse()
-    flags.FLAGS["top_learner"].unparse()
-"""
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment(), check=True)
+@pytest.mark.parametrize(
+    ("line", "labels", "learner"),
+    [
+        ([], True, "labelled_pcd"),
+        (["--nolabels"], False, "pcd"),
+        (["--top_learner=cd"], True, "cd"),
+        (["--nolabels", "--top_learner=tempering"], False, "tempering"),
+    ],
+)
+def test_main_job_has_labels_unless_told_otherwise(line, labels, learner):
+    with flagsaver.flagsaver():  # which removes the flags in the end
+        train_dbn.define_flags()
+        flags.FLAGS(["train_dbn", "--workdir=runs/dbn", *line])
+        settings = train_dbn.settings_of_flags()
+    assert (settings.labels, settings.top_learner) == (labels, learner)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     slow = dataclasses.replace(QUICK, epochs=10, batch_size=20)
     settings = small_dbn(learning=slow, hidden_sizes=(60, 100), top_epochs=20, sample_steps=100)
@@ -338,8 +320,9 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     assert (tmp_path / "updown/figures/curves.png").exists()
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "updown", tmp_path / "copy")
-    line = command("finetune_updown", copy, f"--flagfile={copy}/flags.txt")
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run(
+        "experiments.finetune_updown", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
+    )
     assert "done already" in done.stdout, done.stderr
     # From there one can go on, with the same data.
     _, data_settings = models.load(str(tmp_path / "updown"), "train_dbn,finetune_updown")
@@ -350,12 +333,13 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
         finetune_updown.run(dataclasses.replace(finer, pretrained="nowhere"), tmp_path / "other")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_ascent_of_the_bound(tmp_path):
     """What it starts from, learns and leaves behind; its chains start at the data."""
-    train_dbn.run(small_dbn(learning=QUICK, hidden_sizes=(30, 40), top_epochs=1), tmp_path / "net")
+    net = finished_runs.random_net(tmp_path / "net", (30, 40))
     learning = finetune_bound.Settings("").learning
     learning = dataclasses.replace(learning, learner="pcd", epochs=2, num_chains=30)
-    settings = finetune_bound.Settings(str(tmp_path / "net"), learning=learning)
+    settings = finetune_bound.Settings(net, learning=learning)
     started = []
     with pytest.MonkeyPatch.context() as patch:
         at_data = layer.at_data
@@ -376,15 +360,14 @@ def test_ascent_of_the_bound(tmp_path):
 
 
 def test_a_batch_that_the_images_cannot_fill_is_refused_before_the_workdir_holds_it(tmp_path):
-    net = tmp_path / "net"
-    train_dbn.run(small_dbn(learning=QUICK, hidden_sizes=(10, 12), top_epochs=1), net)
+    net = finished_runs.random_net(tmp_path / "net", (10, 12))
     large = dataclasses.replace(QUICK, batch_size=9000)
     calls = {
         train_rbm: small_rbm(learning=large),
         train_dbn: small_dbn(learning=large),
-        finetune_updown: finetune_updown.Settings(str(net), batch_size=9000),
-        finetune_bound: finetune_bound.Settings(str(net), learning=large),
-        finetune_memory: finetune_memory.Settings(str(net), batch_size=9000),
+        finetune_updown: finetune_updown.Settings(net, batch_size=9000),
+        finetune_bound: finetune_bound.Settings(net, learning=large),
+        finetune_memory: finetune_memory.Settings(net, batch_size=9000),
     }
     for module, settings in calls.items():
         with pytest.raises(
@@ -435,30 +418,30 @@ def whole_and_resumed(tmp_path, module, flags, phase):
     Returns the two workdirs; their models are equal to the bit.
     """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    line = command(module, whole, *flags)
-    subprocess.run(line, cwd=ROOT, env=environment(), check=True, capture_output=True)
-    line = command(module, broken, *flags, "--checkpoint_seconds=0")
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    done = binaries.run(module, f"--workdir={whole}", *flags)
+    assert done.returncode == 0, done.stderr
+    process = binaries.start(module, f"--workdir={broken}", *flags, "--checkpoint_seconds=0")
     deadline = time.monotonic() + 300
     saved = broken / "checkpoints" / phase
     while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.is_alive(), "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (broken / "summary.json").exists()
-    subprocess.run(line[:-1], cwd=ROOT, env=environment(), check=True, capture_output=True)
+    done = binaries.run(module, f"--workdir={broken}", *flags)
+    assert done.returncode == 0, done.stderr
     jax.tree.map(np.testing.assert_array_equal, load_net(whole), load_net(broken))
     return whole, broken
 
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
     flags = [
-        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=8", "--top_epochs=8",
+        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=4", "--top_epochs=4",
         "--batch_size=20", "--num_chains=20", "--sample_steps=3",
     ]  # fmt: skip
-    whole_and_resumed(tmp_path, "train_dbn", flags, "layer_2")
+    whole_and_resumed(tmp_path, "experiments.train_dbn", flags, "layer_2")
 
 
 @pytest.mark.parametrize(
@@ -476,8 +459,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
-    line = command("train_rbm", tmp_path / "run", "--epochs=1", *flags)
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run("experiments.train_rbm", f"--workdir={tmp_path}/run", "--epochs=1", *flags)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
@@ -491,6 +473,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
         (DIGITS, 20.0, r"epoch 1: \d+ of 16 hidden units are dead"),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_warnings_in_plain_words(tmp_path, caplog, data, rate, words):
     with caplog.at_level("WARNING", logger="absl"):
         learning = dataclasses.replace(QUICK, learning_rate=rate)
@@ -500,8 +483,14 @@ def test_warnings_in_plain_words(tmp_path, caplog, data, rate, words):
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    line = command("train_rbm", tmp_path, "--dataset=digits", "--epochs=100000")
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    flags = [f"--workdir={tmp_path}", "--dataset=digits", "--epochs=100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.train_rbm", *flags],
+        cwd=binaries.ROOT,
+        env=binaries.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 120
     metrics = tmp_path / "metrics_rbm.csv"
     while not metrics.exists() or metrics.read_text().count("\n") < 3:

@@ -3,18 +3,17 @@
 import dataclasses
 import json
 import shutil
-import subprocess
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import backprop, dbn, figures, networks, rbm, units, weights, workdir
+from dbn_jax import backprop, dbn, figures, networks, rbm, units, weights
 from experiments import classifier_pictures, finetune_classifier, models, publish, shared, train_dbn
 from experiments.finetune_classifier import Settings
-from tests import oracles
-from tests.test_experiments import ROOT, command, environment, whole_and_resumed
+from tests import binaries, finished_runs, oracles
+from tests.test_experiments import whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 PICTURES = {"curves", "errors", "features_after", "features_before"}
@@ -52,10 +51,7 @@ def gentle(pretrained, **changes):
 def finished_net(path, net, data=DIGITS):
     """A finished run of train_dbn, as if it had learnt."""
     settings = train_dbn.Settings(data=data, labels=False, top_learner="cd")
-    run = workdir.open_workdir(path, shared.flag_values(settings), program="experiments.train_dbn")
-    weights.save(run.path / "model.npz", net)
-    run.write_summary({}, seed=0)
-    return str(path)
+    return finished_runs.save(path, net, settings, "train_dbn")
 
 
 def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
@@ -109,6 +105,7 @@ def test_changes_by_hand():
     np.testing.assert_allclose([same["weight_change_1"], same["feature_correlation_1"]], [0, 1])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_random_weights(tmp_path):
     settings = Settings(
         models.NONE, data=DIGITS, hidden_sizes=(30, 40), epochs=12, batch_size=20,
@@ -123,14 +120,16 @@ def test_from_random_weights(tmp_path):
     assert "eval_error_rate," not in header + ","
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    line = command("finetune_classifier", copy, f"--flagfile={copy}/flags.txt")
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run(
+        "experiments.finetune_classifier", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
+    )
     assert "done already" in done.stdout, done.stderr
     # There is no run that it went on from; its data are its own.
     _, data_settings = models.load(str(tmp_path / "run"), "finetune_classifier")
     assert data_settings == DIGITS
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_early_stopping_takes_the_best_epoch(pretrained, tmp_path, monkeypatch):
     """The first of two that are equally good."""
     rates, seen = [0.9, 0.5, 0.2, 0.4, 0.2], []
@@ -163,6 +162,7 @@ def test_optimizers_by_hand(optimizer):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
     seen = []
 
@@ -190,10 +190,10 @@ def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
 
 def test_killed_run_resumes_to_the_same_bits(pretrained, tmp_path):
     flags = [
-        f"--pretrained={pretrained}", "--epochs=60", "--batch_size=20", "--early_stopping",
+        f"--pretrained={pretrained}", "--epochs=8", "--batch_size=20", "--early_stopping",
         "--top_only_epochs=2",
     ]  # fmt: skip
-    workdirs = whole_and_resumed(tmp_path, "finetune_classifier", flags, "classifier")
+    workdirs = whole_and_resumed(tmp_path, "experiments.finetune_classifier", flags, "classifier")
     results = [json.loads((path / "summary.json").read_text())["figures"] for path in workdirs]
     assert results[0] == results[1]
 
@@ -213,8 +213,9 @@ def test_killed_run_resumes_to_the_same_bits(pretrained, tmp_path):
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(pretrained, tmp_path, flags, words):
     flags = [flag.replace("NET", str(pretrained)) for flag in flags]
-    line = command("finetune_classifier", tmp_path / "run", "--epochs=1", *flags)
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run(
+        "experiments.finetune_classifier", f"--workdir={tmp_path}/run", "--epochs=1", *flags
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:

@@ -9,36 +9,24 @@ import numpy as np
 import pytest
 
 from dbn_jax import associative_memory, data, dbn, labelled_pcd, rbm, weights
-from experiments import finetune_memory, models, shared, train_dbn
+from experiments import finetune_memory, models
 from experiments.finetune_memory import Settings
-from tests import oracles
-
-SMALL = shared.DataSettings(dataset="digits")
+from tests import finished_runs, oracles
 
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """A net that has learnt a little, with labels."""
-    settings = train_dbn.Settings(
-        data=SMALL,
-        learning=shared.LearningSettings(epochs=2, batch_size=50),
-        hidden_sizes=(16, 12, 20),
-        labels=True,
-        top_epochs=2,
-        sample_steps=2,
-    )
-    path = tmp_path_factory.mktemp("net")
-    train_dbn.run(settings, path)
-    return path
+    """A net with labels."""
+    return finished_runs.random_net(tmp_path_factory.mktemp("run") / "net", (16, 12, 20))
 
 
 def test_only_the_top_learns(pretrained, tmp_path):
-    settings = Settings(str(pretrained), epochs=2, num_chains=20, learning_rate=0.02)
+    settings = Settings(pretrained, epochs=2, num_chains=20, learning_rate=0.02)
     summary = finetune_memory.run(settings, tmp_path / "memory")
     assert set(summary["figures"]) == {
         "error_rate_mean_field", "error_rate_sampling", "error_rate_gibbs"
     }  # fmt: skip
-    before = weights.load(pretrained / "model.npz")
+    before = weights.load(f"{pretrained}/model.npz")
     after = weights.load(tmp_path / "memory/model.npz")
     assert isinstance(after, dbn.UntiedDBN)
     for part in ("recognition", "generative"):
@@ -116,19 +104,10 @@ def test_features_of_a_net_of_one_layer_are_its_pixels(net):
 
 def test_bad_input_is_refused_before_any_work(pretrained, tmp_path):
     with pytest.raises(ValueError, match=r"num_chains is 4, but there are 10 labels"):
-        finetune_memory.run(Settings(str(pretrained), num_chains=4), tmp_path / "few")
-    unlabelled = train_dbn.Settings(
-        data=SMALL,
-        learning=shared.LearningSettings(epochs=1, batch_size=50),
-        hidden_sizes=(8,),
-        labels=False,
-        top_learner="cd",
-        top_epochs=1,
-        sample_steps=1,
-    )
-    train_dbn.run(unlabelled, tmp_path / "net")
+        finetune_memory.run(Settings(pretrained, num_chains=4), tmp_path / "few")
+    unlabelled = finished_runs.random_net(tmp_path / "net", (8,), labels=False)
     with pytest.raises(ValueError, match="no label units"):
-        finetune_memory.run(Settings(str(tmp_path / "net")), tmp_path / "none")
+        finetune_memory.run(Settings(unlabelled), tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="no finished run"):
         finetune_memory.run(Settings(str(tmp_path / "nowhere")), tmp_path / "none")
     assert not (tmp_path / "few").exists()

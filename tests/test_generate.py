@@ -1,10 +1,7 @@
 """The binary that generates, on a net made by hand that knows ten digits and nothing else."""
 
 import json
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +11,8 @@ import pytest
 
 from dbn_jax import associative_memory, data, dbn, figures, rbm, units, weights
 from experiments import films, generate, judge, shared
+from tests import binaries
 
-ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = shared.DataSettings(dataset="digits")
 PROGRAM = {"train_dbn": dbn.DBN, "finetune_updown": dbn.UntiedDBN}
 
@@ -277,9 +274,8 @@ def test_what_is_no_net_is_refused_before_anything_is_made(tmp_path, dataset):
 
 
 def test_the_command_line_ends_in_a_sentence(tmp_path):
-    line = [sys.executable, "-m", "experiments.generate", f"--workdir={tmp_path}/run",
-            "--pretrained=nowhere", "--start=noise", "--columns=3"]  # fmt: skip
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    line = [f"--workdir={tmp_path}/run", "--pretrained=nowhere", "--start=noise", "--columns=3"]
+    done = binaries.run("experiments.generate", *line)
     assert done.returncode == 1
     assert "--pretrained=nowhere: there is no finished run" in done.stderr
     assert "Traceback" not in done.stderr

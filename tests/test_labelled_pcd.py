@@ -29,6 +29,7 @@ def memory(features=units.Bernoulli(), *, scale=1.0):
     return oracles.jolt(jax.random.key(1), params, scale)
 
 
+@jax.jit
 def draw_batch(params):
     """Examples that are not drawn from the model: (5, F + L)."""
     part = params.visible.parts[0]
@@ -54,10 +55,10 @@ def equilibrium(model, num_chains, seed=0):
     return LabelledChains(jnp.asarray(hidden, jnp.float32), jnp.asarray(one_hot, jnp.float32))
 
 
-def drift(params, learner, *, kernel_params=None):
+def drifts(params, learner, *, kernel_params=None):
     """Total variation of p(x, h | label) from equilibrium, in units of its bound.
 
-    The largest over labels and 1, 4, 16 updates. Labels must not have moved, in x either.
+    For each label after 1, 4, 16 updates. Labels must not have moved, in x either.
 
     Args:
       params: of the model whose equilibrium is meant.
@@ -66,7 +67,7 @@ def drift(params, learner, *, kernel_params=None):
     """
     kernel_params = params if kernel_params is None else kernel_params
     model = oracles.Model.of(params)
-    chains, worst = equilibrium(model, NUM_CHAINS), 0.0
+    chains = equilibrium(model, NUM_CHAINS)
     labels = np.asarray(chains.labels)
     sample = jax.jit(lambda key, chains: learner.sample(key, kernel_params, chains))
     for t in range(16):
@@ -80,18 +81,17 @@ def drift(params, learner, *, kernel_params=None):
             cell = model.visible.number(x[own]) * p.shape[1] + model.hidden.number(h[own])
             frequency = np.bincount(cell, minlength=p.size) / own.sum()
             bound = oracles.total_variation_bound(p.ravel(), own.sum())
-            worst = max(worst, oracles.total_variation(frequency, p.ravel()) / bound)
-    return worst
+            yield oracles.total_variation(frequency, p.ravel()) / bound
 
 
 @pytest.mark.parametrize("num_gibbs_steps", [1, 3])
 def test_chains_stay_in_the_equilibrium_of_their_label(num_gibbs_steps):
     params = memory()
     learner = LabelledPCD(NUM_CHAINS, num_gibbs_steps)
-    assert drift(params, learner) < 1
+    assert max(drifts(params, learner)) < 1
     # Power: weights smaller by 3/10 are noticed.
     weakened = dataclasses.replace(params, weights=0.7 * params.weights)
-    assert drift(params, learner, kernel_params=weakened) > 1.3
+    assert any(x > 1.3 for x in drifts(params, learner, kernel_params=weakened))
 
 
 def test_updates_move_the_states_and_never_the_labels():
@@ -184,8 +184,8 @@ def test_metrics_are_what_they_are_called():
     batch, model = draw_batch(params), oracles.Model.of(params)
     chains = equilibrium(model, 6)
     key = jax.random.key(6)
-    gradient, _, metrics = learner.estimate(key, params, chains, batch)
-    x, _ = learner.sample(key, params, chains)
+    gradient, _, metrics = jax.jit(learner.estimate)(key, params, chains, batch)
+    x, _ = jax.jit(learner.sample)(key, params, chains)
     share = LABELS.mean(axis=0) / 2  # of the two chains of each label
     weights = np.tile(share, 2)
     data = model.free_energy(np.asarray(batch, np.float64)).mean()

@@ -1,6 +1,7 @@
 """Networks of a stack: against the stack's own passes; random ones; in a file."""
 
 import dataclasses
+import itertools
 import re
 
 import jax
@@ -27,10 +28,12 @@ def chain(sizes, *, visible=units.Bernoulli(), code=units.Bernoulli()):
     return oracles.jolt(jax.random.key(9), dbn.stack(tuple(layers)))
 
 
-def labelled():
-    bottom = rbm.init_params(jax.random.key(0), 6, 5)
-    top = associative_memory.init_params(jax.random.key(1), 5, 4, NUM_CLASSES)
-    return oracles.jolt(jax.random.key(2), dbn.stack((bottom, top)))
+def labelled(sizes):
+    """A stack of random parameters, with label units."""
+    *below, last = itertools.pairwise(sizes)
+    layers = [rbm.init_params(jax.random.key(0), *pair) for pair in below]
+    top = associative_memory.init_params(jax.random.key(1), *last, NUM_CLASSES)
+    return oracles.jolt(jax.random.key(2), dbn.stack((*layers, top)))
 
 
 def parted(net):
@@ -43,33 +46,31 @@ def images(count=7, pixels=6):
     return jax.random.uniform(jax.random.key(4), (count, pixels))
 
 
-CLASSIFIED = {
-    "stack": chain((6, 5, 4)),
-    "one layer": chain((6, 5)),
-    "Gaussian pixels": chain((6, 5, 4), visible=units.Gaussian(learn_sigma=True)),
-    "two kinds of pixels": chain(
+CLASSIFIED = {  # made when a test wants them
+    "stack": lambda: chain((6, 5, 4)),
+    "one layer": lambda: chain((6, 5)),
+    "Gaussian pixels": lambda: chain((6, 5, 4), visible=units.Gaussian(learn_sigma=True)),
+    "two kinds of pixels": lambda: chain(
         (6, 5, 4), visible=units.Concat((units.Gaussian(sigma=0.5), units.Bernoulli()), (2, 4))
     ),
-    "labels": labelled(),
-    "untied": parted(chain((6, 5, 5, 4))),
-    "one layer with labels": oracles.jolt(
-        jax.random.key(5), dbn.stack((associative_memory.init_params(jax.random.key(1), 6, 4, 3),))
-    ),
+    "labels": lambda: labelled((6, 5, 4)),
+    "untied": lambda: parted(chain((6, 5, 5, 4))),
+    "one layer with labels": lambda: labelled((6, 4)),
 }
 UNROLLED = {
-    "stack": chain((6, 5, 4, 2), code=units.Gaussian()),
-    "one layer": chain((6, 2), code=units.Gaussian()),
-    "scaled code": chain((6, 5, 2), code=units.Gaussian(sigma=0.5)),
-    "learnt scale": chain((6, 5, 2), code=units.Gaussian(learn_sigma=True)),
-    "untied": parted(chain((6, 5, 4, 2), code=units.Gaussian())),
+    "stack": lambda: chain((6, 5, 4, 2), code=units.Gaussian()),
+    "one layer": lambda: chain((6, 2), code=units.Gaussian()),
+    "scaled code": lambda: chain((6, 5, 2), code=units.Gaussian(sigma=0.5)),
+    "learnt scale": lambda: chain((6, 5, 2), code=units.Gaussian(learn_sigma=True)),
+    "untied": lambda: parted(chain((6, 5, 4, 2), code=units.Gaussian())),
 }
 
 
 @pytest.mark.parametrize("name", CLASSIFIED)
 def test_features_of_a_classifier_are_those_of_the_net(name):
-    net, v = CLASSIFIED[name], images()
-    found = networks.classifier_of(net, NUM_CLASSES).features(v)
-    expected = dbn.up_pass(net, v)
+    net, v = CLASSIFIED[name](), images()
+    found = jax.jit(lambda net, v: networks.classifier_of(net, NUM_CLASSES).features(v))(net, v)
+    expected = jax.jit(dbn.up_pass)(net, v)
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -77,12 +78,12 @@ def test_features_of_a_classifier_are_those_of_the_net(name):
 
 
 def test_without_labels_all_classes_are_as_probable():
-    model = networks.classifier_of(CLASSIFIED["stack"], NUM_CLASSES)
+    model = networks.classifier_of(CLASSIFIED["stack"](), NUM_CLASSES)
     np.testing.assert_array_equal(model(images()), np.zeros((7, NUM_CLASSES)))
 
 
 def test_labels_answer_as_the_memory_after_one_iteration():
-    net, v = CLASSIFIED["labels"], images()
+    net, v = CLASSIFIED["labels"](), images()
     h = dbn.up_pass(net, v)[-1]  # from neutral labels
     _, expected = dbn.split(net, rbm.visible_mean(net.top, h))
     found = jax.nn.softmax(networks.classifier_of(net, NUM_CLASSES)(v))
@@ -92,14 +93,22 @@ def test_labels_answer_as_the_memory_after_one_iteration():
 
 @pytest.mark.parametrize("name", UNROLLED)
 def test_an_unrolled_net_restores_as_the_net_does(name):
-    net, v = UNROLLED[name], images()
-    model = networks.unroll(net)
-    np.testing.assert_allclose(model.encode(v), dbn.up_pass(net, v)[-1], rtol=1e-5, atol=1e-5)
-    expected = dbn.reconstruct(net, v)
-    np.testing.assert_allclose(model.decode(model.encode(v)), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jax.nn.sigmoid(model(v)), expected, rtol=1e-5, atol=1e-6)
-    error = np.mean(np.sum((np.float64(v) - np.float64(expected)) ** 2, axis=-1))
-    np.testing.assert_allclose(networks.reconstruction_error(model, v), error, rtol=1e-5)
+    net, v = UNROLLED[name](), images()
+
+    @jax.jit
+    def unrolled(net, v):
+        model = networks.unroll(net)
+        code = model.encode(v)
+        error = networks.reconstruction_error(model, v)
+        return code, model.decode(code), jax.nn.sigmoid(model(v)), error
+
+    code, *restored, error = unrolled(net, v)
+    np.testing.assert_allclose(code, jax.jit(dbn.up_pass)(net, v)[-1], rtol=1e-5, atol=1e-5)
+    expected = jax.jit(dbn.reconstruct)(net, v)
+    for found in restored:
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    squares = np.sum((np.float64(v) - np.float64(expected)) ** 2, axis=-1)
+    np.testing.assert_allclose(error, np.mean(squares), rtol=1e-5)
 
 
 def test_models_are_pytrees():
@@ -137,13 +146,15 @@ def test_random_weights_are_of_the_published_width():
 
 
 @pytest.mark.parametrize(
-    "model",
+    "make",
     [
-        networks.classifier_of(CLASSIFIED["labels"], NUM_CLASSES),
-        networks.unroll(UNROLLED["stack"]),
+        lambda: networks.classifier_of(CLASSIFIED["labels"](), NUM_CLASSES),
+        lambda: networks.unroll(UNROLLED["stack"]()),
     ],
+    ids=["classifier", "autoencoder"],
 )
-def test_round_trip_in_a_file(tmp_path, model):
+def test_round_trip_in_a_file(tmp_path, make):
+    model = make()
     weights.save(tmp_path / "model.npz", model)
     loaded = weights.load(tmp_path / "model.npz")
     assert jax.tree.structure(loaded) == jax.tree.structure(model)
@@ -159,16 +170,16 @@ def test_round_trip_in_a_file(tmp_path, model):
 
 def test_nets_that_make_no_classifier():
     with pytest.raises(ValueError, match=r"the net has 3 label units, but there are 10 classes"):
-        networks.classifier_of(CLASSIFIED["labels"], 10)
+        networks.classifier_of(CLASSIFIED["labels"](), 10)
     with pytest.raises(ValueError, match=r"hidden layer 2 of 2 has Gaussian units; a classifier"):
-        networks.classifier_of(UNROLLED["scaled code"], 3)
+        networks.classifier_of(UNROLLED["scaled code"](), 3)
 
 
 def test_nets_that_cannot_be_unrolled():
     with pytest.raises(ValueError, match="3 label units, which an autoencoder cannot use"):
-        networks.unroll(CLASSIFIED["labels"])
+        networks.unroll(CLASSIFIED["labels"]())
     with pytest.raises(ValueError, match="the top RBM has Bernoulli hidden units; the code"):
-        networks.unroll(CLASSIFIED["stack"])
+        networks.unroll(CLASSIFIED["stack"]())
     bottom = rbm.init_params(jax.random.key(0), 6, 5, hidden=units.Gaussian())
     middle = rbm.init_params(jax.random.key(0), 5, 4, visible=units.Gaussian())
     code = rbm.init_params(jax.random.key(0), 4, 2, hidden=units.Gaussian())

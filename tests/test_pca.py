@@ -49,7 +49,7 @@ def test_components_are_orthonormal_and_errors_add_up():
     full = pca.fit(images, 9)
     np.testing.assert_allclose(full.components.T @ full.components, np.eye(9), atol=1e-6)
     assert pca.reconstruction_error(full, images) < 1e-10
-    for num_components in range(1, 9):
+    for num_components in (1, 2, 5, 8):
         model = pca.fit(images, num_components)
         found = pca.reconstruction_error(model, images)
         np.testing.assert_allclose(found, full.variances[num_components:].sum(), rtol=1e-5)

@@ -23,16 +23,6 @@ from jax.sharding import PartitionSpec as P
 from dbn_jax import rbm, units
 from tests import oracles
 
-
-@pytest.fixture
-def monkeypatch(monkeypatch):
-    """JAX keeps what it traced: programs of patched functions must not outlive the test."""
-    jax.clear_caches()
-    yield monkeypatch
-    monkeypatch.undo()
-    jax.clear_caches()
-
-
 # Of each p-value or of all z-scores of a comparison together; the file has about 60 of them.
 FALSE_ALARM = 1e-7
 
@@ -72,15 +62,11 @@ def make(visible, hidden, *, weight_scale=0.3, seed=0, dtype=jnp.float32):
         TYPES[hidden][0].init(num_hidden, dtype),
     )
 
-    def move(x):
-        return x + jnp.asarray(0.3 * random.normal(size=x.shape), dtype)
+    def move(x):  # numpy's addition need not be compiled for every shape
+        return jnp.asarray(np.asarray(x) + 0.3 * random.normal(size=x.shape), dtype)
 
-    sides = {"visible": move_tree(move, params.visible), "hidden": move_tree(move, params.hidden)}
-    return dataclasses.replace(params, **sides)
-
-
-def move_tree(move, side):
-    return jax.tree.map(move, side)
+    visible, hidden = jax.tree.map(move, (params.visible, params.hidden))
+    return dataclasses.replace(params, visible=visible, hidden=hidden)
 
 
 def allclose(actual, expected, rtol=1e-9, atol=1e-9):
@@ -148,7 +134,7 @@ def test_likelihood_gradient_of_the_documentation():
             data_term = jnp.mean(rbm.free_energy(params, jnp.asarray(data)))
             return data_term - p @ rbm.free_energy(params, states)
 
-        found = oracles.leaves(jax.grad(loss)(params))
+        found = oracles.leaves(jax.jit(jax.grad(loss))(params))
     expected = model.log_likelihood_gradient(data)
     for leaf in expected:
         allclose(found[leaf], -expected[leaf])
@@ -359,20 +345,22 @@ def test_gibbs_with_means_instead_of_samples_drifts(monkeypatch):
 def test_number_of_steps_may_be_traced():
     params = make("bernoulli", "spin")
     v = jnp.ones((5, 3))
+    gibbs = functools.partial(rbm.gibbs, jax.random.key(0), params, v)
+    traced, known = jax.jit(gibbs), jax.jit(gibbs, static_argnums=0)
     for n in (1, 2, 5):
-        traced = jax.jit(lambda n: rbm.gibbs(jax.random.key(0), params, v, n))(jnp.int32(n))
-        trees_allclose(rbm.gibbs(jax.random.key(0), params, v, n), traced)
+        trees_allclose(known(n), traced(jnp.int32(n)))
 
 
 def test_gibbs_takes_any_leading_axes():
     params = make("bernoulli", "spin")
     flat = jnp.asarray(some_states(oracles.Model.of(params).visible, 12), jnp.float32)
-    v, h = rbm.gibbs(jax.random.key(1), params, flat, 3)
+    gibbs = jax.jit(rbm.gibbs)
+    v, h = gibbs(jax.random.key(1), params, flat, 3)
     for shape in [(3, 4), (2, 3, 2)]:
-        shaped_v, shaped_h = rbm.gibbs(jax.random.key(1), params, flat.reshape(*shape, 3), 3)
+        shaped_v, shaped_h = gibbs(jax.random.key(1), params, flat.reshape(*shape, 3), 3)
         np.testing.assert_array_equal(shaped_v, v.reshape(*shape, 3))
         np.testing.assert_array_equal(shaped_h, h.reshape(*shape, 3))
-    single_v, single_h = rbm.gibbs(jax.random.key(1), params, flat[0], 3)
+    single_v, single_h = gibbs(jax.random.key(1), params, flat[0], 3)
     assert single_v.shape == single_h.shape == (3,)
 
 
@@ -551,9 +539,14 @@ def test_each_phase_is_averaged_over_its_own_examples():
     model = oracles.Model.of(params)
     data, fantasies = some_states(model.visible, 3), some_states(model.visible, 7, seed=1)
     v, w = jnp.asarray(data, jnp.float32), jnp.asarray(fantasies, jnp.float32)
-    gradient, metrics = rbm.contrast(
-        params, v, rbm.hidden_inputs(params, v), w, rbm.hidden_inputs(params, w)
-    )
+
+    @jax.jit
+    def contrast(params, v, w):
+        return rbm.contrast(
+            params, v, rbm.hidden_inputs(params, v), w, rbm.hidden_inputs(params, w)
+        )
+
+    gradient, metrics = contrast(params, v, w)
     positive, negative = model.free_energy_gradient(data), model.free_energy_gradient(fantasies)
     found = oracles.leaves(gradient)
     for name in found:
@@ -685,9 +678,9 @@ def test_ensemble_of_models_equals_a_loop():
         state, pcd = rbm.pcd_step(step_keys[1], state, batch, optimizer=optimizer)
         return state, cd, pcd
 
-    together = jax.jit(jax.vmap(learn))(keys, batch)
+    together, one = jax.jit(jax.vmap(learn))(keys, batch), jax.jit(learn)
     for i in range(3):
-        alone = learn(keys[i], batch[i])
+        alone = one(keys[i], batch[i])
         trees_allclose(jax.tree.map(operator.itemgetter(i), together), alone)
 
 
@@ -741,11 +734,14 @@ def test_mean_over_shards_equals_the_mean_of_their_gradients(visible, check_vma)
         one(jax.random.fold_in(key, i), params, chains[3 * i : 3 * i + 3], batch[2 * i : 2 * i + 2])
         for i in range(8)
     ]
-    trees_allclose(found, jax.tree.map(lambda *x: sum(x) / 8, *(x[0] for x in each)), atol=1e-5)
+    means = jax.tree.map(lambda *x: np.mean(x, axis=0), *(x[0] for x in each))
+    trees_allclose(found, means, atol=1e-5)
     allclose(moved, np.concatenate([x[1] for x in each]), atol=1e-5)
     # Statistics without chance equal those of the whole batch on a single device.
-    inputs = rbm.hidden_inputs(params, batch)
-    trees_allclose(found[-1], rbm.free_energy_gradient(params, batch, inputs), atol=1e-5)
+    whole = jax.jit(
+        lambda params, v: rbm.free_energy_gradient(params, v, rbm.hidden_inputs(params, v))
+    )
+    trees_allclose(found[-1], whole(params, batch), atol=1e-5)
 
 
 def test_a_batch_spread_over_devices_gives_the_same_update():

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import shutil
-import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,8 @@ import pytest
 
 from dbn_jax import backprop, dbn, figures, logistic_pca, networks, weights
 from experiments import models, publish, shared, train_autoencoder
-from tests import pictures
-from tests.test_experiments import ROOT, command, environment, whole_and_resumed
+from tests import binaries, pictures
+from tests.test_experiments import whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = shared.LearningSettings(epochs=3, batch_size=50)
@@ -118,8 +117,9 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     assert again == json.loads((tmp_path / "run/summary.json").read_text())
     # Its flags.txt repeats it (in a copy: this process holds the workdir).
     copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    line = command("train_autoencoder", copy, f"--flagfile={copy}/flags.txt")
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = binaries.run(
+        "experiments.train_autoencoder", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
+    )
     assert "done already" in done.stdout, done.stderr
     publish.publish(tmp_path / "run", tmp_path / "published")
     loaded, data_settings = models.load(str(tmp_path / "published"), "train_autoencoder")
@@ -127,6 +127,7 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     assert data_settings == DIGITS
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
     seen = {}
     unroll, split = networks.unroll, backprop.split
@@ -150,6 +151,7 @@ def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
     np.testing.assert_allclose(results["reconstruction_error"], table["eval_error"][-1], rtol=1e-4)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
     seen = {}
     learn = train_autoencoder.layer.learn
@@ -163,6 +165,7 @@ def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
     assert seen == {"layer_1": (0.1, 7), "layer_2": (0.1, 8), "layer_3": (0.002, 9)}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_random_weights(tmp_path):
     settings = small(pretraining=False)
     results = train_autoencoder.run(settings, tmp_path)["figures"]
@@ -178,10 +181,10 @@ def test_from_random_weights(tmp_path):
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
     flags = [
-        "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=60",
+        "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=8",
         "--finetune_batch_size=20",
     ]  # fmt: skip
-    whole_and_resumed(tmp_path, "train_autoencoder", flags, "autoencoder")
+    whole_and_resumed(tmp_path, "experiments.train_autoencoder", flags, "autoencoder")
 
 
 @pytest.mark.parametrize(
@@ -196,8 +199,8 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
-    line = command("train_autoencoder", tmp_path / "run", "--dataset=digits", *flags)
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    line = [f"--workdir={tmp_path}/run", "--dataset=digits", *flags]
+    done = binaries.run("experiments.train_autoencoder", *line)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
@@ -205,6 +208,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
     assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
     train_autoencoder.run(small(), tmp_path / "run")
     with pytest.raises(ValueError, match=r"--hidden_sizes: was 40,20,5, now 40,20,6"):

@@ -1,7 +1,6 @@
 """The patches' binary: what it leaves on disk, its figures, resumption, bad input."""
 
 import json
-import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,8 @@ import pytest
 
 from dbn_jax import figures, partition, patches, rbm, weights
 from experiments import train_patches
-from tests.test_experiments import ROOT, command, environment, whole_and_resumed
+from tests import binaries
+from tests.test_experiments import whole_and_resumed
 
 TINY = {
     "size": 6,
@@ -107,8 +107,8 @@ def test_sigma_learns_a_tenth_as_quickly():
 
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
-    flags = [f"--{name}={value}" for name, value in {**TINY, "epochs": 40}.items()]
-    whole_and_resumed(tmp_path, "train_patches", flags, "rbm")
+    flags = [f"--{name}={value}" for name, value in {**TINY, "epochs": 6}.items()]
+    whole_and_resumed(tmp_path, "experiments.train_patches", flags, "rbm")
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,8 @@ def test_bad_settings(change, words):
 
 
 def test_bad_input_ends_in_a_sentence(tmp_path):
-    line = command("train_patches", tmp_path / "run", "--size=8", "--num_components=64")
-    line += ["--num_train=1000", "--num_test=100"]
-    done = subprocess.run(line, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    line = ["--size=8", "--num_components=64", "--num_train=1000", "--num_test=100"]
+    done = binaries.run("experiments.train_patches", f"--workdir={tmp_path}/run", *line)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "num_components is 64; patches of 64 pixels" in done.stderr

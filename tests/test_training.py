@@ -3,8 +3,6 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -18,7 +16,7 @@ from dbn_jax import training
 from dbn_jax.checkpoints import Checkpoints
 from dbn_jax.metrics_file import read_metrics
 from dbn_jax.training import Diverged, Interrupted, Settings
-from tests import toy_learning
+from tests import binaries, toy_learning
 from tests.toy_learning import cd_step, images, initial_state, scale, state_bytes
 
 UPDATES_PER_EPOCH = toy_learning.NUM_EXAMPLES // 10  # 10, with 3 examples left out
@@ -348,39 +346,31 @@ class TestResuming:
 
     def test_kill_9_at_any_moment(self, tmp_path):
         """Killed without warning three times, the run ends with the bits of an unbroken one."""
-        root = pathlib.Path(__file__).parent.parent
 
         def start(directory):
-            return subprocess.Popen(
-                [sys.executable, "-m", "tests.toy_learning", directory, f"{directory}.out"],
-                cwd=root,
-                env={**os.environ, "JAX_PLATFORMS": "cpu"},
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            return binaries.start("tests.toy_learning", str(directory), f"{directory}.out")
 
         unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
         moments, saved = random.Random(time.time_ns()), []
         for _ in range(3):
             process = start(broken)
-            process.stdout.readline()
             # Checkpoints follow one another without a pause, so that many kills hit a write.
             deadline, have = time.monotonic() + 60, set(list_steps(broken))
-            while time.monotonic() < deadline and process.poll() is None:
+            while time.monotonic() < deadline and process.is_alive():
                 if set(list_steps(broken)) - have:
                     break
                 time.sleep(0.005)
             time.sleep(moments.uniform(0, 0.3))
             process.kill()
-            assert process.wait() in (-signal.SIGKILL, 0)
-            process.stdout.close()
+            process.join()
+            assert process.exitcode in (-signal.SIGKILL, 0)
             saved.append(max(list_steps(broken)))
         assert saved == sorted(set(saved)), "each attempt must go on from the one before"
         assert saved[0] < toy_learning.NUM_UPDATES, "the first kill must come before the end"
         last = start(broken)
         toy_learning.main(unbroken, f"{unbroken}.out")
-        last.communicate(timeout=120)
-        assert last.returncode == 0
+        last.join(timeout=120)
+        assert last.exitcode == 0
         ours = pathlib.Path(f"{broken}.out").read_bytes()
         assert ours == pathlib.Path(f"{unbroken}.out").read_bytes()
         assert_same_rows(broken / "metrics.csv", unbroken / "metrics.csv")

@@ -57,8 +57,8 @@ def make(name, dtype=jnp.float64, seed=0):
     """Units of a row with random parameters."""
     description, num_units = TABLE[name]
     random = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda x: x + jnp.asarray(0.5 * random.normal(size=x.shape), x.dtype),
+    return jax.tree.map(  # numpy's addition need not be compiled for every shape
+        lambda x: jnp.asarray(np.asarray(x) + 0.5 * random.normal(size=x.shape), x.dtype),
         description.init(num_units, dtype),
     )
 
@@ -452,7 +452,7 @@ def ensemble(name):
     inputs = np.concatenate([random.uniform(-2, 2, (3, 20, num_units)), largest * extreme[None]])
     inputs = jnp.asarray(inputs, jnp.float32)
     keys = jax.random.split(jax.random.key(8), 4)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *models)
     with jax.debug_nans(True):
         return keys, models, inputs, mapped(keys, stacked, inputs)
 

@@ -66,7 +66,6 @@ def main(directory, output):
     def evaluate(state):
         return {"norm": jnp.linalg.norm(state["weights"])}
 
-    print("started", flush=True)
     with checkpoints.Checkpoints(pathlib.Path(directory) / "checkpoints") as saved:
         state = training.train(
             cd_step,

@@ -1,0 +1,86 @@
+"""The binaries in processes of their own, forked from one that has imported what they import.
+
+`python -m experiments.train_dbn` spends most of three seconds on imports. A fork server of
+`multiprocessing` does that once for all tests of a process, and every command line gets a fork of
+it, in which the module runs as `python -m` runs it. JAX may be forked as long as no backend has
+started: it starts in the fork.
+"""
+
+import dataclasses
+import functools
+import multiprocessing
+import os
+import pathlib
+import re
+import runpy
+import sys
+import tempfile
+from multiprocessing import forkserver
+from unittest import mock
+
+ROOT = pathlib.Path(__file__).parent.parent
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        "experiments.baselines", "experiments.evaluate", "experiments.finetune_classifier",
+        "experiments.finetune_updown", "experiments.generate", "experiments.train_autoencoder",
+        "experiments.train_patches", "experiments.train_rbm", "orbax.checkpoint",
+    ]
+)  # fmt: skip
+
+
+@functools.cache
+def _compiled():
+    """What one process of these tests has compiled, another need not."""
+    return tempfile.TemporaryDirectory()
+
+
+def environment():
+    """Of the processes: the user's, with one device and a common store of compiled programs."""
+    one_device = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
+    return {
+        **os.environ,
+        "XLA_FLAGS": one_device,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": _compiled().name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """How a process ended, as in `subprocess.CompletedProcess`."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def start(module, *flags, output=os.devnull, errors=os.devnull):
+    """Starts `python -m module flags…`; what it prints goes to the files."""
+    with mock.patch.dict(os.environ, environment()):
+        forkserver.ensure_running()
+    process = _CONTEXT.Process(target=_main, args=(module, flags, output, errors), daemon=True)
+    process.start()
+    return process
+
+
+def run(module, *flags):
+    """Runs `python -m module flags…` to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = pathlib.Path(folder, "output"), pathlib.Path(folder, "errors")
+        process = start(module, *flags, output=output, errors=errors)
+        process.join()
+        return Done(process.exitcode, output.read_text(), errors.read_text())
+
+
+def _main(module, flags, output, errors):
+    for descriptor, path in ((1, output), (2, errors)):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, descriptor)
+        os.close(file)
+    os.chdir(ROOT)
+    sys.argv = [module, *flags]
+    sys.modules.pop(module, None)  # or `runpy` warns
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,0 +1,33 @@
+"""Workdirs of finished runs in which nothing was learnt: to evaluate, and to go on from."""
+
+import jax
+
+from dbn_jax import associative_memory, dbn, rbm, weights, workdir
+from experiments import shared, train_dbn
+
+DIGITS = shared.DataSettings(dataset="digits")
+
+
+def save(path, model, settings, program):
+    """A finished run of `experiments.program`, as if it had ended in the model."""
+    run = workdir.open_workdir(path, shared.flag_values(settings), program=f"experiments.{program}")
+    weights.save(run.path / "model.npz", model)
+    run.write_summary({"error_rate": 0.5}, seed=settings.seed)
+    return str(path)
+
+
+def random_net(path, hidden_sizes, *, labels=True):
+    """A finished run of train_dbn on digits, with the weights that it begins with."""
+    *keys, top_key = jax.random.split(jax.random.key(0), len(hidden_sizes))
+    sizes = (64, *hidden_sizes)
+    layers = [
+        rbm.init_params(*arguments) for arguments in zip(keys, sizes, sizes[1:-1], strict=False)
+    ]
+    if labels:
+        top = associative_memory.init_params(top_key, *sizes[-2:], 10)
+    else:
+        top = rbm.init_params(top_key, *sizes[-2:])
+    settings = train_dbn.Settings(
+        data=DIGITS, hidden_sizes=hidden_sizes, labels=labels, top_learner="cd"
+    )
+    return save(path, dbn.stack((*layers, top)), settings, "train_dbn")
