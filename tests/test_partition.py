@@ -304,9 +304,9 @@ def test_reverse_annealing_is_unbiased_for_where_the_annealing_ends():
 
 @functools.cache
 def digits_rbm():
-    """An RBM of 14 hidden units that learnt binary digits, and the digits."""
+    """An RBM of 20 hidden units that learnt binary digits, and the digits."""
     rows = jnp.asarray(data.load("digits").train.images > 127, jnp.float32)
-    params = rbm.init_params(jax.random.key(0), rows.shape[1], 14)
+    params = rbm.init_params(jax.random.key(0), rows.shape[1], 20)
     params = rbm.fit_visible(params, rows)
     optimizer = optax.sgd(0.1)
 
