@@ -43,7 +43,7 @@ def divergence(q: Float[Array, " S"], p: Float[Array, " S"]) -> Float[Array, ""]
 
 
 def best(states: Float[Array, "S N"], p: Float[Array, " S"]) -> Float[Array, " N"]:
-    """The factorial q with the least KL(q ‖ p), by coordinate descent from near every state.
+    """The factorial q with the least KL(q ‖ p) that coordinate descent finds from near every state.
 
     One unit at a time gets what is best given the others,
 

@@ -92,17 +92,20 @@ def orientation_selectivity(
 ) -> Float[Array, "*batch"]:
     """1 − (amplitude at right angles / amplitude) of the wave of largest amplitude in each image.
 
-    Amplitudes are those of the Fourier transform of the image less its mean, and the wave at right
-    angles has the same frequency. It is 0 for whatever is the same after a quarter turn, such as
-    round blobs, single pixels, crosses and rings, and close to 1 for a grating. A flat image, which
-    has no wave, gets 1.
+    Amplitudes are those of the Fourier transform of the image less its median, which is what a
+    localised image has around it, and the wave at right angles has the same frequency. It is 0 for
+    whatever is the same after a quarter turn, such as round blobs, single pixels, crosses and
+    rings, wherever in the image it stands, and for whatever is of one sign, as its largest
+    amplitude is no wave's but its sum; it is close to 1 for a grating. (Less its mean, the image
+    would be the blob and a square, and these add up or cancel as the blob stands.) What fills more
+    than half of the image has no such surroundings. A flat image, which has no wave, gets 1.
 
     Args:
       images: (..., size, size).
     """
     size = _PADDING * images.shape[-1]
-    mean = jnp.mean(images, axis=(-2, -1), keepdims=True)
-    spectrum = jnp.abs(jnp.fft.fft2(images - jnp.broadcast_to(mean, images.shape), (size, size)))
+    around = jnp.median(images, axis=(-2, -1), keepdims=True)
+    spectrum = jnp.abs(jnp.fft.fft2(images - jnp.broadcast_to(around, images.shape), (size, size)))
     # The entry at row k and column l, a quarter turn on: row l, column −k.
     turned = jnp.swapaxes(jnp.roll(spectrum[..., ::-1, :], 1, axis=-2), -2, -1)
     flat, turned = (x.reshape(*images.shape[:-2], -1) for x in (spectrum, turned))

@@ -160,10 +160,9 @@ def spectrum(params: rbm.RBM) -> Float[Array, " eigenvalues"]:
     p(v, h) / √(p(v) p(h)). The first is 1; the second is the squared largest correlation of any
     function of v with any of h, and the rate of convergence. Returns (min(S, T),).
     """
-    v, _, up, _ = _tables(params)
-    p_v = jax.nn.softmax(-rbm.free_energy(params, v))
-    p_h = p_v @ up
-    scaled = up * jnp.sqrt(p_v[:, None] / p_h[None, :])
+    _, _, up, down = _tables(params)
+    # p(v, h)² / (p(v) p(h)) = p(h | v) p(v | h): the improbable states' p(v) and p(h) may be 0.
+    scaled = jnp.sqrt(up) * jnp.sqrt(down.T)
     return jnp.linalg.svd(scaled, compute_uv=False) ** 2
 
 
@@ -223,9 +222,15 @@ def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) 
       gradient of CD-n, ``rbm.cd_gradient``.
 
     Raises:
-      ValueError: a layer is too large to be enumerated; or values are known, and not 0 or 1.
+      ValueError: a layer is too large to be enumerated, the data have another number of pixels; or
+        values are known, and not 0 or 1.
       TypeError: the units are not binary.
     """
+    num_visible = params.weights.shape[0]
+    if v.shape[-1] != num_visible:
+        raise ValueError(
+            f"the data have {v.shape[-1]} pixels, and the RBM has {num_visible} visible units"
+        )
     if not isinstance(v, jax.core.Tracer) and not np.isin(np.asarray(v), (0, 1)).all():
         raise ValueError(
             f"the data go from {np.min(v):g} to {np.max(v):g}; enumeration is for 0 and 1 alone: "

@@ -1,7 +1,7 @@
 """Patches of photographs that packages ship, and their whitening: real-valued data, no network.
 
-Grey levels are the luma that the files code, which is near a logarithm of light over most of its
-range, and in which one step of the bytes is equally small everywhere. (The logarithm of linear
+Grey levels are the luma that the files code, which is near a square root of light, and in which one
+step of the bytes is equally small everywhere. (The logarithm of linear
 light, usual for calibrated photographs, would blow up the steps in the shadows.) Uniform noise of
 one step turns bytes into real numbers, so that a density has a finite likelihood (Theis, van den
 Oord, Bethge, "A note on the evaluation of generative models", 2016, section 3.1).
@@ -113,8 +113,8 @@ def load(
       shrink: a pixel is the mean of so many rows and columns of the photograph. 2 removes most of
         the camera's noise, of its interpolation of colours, and of JPEG's errors.
       min_contrast: patches whose grey levels have a smaller standard deviation (steps of the
-        bytes, noise included) are left out of all parts. Sky and blurred background show little
-        but noise and compression, and would decide any density; 0 keeps them.
+        bytes, before the uniform noise) are left out of all parts. Sky and blurred background
+        show little but noise and compression, and would decide any density; 0 keeps them.
       num_train: number of training patches.
       num_validation: of validation patches.
       num_test: of test patches.

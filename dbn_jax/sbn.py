@@ -38,7 +38,8 @@ class BeliefNet:
     """A sigmoid belief net of N units, causes before effects.
 
     Attributes:
-      weights: (N, N), from unit i to unit j; zero where there is no connection.
+      weights: (N, N), from unit i to unit j; what stands where there is no connection has no
+        effect.
       bias: (N,).
       layers: sizes of the layers from the top down, each caused by the one above it alone; None:
         every unit may be caused by every one before it.
@@ -70,18 +71,20 @@ def make(weights: Float[Array, "from to"], bias: Float[Array, " N"]) -> BeliefNe
       bias: (N,).
 
     Raises:
-      ValueError: shapes do not fit, or a unit would be its own cause or that of an earlier one.
+      ValueError: shapes do not fit; or values are known, and a unit would be its own cause or that
+        of an earlier one.
     """
     count = len(bias)
     if weights.shape != (count, count):
         raise ValueError(f"weights are {weights.shape}, but {count} biases need {(count, count)}")
-    backward = np.argwhere(np.tril(np.asarray(weights)) != 0)
-    if len(backward):
-        i, j = backward[0]
-        raise ValueError(
-            f"there is a weight from unit {i} to unit {j}; a cause must stand before its effects: "
-            "put the units in another order"
-        )
+    if not isinstance(weights, jax.core.Tracer):
+        backward = np.argwhere(np.tril(np.asarray(weights)) != 0)
+        if len(backward):
+            i, j = backward[0]
+            raise ValueError(
+                f"there is a weight from unit {i} to unit {j}; a cause must stand before its "
+                "effects: put the units in another order"
+            )
     return BeliefNet(weights, bias)
 
 
@@ -113,9 +116,13 @@ def layered(
 
 def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
     """a, each unit's input from its causes: (..., N) -> (..., N)."""
-    # Where there is no connection the weights are zero, and their gradients must be.
-    a = x @ jnp.where(net.connections, net.weights, 0)
+    a = x @ _connected(net)
     return a + spread(net.bias, a)
+
+
+def _connected(net):
+    # Where there is no connection gradients must be zero, and noise on all weights joins nothing.
+    return jnp.where(net.connections, net.weights, 0)
 
 
 def log_prob(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
@@ -151,9 +158,10 @@ def complete(
     Returns:
       (..., N).
     """
+    weights = _connected(net)
 
     def draw(j, x):
-        a = net.bias[j] + x @ net.weights[:, j]
+        a = net.bias[j] + x @ weights[:, j]
         on = threefry.bernoulli(jax.random.fold_in(key, j), jax.nn.sigmoid(a))
         return x.at[..., j].set(on)
 
@@ -176,8 +184,10 @@ def completions(
       (2^H, N), H the number of hidden units; the last of them changes fastest.
 
     Raises:
-      ValueError: there are more than `MAX_HIDDEN` hidden units.
+      ValueError: there are more than `MAX_HIDDEN` hidden units, or `observed` does not say of each
+        unit whether it is.
     """
+    _check_observed(observed, len(x))
     hidden = np.flatnonzero(~np.asarray(observed))
     if len(hidden) > MAX_HIDDEN:
         raise ValueError(
@@ -188,6 +198,15 @@ def completions(
     bits = (numbers >> np.arange(len(hidden))[::-1]) & 1
     states = jnp.broadcast_to(x, (len(bits), len(x)))
     return states.at[:, hidden].set(jnp.asarray(bits, x.dtype))
+
+
+def _check_observed(observed, count):
+    # Numbers would be negated bit by bit, and JAX leaves out what is written beyond an array's end.
+    if observed.shape != (count,) or observed.dtype != bool:
+        raise ValueError(
+            f"observed is {observed.dtype} {observed.shape}; it must be bool ({count},), whether "
+            "each unit is observed"
+        )
 
 
 def log_likelihood(
@@ -243,7 +262,7 @@ def gibbs(
         log p(x_j = 1 | rest) / p(x_j = 0 | rest)
             = a_j + Σ_k [x_k w_jk − log(1 + exp(ã_k + w_jk)) + log(1 + exp ã_k)],
 
-    where ã_k is unit k's input without unit j. A sweep costs two passes over the weights.
+    where ã_k is unit k's input without unit j. A sweep costs three passes over the weights.
 
     Args:
       key: consumed.
@@ -254,12 +273,17 @@ def gibbs(
 
     Returns:
       (..., N).
+
+    Raises:
+      ValueError: `observed` does not say of each unit whether it is.
     """
+    _check_observed(observed, net.num_units)
+    weights = _connected(net)
 
     def draw(t, carry):
         x, a = carry
         j = t % net.num_units
-        w = net.weights[j]
+        w = weights[j]
         without = a - x[..., j, None] * spread(w, x)
         shifted = without + spread(w, x)
         effects = x * spread(w, x) - softplus(shifted) + softplus(without)
@@ -269,8 +293,12 @@ def gibbs(
         on = jnp.where(observed[j], x[..., j], on)
         return x.at[..., j].set(on), without + on[..., None] * spread(w, x)
 
-    steps = num_sweeps * net.num_units
-    return jax.lax.fori_loop(0, steps, draw, (x, inputs(net, x)))[0]
+    def sweep(i, x):
+        # The inputs anew each time: kept up to date alone, they would drift with rounding.
+        first = i * net.num_units
+        return jax.lax.fori_loop(first, first + net.num_units, draw, (x, inputs(net, x)))[0]
+
+    return jax.lax.fori_loop(0, num_sweeps, sweep, x)
 
 
 def gradient(net: BeliefNet, x: Float[Array, "*batch N"]) -> BeliefNet:

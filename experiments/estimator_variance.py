@@ -8,7 +8,8 @@ again, for one mini-batch of training images, by each estimator. table.txt has t
 estimate, summed over the weights, beside the squared length of the gradient itself: learning needs
 the former to be small beside the latter. What is estimated is the same for all. The number of paths
 says how often the top RBM's free energy is asked for; slopes ask for it once more, and for its
-derivative.
+derivative. For the net of `flagfiles/dbn_500_2000.flags` it takes 15 s on 2 cores, and slopes leave
+a four-thousandth of the variance.
 """
 
 import dataclasses

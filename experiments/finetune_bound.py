@@ -13,6 +13,10 @@ before and after: what is watched while it learns are the terms without the top'
 too. A net with label units recognises training images after every epoch, and validation images if
 there are any; the test set is looked at once, at the end.
 
+For the net of `flagfiles/dbn_500_2000.flags`, --learning_rate=0.02 --epochs=6 takes some four
+minutes: the bound is −85.5 ± 0.3 nats by annealing (−85.2 ± 0.2 before), and −85.5 ± 0.2 by the
+conservative estimate (−85.8 ± 0.2 before).
+
 References: Hinton, "To recognize shapes, first learn to generate images" (2007), the section on
 fine-tuning; `dbn_jax.bound_gradient` names those of the estimators.
 """

@@ -108,8 +108,9 @@ def test_orientation_selectivity():
     single = np.zeros((SIZE, SIZE), np.float32)
     single[3, 8] = 1
     none = [window, np.exp(-(x**2 + y**2) / 2), single, (np.abs(x) < 1) * 1.0 + (np.abs(y) < 1)]
+    none += [np.exp(-(x**2) / 2 - y**2 / 20)]  # long, but of one sign: no wave
     some = [window * np.cos(1.5 * x + 0.4 * y + phase) for phase in (0, 1, 2)]
-    some += [window * np.cos(1.1 * y), window * x, np.exp(-(x**2) / 2 - y**2 / 20)]
+    some += [window * np.cos(1.1 * y), window * x]
     of_none, of_some = (
         gabor.orientation_selectivity(jnp.asarray(np.array(images), jnp.float32))
         for images in (none, some)
@@ -119,12 +120,25 @@ def test_orientation_selectivity():
     # By its definition, for the image's own frequencies are among the finer ones.
     image = window * np.cos(1.5 * x + 0.4 * y)
     k = 2 * math.pi * np.arange(-24, 25) / 48
+    alone = image - np.median(image)
 
     def amplitude(down, across):
-        return abs(np.sum((image - image.mean()) * np.exp(-1j * (down * row + across * column))))
+        return abs(np.sum(alone * np.exp(-1j * (down * row + across * column))))
 
     table = np.array([[amplitude(a, b) for b in k] for a in k])
     a, b = np.unravel_index(table.argmax(), table.shape)
     expected = 1 - amplitude(k[b], -k[a]) / table.max()
     found = gabor.orientation_selectivity(jnp.asarray(image, jnp.float32))
     assert float(found) == pytest.approx(expected, abs=1e-4)
+
+
+def test_no_blob_is_oriented_wherever_it_stands():
+    row, column = np.mgrid[:SIZE, :SIZE]
+    images = [
+        np.exp(-((row - i) ** 2 + (column - j) ** 2) / (2 * width**2)) - level
+        for i in range(SIZE)
+        for j in range(SIZE)
+        for width, level in ((0.1, 0.0), (1.0, 0.3))
+    ]
+    found = gabor.orientation_selectivity(jnp.asarray(np.array(images), jnp.float32))
+    assert found.max() < 0.05

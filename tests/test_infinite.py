@@ -65,6 +65,15 @@ def test_total_variation_falls_with_the_second_eigenvalue(params, model):
     assert (found <= 0.5 * chi * spectrum[1] ** np.arange(41) + 1e-12).all()
 
 
+def test_spectrum_where_states_are_too_improbable_for_single_precision():
+    """Total inputs of up to 300 are rounded by up to 1e-5 each, and the probabilities with them."""
+    params = make(5, 5, 4, scale=60.0)
+    expected = infinite.spectrum(params)
+    assert infinite.equilibrium(params).min() < 1e-60
+    found = infinite.spectrum(jax.tree.map(lambda x: x.astype(jnp.float32), params))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 def test_net_of_real_layers(params, depth):
     """Its pixels, summed out of all states of a net of 4 + 7T units, have the law of that depth."""
@@ -233,6 +242,8 @@ def test_bad_input(params):
         infinite.as_belief_net(params, 0)
     with pytest.raises(ValueError, match=r"data go from 0.5 to 0.5; .* binarise"):
         infinite.gradient_terms(params, jnp.full((1, 4), 0.5), 1)
+    with pytest.raises(ValueError, match="data have 3 pixels, and the RBM has 4 visible units"):
+        infinite.gradient_terms(params, jnp.ones((1, 3)), 1)
     big = rbm.init_params(jax.random.key(0), 13, 2)
     with pytest.raises(ValueError, match=r"13 and 2 units.* at most 12 can.*`sample`"):
         infinite.kernel(big)

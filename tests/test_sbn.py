@@ -4,6 +4,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -137,6 +138,29 @@ def test_gibbs_forgets_its_start(net):
     assert oracles.total_variation(frequencies, np.asarray(p, np.float64)) < bound
 
 
+def test_gibbs_makes_the_inputs_anew_in_each_sweep(net, monkeypatch):
+    """Kept up to date alone, they were off by 0.014 after 300,000 sweeps in single precision."""
+    made, inputs = [], sbn.inputs
+    monkeypatch.setattr(sbn, "inputs", lambda net, x: made.append(x) or inputs(net, x))
+    with jax.disable_jit():
+        sbn.gibbs(jax.random.key(10), net, jnp.ones(5), jnp.zeros(5, bool), 3)
+    assert len(made) == 3
+
+
+def test_what_stands_where_there_is_no_connection_has_no_effect():
+    """In sampling as in the likelihood: noise on all weights of a net of layers."""
+    biases = (jnp.array([0.3, -0.2]), jnp.array([0.1]), jnp.array([-0.4]))
+    net = sbn.layered((jnp.ones((2, 1)), jnp.full((1, 1), -2.0)), biases)
+    noisy = sbn.BeliefNet(jnp.where(net.connections, net.weights, 3.0), net.bias, net.layers)
+    x, observed = jnp.ones((50, 4)), jnp.array([False, False, False, True])
+    for draw in (
+        lambda net: sbn.sample(jax.random.key(11), net, (50,)),
+        lambda net: sbn.gibbs(jax.random.key(12), net, x, observed, 3),
+        lambda net: sbn.log_prob(net, x),
+    ):
+        np.testing.assert_array_equal(draw(noisy), draw(net))
+
+
 def test_delta_rule_is_the_gradient(net):
     x = jnp.asarray(binary(5)[[3, 17, 29]], jnp.float64)
     expected = jax.grad(lambda net: -jnp.mean(sbn.log_prob(net, x)))(net)
@@ -257,3 +281,26 @@ def test_bad_input():
     big = sbn.make(jnp.zeros((22, 22)), jnp.zeros(22))
     with pytest.raises(ValueError, match=r"22 hidden units have 4\.19e\+06 states.*`gibbs`"):
         sbn.posterior(big, jnp.zeros(22), np.zeros(22, bool))
+
+
+def test_bad_observed():
+    """Outside the tests nothing else checks them, and what came of them would be wrong."""
+    net = sbn.make(jnp.zeros((2, 2)), jnp.zeros(2))
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        for observed in (np.array([0, 1]), np.array([False, True, True])):
+            with pytest.raises(ValueError, match=r"observed is .*; it must be bool \(2,\)"):
+                sbn.posterior(net, jnp.zeros(2), observed)
+            with pytest.raises(ValueError, match=r"observed is .*; it must be bool \(2,\)"):
+                sbn.gibbs(jax.random.key(0), net, jnp.zeros(2), observed, 1)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_a_net_can_be_made_while_compiling():
+    def log_p(weight):
+        weights = jnp.zeros((2, 2)).at[0, 1].set(weight)
+        return sbn.log_prob(sbn.make(weights, jnp.zeros(2)), jnp.ones(2))
+
+    expected = np.log(0.5 * sigmoid(2.0))
+    np.testing.assert_allclose(jax.jit(log_p)(2.0), expected, rtol=1e-12)
