@@ -168,8 +168,14 @@ def goodnesses(
       (layers, ...), nats, whose sum over the layers has the mean of `sample_terms`' total.
 
     Raises:
+      TypeError: recognition and generative weights are apart, so that nothing telescopes.
       ValueError: the net has label units, and `labels` is missing.
     """
+    if not isinstance(net, dbn.DBN):
+        raise TypeError(
+            f"the net is a {type(net).__name__}; goodnesses are of tied weights (dbn.DBN), "
+            "`sample_terms` and `exact` have the bound of any net"
+        )
     dbn.check_labels(net, labels)
     states = dbn.sample_recognition(key, net, v)
     visible = (*states[:-1], dbn.join(net, states[-1], labels))

@@ -120,6 +120,11 @@ class Settings:
                 f"batch_size is {self.batch_size}, but num_train is {self.num_train}: no batch "
                 "can be filled"
             )
+        if self.max_mixture > self.num_train:
+            raise ValueError(
+                f"max_mixture is {self.max_mixture}, but num_train is {self.num_train}: a component "
+                "needs a patch at least"
+            )
 
 
 def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:

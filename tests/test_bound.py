@@ -214,3 +214,5 @@ def test_bad_input():
     )
     with pytest.raises(ValueError, match=r"2\.1e\+06 states together.*`sample_terms`"):
         bound.exact(large, jnp.ones(4))
+    with pytest.raises(TypeError, match="UntiedDBN; goodnesses are of tied weights"):
+        bound.goodnesses(jax.random.key(0), dbn.untie(make_net(0)), jnp.ones(4))

@@ -118,6 +118,7 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
         ({"num_test": 1}, "num_test is 1; it must be at least 2"),
         ({"start_share": 1.0}, "start_share is 1.0; it must lie between 0 and 1"),
         ({"num_train": 50}, "batch_size is 100, but num_train is 50"),
+        ({"max_mixture": 2001}, "max_mixture is 2001, but num_train is 2000"),
     ],
 )
 def test_bad_settings(change, words):
