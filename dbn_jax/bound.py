@@ -143,7 +143,7 @@ def log_conditionals(
 
 def goodnesses(
     key: Key[Array, ""],
-    net: dbn.DBN,
+    net: dbn.Net,
     v: Float[Array, "*batch V"],
     labels: Float[Array, "*batch L"] | None = None,
 ) -> Float[Array, "..."]:

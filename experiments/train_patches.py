@@ -122,8 +122,8 @@ class Settings:
             )
         if self.max_mixture > self.num_train:
             raise ValueError(
-                f"max_mixture is {self.max_mixture}, but num_train is {self.num_train}: a component "
-                "needs a patch at least"
+                f"max_mixture is {self.max_mixture}, but num_train is {self.num_train}: a "
+                "component needs a patch at least"
             )
 
 
