@@ -295,38 +295,41 @@ def _describe_machine() -> dict:
     }
 
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for flags.txt, summary.json and table.txt.")
-_JSON = flags.DEFINE_string("json", None, "File for the report alone.")
-_QUICK = flags.DEFINE_bool("quick", False, "One size and few rounds, under a minute.")
-_CASES = flags.DEFINE_list("cases", None, "Sizes VISIBLExHIDDENxBATCH, such as 784x500x100.")
-_ROUNDS = flags.DEFINE_integer("rounds", None, "Times that each program is timed.", lower_bound=1)
-_PEERS = flags.DEFINE_list(
-    "peers", None, "Other libraries' trainers, by name; --peers= for none. All by default."
-)
-_SCALING = flags.DEFINE_bool("scaling", True, "Measure how the cost grows.")
-_UPDOWN = flags.DEFINE_bool("updown", True, "Time the up-down update.")
-_BOUND = flags.DEFINE_bool("bound", True, "Time the update along the bound's gradient.")
-_FOOTPRINT = flags.DEFINE_bool("footprint", True, "Measure import, compile time and memory.")
+def define_flags() -> None:
+    """Defines the flags of this binary; only the binary itself does, not who imports it."""
+    flags.DEFINE_string("workdir", None, "Folder for flags.txt, summary.json and table.txt.")
+    flags.DEFINE_string("json", None, "File for the report alone.")
+    flags.DEFINE_bool("quick", False, "One size and few rounds, under a minute.")
+    flags.DEFINE_list("cases", None, "Sizes VISIBLExHIDDENxBATCH, such as 784x500x100.")
+    flags.DEFINE_integer("rounds", None, "Times that each program is timed.", lower_bound=1)
+    flags.DEFINE_list(
+        "peers", None, "Other libraries' trainers, by name; --peers= for none. All by default."
+    )
+    flags.DEFINE_bool("scaling", True, "Measure how the cost grows.")
+    flags.DEFINE_bool("updown", True, "Time the up-down update.")
+    flags.DEFINE_bool("bound", True, "Time the update along the bound's gradient.")
+    flags.DEFINE_bool("footprint", True, "Measure import, compile time and memory.")
 
 
 def config_from_flags() -> Config:
     """Builds the settings; flags that are given go before --quick."""
-    config = QUICK if _QUICK.value else Config()
+    values = flags.FLAGS
+    config = QUICK if values.quick else Config()
     changes = {}
-    if _CASES.value is not None:
-        changes["cases"] = tuple(map(Case.parse, _CASES.value))
-    if _ROUNDS.value is not None:
-        changes["rounds"] = _ROUNDS.value
-    if _PEERS.value is not None:
-        changes["peers"] = tuple(_PEERS.value)
-    if not _SCALING.value:
+    if values.cases is not None:
+        changes["cases"] = tuple(map(Case.parse, values.cases))
+    if values.rounds is not None:
+        changes["rounds"] = values.rounds
+    if values.peers is not None:
+        changes["peers"] = tuple(values.peers)
+    if not values.scaling:
         axes = ("batches", "widths", "gibbs_steps", "ensembles")
         changes |= {f"scaling_{axis}": () for axis in axes}
-    if not _UPDOWN.value:
+    if not values.updown:
         changes["updown_gibbs_steps"] = ()
-    if not _BOUND.value:
+    if not values.bound:
         changes["bound_gibbs_steps"] = ()
-    if not _FOOTPRINT.value:
+    if not values.footprint:
         changes["footprint_repeats"] = 0
     return dataclasses.replace(config, **changes)
 
@@ -339,13 +342,11 @@ def main(argv: Sequence[str]) -> None:
         config = config_from_flags()
     except ValueError as error:
         raise app.UsageError(str(error)) from None
-    folder = None
-    if _WORKDIR.value is not None:
-        settings = {
-            f.name: f.value
-            for f in (_QUICK, _CASES, _ROUNDS, _PEERS, _SCALING, _UPDOWN, _BOUND, _FOOTPRINT)
-        }
-        folder = workdir.open_workdir(_WORKDIR.value, settings, program="experiments.benchmark")
+    values, folder = flags.FLAGS, None
+    if values.workdir is not None:
+        names = "quick", "cases", "rounds", "peers", "scaling", "updown", "bound", "footprint"
+        settings = {name: values[name].value for name in names}
+        folder = workdir.open_workdir(values.workdir, settings, program="experiments.benchmark")
         if folder.is_done:
             print(f"{folder.path} holds this benchmark already: see table.txt there")
             return
@@ -356,12 +357,13 @@ def main(argv: Sequence[str]) -> None:
         print(text, flush=True)
 
     report = run(config, log)
-    if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(report, indent=1) + "\n")
+    if values.json:
+        Path(values.json).write_text(json.dumps(report, indent=1) + "\n")
     if folder:
         (folder.path / "table.txt").write_text("\n".join(lines) + "\n")
         folder.write_summary(report, seed=0)
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)
