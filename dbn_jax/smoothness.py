@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from dbn_jax.shapes import Array, Float, Key
 
@@ -25,8 +26,9 @@ def divergence(
     p_logits: Float[Array, "*batch L"], q_logits: Float[Array, "*batch L"]
 ) -> Float[Array, "*batch"]:
     """KL(p ‖ q) of classes, nats: (..., L), (..., L) -> (...)."""
-    log_p, log_q = jax.nn.log_softmax(p_logits), jax.nn.log_softmax(q_logits)
-    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+    return optax.losses.kl_divergence_with_log_targets(
+        jax.nn.log_softmax(q_logits), jax.nn.log_softmax(p_logits)
+    )
 
 
 def worst_direction(

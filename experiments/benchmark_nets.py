@@ -7,7 +7,7 @@ these and nothing else. That an update, as compiled, makes no other is tested on
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,8 +61,7 @@ class Net:
         return jax.device_put(v), jax.nn.one_hot(labels, self.num_labels, dtype=jnp.float32)
 
 
-@dataclasses.dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """The matrices of an untied net.
 
     Attributes:
@@ -74,9 +73,6 @@ class Weights:
     recognition: tuple[Any, ...]
     generative: tuple[Any, ...]
     top: Any
-
-
-jax.tree_util.register_dataclass(Weights, ("recognition", "generative", "top"), ())
 
 
 @dataclasses.dataclass(frozen=True)
