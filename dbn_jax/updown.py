@@ -12,13 +12,16 @@ with recognition and generation untied:
 Unlike the wake-sleep algorithm, the dream starts near the data, so that recognition is not learnt
 for images that only a bad generative model makes, and modes are not averaged.
 
-The top RBM can learn to tell labels apart as well (`label_cost`), from the exact posterior of the
-label given the wake states: a hybrid of generative and discriminative learning. Recognition below
-it stays what the sleep phase makes of it.
+The net can learn to tell labels apart as well, a hybrid of generative and discriminative learning:
+the top RBM from the exact posterior of the label given the wake states (`label_cost`). Recognition
+below it stays what the sleep phase makes of it, unless there is an `adversarial_radius`: then the
+recognition weights learn from the label too, and both learn answers that stay the same when an
+image moves the worst way.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 5 and appendix B; Larochelle and Bengio, "Classification using discriminative restricted Boltzmann
-machines" (2008), section 5, for the hybrid.
+machines" (2008), section 5, for the hybrid; Miyato et al., "Distributional smoothing with virtual
+adversarial training" (2016).
 """
 
 import dataclasses
@@ -29,11 +32,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import associative_memory, dbn, rbm
+from dbn_jax import associative_memory, dbn, rbm, smoothness
 from dbn_jax.shapes import Array, Float, Int, Key
 
 
-@functools.partial(jax.jit, static_argnames=("label_cost",), inline=True)
+@functools.partial(jax.jit, static_argnames=("label_cost", "adversarial_radius"), inline=True)
 def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
@@ -42,6 +45,7 @@ def gradient(
     *,
     num_gibbs_steps: int | Int[Array, ""] = 1,
     label_cost: float = 0.0,
+    adversarial_radius: float = 0.0,
 ) -> tuple[dbn.UntiedDBN, rbm.Metrics]:
     """The up-down estimate of a descent direction for all weights.
 
@@ -57,20 +61,29 @@ def gradient(
         may be traced.
       label_cost: times −log p(label | wake features), in the top RBM, is added to what it
         descends; 0 is the published algorithm.
+      adversarial_radius: above 0, with p(label | v) by mean-field recognition
+        (`associative_memory.classify`), `label_cost` times −log p(label | v) is added for the
+        recognition weights, and times `smoothness.penalty` of this radius for these and the top
+        RBM.
 
     Returns:
       A tree like `net`, and the metrics `reconstruction_error` (of the pixels' means given the
       first hidden states; squared, summed over the pixels), `wake_loss` and `sleep_loss` (nats,
       −log-probabilities of the states that the generative and recognition weights predict,
-      summed over the layers), those of the top RBM, as `rbm.contrast` names them, and `label_loss`
-      (nats) where it has a cost.
+      summed over the layers), those of the top RBM, as `rbm.contrast` names them, and, where they
+      have a cost, `label_loss` and `adversarial_divergence` (nats).
 
     Raises:
       ValueError: the net has label units, and `labels` is missing; or it has none, and they have
-        a cost.
+        a cost; or there is an adversarial radius without a cost.
     """
     dbn.check_labels(net, labels)
-    up_key, top_key, fantasy_key, down_key = jax.random.split(key, 4)
+    if adversarial_radius and not label_cost:
+        raise ValueError(
+            f"adversarial_radius is {adversarial_radius}, but label_cost, its weight, is 0: set "
+            "a label_cost above 0, or leave the radius at 0"
+        )
+    up_key, top_key, fantasy_key, down_key, label_key = jax.random.split(key, 5)
     wake = dbn.sample_recognition(up_key, net, v)
 
     x = dbn.join(net, wake[-1], labels)
@@ -78,15 +91,6 @@ def gradient(
     h = net.top.hidden.sample(top_key, inputs)
     fantasy, _, fantasy_inputs = rbm.fantasy(fantasy_key, net.top, h, num_gibbs_steps)
     top, metrics = rbm.contrast(net.top, x, inputs, fantasy, fantasy_inputs)
-    if label_cost:
-
-        def label_loss(top):
-            part = dataclasses.replace(net, top=top)
-            log_p = associative_memory.label_log_posterior(part, wake[-1])
-            return -jnp.mean(jnp.sum(labels * log_p, axis=-1))
-
-        metrics["label_loss"], change = jax.value_and_grad(label_loss)(net.top)
-        top = jax.tree.map(lambda a, b: a + label_cost * b, top, change)
 
     dream = dbn.sample_generation(down_key, net, dbn.split(net, fantasy)[0])
 
@@ -115,7 +119,37 @@ def gradient(
         "wake_loss": wake_value,
         "sleep_loss": sleep_value,
     }
-    return dbn.UntiedDBN(recognition, generative, top), metrics
+    change = dbn.UntiedDBN(recognition, generative, top)
+    if label_cost:
+        more, label_metrics = _label_gradient(
+            label_key, net, v, labels, wake[-1], adversarial_radius
+        )
+        change = jax.tree.map(lambda a, b: a + label_cost * b, change, more)
+        metrics |= label_metrics
+    return change, metrics
+
+
+def _label_gradient(key, net, v, labels, features, adversarial_radius):
+    """Of what label_cost weighs: a tree like `net`, and the metrics."""
+
+    def loss(net):
+        value = _cross_entropy(labels, associative_memory.label_log_posterior(net, features))
+        metrics = {"label_loss": value}
+        if adversarial_radius:
+            # The top RBM has learnt from the features already: here the label is for recognition.
+            fixed = dataclasses.replace(net, top=jax.lax.stop_gradient(net.top))
+            log_p = associative_memory.classify(fixed, v)
+            classify = functools.partial(associative_memory.classify, net)
+            divergence = jnp.mean(smoothness.penalty(key, classify, v, log_p, adversarial_radius))
+            metrics["adversarial_divergence"] = divergence
+            value += divergence + _cross_entropy(labels, log_p)
+        return value, metrics
+
+    return jax.grad(loss, has_aux=True)(net)
+
+
+def _cross_entropy(labels, log_p):
+    return -jnp.mean(jnp.sum(labels * log_p, axis=-1))
 
 
 def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.State:
@@ -124,7 +158,9 @@ def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.Sta
     return rbm.State(net, optimizer.init(net), jnp.zeros((), jnp.int32))
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "label_cost"), inline=True)
+@functools.partial(
+    jax.jit, static_argnames=("optimizer", "label_cost", "adversarial_radius"), inline=True
+)
 def step(
     key: Key[Array, ""],
     state: rbm.State,
@@ -134,6 +170,7 @@ def step(
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int | Int[Array, ""] = 1,
     label_cost: float = 0.0,
+    adversarial_radius: float = 0.0,
 ) -> tuple[rbm.State, rbm.Metrics]:
     """One update by the up-down algorithm (`gradient`).
 
@@ -145,11 +182,18 @@ def step(
       optimizer: the one that `state` was made with.
       num_gibbs_steps: of the top RBM.
       label_cost: see `gradient`.
+      adversarial_radius: likewise.
 
     Returns:
       The new state, and the metrics of `gradient`.
     """
     change, metrics = gradient(
-        key, state.params, v, labels, num_gibbs_steps=num_gibbs_steps, label_cost=label_cost
+        key,
+        state.params,
+        v,
+        labels,
+        num_gibbs_steps=num_gibbs_steps,
+        label_cost=label_cost,
+        adversarial_radius=adversarial_radius,
     )
     return rbm.apply_gradient(state, change, optimizer), metrics

@@ -38,6 +38,7 @@ class Settings:
       momentum: of gradient descent.
       weight_decay: cost of squared weights.
       label_cost: see `updown.gradient`.
+      adversarial_radius: likewise; in units of the pixels, Euclidean.
       batch_size: examples per update.
       epochs: passes through the data.
       seed: of everything random.
@@ -50,6 +51,7 @@ class Settings:
     momentum: float = 0.5
     weight_decay: float = 0.0
     label_cost: float = 0.0
+    adversarial_radius: float = 0.0
     batch_size: int = 100
     epochs: int = 60
     seed: int = 0
@@ -57,6 +59,11 @@ class Settings:
     def __post_init__(self):
         if min(self.gibbs_steps) < 1:
             raise ValueError(f"gibbs_steps is {self.gibbs_steps}; each must be at least 1")
+        if self.adversarial_radius and not self.label_cost:
+            raise ValueError(
+                f"--adversarial_radius={self.adversarial_radius} is weighed by --label_cost, which "
+                "is 0: set it above 0, or leave the radius out"
+            )
 
 
 def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
@@ -77,6 +84,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             gibbs_steps=settings.gibbs_steps,
             total=num_updates,
             label_cost=settings.label_cost,
+            adversarial_radius=settings.adversarial_radius,
         )
         return step, updown.init_state(net, optimizer)
 
@@ -94,7 +102,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     )
 
 
-def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost):
+def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost, adversarial_radius):
     v, labels = batch
     # The stage is a function of the update alone, so that a resumed run is in the right one.
     stage = jnp.minimum(state.step * len(gibbs_steps) // total, len(gibbs_steps) - 1)
@@ -106,8 +114,12 @@ def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost):
         optimizer=optimizer,
         num_gibbs_steps=jnp.asarray(gibbs_steps, jnp.int32)[stage],
         label_cost=label_cost,
+        adversarial_radius=adversarial_radius,
     )
-    kept = ("reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity", "label_loss")
+    kept = (
+        "reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity", "label_loss",
+        "adversarial_divergence",
+    )  # fmt: skip
     return state, {name: metrics[name] for name in kept if name in metrics}
 
 
@@ -136,6 +148,13 @@ def define_flags() -> None:
         "label_cost",
         default.label_cost,
         "Weight of the top RBM's discriminative learning of labels; 0 is the published algorithm.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "adversarial_radius",
+        default.adversarial_radius,
+        "How far images move, the worst way, over which answers shall stay the same, weighed by "
+        "label_cost; 0: not at all.",
         lower_bound=0,
     )
     flags.DEFINE_integer("batch_size", default.batch_size, "Examples per update.", lower_bound=1)

@@ -382,11 +382,16 @@ def test_updown_without_iterations_is_refused():
         finetune_updown.Settings("anywhere", gibbs_steps=(3, 0))
 
 
+def test_adversarial_updown_without_a_cost_is_refused():
+    with pytest.raises(ValueError, match=r"--adversarial_radius=2\.0 .* --label_cost, which is 0"):
+        finetune_updown.Settings("anywhere", adversarial_radius=2.0)
+
+
 def test_stages_of_updown_are_functions_of_the_update():
     seen = []
 
-    def step(key, state, v, labels, *, optimizer, num_gibbs_steps, label_cost):
-        assert label_cost == 2.0
+    def step(key, state, v, labels, *, num_gibbs_steps, **keywords):
+        assert keywords == {"optimizer": None, "label_cost": 2.0, "adversarial_radius": 3.0}
         seen.append(int(num_gibbs_steps))
         return state, dict.fromkeys(
             ("reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity"), 0.0
@@ -404,6 +409,7 @@ def test_stages_of_updown_are_functions_of_the_update():
                 gibbs_steps=(3, 6, 10),
                 total=9,
                 label_cost=2.0,
+                adversarial_radius=3.0,
             )
     assert seen == [3, 3, 3, 6, 6, 6, 10, 10, 10]
 

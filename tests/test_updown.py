@@ -135,6 +135,95 @@ def test_label_cost_adds_the_gradient_of_the_posterior(net):
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(part))
 
 
+def test_adversarial_radius_adds_the_gradient_of_the_worst_divergence(net):
+    """By differences of the enumerated divergence between an image and the same image moved.
+
+    And recognition learns from the enumerated −log p(label | image).
+
+    Between two labels the divergence's Hessian has one eigenvector, the slope of the logit, so that
+    the worst move is that or its opposite, as the random start of its search leans.
+    """
+    cost, radius = 3.0, 0.7
+    net = jax.tree.map(lambda x: 3 * x, net)  # or the answers would hardly change
+    v, label = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0])
+    top_h = np.array(list(itertools.product([0.0, 1.0], repeat=3)))
+    up = net.recognition[0]
+
+    @jax.jit
+    @jax.vmap
+    def added(key):
+        batch = jnp.asarray(v, jnp.float32)[None], jnp.asarray(label, jnp.float32)[None]
+        smooth, metrics = updown.gradient(
+            key, net, *batch, label_cost=cost, adversarial_radius=radius
+        )
+        hybrid, _ = updown.gradient(key, net, *batch, label_cost=cost)
+        return jax.tree.map(jnp.subtract, smooth, hybrid), metrics["adversarial_divergence"]
+
+    found, divergences = added(jax.random.split(jax.random.key(3), 40))
+
+    def log_posterior(v, up_weights, up_bias, weights, visible_bias, hidden_bias):
+        """By mean-field recognition."""
+        features = sigmoid(v @ up_weights + up_bias)
+        x = np.concatenate([np.tile(features, (2, 1)), np.eye(2)], axis=-1)
+        joint = np.exp((x @ visible_bias)[:, None] + (x @ weights + hidden_bias) @ top_h.T).sum(-1)
+        return np.log(joint / joint.sum())
+
+    visible_bias = np.concatenate([np.float64(part.bias) for part in net.top.visible.parts])
+    at = [np.float64(x) for x in (up.weights, up.hidden.bias, net.top.weights)]
+    at += [visible_bias, np.float64(net.top.hidden.bias)]
+    answers = log_posterior(v, *at)
+
+    def differences(function, x, step=1e-5):
+        slope = np.zeros_like(x)
+        for index in np.ndindex(*x.shape):
+            shift = np.zeros_like(x)
+            shift[index] = step
+            slope[index] = (function(x + shift) - function(x - shift)) / (2 * step)
+        return slope
+
+    def log_p_at(k, value):
+        return label @ log_posterior(v, *at[:k], value, *at[k + 1 :])
+
+    slope = differences(lambda v: np.subtract(*log_posterior(v, *at)), v)
+    worst = radius * slope / np.linalg.norm(slope)
+    signs = []
+    for i, divergence in enumerate(divergences):
+        expected = {
+            sign: np.exp(answers) @ (answers - log_posterior(v + sign * worst, *at))
+            for sign in (1, -1)
+        }
+        signs.append(min(expected, key=lambda sign: abs(expected[sign] - divergence)))
+        np.testing.assert_allclose(divergence, expected[signs[-1]], rtol=1e-3)
+        if signs.count(signs[-1]) > 1:
+            continue  # the same again
+
+        def divergence_at(k, value, moved=v + signs[-1] * worst):
+            changed = log_posterior(moved, *at[:k], value, *at[k + 1 :])
+            return cost * np.exp(answers) @ (answers - changed)
+
+        top = found.top
+        biases = jnp.concatenate([part.bias for part in top.visible.parts], axis=-1)
+        changes = (
+            found.recognition[0].weights, found.recognition[0].hidden.bias, top.weights, biases,
+            top.hidden.bias,
+        )  # fmt: skip
+        for k, change in enumerate(changes):
+            wanted = differences(lambda value, k=k: divergence_at(k, value), at[k])
+            if k < 2:  # recognition
+                wanted -= differences(lambda value, k=k: cost * log_p_at(k, value), at[k])
+            np.testing.assert_allclose(change[i], wanted, rtol=1e-3, atol=1e-5)
+    assert set(signs) == {1, -1}
+    for part in found.generative:
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(part))
+
+
+def test_adversarial_radius_needs_a_cost(net):
+    with pytest.raises(ValueError, match=r"adversarial_radius is 2\.0, but label_cost.* is 0"):
+        updown.gradient(
+            jax.random.key(0), net, jnp.ones((3, 4)), jnp.ones((3, 2)), adversarial_radius=2.0
+        )
+
+
 def test_labels_with_a_cost_must_exist():
     net = dbn.untie(dbn.stack((rbm.init_params(jax.random.key(0), 4, 2),)))
     with pytest.raises(ValueError, match="no label units"):
