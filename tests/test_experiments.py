@@ -424,9 +424,11 @@ def whole_and_resumed(tmp_path, module, flags, phase):
     Returns the two workdirs; their models are equal to the bit.
     """
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    done = binaries.run(module, f"--workdir={whole}", *flags)
+    done = binaries.run(module, f"--workdir={whole}", *flags, drawn=False)
     assert done.returncode == 0, done.stderr
-    process = binaries.start(module, f"--workdir={broken}", *flags, "--checkpoint_seconds=0")
+    process = binaries.start(
+        module, f"--workdir={broken}", *flags, "--checkpoint_seconds=0", drawn=False
+    )
     deadline = time.monotonic() + 300
     saved = broken / "checkpoints" / phase
     while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
@@ -436,7 +438,7 @@ def whole_and_resumed(tmp_path, module, flags, phase):
     process.kill()
     process.join()
     assert not (broken / "summary.json").exists()
-    done = binaries.run(module, f"--workdir={broken}", *flags)
+    done = binaries.run(module, f"--workdir={broken}", *flags, drawn=False)
     assert done.returncode == 0, done.stderr
     jax.tree.map(np.testing.assert_array_equal, load_net(whole), load_net(broken))
     return whole, broken
