@@ -14,6 +14,7 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dbn_jax import dbn, rbm, units
 from dbn_jax.shapes import Array, Bool, Float, Int, Key
@@ -72,7 +73,7 @@ def init_params(
     )
 
 
-def check_labels(net: dbn.Net) -> int:
+def require_labels(net: dbn.Net) -> int:
     """Returns the number of label units.
 
     Raises:
@@ -99,7 +100,7 @@ def label_free_energies(net: dbn.Net, features: Float[Array, "*batch F"]) -> Flo
     Raises:
       ValueError: the net has no label units.
     """
-    num_labels = check_labels(net)
+    num_labels = require_labels(net)
     top = net.top
     from_features, from_labels = _hidden_inputs(top, features, num_labels)
     features_part, labels_part = top.visible.parts
@@ -154,9 +155,9 @@ def classify_by_sampling(
       (..., L), nats.
 
     Raises:
-      ValueError: the net has no label units.
+      ValueError: the net has no label units, or there is no pass.
     """
-    check_labels(net)
+    require_labels(net)
 
     def one_pass(key):
         return label_log_posterior(net, dbn.sample_recognition(key, net, v)[-1])
@@ -188,9 +189,10 @@ def classify_by_gibbs(
       iterations and over the passes.
 
     Raises:
-      ValueError: the net has no label units.
+      ValueError: the net has no label units, or there is no pass or no iteration.
     """
-    num_labels = check_labels(net)
+    num_labels = require_labels(net)
+    rbm.check_steps(num_gibbs_steps)
     top = net.top
     _, labels_part = top.visible.parts
 
@@ -204,20 +206,20 @@ def classify_by_gibbs(
             h_key = jax.random.fold_in(top_key, t)
             h = top.hidden.sample(h_key, from_features + labels @ from_labels)
             inputs = top.hidden.statistic(h) @ from_labels.T
-            mean = labels_part.mean(inputs)
+            log_p = jax.nn.log_softmax(inputs + jnp.broadcast_to(labels_part.bias, inputs.shape))
             labels = labels_part.sample(jax.random.fold_in(label_key, t), inputs)
-            return labels, total + jnp.where(t >= num_gibbs_steps // 2, mean, jnp.zeros_like(mean))
+            return labels, jnp.where(t < num_gibbs_steps // 2, total, jnp.logaddexp(total, log_p))
 
         neutral = dbn.split(net, dbn.join(net, features))[1]
-        _, total = jax.lax.fori_loop(0, num_gibbs_steps, step, (neutral, jnp.zeros_like(neutral)))
-        return jnp.log(total) - jnp.log(jnp.sum(total, axis=-1, keepdims=True))
+        start = neutral, jnp.full_like(neutral, -jnp.inf)
+        return jax.nn.log_softmax(jax.lax.fori_loop(0, num_gibbs_steps, step, start)[1])
 
     return _average(key, one_pass, num_passes)
 
 
 def labels_mask(net: dbn.Net) -> Bool[Array, " V"]:
     """True at the label units among the visible units of the top RBM: (F + L,)."""
-    num_labels = check_labels(net)
+    num_labels = require_labels(net)
     size = net.top.visible.num_units
     return jnp.arange(size) >= size - num_labels
 
@@ -241,7 +243,11 @@ def clamped_gibbs(
 
     Returns:
       The last x (..., V), and the hidden states h (..., H) from which it was drawn.
+
+    Raises:
+      ValueError: `num_steps` is known, and below 1.
     """
+    rbm.check_steps(num_steps)
     clamped = jnp.broadcast_to(clamped, x.shape)
 
     def step(t, carry):
@@ -288,8 +294,15 @@ def start_from_labels(
     """Random features beside chosen labels, to start label-clamped chains: (...) -> (..., F + L).
 
     Features are drawn from their biases alone.
+
+    Raises:
+      ValueError: the net has no label units, or none for one of the labels.
     """
-    num_labels = check_labels(net)
+    num_labels = require_labels(net)
+    if not isinstance(labels, jax.core.Tracer):
+        unknown = np.setdiff1d(labels, np.arange(num_labels))
+        if unknown.size:
+            raise ValueError(f"there is no label {unknown[0]}; the net's are 0 to {num_labels - 1}")
     features_part, _ = net.top.visible.parts
     inputs = jnp.zeros((*labels.shape, features_part.num_units), net.top.weights.dtype)
     one_hot = jax.nn.one_hot(labels, num_labels, dtype=inputs.dtype)
@@ -304,6 +317,8 @@ def _hidden_inputs(top, features, num_labels):
 
 def _average(key, one_pass, num_passes):
     """Log of the mean probability over passes, of which each has a key: (..., L)."""
+    if num_passes < 1:
+        raise ValueError(f"num_passes is {num_passes}; it must be at least 1")
 
     def add(t, total):
         return jnp.logaddexp(total, one_pass(jax.random.fold_in(key, t)))

@@ -99,8 +99,8 @@ def exact(
     number = math.prod(counts)
     if number > MAX_STATES:
         raise ValueError(
-            f"the hidden layers below the top RBM have {float(number):.3g} states together; at "
-            f"most {MAX_STATES} are enumerated: draw some with `sample_terms`"
+            f"the hidden layers below the top RBM have 2^{math.log2(number):.3g} states together; "
+            f"at most 2^{math.log2(MAX_STATES):.3g} are enumerated: draw some with `sample_terms`"
         )
     index, states = jnp.arange(number), []
     for layer, count in zip(reversed(net.recognition), reversed(counts), strict=True):

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from dbn_jax import bound, dbn, learning, rbm, threefry, units
-from dbn_jax.shapes import Array, Float, Key
+from dbn_jax.shapes import Array, Float, Key, Num
 from dbn_jax.units.base import softplus
 
 
@@ -157,7 +157,7 @@ def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
     chains: Any,
-    v: Float[Array, "batch V"],
+    v: Num[Array, "batch V"],
     labels: Float[Array, "batch L"] | None = None,
     *,
     learner: learning.Learner = learning.PCD(),
@@ -184,9 +184,11 @@ def gradient(
       `reconstruction`, `entropy` and `prior` (nats; see `bound.Terms`) and those of the learner.
 
     Raises:
-      ValueError: the net has label units, and `labels` is missing.
-      TypeError: recognised units are of another type.
+      ValueError: the net has label units, and `labels` is missing; or the number of pixels is
+        another.
+      TypeError: recognised units are of another type, or the pixels are integers.
     """
+    v = dbn.as_pixels(net, v)
     dbn.check_labels(net, labels)
     for i, layer in enumerate(net.recognition):
         if not isinstance(layer.hidden, units.Bernoulli):
@@ -297,7 +299,7 @@ def init_state(
 def step(
     key: Key[Array, ""],
     state: rbm.State,
-    v: Float[Array, "batch V"],
+    v: Num[Array, "batch V"],
     labels: Float[Array, "batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,

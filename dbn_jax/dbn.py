@@ -145,6 +145,19 @@ def num_labels(net: Net) -> int:
     return _num_labels(net.top)
 
 
+def num_pixels(net: Net) -> int:
+    """Number of units that see an image: the visible ones of the first layer."""
+    if net.generative:
+        return net.generative[0].visible.num_units
+    return net.top.visible.num_units - num_labels(net)
+
+
+def as_pixels(net: Net, v: Array) -> Float[Array, "*batch V"]:
+    """Checks images and gives it the parameters' dtype; raises what `rbm.as_batch` does."""
+    weights = net.recognition[0].weights if net.recognition else net.top.weights
+    return rbm.as_batch(dataclasses.replace(net.top, weights=weights[: num_pixels(net)]), v)
+
+
 def _num_labels(top):
     match top.visible:
         case units.Concat(parts=(_, units.Softmax()), sizes=(_, count)):
@@ -390,7 +403,12 @@ def feature_images(net: Net, layer: int) -> Float[Array, "V H"]:
 
     Returns:
       (V, H_layer).
+
+    Raises:
+      ValueError: the net has no such layer.
     """
+    if not 0 <= layer <= len(net.generative):
+        raise ValueError(f"layer is {layer}; the net's are 0 to {len(net.generative)}")
     weights = [below.weights for below in net.generative]
     # Label units have no pixels.
     weights.append(net.top.weights[: net.top.weights.shape[-2] - num_labels(net)])

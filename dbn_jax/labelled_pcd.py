@@ -57,6 +57,7 @@ class LabelledPCD:
     label_cost: float = 1.0
 
     def __post_init__(self):
+        rbm.check_steps(self.num_gibbs_steps)
         if self.label_cost < 0:
             raise ValueError(f"label_cost is {self.label_cost}; it must not be negative")
 
@@ -137,4 +138,4 @@ class LabelledPCD:
 def _memory(params):
     """The RBM as a net of one layer, and the number of its labels."""
     net = dbn.DBN((params,))
-    return net, associative_memory.check_labels(net)
+    return net, associative_memory.require_labels(net)

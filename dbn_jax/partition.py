@@ -39,9 +39,10 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
     num_hidden_states = _num_states(params.hidden)
     num_states = min(num_visible_states, num_hidden_states)
     if num_states > MAX_STATES:
+        many = "infinitely many" if num_states == math.inf else f"2^{math.log2(num_states):.3g}"
         raise ValueError(
-            f"exact enumeration is limited to {MAX_STATES:.3g} states, and the smaller layer of "
-            f"this RBM has {num_states:.3g}; estimate log Z with `ais` instead"
+            f"exact enumeration is limited to 2^{math.log2(MAX_STATES):.3g} states, and the "
+            f"smaller layer of this RBM has {many}; estimate log Z with `ais` instead"
         )
 
     def log_weight(index):
@@ -53,13 +54,13 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
     block = min(_BLOCK, num_states)
 
     @jax.checkpoint  # the backward pass enumerates again instead of storing every state
-    def add_block(log_z, start):
+    def log_sum(start):
         index = start + jnp.arange(block)
-        weights = jnp.where(index < num_states, log_weight(index), -jnp.inf)
-        return jnp.logaddexp(log_z, jax.nn.logsumexp(weights)), None
+        return jax.nn.logsumexp(jnp.where(index < num_states, log_weight(index), -jnp.inf))
 
-    first = jax.nn.logsumexp(log_weight(jnp.arange(block)))
-    return jax.lax.scan(add_block, first, jnp.arange(block, num_states, block))[0]
+    # All blocks are summed at once: added one after the other to a large log Z they would be
+    # rounded each time, which adds up to a tenth of a nat.
+    return jax.nn.logsumexp(jax.lax.map(log_sum, jnp.arange(0, num_states, block)))
 
 
 def log_likelihood(
@@ -138,18 +139,21 @@ def ais(
       base: visible units of the base model; ``params.visible.fit(data)`` has the data's means
         (their base rates) and is a much better start than None, the RBM's own biases.
       betas: rising from 0 to 1; None is `published_betas()`.
-      num_chains: number of independent chains.
+      num_chains: number of independent chains, at least 2.
 
     Returns:
       The estimate; its error falls with more steps much faster than with more chains.
 
     Raises:
-      ValueError: `base` is not of the RBM's visible type and size; or, where known and not traced,
-        `betas` does not rise from 0 to 1, or the RBM has no finite Z (`rbm.check_normalisable`).
+      ValueError: `num_chains` is below 2; `base` is not of the RBM's visible type and size; or,
+        where known and not traced, `betas` does not rise from 0 to 1, or the RBM has no finite Z
+        (`rbm.check_normalisable`).
 
     References: Neal, "Annealed importance sampling" (2001); Salakhutdinov and Murray, "On the
     quantitative analysis of deep belief networks" (2008), section 4.
     """
+    if num_chains < 2:
+        raise ValueError(f"num_chains is {num_chains}; a standard error takes at least 2")
     base, betas = _path(params, base, betas)
     return _ais(key, params, base, betas, num_chains)
 

@@ -225,7 +225,7 @@ def fantasy(
     Raises:
       ValueError: `num_steps` is known, and below 1.
     """
-    _check_steps(num_steps)
+    check_steps(num_steps)
 
     def down_up(key, h):
         x = visible_inputs(params, h)
@@ -350,7 +350,7 @@ def cd_gradient(
       ValueError: the batch has another number of visible units, or no example.
       TypeError: the batch holds integers.
     """
-    _check_steps(num_gibbs_steps)
+    check_steps(num_gibbs_steps)
     batch = as_batch(params, batch)
     hidden_key, visible_key, chain_key, last_key = jax.random.split(key, 4)
     data_inputs = hidden_inputs(params, batch)
@@ -605,6 +605,7 @@ def _check_tails(params):
                 )
 
 
-def _check_steps(num_steps):
+def check_steps(num_steps: int | Array) -> None:
+    """Raises ValueError for a number of Gibbs steps below 1, if it is known and not traced."""
     if isinstance(num_steps, int) and num_steps < 1:
         raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")

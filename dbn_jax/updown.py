@@ -33,14 +33,13 @@ import jax.numpy as jnp
 import optax
 
 from dbn_jax import associative_memory, dbn, rbm, smoothness
-from dbn_jax.shapes import Array, Float, Int, Key
+from dbn_jax.shapes import Array, Float, Int, Key, Num
 
 
-@functools.partial(jax.jit, static_argnames=("label_cost", "adversarial_radius"), inline=True)
 def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
-    v: Float[Array, "*batch V"],
+    v: Num[Array, "*batch V"],
     labels: Float[Array, "*batch L"] | None = None,
     *,
     num_gibbs_steps: int | Int[Array, ""] = 1,
@@ -64,7 +63,7 @@ def gradient(
       adversarial_radius: above 0, with p(label | v) by mean-field recognition
         (`associative_memory.classify`), `label_cost` times −log p(label | v) is added for the
         recognition weights, and times `smoothness.penalty` of this radius for these and the top
-        RBM.
+        RBM. A radius that tends to 0 still leaves the former, which a radius of 0 does not have.
 
     Returns:
       A tree like `net`, and the metrics `reconstruction_error` (of the pixels' means given the
@@ -75,8 +74,17 @@ def gradient(
 
     Raises:
       ValueError: the net has label units, and `labels` is missing; or it has none, and they have
-        a cost; or there is an adversarial radius without a cost.
+        a cost; or there is an adversarial radius without a cost; or the number of pixels is
+        another, or that of iterations is known, and below 1.
+      TypeError: the pixels are integers.
     """
+    rbm.check_steps(num_gibbs_steps)
+    return _gradient(key, net, v, labels, num_gibbs_steps, label_cost, adversarial_radius)
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6), inline=True)
+def _gradient(key, net, v, labels, num_gibbs_steps, label_cost, adversarial_radius):
+    v = dbn.as_pixels(net, v)
     dbn.check_labels(net, labels)
     if adversarial_radius and not label_cost:
         raise ValueError(
@@ -158,13 +166,10 @@ def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.Sta
     return rbm.State(net, optimizer.init(net), jnp.zeros((), jnp.int32))
 
 
-@functools.partial(
-    jax.jit, static_argnames=("optimizer", "label_cost", "adversarial_radius"), inline=True
-)
 def step(
     key: Key[Array, ""],
     state: rbm.State,
-    v: Float[Array, "*batch V"],
+    v: Num[Array, "*batch V"],
     labels: Float[Array, "*batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,
@@ -187,13 +192,13 @@ def step(
     Returns:
       The new state, and the metrics of `gradient`.
     """
-    change, metrics = gradient(
-        key,
-        state.params,
-        v,
-        labels,
-        num_gibbs_steps=num_gibbs_steps,
-        label_cost=label_cost,
-        adversarial_radius=adversarial_radius,
+    rbm.check_steps(num_gibbs_steps)
+    return _step(key, state, v, labels, optimizer, num_gibbs_steps, label_cost, adversarial_radius)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 6, 7), inline=True)
+def _step(key, state, v, labels, optimizer, num_gibbs_steps, label_cost, adversarial_radius):
+    change, metrics = _gradient(
+        key, state.params, v, labels, num_gibbs_steps, label_cost, adversarial_radius
     )
     return rbm.apply_gradient(state, change, optimizer), metrics

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import zipfile
+import zlib
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,6 +23,11 @@ _CLASSES = {
 # Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax.
 _NETWORKS = ("Layer", "Classifier", "Autoencoder")
 _DESCRIPTION = "description"
+# What reading a damaged archive raises, depending on where the damage is.
+_DAMAGED = (
+    OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
 
 
 def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
@@ -86,7 +92,7 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
             arrays = {name: archive[name] for name in archive.files}
         description = json.loads(bytes(arrays.pop(_DESCRIPTION)))
         return _build(description, arrays, dtype)
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as e:
+    except _DAMAGED as e:
         raise ValueError(
             f"{str(path)!r} is no model file of dbn_jax, or is damaged ({type(e).__name__}: {e})"
         ) from e

@@ -87,6 +87,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     """
     model, data_settings = models.load(settings.pretrained, "train_autoencoder", settings.data_dir)
     dataset, transform = data_settings.load()
+    models.check_data(dataset, model.layers()[0].kernel.shape[0])
     part = "test" if dataset.validation is None else "validation"
     held_out = _first(dataset.splits()[part], settings.num_images, part)
     affinities.check_perplexity(settings.perplexity, len(held_out))

@@ -68,6 +68,7 @@ def run(settings: Settings, path: str) -> dict:
             "there is nothing to estimate"
         )
     dataset, transform = data_settings.load()
+    models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),

@@ -7,7 +7,7 @@ made of that (with --data_dir), and prints, for the images that the run held out
 
 - of a net with label units, the error of each way to recognise, how often the ways agree, and how
   well calibrated its confidence is. figures/ then shows the confusion matrix, the reliability of
-  the confidence, every error, and images recognised rightly, the hardest of each class first;
+  the confidence, the errors, and images recognised rightly, the hardest of each class first;
 - the log-likelihood of images under an RBM, or the variational bound on it for a deeper net, by
   annealed importance sampling, and its conservative value by reverse annealing. Pixels are drawn
   from the grey levels, as published.
@@ -91,7 +91,7 @@ def run(settings: Settings, path: str) -> dict:
     _check_model(settings, net, data_settings)
     dataset, transform = data_settings.load()
     part, held_out = _held_out(settings, dataset)
-    _check_data(net, dataset)
+    models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
@@ -160,19 +160,6 @@ def _held_out(settings, dataset):
             "(--num_validation); evaluate it with --split=test"
         )
     return name, dataset.splits()[name]
-
-
-def _check_data(net, dataset):
-    """Raises unless the data are like those that the net learnt from."""
-    count = dbn.num_labels(net)
-    bottom = (net.generative or (net.top,))[0]
-    num_pixels = bottom.visible.num_units - (0 if net.generative else count)
-    if dataset.train.images.shape[1] != num_pixels or count not in (0, dataset.num_classes):
-        raise ValueError(
-            f"the images of {dataset.name} have {dataset.train.images.shape[1]} pixels and "
-            f"{dataset.num_classes} classes, but the net has {num_pixels} pixels"
-            f"{f' and {count} label units' if count else ''}; are these its data?"
-        )
 
 
 def _examples(key, net, split, transform):

@@ -218,11 +218,7 @@ def _start(settings: Settings) -> tuple[networks.Classifier, data.Dataset, data.
     dataset, transform = data_settings.load()
     model = networks.classifier_of(net, dataset.num_classes)
     num_pixels, *hidden, _ = _sizes(model)
-    if num_pixels != dataset.train.images.shape[1]:
-        raise ValueError(
-            f"the net of --pretrained={settings.pretrained} has {num_pixels} pixels, and the "
-            f"images of {dataset.name} have {dataset.train.images.shape[1]}: are these its data?"
-        )
+    models.check_data(dataset, num_pixels)
     if settings.hidden_sizes not in (None, tuple(hidden)):
         raise ValueError(
             f"--hidden_sizes={','.join(map(str, settings.hidden_sizes))}, but the net of "

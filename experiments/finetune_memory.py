@@ -79,12 +79,13 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
       ValueError: the net has no label units, or more of them than there are chains.
     """
     net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
-    num_labels = associative_memory.check_labels(net)
+    num_labels = associative_memory.require_labels(net)
     learner = labelled_pcd.LabelledPCD(
         settings.num_chains, settings.gibbs_steps, settings.label_cost
     )
     jax.eval_shape(lambda: learner.init(jax.random.key(0), net.top))  # refuses what does not fit
     dataset, transform = data_settings.load()
+    models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
     shared.check_batch_size("batch_size", settings.batch_size, len(dataset.train))
     held_out = dataset.validation or dataset.test
     run_dir = workdir.open_workdir(
@@ -96,7 +97,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     if run_dir.is_done:
         print(f"done already: see {run_dir.path}")
         return run_dir.summary()
-    feature_key, start_key = jax.random.split(jax.random.key(settings.seed))
+    feature_key, start_key, answer_key = jax.random.split(shared.init_key(settings.seed), 3)
     rows = {
         "features": recognised_features(feature_key, net, dataset.train, transform),
         "labels": dataset.train.labels,
@@ -136,7 +137,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         )
     net = dataclasses.replace(dbn.untie(net), top=state.params)
     weights.save(run_dir.path / "model.npz", net)
-    results = recognition.error_rates(jax.random.key(settings.seed), net, held_out, transform)
+    results = recognition.error_rates(answer_key, net, held_out, transform)
     _draw_curves(run_dir)
     summary = run_dir.write_summary(results, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.path}")

@@ -40,6 +40,8 @@ STARTS = {
 }
 # Iterations after which the judge looks at the chains, as far as they go.
 _LOOKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
+# So many real images, chosen at random, are of several classes.
+_LEAST = {"steps": 1, "columns": 1, "judged": 1, "judge_images": 100}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +71,9 @@ class Settings:
     def __post_init__(self):
         if self.start not in STARTS:
             raise ValueError(f"start {self.start!r} is none of {', '.join(STARTS)}")
-        for name in ("steps", "columns", "judged", "judge_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
 
 def run(settings: Settings, path: str) -> dict:
@@ -85,6 +87,7 @@ def run(settings: Settings, path: str) -> dict:
     """
     net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
     dataset, transform = data_settings.load()
+    models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
     labelled = dbn.num_labels(net) > 0
     classes = [int(label) for label in np.unique(dataset.train.labels)]
     if labelled and len(classes) < 2:
@@ -268,7 +271,7 @@ def define_flags() -> None:
         "judged", default.judged, "Samples of each class that the judge sees.", lower_bound=1
     )
     flags.DEFINE_integer(
-        "judge_images", default.judge_images, "Real images that it learns from.", lower_bound=1
+        "judge_images", default.judge_images, "Real images that it learns from.", lower_bound=100
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from dbn_jax import weights
+from dbn_jax import data, weights
 from experiments import shared
 
 # What --pretrained is for a start from random weights.
@@ -61,6 +61,22 @@ def load(path: str, programs: str, data_dir: str | None = None) -> tuple[Any, sh
     if data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
     return weights.load(pathlib.Path(path) / "model.npz"), data_settings
+
+
+def check_data(dataset: data.Dataset, num_pixels: int, num_labels: int = 0) -> None:
+    """Raises ValueError unless the data are like those that a model learnt from.
+
+    Args:
+      dataset: the data.
+      num_pixels: of the model.
+      num_labels: its label units; 0 for a model without.
+    """
+    if dataset.train.images.shape[1] != num_pixels or num_labels not in (0, dataset.num_classes):
+        raise ValueError(
+            f"the images of {dataset.name} have {dataset.train.images.shape[1]} pixels and "
+            f"{dataset.num_classes} classes, but the model has {num_pixels} pixels"
+            f"{f' and {num_labels} label units' if num_labels else ''}; are these its data?"
+        )
 
 
 def define_pretrained_flags(what: str) -> None:

@@ -43,6 +43,7 @@ def learn(
     path: str,
     *,
     phase: str,
+    check: Callable[[dbn.Net], None] = lambda net: None,
     start: Start,
     curves: dict[str, dict[str, str]],
     title: str,
@@ -54,6 +55,7 @@ def learn(
       settings: those of the binary, with `pretrained`, `data_dir`, `batch_size`, `epochs`, `seed`.
       path: the workdir.
       phase: name of what is done; the binary's is finetune_<phase>.
+      check: raises if the net cannot be learnt so, before the workdir is opened.
       start: how to learn.
       curves: of each panel of the learning curves: the lines' names, and their column of metrics.
       title: of the curves.
@@ -64,6 +66,8 @@ def learn(
     """
     net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
     dataset, transform = data_settings.load()
+    check(net)
+    models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
     held_out = dataset.validation or dataset.test
     num_images, num_pixels = dataset.train.images.shape
     shared.check_batch_size("batch_size", settings.batch_size, num_images)
@@ -81,7 +85,7 @@ def learn(
     rows = {"images": dataset.train.images, "labels": dataset.train.labels}
     examples = Examples(transform, dbn.num_labels(net))
     first = {name: jnp.asarray(values[:_NUM_FIRST]) for name, values in rows.items()}
-    start_key, view_key = jax.random.split(shared.init_key(settings.seed))
+    start_key, view_key, answer_key = jax.random.split(shared.init_key(settings.seed), 3)
     step, state = start(
         start_key,
         net,
@@ -122,8 +126,7 @@ def learn(
     results = {}
     if labelled:
         panels["error rate"] = recognition.error_curves(table)
-        key = jax.random.key(settings.seed)
-        results = recognition.error_rates(key, net, held_out, transform)
+        results = recognition.error_rates(answer_key, net, held_out, transform)
     picture = figures.learning_curves(panels, title=title, x_label="epoch")
     figures.save(picture, run_dir.figures / "curves.png")
     summary = run_dir.write_summary(results, seed=settings.seed)

@@ -16,15 +16,15 @@ def save(path, model, settings, program):
     return str(path)
 
 
-def random_net(path, hidden_sizes, *, labels=True):
+def random_net(path, hidden_sizes, *, labels=True, num_pixels=64, num_labels=10):
     """A finished run of train_dbn on digits, with the weights that it begins with."""
     *keys, top_key = jax.random.split(jax.random.key(0), len(hidden_sizes))
-    sizes = (64, *hidden_sizes)
+    sizes = (num_pixels, *hidden_sizes)
     layers = [
         rbm.init_params(*arguments) for arguments in zip(keys, sizes, sizes[1:-1], strict=False)
     ]
     if labels:
-        top = associative_memory.init_params(top_key, *sizes[-2:], 10)
+        top = associative_memory.init_params(top_key, *sizes[-2:], num_labels)
     else:
         top = rbm.init_params(top_key, *sizes[-2:])
     settings = train_dbn.Settings(

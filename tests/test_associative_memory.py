@@ -1,5 +1,6 @@
 """The associative memory and its net against enumeration of a small one."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -180,6 +181,31 @@ def test_nets_without_labels_are_refused():
     ):
         with pytest.raises(ValueError, match=r"no label units.*associative_memory\.init_params"):
             call()
+
+
+def test_numbers_below_one_and_unknown_labels_are_refused(net):
+    key, v, x = jax.random.key(0), jnp.ones((2, 4)), jnp.ones((2, 6))
+    with pytest.raises(ValueError, match="num_passes is 0; it must be at least 1"):
+        memory.classify_by_sampling(key, net, v, 0)
+    with pytest.raises(ValueError, match="num_passes is 0; it must be at least 1"):
+        memory.classify_by_gibbs(key, net, v, 10, 0)
+    with pytest.raises(ValueError, match="number of Gibbs steps is 0"):
+        memory.classify_by_gibbs(key, net, v, 0)
+    with pytest.raises(ValueError, match="number of Gibbs steps is 0"):
+        memory.clamped_gibbs(key, net.top, x, memory.labels_mask(net), 0)
+    for label in (-1, NUM_LABELS):
+        with pytest.raises(ValueError, match=rf"no label {label}; the net's are 0 to 2"):
+            memory.start_from_labels(key, net, jnp.array([0, label]))
+
+
+def test_hardly_possible_labels_have_finite_logarithms(net):
+    sure = dataclasses.replace(net.top.visible.parts[1], bias=jnp.array([0.0, -200.0, -300.0]))
+    visible = dataclasses.replace(net.top.visible, parts=(net.top.visible.parts[0], sure))
+    sure = dbn.DBN((net.layers[0], dataclasses.replace(net.top, visible=visible)))
+    for ask in (memory.classify_by_gibbs, memory.classify_by_sampling):
+        found = ask(jax.random.key(0), sure, jnp.ones((2, 4)))
+        np.testing.assert_allclose(found[:, 1], -200, atol=20)
+        np.testing.assert_allclose(found[:, 2], -300, atol=20)
 
 
 def test_labels_are_part_of_the_bound(net):

@@ -144,6 +144,8 @@ def test_bad_input():
     net, key = make_net(), jax.random.key(0)
     with pytest.raises(ValueError, match="2 label units: give the labels' states"):
         bound_gradient.gradient(key, net, None, V, learner=learning.Exact())
+    with pytest.raises(TypeError, match="holds int32 numbers; convert them"):
+        bound_gradient.gradient(key, net, None, V.astype(jnp.int32), learner=learning.Exact())
     with pytest.raises(ValueError, match="num_samples is 0; it must be at least 1"):
         bound_gradient.LeaveOneOut(0)
     layers = (

@@ -193,3 +193,10 @@ def test_upside_down_leaves_all_else_small():
 def test_layers_that_cannot_start_upside_down(new, words):
     with pytest.raises(ValueError, match=words):
         dbn.upside_down(rbm.init_params(jax.random.key(5), **new), strong_rbm(4, 5, 4))
+
+
+@pytest.mark.parametrize("layer", [-1, 2])
+def test_features_of_a_layer_that_is_not_there(layer):
+    layers = (rbm.init_params(jax.random.key(i), 4, 4) for i in range(2))
+    with pytest.raises(ValueError, match=rf"layer is {layer}; the net's are 0 to 1"):
+        dbn.feature_images(dbn.stack(tuple(layers)), layer)

@@ -309,10 +309,10 @@ def test_models_that_cannot_be_evaluated_are_refused(tmp_path):
     standardised = rbm_run(tmp_path / "standardised", standardise=True)
     refused("are standardised; evaluate is for", standardised)
     large = rbm_run(tmp_path / "large", plain_rbm(81))
-    refused("have 64 pixels and 10 classes, but the net has 81 pixels; are these", large)
+    refused("have 64 pixels and 10 classes, but the model has 81 pixels; are these", large)
     few = associative_memory.init_params(jax.random.key(1), 64, 5, 7)
     few = dbn_run(tmp_path / "few", dbn.stack((few,)), labels=True)
-    refused("10 classes, but the net has 64 pixels and 7 label units", few)
+    refused("10 classes, but the model has 64 pixels and 7 label units", few)
     other = tmp_path / "other"
     other = finished_runs.save(other, plain_rbm(), train_rbm.Settings(), "benchmark")
     refused("made by benchmark; expected train_rbm,train_dbn,finetune_updown", other)

@@ -17,12 +17,14 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units, weights
+from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units, weights, workdir
 from experiments import (
     dbn_pictures,
+    estimator_variance,
     finetune_bound,
     finetune_memory,
     finetune_updown,
+    generate,
     layer,
     models,
     recognition,
@@ -312,7 +314,7 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
         f"of 364 test images it gets wrong: {errors[0]:.2%} (mean_field)" in capsys.readouterr().out
     )
 
-    # Up-down goes on from there; killed or not is tested with train_dbn, which shares the loop.
+    # Up-down goes on from there.
     finer = finetune_updown.Settings(str(tmp_path), gibbs_steps=(1, 2), batch_size=20, epochs=3)
     tuned = finetune_updown.run(finer, tmp_path / "updown")
     assert max(tuned["figures"].values()) < 0.5
@@ -377,9 +379,75 @@ def test_a_batch_that_the_images_cannot_fill_is_refused_before_the_workdir_holds
         assert not (tmp_path / "run").exists()
 
 
-def test_updown_without_iterations_is_refused():
-    with pytest.raises(ValueError, match=r"gibbs_steps is \(3, 0\); each must be at least 1"):
-        finetune_updown.Settings("anywhere", gibbs_steps=(3, 0))
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (
+            {"num_pixels": 49},
+            "have 64 pixels and 10 .* the model has 49 pixels and 10 label",
+        ),
+        ({"num_labels": 12}, "and 10 classes, but the model has 64 pixels and 12 label units; are"),
+    ],
+)
+def test_other_data_are_refused_before_the_workdir_is_held(tmp_path, shape, words):
+    net = finished_runs.random_net(tmp_path / "net", (10, 12), **shape)
+    for module in (estimator_variance, finetune_bound, finetune_memory, finetune_updown, generate):
+        with pytest.raises(ValueError, match=words):
+            module.run(module.Settings(net), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_cost_of_labels_without_label_units_is_refused_before_the_workdir_is_held(tmp_path):
+    net = finished_runs.random_net(tmp_path / "net", (10, 12), labels=False)
+    with pytest.raises(ValueError, match="no label units"):
+        finetune_updown.run(finetune_updown.Settings(net, label_cost=1.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "changes"),
+    [
+        (finetune_updown, {"gibbs_steps": (1, 2), "label_cost": 1.0, "adversarial_radius": 0.5}),
+        (finetune_memory, {"gibbs_steps": 2}),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_broken_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, module, changes):
+    """Broken off in its third epoch of four, it starts from the checkpoint of the second."""
+    net = finished_runs.random_net(tmp_path / "net", (10, 12))
+    settings = module.Settings(net, epochs=4, batch_size=50, **changes)
+    whole = module.run(settings, tmp_path / "whole")
+    calls, note_time = [], workdir.Workdir.note_time
+
+    def broken(self):
+        calls.append(note_time(self))
+        if len(calls) == 3:
+            raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workdir.Workdir, "note_time", broken)
+        with pytest.raises(MemoryError):
+            module.run(settings, tmp_path / "broken", checkpoint_seconds=0)
+    monkeypatch.setattr(workdir.Workdir, "note_time", lambda self: calls.append(note_time(self)))
+    resumed = module.run(settings, tmp_path / "broken")
+    assert len(calls) < 3 + 4  # it did not start anew
+    assert resumed["figures"] == whole["figures"]
+    nets = (load_net(tmp_path / name) for name in ("whole", "broken"))
+    jax.tree.map(np.testing.assert_array_equal, *nets)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gibbs_steps": (3, 0)}, r"gibbs_steps is \(3, 0\); give one or more, each at least 1"),
+        ({"gibbs_steps": ()}, r"gibbs_steps is \(\); give one or more"),
+        ({"label_cost": -1.0}, r"label_cost is -1\.0; it must not be negative"),
+        ({"label_cost": 1.0, "adversarial_radius": -2.0}, r"adversarial_radius is -2\.0; it must"),
+    ],
+)
+def test_bad_settings_of_updown(changes, words):
+    with pytest.raises(ValueError, match=words):
+        finetune_updown.Settings("anywhere", **changes)
 
 
 def test_adversarial_updown_without_a_cost_is_refused():

@@ -244,6 +244,7 @@ def test_every_leading_axis_is_a_batch_axis(learner):
         (lambda: Centred(model_share=1.5), r"model_share is 1\.5"),
         (lambda: Centred(sliding=0.0), r"sliding 0\.0"),
         (lambda: LabelledPCD(label_cost=-1.0), r"label_cost is -1\.0"),
+        (lambda: LabelledPCD(num_gibbs_steps=0), "number of Gibbs steps is 0; .* at least 1"),
     ],
 )
 def test_senseless_settings_are_refused(make_learner, message):

@@ -215,15 +215,28 @@ def test_limit_and_its_message():
     within = make((units.Bernoulli(), 30), (units.Bernoulli(), 25))
     assert jax.eval_shape(partition.exact_log_partition, within).shape == ()
     beyond = make((units.Bernoulli(), 30), (units.Bernoulli(), 26))
-    with pytest.raises(ValueError, match=r"limited to 3\.36e\+07 states.* has 6\.71e\+07"):
+    with pytest.raises(ValueError, match=r"limited to 2\^25 states.* has 2\^26;"):
         partition.exact_log_partition(beyond)
+    far_beyond = make((units.Bernoulli(), 1100), (units.Bernoulli(), 1100))  # no such float
+    with pytest.raises(ValueError, match=r"has 2\^1\.1e\+03;"):
+        partition.exact_log_partition(far_beyond)
+
+
+def test_many_blocks_are_not_rounded_one_by_one(monkeypatch):
+    """Independent units have a closed form; float32 holds its five digits to 1e-4."""
+    monkeypatch.setattr(partition, "_BLOCK", 16)
+    params = make((units.Bernoulli(), 900), (units.Bernoulli(), 16), scale=0.0)
+    biases = [np.float64(layer.bias) for layer in (params.visible, params.hidden)]
+    expected = sum(np.logaddexp(0, bias).sum() for bias in biases)
+    assert expected > 512
+    np.testing.assert_allclose(partition.exact_log_partition(params), expected, atol=1e-3)
 
 
 def test_two_sides_without_end_are_refused():
     for pair in [("gaussian", "relu"), ("gaussian", "gaussian"), ("concat_infinite", "gaussian")]:
         visible, hidden = (LAYERS[name] for name in pair)
         params = make(visible, hidden, scale=0.0)
-        with pytest.raises(ValueError, match=r"smaller layer of this RBM has inf"):
+        with pytest.raises(ValueError, match=r"smaller layer of this RBM has infinitely many"):
             partition.exact_log_partition(params)
 
 
@@ -363,6 +376,12 @@ def test_published_schedule():
         assert (np.diff(betas) > 0).all()
     with pytest.raises(ValueError, match="num_steps is 2"):
         partition.published_betas(2)
+
+
+def test_one_chain_has_no_standard_error():
+    params = make((units.Bernoulli(), 3), (units.Bernoulli(), 2))
+    with pytest.raises(ValueError, match="num_chains is 1; a standard error takes at least 2"):
+        partition.ais(jax.random.key(0), params, betas=BETAS, num_chains=1)
 
 
 def test_annealing_maps_and_keeps_precision():

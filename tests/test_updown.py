@@ -35,9 +35,9 @@ def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
     def estimate(key):
         # The same example twice: directions are means over the batch.
         batch = (jnp.tile(jnp.asarray(x, jnp.float32), (2, 1)) for x in (v, label))
-        return updown.gradient(key, net, *batch, num_gibbs_steps=num_gibbs_steps)[0]
+        return updown.gradient(key, net, *batch, num_gibbs_steps=num_gibbs_steps)
 
-    found = estimate(jax.random.split(jax.random.key(3), NUM_KEYS))
+    found, metrics = estimate(jax.random.split(jax.random.key(3), NUM_KEYS))
 
     h = np.array(list(itertools.product([0.0, 1.0], repeat=2)))
     up, down = net.recognition[0], net.generative[0]
@@ -51,6 +51,10 @@ def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
     residual = means - v
     oracles.assert_mean(found.generative[0].weights, np.einsum("s,sv,sh->vh", p_h, residual, h))
     oracles.assert_mean(found.generative[0].visible.bias, p_h @ residual)
+    error = p_h @ np.sum(residual**2, axis=-1)
+    oracles.assert_mean(metrics["reconstruction_error"], error)
+    log_p = np.log(np.where(v == 1, means, 1 - means)).sum(axis=-1)
+    oracles.assert_mean(metrics["wake_loss"], -p_h @ log_p)
 
     # The top: contrastive divergence from the wake states.
     expected = {}
@@ -65,7 +69,10 @@ def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
     )
     dreamt = model.visible.states[:, :2]
     pixels = sigmoid(dreamt @ np.float64(down.weights).T + np.float64(down.visible.bias))
-    residual = sigmoid(pixels @ np.float64(up.weights) + np.float64(up.hidden.bias)) - dreamt
+    on = sigmoid(pixels @ np.float64(up.weights) + np.float64(up.hidden.bias))
+    residual = on - dreamt
+    log_p = np.log(np.where(dreamt == 1, on, 1 - on)).sum(axis=-1)
+    oracles.assert_mean(metrics["sleep_loss"], -after @ log_p)
     weights = np.einsum("s,sv,sh->vh", after, pixels, residual)
     oracles.assert_mean(found.recognition[0].weights, weights)
     oracles.assert_mean(found.recognition[0].hidden.bias, after @ residual)
@@ -262,11 +269,39 @@ def test_steps_scan_and_learn(net):
 
 def test_net_of_one_layer_without_labels_learns_by_contrastive_divergence():
     only = oracles.jolt(jax.random.key(0), rbm.init_params(jax.random.key(1), 4, 3))
-    v = jnp.asarray(np.random.default_rng(0).integers(0, 2, (5, 4)), jnp.float32)
-    change, metrics = updown.gradient(jax.random.key(2), dbn.untie(dbn.stack((only,))), v)
+    v = np.random.default_rng(0).integers(0, 2, (5, 4)).astype(np.float32)
+
+    @jax.jit
+    @jax.vmap
+    def estimate(key):
+        return updown.gradient(key, dbn.untie(dbn.stack((only,))), jnp.asarray(v))
+
+    change, metrics = estimate(jax.random.split(jax.random.key(2), NUM_KEYS))
     assert change.recognition == change.generative == ()
-    assert set(map(float, (metrics["wake_loss"], metrics["sleep_loss"]))) == {0.0}
-    assert change.top.weights.shape == (4, 3)
+    assert not np.any(metrics["wake_loss"])
+    assert not np.any(metrics["sleep_loss"])
+    oracles.assert_mean(oracles.leaves(change.top), oracles.Model.of(only).cd_gradient(v, 1))
+    # The pixels' means given the hidden states, drawn from the data.
+    h = np.array(list(itertools.product([0.0, 1.0], repeat=3)))
+    on = sigmoid(v @ np.float64(only.weights) + np.float64(only.hidden.bias))
+    p_h = np.prod(np.where(h == 1, on[:, None], 1 - on[:, None]), axis=-1)
+    means = sigmoid(h @ np.float64(only.weights).T + np.float64(only.visible.bias))
+    errors = np.sum((v[:, None] - means) ** 2, axis=-1)
+    oracles.assert_mean(metrics["reconstruction_error"], np.mean(np.sum(p_h * errors, axis=-1)))
+
+
+def test_bad_pixels_and_numbers_are_refused(net):
+    key, v, labels = jax.random.key(0), jnp.ones((3, 4)), jnp.ones((3, 2))
+    with pytest.raises(TypeError, match="holds uint8 numbers; convert them"):
+        updown.gradient(key, net, v.astype(jnp.uint8), labels)
+    with pytest.raises(ValueError, match="its last axis must hold the RBM's 4 visible units"):
+        updown.gradient(key, net, v[:, :3], labels)
+    with pytest.raises(ValueError, match="number of Gibbs steps is 0; it must be at least 1"):
+        updown.gradient(key, net, v, labels, num_gibbs_steps=0)
+    optimizer = optax.sgd(0.1)
+    state = updown.init_state(net, optimizer)
+    with pytest.raises(ValueError, match="number of Gibbs steps is -1; it must be at least 1"):
+        updown.step(key, state, v, labels, optimizer=optimizer, num_gibbs_steps=-1)
 
 
 def test_labels_are_required(net):
