@@ -427,7 +427,7 @@ def test_broken_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, module, chan
     with monkeypatch.context() as patch:
         patch.setattr(workdir.Workdir, "note_time", broken)
         with pytest.raises(MemoryError):
-            module.run(settings, tmp_path / "broken", checkpoint_seconds=0)
+            module.run(settings, tmp_path / "broken", checkpoint_seconds=0.0)
     monkeypatch.setattr(workdir.Workdir, "note_time", lambda self: calls.append(note_time(self)))
     resumed = module.run(settings, tmp_path / "broken")
     assert len(calls) < 3 + 4  # it did not start anew
