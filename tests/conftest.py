@@ -1,5 +1,6 @@
 """Strict settings for every test: shapes and types checked, nothing promoted or warned silently."""
 
+import gc
 import os
 
 # Set before jax starts. Eight virtual devices, so that sharding is tested on any machine; and quick
@@ -28,6 +29,19 @@ install_import_hook("dbn_jax", "beartype.beartype")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first, so that all workers end at about the same time."""
+    long = {"test_notebooks.py", "test_train_autoencoder.py", "test_train_patches.py"}
+    long |= {"test_why_it_works.py", "test_experiments.py"}
+    items.sort(key=lambda item: item.path.name not in long)
+
+
+def pytest_collection_finish():
+    """What the imports made stays: the garbage collector need not look through it for ever."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture

@@ -514,7 +514,7 @@ def whole_and_resumed(tmp_path, module, flags, phase):
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):
     flags = [
-        "--dataset=digits", "--hidden_sizes=16,12,20", "--epochs=4", "--top_epochs=4",
+        "--dataset=digits", "--hidden_sizes=16,20", "--epochs=4", "--top_epochs=8",
         "--batch_size=20", "--num_chains=20", "--sample_steps=3",
     ]  # fmt: skip
     whole_and_resumed(tmp_path, "experiments.train_dbn", flags, "layer_2")
