@@ -7,7 +7,6 @@ started: it starts in the fork.
 """
 
 import dataclasses
-import functools
 import multiprocessing
 import os
 import pathlib
@@ -31,21 +30,13 @@ _CONTEXT.set_forkserver_preload(
 )  # fmt: skip
 
 
-@functools.cache
-def _compiled():
-    """What one process of these tests has compiled, another need not."""
-    return tempfile.TemporaryDirectory()
-
-
 def environment():
-    """Of the processes: the user's, with one device and a common store of compiled programs."""
+    """Of the processes: that of the tests, with one device."""
     one_device = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
     return {
         **os.environ,
         "XLA_FLAGS": one_device,
         "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": _compiled().name,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": str(ROOT),
     }
 
