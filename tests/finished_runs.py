@@ -16,17 +16,20 @@ def save(path, model, settings, program):
     return str(path)
 
 
-def random_net(path, hidden_sizes, *, labels=True, num_pixels=64, num_labels=10):
+def random_net(path, hidden_sizes, *, labels=True, num_pixels=64, num_labels=10, weight_scale=0.01):
     """A finished run of train_dbn on digits, with the weights that it begins with."""
     *keys, top_key = jax.random.split(jax.random.key(0), len(hidden_sizes))
     sizes = (num_pixels, *hidden_sizes)
     layers = [
-        rbm.init_params(*arguments) for arguments in zip(keys, sizes, sizes[1:-1], strict=False)
+        rbm.init_params(*arguments, weight_scale=weight_scale)
+        for arguments in zip(keys, sizes, sizes[1:-1], strict=False)
     ]
     if labels:
-        top = associative_memory.init_params(top_key, *sizes[-2:], num_labels)
+        top = associative_memory.init_params(
+            top_key, *sizes[-2:], num_labels, weight_scale=weight_scale
+        )
     else:
-        top = rbm.init_params(top_key, *sizes[-2:])
+        top = rbm.init_params(top_key, *sizes[-2:], weight_scale=weight_scale)
     settings = train_dbn.Settings(
         data=DIGITS, hidden_sizes=hidden_sizes, labels=labels, top_learner="cd"
     )

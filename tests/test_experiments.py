@@ -413,8 +413,11 @@ def test_a_cost_of_labels_without_label_units_is_refused_before_the_workdir_is_h
 )
 @pytest.mark.usefixtures("undrawn")
 def test_broken_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, module, changes):
-    """Broken off in its third epoch of four, it starts from the checkpoint of the second."""
-    net = finished_runs.random_net(tmp_path / "net", (10, 12))
+    """Broken off in its third epoch of four, it starts from the checkpoint of the second.
+
+    Weights are large, or chains that started elsewhere would soon meet.
+    """
+    net = finished_runs.random_net(tmp_path / "net", (10, 12, 14), weight_scale=1.0)
     settings = module.Settings(net, epochs=4, batch_size=50, **changes)
     whole = module.run(settings, tmp_path / "whole")
     calls, note_time = [], workdir.Workdir.note_time
