@@ -404,6 +404,35 @@ def test_a_cost_of_labels_without_label_units_is_refused_before_the_workdir_is_h
     assert not (tmp_path / "run").exists()
 
 
+def broken_and_resumed(tmp_path, module, settings):
+    """Runs what learns for four epochs twice, once broken off in the third, and resumed.
+
+    It starts from the checkpoint of the second epoch; models and figures are equal to the bit.
+    """
+    calls, note_time = [], workdir.Workdir.note_time
+
+    def run(name, last, **keywords):
+        def watch(self):
+            calls.append(note_time(self))
+            if len(calls) == last:
+                raise MemoryError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workdir.Workdir, "note_time", watch)
+            return module.run(settings, tmp_path / name, **keywords)
+
+    whole = run("whole", None)
+    num_calls = len(calls)
+    calls.clear()
+    with pytest.raises(MemoryError):
+        run("broken", 3, checkpoint_seconds=0.0)
+    resumed = run("broken", None)
+    assert len(calls) < 3 + num_calls  # it did not start anew
+    assert resumed["figures"] == whole["figures"]
+    nets = (load_net(tmp_path / name) for name in ("whole", "broken"))
+    jax.tree.map(np.testing.assert_array_equal, *nets)
+
+
 @pytest.mark.parametrize(
     ("module", "changes"),
     [
@@ -412,31 +441,11 @@ def test_a_cost_of_labels_without_label_units_is_refused_before_the_workdir_is_h
     ],
 )
 @pytest.mark.usefixtures("undrawn")
-def test_broken_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, module, changes):
-    """Broken off in its third epoch of four, it starts from the checkpoint of the second.
-
-    Weights are large, or chains that started elsewhere would soon meet.
-    """
+def test_broken_run_goes_on_to_the_same_bits(tmp_path, module, changes):
+    # Weights are large, or chains that started elsewhere would soon meet.
     net = finished_runs.random_net(tmp_path / "net", (10, 12, 14), weight_scale=1.0)
     settings = module.Settings(net, epochs=4, batch_size=50, **changes)
-    whole = module.run(settings, tmp_path / "whole")
-    calls, note_time = [], workdir.Workdir.note_time
-
-    def broken(self):
-        calls.append(note_time(self))
-        if len(calls) == 3:
-            raise MemoryError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(workdir.Workdir, "note_time", broken)
-        with pytest.raises(MemoryError):
-            module.run(settings, tmp_path / "broken", checkpoint_seconds=0.0)
-    monkeypatch.setattr(workdir.Workdir, "note_time", lambda self: calls.append(note_time(self)))
-    resumed = module.run(settings, tmp_path / "broken")
-    assert len(calls) < 3 + 4  # it did not start anew
-    assert resumed["figures"] == whole["figures"]
-    nets = (load_net(tmp_path / name) for name in ("whole", "broken"))
-    jax.tree.map(np.testing.assert_array_equal, *nets)
+    broken_and_resumed(tmp_path, module, settings)
 
 
 @pytest.mark.parametrize(

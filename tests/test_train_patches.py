@@ -10,7 +10,7 @@ import pytest
 from dbn_jax import figures, partition, patches, rbm, weights
 from experiments import train_patches
 from tests import binaries
-from tests.test_experiments import whole_and_resumed
+from tests.test_experiments import broken_and_resumed
 
 TINY = {
     "size": 6,
@@ -106,9 +106,10 @@ def test_sigma_learns_a_tenth_as_quickly():
         np.testing.assert_allclose(other, -0.5, rtol=1e-5)
 
 
-def test_killed_run_resumes_to_the_same_bits(tmp_path):
-    flags = [f"--{name}={value}" for name, value in {**TINY, "epochs": 6}.items()]
-    whole_and_resumed(tmp_path, "experiments.train_patches", flags, "rbm")
+@pytest.mark.usefixtures("undrawn")
+def test_broken_run_goes_on_to_the_same_bits(tmp_path):
+    settings = train_patches.Settings(**{**TINY, "epochs": 4})
+    broken_and_resumed(tmp_path, train_patches, settings)
 
 
 @pytest.mark.parametrize(
