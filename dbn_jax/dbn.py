@@ -153,7 +153,7 @@ def num_pixels(net: Net) -> int:
 
 
 def as_pixels(net: Net, v: Array) -> Float[Array, "*batch V"]:
-    """Checks images and gives it the parameters' dtype; raises what `rbm.as_batch` does."""
+    """Checks images and gives them the parameters' dtype; raises what `rbm.as_batch` does."""
     weights = net.recognition[0].weights if net.recognition else net.top.weights
     return rbm.as_batch(dataclasses.replace(net.top, weights=weights[: num_pixels(net)]), v)
 

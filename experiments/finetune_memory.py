@@ -6,9 +6,9 @@ takes a net with label units, from `train_dbn` or `finetune_updown`, and leaves 
 RBM as it is. Contrastive divergence has only seen what a few Gibbs steps from the data lead to:
 chains that go on for a thousand leave the digits. Here the top RBM learns from recognised images by
 persistent chains that keep their labels (`dbn_jax.labelled_pcd`), which go wherever the model's
-long chains go, and unlearn it. For the digit model on full MNIST that takes two minutes on one
-core; the share of samples that `generate`'s judge takes for their class should rise to about 98 %,
-and the error change by less than 0.1 %. The test set is looked at once, at the end.
+long chains go, and unlearn it. For the digit model on full MNIST that takes 150 s on one core; the
+share of samples that `generate`'s judge takes for their class should rise to about 98 %, and the
+error change by less than 0.1 %. The test set is looked at once, at the end.
 
 Reference: Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
 gradient" (2008); what differs from it is said in `dbn_jax.labelled_pcd`.

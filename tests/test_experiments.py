@@ -17,7 +17,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units, weights, workdir
+from dbn_jax import associative_memory, dbn, labelled_pcd, learning, rbm, units, weights
 from experiments import (
     dbn_pictures,
     estimator_variance,
@@ -33,6 +33,7 @@ from experiments import (
     train_rbm,
 )
 from tests import binaries, finished_runs
+from tests.resumption import broken_and_resumed, whole_and_resumed
 
 
 @pytest.fixture(autouse=True)
@@ -404,35 +405,6 @@ def test_a_cost_of_labels_without_label_units_is_refused_before_the_workdir_is_h
     assert not (tmp_path / "run").exists()
 
 
-def broken_and_resumed(tmp_path, module, settings):
-    """Runs what learns for four epochs twice, once broken off in the third, and resumed.
-
-    It starts from the checkpoint of the second epoch; models and figures are equal to the bit.
-    """
-    calls, note_time = [], workdir.Workdir.note_time
-
-    def run(name, last, **keywords):
-        def watch(self):
-            calls.append(note_time(self))
-            if len(calls) == last:
-                raise MemoryError
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(workdir.Workdir, "note_time", watch)
-            return module.run(settings, tmp_path / name, **keywords)
-
-    whole = run("whole", None)
-    num_calls = len(calls)
-    calls.clear()
-    with pytest.raises(MemoryError):
-        run("broken", 3, checkpoint_seconds=0.0)
-    resumed = run("broken", None)
-    assert len(calls) < 3 + num_calls  # it did not start anew
-    assert resumed["figures"] == whole["figures"]
-    nets = (load_net(tmp_path / name) for name in ("whole", "broken"))
-    jax.tree.map(np.testing.assert_array_equal, *nets)
-
-
 @pytest.mark.parametrize(
     ("module", "changes"),
     [
@@ -496,32 +468,6 @@ def test_stages_of_updown_are_functions_of_the_update():
 
 def load_net(workdir):
     return weights.load(workdir / "model.npz")
-
-
-def whole_and_resumed(tmp_path, module, flags, phase):
-    """Runs a binary twice, once killed in the phase, long before its end, and resumed.
-
-    Returns the two workdirs; their models are equal to the bit.
-    """
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    done = binaries.run(module, f"--workdir={whole}", *flags, drawn=False)
-    assert done.returncode == 0, done.stderr
-    process = binaries.start(
-        module, f"--workdir={broken}", *flags, "--checkpoint_seconds=0", drawn=False
-    )
-    deadline = time.monotonic() + 300
-    saved = broken / "checkpoints" / phase
-    while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
-        assert process.is_alive(), "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.join()
-    assert not (broken / "summary.json").exists()
-    done = binaries.run(module, f"--workdir={broken}", *flags, drawn=False)
-    assert done.returncode == 0, done.stderr
-    jax.tree.map(np.testing.assert_array_equal, load_net(whole), load_net(broken))
-    return whole, broken
 
 
 def test_killed_run_resumes_to_the_same_bits(tmp_path):

@@ -13,7 +13,7 @@ from dbn_jax import backprop, dbn, figures, networks, rbm, units, weights
 from experiments import classifier_pictures, finetune_classifier, models, publish, shared, train_dbn
 from experiments.finetune_classifier import Settings
 from tests import binaries, finished_runs, oracles
-from tests.test_experiments import whole_and_resumed
+from tests.resumption import whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 PICTURES = {"curves", "errors", "features_after", "features_before"}

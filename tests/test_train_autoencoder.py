@@ -13,7 +13,7 @@ import pytest
 from dbn_jax import backprop, dbn, figures, logistic_pca, networks, weights
 from experiments import models, publish, shared, train_autoencoder
 from tests import binaries, pictures
-from tests.test_experiments import whole_and_resumed
+from tests.resumption import whole_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = shared.LearningSettings(epochs=3, batch_size=50)

@@ -10,7 +10,7 @@ import pytest
 from dbn_jax import figures, partition, patches, rbm, weights
 from experiments import train_patches
 from tests import binaries
-from tests.test_experiments import broken_and_resumed
+from tests.resumption import broken_and_resumed
 
 TINY = {
     "size": 6,
