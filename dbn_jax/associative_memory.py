@@ -12,6 +12,8 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 6; Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,6 +89,7 @@ def require_labels(net: dbn.Net) -> int:
     return count
 
 
+@functools.partial(jax.jit, inline=True)
 def label_free_energies(net: dbn.Net, features: Float[Array, "*batch F"]) -> Float[Array, "..."]:
     """The top RBM's free energies of the features beside each label.
 
@@ -115,6 +118,7 @@ def label_free_energies(net: dbn.Net, features: Float[Array, "*batch F"]) -> Flo
     return features_part.energy(features)[..., None] - jnp.moveaxis(log_weights, 0, -1)
 
 
+@functools.partial(jax.jit, inline=True)
 def label_log_posterior(net: dbn.Net, features: Float[Array, "*batch F"]) -> Float[Array, "..."]:
     """log p(label | features) in the top RBM, exact: from the free energy beside each label.
 
@@ -131,6 +135,7 @@ def label_log_posterior(net: dbn.Net, features: Float[Array, "*batch F"]) -> Flo
     return jax.nn.log_softmax(-label_free_energies(net, features))
 
 
+@functools.partial(jax.jit, inline=True)
 def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "..."]:
     """log p(label | image): mean-field recognition, then exact free energies: (..., V) -> (..., L).
 
@@ -140,6 +145,7 @@ def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "..."]:
     return label_log_posterior(net, dbn.recognise(net, v)[-1])
 
 
+@functools.partial(jax.jit, static_argnames="num_passes", inline=True)
 def classify_by_sampling(
     key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"], num_passes: int = 20
 ) -> Float[Array, "..."]:
@@ -165,6 +171,7 @@ def classify_by_sampling(
     return _average(key, one_pass, num_passes)
 
 
+@functools.partial(jax.jit, static_argnames=("num_gibbs_steps", "num_passes"), inline=True)
 def classify_by_gibbs(
     key: Key[Array, ""],
     net: dbn.Net,

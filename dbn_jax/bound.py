@@ -14,6 +14,7 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 8; Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks" (2008).
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ class Terms:
         return self.reconstruction + self.entropy + self.prior
 
 
+@functools.partial(jax.jit, inline=True)
 def sample_terms(
     key: Key[Array, ""],
     net: dbn.Net,
@@ -77,6 +79,7 @@ def sample_terms(
     return _terms(net, dbn.sample_recognition(key, net, v), labels)
 
 
+@functools.partial(jax.jit, inline=True)
 def exact(
     net: dbn.Net, v: Float[Array, "*batch V"], labels: Float[Array, "*batch L"] | None = None
 ) -> tuple[Terms, Float[Array, "*batch"]]:
@@ -141,6 +144,7 @@ def log_conditionals(
     ]
 
 
+@functools.partial(jax.jit, inline=True)
 def goodnesses(
     key: Key[Array, ""],
     net: dbn.Net,

@@ -13,6 +13,7 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 """
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -88,6 +89,7 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
     return DBN(tuple(layers))
 
 
+@functools.partial(jax.jit, inline=True)
 def upside_down(params: rbm.RBM, below: rbm.RBM) -> rbm.RBM:
     """Starts a layer as the one below turned upside down, so that the net's model stays what it is.
 
@@ -171,6 +173,7 @@ def check_labels(net: Net, labels: Array | None) -> None:
         raise ValueError(f"the net has {num_labels(net)} label units: give the labels' states")
 
 
+@functools.partial(jax.jit, inline=True)
 def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], ...]:
     """Mean-field recognition up to the top RBM's features.
 
@@ -188,6 +191,7 @@ def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."
     return tuple(means)
 
 
+@functools.partial(jax.jit, inline=True)
 def sample_recognition(
     key: Key[Array, ""], net: Net, v: Float[Array, "*batch V"]
 ) -> tuple[Float[Array, "..."], ...]:
@@ -207,6 +211,7 @@ def sample_recognition(
     return tuple(states)
 
 
+@functools.partial(jax.jit, inline=True)
 def sample_generation(
     key: Key[Array, ""], net: Net, features: Float[Array, "*batch F"]
 ) -> tuple[Float[Array, "..."], ...]:
@@ -260,6 +265,7 @@ def split(net: Net, x: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], F
     return x[..., :features], x[..., features:]
 
 
+@functools.partial(jax.jit, inline=True)
 def up_pass(
     net: Net, v: Float[Array, "*batch V"], labels: Float[Array, "*batch L"] | None = None
 ) -> tuple[Float[Array, "..."], ...]:
@@ -277,6 +283,7 @@ def up_pass(
     return *means[1:], rbm.hidden_mean(net.top, join(net, means[-1], labels))
 
 
+@functools.partial(jax.jit, inline=True)
 def sample_up(
     key: Key[Array, ""],
     net: Net,
@@ -299,6 +306,7 @@ def sample_up(
     return *states[1:], rbm.sample_hidden(top_key, net.top, join(net, states[-1], labels))
 
 
+@functools.partial(jax.jit, inline=True)
 def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """Mean-field generation: the pixels' means, each layer driven by the means of that above.
 
@@ -315,6 +323,7 @@ def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]
     return x
 
 
+@functools.partial(jax.jit, inline=True)
 def sample_down(
     key: Key[Array, ""], net: Net, h: Float[Array, "*batch H"]
 ) -> tuple[Float[Array, "*batch V"], tuple[Float[Array, "..."], ...]]:
@@ -337,6 +346,7 @@ def sample_down(
     return pixels, (*states, h)
 
 
+@functools.partial(jax.jit, inline=True)
 def pixel_means(
     key: Key[Array, ""], net: Net, x: Float[Array, "*batch X"], h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch V"]:
@@ -381,6 +391,7 @@ def generate(
     return pixel_means(down_key, net, x, h), h
 
 
+@functools.partial(jax.jit, inline=True)
 def reconstruct(net: Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
     """Mean-field recognition up the whole stack and generation down it: (..., V) -> (..., V)."""
     return down_pass(net, up_pass(net, v)[-1])
@@ -391,6 +402,7 @@ def weight_mask(net: Net) -> Net:
     return jax.tree.map(rbm.weight_mask, net, is_leaf=lambda part: isinstance(part, rbm.RBM))
 
 
+@functools.partial(jax.jit, static_argnames="layer", inline=True)
 def feature_images(net: Net, layer: int) -> Float[Array, "V H"]:
     """What each hidden unit of a layer stands for, projected to pixel space.
 

@@ -13,6 +13,7 @@ References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neu
 (2006); Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -161,8 +162,8 @@ def init_classifier(key: Key[Array, ""], sizes: Sequence[int]) -> Classifier:
     (3, 10)
     """
     _check_sizes(sizes, 3, "pixels, hidden units, classes")
-    inits = [_LOGISTIC] * (len(sizes) - 2) + [_LINEAR]
-    *hidden, softmax = _random_layers(key, sizes, inits)
+    inits = (_LOGISTIC,) * (len(sizes) - 2) + (_LINEAR,)
+    *hidden, softmax = _random_layers(key, tuple(sizes), inits)
     return Classifier(hidden, softmax)
 
 
@@ -184,7 +185,7 @@ def init_autoencoder(key: Key[Array, ""], sizes: Sequence[int]) -> Autoencoder:
     """
     _check_sizes(sizes, 2, "pixels, units of any hidden layers, code")
     half = len(sizes) - 1
-    inits = [_LOGISTIC] * (half - 1) + [_LINEAR] + [_LOGISTIC] * half
+    inits = (_LOGISTIC,) * (half - 1) + (_LINEAR,) + (_LOGISTIC,) * half
     layers = _random_layers(key, (*sizes, *reversed(sizes[:-1])), inits)
     return Autoencoder(layers[:half], layers[half:])
 
@@ -194,6 +195,7 @@ def _check_sizes(sizes, least, what):
         raise ValueError(f"sizes are {tuple(sizes)}; expected {what}, each at least 1")
 
 
+@functools.partial(jax.jit, static_argnames=("sizes", "inits"))
 def _random_layers(key, sizes, inits):
     keys = jax.random.split(key, len(inits))
     return [
@@ -202,6 +204,7 @@ def _random_layers(key, sizes, inits):
     ]
 
 
+@functools.partial(jax.jit, static_argnames="num_classes", inline=True)
 def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
     """Makes a classifier of a net's recognition weights.
 
@@ -240,6 +243,7 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
     return Classifier([layer for _, layer in hidden], softmax)
 
 
+@functools.partial(jax.jit, inline=True)
 def unroll(net: dbn.Net) -> Autoencoder:
     """Makes a deep autoencoder of a net: recognition weights up, generative weights down.
 
@@ -313,6 +317,7 @@ def _layer(weights, below, above):
     return Layer(weights, above.bias)
 
 
+@functools.partial(jax.jit, inline=True)
 def reconstruction_error(model: Autoencoder, v: Float[Array, "N V"]) -> Float[Array, ""]:
     """Squared error of the images encoded and decoded, summed over pixels, averaged over images.
 

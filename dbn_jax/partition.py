@@ -63,6 +63,7 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
     return jax.nn.logsumexp(jax.lax.map(log_sum, jnp.arange(0, num_states, block)))
 
 
+@functools.partial(jax.jit, inline=True)
 def log_likelihood(
     params: rbm.RBM, v: Float[Array, "*batch V"], log_z: Float[Array, "..."]
 ) -> Float[Array, "*batch"]:

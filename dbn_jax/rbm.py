@@ -94,10 +94,15 @@ def init_params(
     for side in (visible, hidden):
         if not isinstance(side, units.Units):
             raise TypeError(f"{side!r} is not a unit type; pass an instance, such as Bernoulli()")
-    weights = weight_scale * jax.random.normal(key, (num_visible, num_hidden), dtype)
+    weights = _normal(key, weight_scale, (num_visible, num_hidden), dtype)
     params = RBM(weights, visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
     _check_tails(params)
     return params
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _normal(key, scale, shape, dtype):
+    return scale * jax.random.normal(key, shape, dtype)
 
 
 @functools.partial(jax.jit, inline=True)
@@ -128,6 +133,7 @@ def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*b
     return params.hidden.statistic(h) @ params.weights.T
 
 
+@functools.partial(jax.jit, inline=True)
 def energy(
     params: RBM, v: Float[Array, "*batch V"], h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch"]:
@@ -136,6 +142,7 @@ def energy(
     return params.visible.energy(v) + params.hidden.energy(h) - interaction
 
 
+@functools.partial(jax.jit, inline=True)
 def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch"]:
     """F(v) = −log Σ_h exp(−E(v, h)), so that p(v) = exp(−F(v))/Z: (..., V) -> (...).
 
@@ -145,16 +152,19 @@ def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     return params.visible.energy(v) - params.hidden.cumulant(hidden_inputs(params, v))
 
 
+@functools.partial(jax.jit, inline=True)
 def hidden_mean(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
     """E[h | v], for binary units p(h = 1 | v): (..., V) -> (..., H)."""
     return params.hidden.mean(hidden_inputs(params, v))
 
 
+@functools.partial(jax.jit, inline=True)
 def visible_mean(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """E[v | h], for binary units p(v = 1 | h): (..., H) -> (..., V)."""
     return params.visible.mean(visible_inputs(params, h))
 
 
+@functools.partial(jax.jit, inline=True)
 def sample_hidden(
     key: Key[Array, ""], params: RBM, v: Float[Array, "*batch V"]
 ) -> Float[Array, "*batch H"]:
@@ -162,6 +172,7 @@ def sample_hidden(
     return params.hidden.sample(key, hidden_inputs(params, v))
 
 
+@functools.partial(jax.jit, inline=True)
 def sample_visible(
     key: Key[Array, ""], params: RBM, h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch V"]:
@@ -169,6 +180,7 @@ def sample_visible(
     return params.visible.sample(key, visible_inputs(params, h))
 
 
+@functools.partial(jax.jit, inline=True)
 def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
     """E[v | h = E[h | v]], the mean-field reconstruction: (..., V) -> (..., V)."""
     return visible_mean(params, hidden_mean(params, v))
@@ -405,6 +417,7 @@ def pcd_gradient(
     return gradient, chains, metrics
 
 
+@functools.partial(jax.jit, static_argnames="num_chains", inline=True)
 def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Array, "chains H"]:
     """Hidden states for persistent chains, drawn from the hidden biases alone: (num_chains, H).
 

@@ -20,6 +20,7 @@ to generate images" (2007).
 """
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -125,12 +126,14 @@ def _connected(net):
     return jnp.where(net.connections, net.weights, 0)
 
 
+@functools.partial(jax.jit, inline=True)
 def log_prob(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
     """log p(x) of states of all units, nats: (..., N) -> (...)."""
     a = inputs(net, x)
     return jnp.sum(x * a - softplus(a), axis=-1)
 
 
+@functools.partial(jax.jit, static_argnames="shape", inline=True)
 def sample(key: Key[Array, ""], net: BeliefNet, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
     """Ancestral sampling, unit by unit along the order.
 
@@ -145,6 +148,7 @@ def sample(key: Key[Array, ""], net: BeliefNet, shape: tuple[int, ...] = ()) -> 
     return complete(key, net, jnp.zeros((*shape, 0), net.bias.dtype))
 
 
+@functools.partial(jax.jit, inline=True)
 def complete(
     key: Key[Array, ""], net: BeliefNet, first: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch N"]:
@@ -196,8 +200,14 @@ def completions(
         )
     numbers = np.arange(2 ** len(hidden))[:, None]
     bits = (numbers >> np.arange(len(hidden))[::-1]) & 1
-    states = jnp.broadcast_to(x, (len(bits), len(x)))
-    return states.at[:, hidden].set(jnp.asarray(bits, x.dtype))
+    states = np.zeros((len(bits), len(x)), bool)
+    states[:, hidden] = bits
+    return _fill_in(observed, x, states)
+
+
+@functools.partial(jax.jit, inline=True)
+def _fill_in(observed, x, states):
+    return jnp.where(spread(observed, states), spread(x, states), states.astype(x.dtype))
 
 
 def _check_observed(observed, count):
@@ -224,7 +234,12 @@ def log_likelihood(
     Raises:
       ValueError: see `completions`.
     """
-    return jax.nn.logsumexp(log_prob(net, completions(x, observed)))
+    return _log_sum(net, completions(x, observed))
+
+
+@functools.partial(jax.jit, inline=True)
+def _log_sum(net, states):
+    return jax.nn.logsumexp(log_prob(net, states))
 
 
 def posterior(
@@ -244,9 +259,15 @@ def posterior(
       ValueError: see `completions`.
     """
     states = completions(x, observed)
-    return states, jax.nn.softmax(log_prob(net, states))
+    return states, _normalised(net, states)
 
 
+@functools.partial(jax.jit, inline=True)
+def _normalised(net, states):
+    return jax.nn.softmax(log_prob(net, states))
+
+
+@functools.partial(jax.jit, inline=True)
 def gibbs(
     key: Key[Array, ""],
     net: BeliefNet,
@@ -301,6 +322,7 @@ def gibbs(
     return jax.lax.fori_loop(0, num_sweeps, sweep, x)
 
 
+@functools.partial(jax.jit, inline=True)
 def gradient(net: BeliefNet, x: Float[Array, "*batch N"]) -> BeliefNet:
     """The delta rule: the descent direction −∂ log p(x) / ∂ net, averaged over the batch.
 

@@ -245,11 +245,21 @@ def _all_finite(tree: Any) -> Bool[Array, ""]:
 def _non_finite_leaves(tree: Any) -> str:
     """Names the leaves of a state that hold NaN or infinity; empty if there is none."""
     named = [
-        (jax.tree_util.keystr(path) or "the state", int(jnp.sum(~jnp.isfinite(x))), x.size)
+        (jax.tree_util.keystr(path) or "the state", x)
         for path, x in jax.tree_util.tree_leaves_with_path(tree)
         if jnp.issubdtype(x.dtype, jnp.inexact)
     ]
-    return ", ".join(f"{name} ({bad} of {size} values)" for name, bad, size in named if bad)
+    counts = _count_non_finite([x for _, x in named])
+    return ", ".join(
+        f"{name} ({bad} of {x.size} values)"
+        for (name, x), bad in zip(named, counts, strict=True)
+        if bad
+    )
+
+
+@jax.jit
+def _count_non_finite(arrays: list[jax.Array]) -> list[jax.Array]:
+    return [jnp.sum(~jnp.isfinite(x)) for x in arrays]
 
 
 def _without_weak_type(x: Any) -> Any:

@@ -6,6 +6,7 @@ product. Here the twenty rounds are unrolled elementwise operations, so that dra
 converting become one pass. The bits are those of `jax.random.bits`, one for one.
 """
 
+import functools
 import math
 
 import jax
@@ -32,6 +33,7 @@ def _threefry2x32(key_0, key_1, x_0, x_1):
     return x_0, x_1
 
 
+@functools.partial(jax.jit, static_argnames="shape", inline=True)
 def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> Num[Array, "..."]:
     """Draws uniform 32-bit words; equal to ``jax.random.bits(key, shape)``.
 
@@ -54,6 +56,7 @@ def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> Num[Array, "..."]:
     return high ^ low
 
 
+@functools.partial(jax.jit, static_argnames="shape", inline=True)
 def uniform(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Draws float32 multiples of 2⁻²⁴, uniform on [0, 1).
 
@@ -67,6 +70,7 @@ def uniform(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     return (bits(key, shape) >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
 
 
+@functools.partial(jax.jit, inline=True)
 def bernoulli(key: Key[Array, ""], probability: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Draws independent 0s and 1s in the probabilities' own dtype.
 

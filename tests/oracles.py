@@ -186,9 +186,10 @@ class Layer:
 
     def counts(self, x):
         """How often each state occurs among values of shape (..., N): (S,)."""
-        numbers = self.number(np.unique(np.reshape(x, (-1, self.num_units)), axis=0))
-        how_often = np.unique(np.reshape(x, (-1, self.num_units)), axis=0, return_counts=True)[1]
-        return np.bincount(numbers, how_often, minlength=len(self.states)).astype(int)
+        rows = np.reshape(x, (-1, self.num_units))
+        values, how_often = np.unique(rows, axis=0, return_counts=True)
+        counts = np.bincount(self.number(values), how_often, minlength=len(self.states))
+        return counts.astype(int)
 
 
 @dataclasses.dataclass(frozen=True)

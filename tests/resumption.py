@@ -36,17 +36,18 @@ def whole_and_resumed(tmp_path, module, flags, phase):
     return whole, broken
 
 
-def broken_and_resumed(tmp_path, module, settings):
-    """Runs what learns for four epochs twice, once broken off in the third, and resumed.
+def broken_and_resumed(tmp_path, module, settings, last=3):
+    """Runs a binary twice in this process, once broken off in epoch number `last`, and resumed.
 
-    It starts from the checkpoint of the second epoch; models and figures are equal to the bit.
+    Epochs of all phases count; it goes on from the checkpoint of the one before. Models and figures
+    are equal to the bit.
     """
     calls, note_time = [], workdir.Workdir.note_time
 
-    def run(name, last, **keywords):
+    def run(name, end, **keywords):
         def watch(self):
             calls.append(note_time(self))
-            if len(calls) == last:
+            if len(calls) == end:
                 raise MemoryError
 
         with pytest.MonkeyPatch.context() as patch:
@@ -57,9 +58,9 @@ def broken_and_resumed(tmp_path, module, settings):
     num_calls = len(calls)
     calls.clear()
     with pytest.raises(MemoryError):
-        run("broken", 3, checkpoint_seconds=0.0)
+        run("broken", last, checkpoint_seconds=0.0)
     resumed = run("broken", None)
-    assert len(calls) < 3 + num_calls  # it did not start anew
+    assert len(calls) < last + num_calls  # it did not start anew
     assert resumed["figures"] == whole["figures"]
     nets = (_model(tmp_path / name) for name in ("whole", "broken"))
     jax.tree.map(np.testing.assert_array_equal, *nets)

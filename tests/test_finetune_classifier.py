@@ -13,7 +13,7 @@ from dbn_jax import backprop, dbn, figures, networks, rbm, units, weights
 from experiments import classifier_pictures, finetune_classifier, models, publish, shared, train_dbn
 from experiments.finetune_classifier import Settings
 from tests import binaries, finished_runs, oracles
-from tests.resumption import whole_and_resumed
+from tests.resumption import broken_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 PICTURES = {"curves", "errors", "features_after", "features_before"}
@@ -188,14 +188,12 @@ def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
     assert float(jnp.abs(model.softmax.kernel[...] - start.softmax.kernel[...]).max()) > 1e-3
 
 
-def test_killed_run_resumes_to_the_same_bits(pretrained, tmp_path):
-    flags = [
-        f"--pretrained={pretrained}", "--epochs=8", "--batch_size=20", "--early_stopping",
-        "--top_only_epochs=2",
-    ]  # fmt: skip
-    workdirs = whole_and_resumed(tmp_path, "experiments.finetune_classifier", flags, "classifier")
-    results = [json.loads((path / "summary.json").read_text())["figures"] for path in workdirs]
-    assert results[0] == results[1]
+@pytest.mark.usefixtures("undrawn")
+def test_broken_run_goes_on_to_the_same_bits(pretrained, tmp_path):
+    settings = gentle(
+        pretrained, early_stopping=True, top_only_epochs=2, batch_size=20, adversarial_radius=0.5
+    )
+    broken_and_resumed(tmp_path, finetune_classifier, settings)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from dbn_jax import backprop, dbn, figures, logistic_pca, networks, weights
 from experiments import models, publish, shared, train_autoencoder
 from tests import binaries, pictures
-from tests.resumption import whole_and_resumed
+from tests.resumption import broken_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
 QUICK = shared.LearningSettings(epochs=3, batch_size=50)
@@ -179,12 +179,15 @@ def test_from_random_weights(tmp_path):
     assert np.isfinite(results["reconstruction_error"])
 
 
-def test_killed_run_resumes_to_the_same_bits(tmp_path):
-    flags = [
-        "--dataset=digits", "--hidden_sizes=16,5", "--epochs=2", "--finetune_epochs=8",
-        "--finetune_batch_size=20",
-    ]  # fmt: skip
-    whole_and_resumed(tmp_path, "experiments.train_autoencoder", flags, "autoencoder")
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("last", [3, 7], ids=["in the second layer", "in the autoencoder"])
+def test_broken_run_goes_on_to_the_same_bits(tmp_path, last):
+    settings = small(
+        hidden_sizes=(16, 5),
+        learning=dataclasses.replace(QUICK, epochs=2),
+        finetune_epochs=4,
+    )
+    broken_and_resumed(tmp_path, train_autoencoder, settings, last)
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ class TestCompilation:
                     assert one["chains"].sharding == rows
                     assert one["sums"].sharding.is_fully_replicated
         finally:
-            jax.monitoring.clear_event_listeners()
+            jax.monitoring.unregister_event_duration_listener(listen)
 
     def test_ensemble(self):
         """A vmap over states trains each member as if it were alone."""

@@ -174,8 +174,8 @@ def style() -> Iterator[None]:
         yield
 
 
-def _blank() -> Picture:
-    figure = Picture(figsize=(8, 8), dpi=_PIXELS_PER_INCH * DEVICE_PIXELS, facecolor="white")
+def _blank(inches: Real = 8) -> Picture:
+    figure = Picture(figsize=(inches, inches), dpi=_PIXELS_PER_INCH * DEVICE_PIXELS, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -239,7 +239,8 @@ def _add_text(figure: Figure, text: str, kind: str, **settings) -> Text:
 def text_width(text: str) -> float:
     """Returns the pixels that a label takes."""
     with style():
-        left, right, *_ = text_extent(_add_text(_blank(), text, "label"))
+        # Of a small page: its pixels would take longer to clear than the text to measure.
+        left, right, *_ = text_extent(_add_text(_blank(1), text, "label"))
     return right - left
 
 
