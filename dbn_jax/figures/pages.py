@@ -175,7 +175,9 @@ def style() -> Iterator[None]:
 
 
 def _blank(inches: Real = 8) -> Picture:
-    figure = Picture(figsize=(inches, inches), dpi=_PIXELS_PER_INCH * DEVICE_PIXELS, facecolor="white")
+    figure = Picture(
+        figsize=(inches, inches), dpi=_PIXELS_PER_INCH * DEVICE_PIXELS, facecolor="white"
+    )
     FigureCanvasAgg(figure)
     return figure
 
