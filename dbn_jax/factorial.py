@@ -12,6 +12,8 @@ to p as one of the two divergences allows:
 Reference: Saul, Jaakkola, Jordan, "Mean field theory for sigmoid belief networks" (1996).
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,11 +23,13 @@ from dbn_jax.shapes import Array, Float
 _ROUNDS = 100  # of coordinate descent; the divergence never rises
 
 
+@functools.partial(jax.jit, inline=True)
 def marginals(states: Float[Array, "S N"], p: Float[Array, " S"]) -> Float[Array, " N"]:
     """The probability of each unit to be on: (S, N), (S,) -> (N,)."""
     return p @ states
 
 
+@functools.partial(jax.jit, inline=True)
 def product(states: Float[Array, "S N"], on: Float[Array, " N"]) -> Float[Array, " S"]:
     """The probability of each state under independent units.
 
@@ -37,6 +41,7 @@ def product(states: Float[Array, "S N"], on: Float[Array, " N"]) -> Float[Array,
     return jnp.prod(jnp.where(states == 1, on, 1 - on), axis=-1)
 
 
+@functools.partial(jax.jit, inline=True)
 def divergence(q: Float[Array, " S"], p: Float[Array, " S"]) -> Float[Array, ""]:
     """KL(q ‖ p) of two distributions over the same states, nats; infinite where p excludes some."""
     return jnp.sum(jnp.where(q > 0, q * (jnp.log(jnp.where(q > 0, q, 1)) - jnp.log(p)), 0))
@@ -64,6 +69,11 @@ def best(states: Float[Array, "S N"], p: Float[Array, " S"]) -> Float[Array, " N
             f"the smallest probability is {np.min(p)}; all must be above 0: compute them in "
             "float64 (jax.enable_x64)"
         )
+    return _best(states, p)
+
+
+@functools.partial(jax.jit, inline=True)
+def _best(states, p):
     log_p = jnp.log(p)
     varies = jnp.any(states != states[:1], axis=0)
 

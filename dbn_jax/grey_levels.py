@@ -18,12 +18,16 @@ which can be learnt, says how narrow it is.
 Reference: Hinton, "Deep belief nets", tutorial at NIPS (2007).
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
 from dbn_jax.shapes import Array, Float
 
 
+@functools.partial(jax.jit, inline=True)
 def logistic_free_energy(
     x: Float[Array, "*batch"], inputs: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
@@ -36,6 +40,7 @@ def logistic_free_energy(
     return negative_entropy(x) - inputs * x
 
 
+@functools.partial(jax.jit, inline=True)
 def gaussian_free_energy(
     x: Float[Array, "*batch"], mean: Float[Array, ""], sigma: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
@@ -49,11 +54,13 @@ def gaussian_free_energy(
     return (x - mean) ** 2 / (2 * sigma**2)
 
 
+@functools.partial(jax.jit, inline=True)
 def negative_entropy(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """x log x + (1 − x) log(1 − x), nats; 0 at both ends."""
     return xlogy(x, x) + xlogy(1 - x, 1 - x)
 
 
+@functools.partial(jax.jit, inline=True)
 def logistic_preference(middle: Float[Array, ""], step: Float[Array, ""]) -> Float[Array, ""]:
     """The most that any input can make the middle preferred to both values a step away, nats.
 
@@ -68,6 +75,7 @@ def logistic_preference(middle: Float[Array, ""], step: Float[Array, ""]) -> Flo
     return jnp.mean(ends) - negative_entropy(middle)
 
 
+@functools.partial(jax.jit, inline=True)
 def gaussian_preference(step: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, ""]:
     """The same for a Gaussian unit: step²/2σ², as much as a small σ makes it."""
     return step**2 / (2 * sigma**2)

@@ -89,6 +89,7 @@ def make(weights: Float[Array, "from to"], bias: Float[Array, " N"]) -> BeliefNe
     return BeliefNet(weights, bias)
 
 
+@functools.partial(jax.jit, inline=True)
 def layered(
     weights: tuple[Float[Array, "..."], ...], biases: tuple[Float[Array, "..."], ...]
 ) -> BeliefNet:

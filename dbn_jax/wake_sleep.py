@@ -84,6 +84,7 @@ def init(
     return HelmholtzMachine(net(generative_key, sizes), net(recognition_key, sizes[::-1]))
 
 
+@functools.partial(jax.jit, inline=True)
 def recognise(
     key: Key[Array, ""], machine: HelmholtzMachine, v: Float[Array, "*batch V"]
 ) -> Float[Array, "*batch N"]:
@@ -100,6 +101,7 @@ def recognise(
     return sbn.complete(key, machine.recognition, v[..., ::-1])[..., ::-1]
 
 
+@functools.partial(jax.jit, inline=True)
 def log_recognition(
     machine: HelmholtzMachine, h: Float[Array, "*batch H"], v: Float[Array, "*batch V"]
 ) -> Float[Array, "*batch"]:
@@ -109,6 +111,7 @@ def log_recognition(
     return jnp.sum(x * a - softplus(a), axis=-1)
 
 
+@functools.partial(jax.jit, inline=True)
 def bound(machine: HelmholtzMachine, v: Float[Array, " V"]) -> Float[Array, ""]:
     """The variational bound on log p(v), nats, by enumeration of the hidden units.
 

@@ -46,7 +46,7 @@ def draw(
     held_out = dataset.validation or dataset.test
     v = shared.transformed(transform, view_key, jnp.asarray(held_out.images))
     pictures = {f"features_{i + 1}": _features(net, i, dataset) for i in range(len(net.layers))}
-    reconstruction = _reconstruct(net, v)
+    reconstruction = dbn.reconstruct(net, v)
     error = float(jnp.mean(jnp.sum((v - reconstruction) ** 2, axis=-1)))
     some = np.linspace(0, len(v) - 1, min(_NUM_SHOWN, len(v))).astype(int)
     pictures["reconstructions"] = figures.reconstructions(
@@ -67,7 +67,7 @@ def draw(
         pictures["chains"] = _chains(chain_key, net, dataset, start)
         start, where = layer.persistent_hidden(top_chains), "the persistent chains of learning"
         if start is None:
-            start, where = _up_pass(net, v)[-1], "unseen images"
+            start, where = dbn.up_pass(net, v)[-1], "unseen images"
         pictures["samples"] = _samples(sample_key, net, dataset, start, where, sample_steps)
     for name, picture in pictures.items():
         figures.save(picture, run_dir.figures / f"{name}.png")
@@ -123,13 +123,13 @@ def _samples_of_classes(start_key, key, net, dataset, classes, chains, num_steps
 def _start_from_chains(key, net, labels, chains):
     """Visible states of the top RBM from persistent chains of these labels, (N, F + L)."""
     taken = recognition.rows_with_labels(np.asarray(chains.labels).argmax(axis=-1), labels)
-    x = _sample_visible(key, net.top, chains.hidden[taken])
+    x = rbm.sample_visible(key, net.top, chains.hidden[taken])
     return dbn.join(net, dbn.split(net, x)[0], chains.labels[taken])
 
 
 def _chains(key, net, dataset, start) -> Figure:
     """Free chains from hidden states of the top RBM."""
-    frames, h = [_down_pass(net, start)], start
+    frames, h = [dbn.down_pass(net, start)], start
     for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
         v, h = _generate(jax.random.fold_in(key, t), net, h, step - done)
         frames.append(v)
@@ -154,10 +154,6 @@ def _samples(key, net, dataset, start, where, num_steps) -> Figure:
     )
 
 
-_sample_visible = jax.jit(rbm.sample_visible)
-_up_pass = jax.jit(dbn.up_pass)
-_down_pass = jax.jit(dbn.down_pass)
-_reconstruct = jax.jit(dbn.reconstruct)
 _start_from_labels = jax.jit(associative_memory.start_from_labels)
 # The number of steps is traced: one program for all.
 _generate = jax.jit(dbn.generate)

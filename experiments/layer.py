@@ -294,11 +294,8 @@ def _up(params: rbm.RBM, rows: np.ndarray, transform: data.Transform | None) -> 
         block = jnp.asarray(rows[start : start + _BLOCK])
         if transform is not None:
             block = shared.transformed(transform, jax.random.key(i), block)
-        blocks.append(np.asarray(_hidden_mean(params, block)))
+        blocks.append(np.asarray(rbm.hidden_mean(params, block)))
     return np.concatenate(blocks)
-
-
-_hidden_mean = jax.jit(rbm.hidden_mean)
 
 
 def _first(rows):

@@ -24,9 +24,6 @@ def pixels(transform: data.Transform, images: np.ndarray) -> jax.Array:
     return jnp.concatenate(blocks)
 
 
-error = jax.jit(networks.reconstruction_error)
-
-
 def draw(
     run_dir: workdir.Workdir,
     dataset: data.Dataset,
@@ -90,7 +87,9 @@ def draw(
     return {
         "split": part,
         "reconstruction_error": errors["deep autoencoder"],
-        "reconstruction_error_train": float(error(model, train[:NUM_WATCHED])),
+        "reconstruction_error_train": float(
+            networks.reconstruction_error(model, train[:NUM_WATCHED])
+        ),
         "reconstruction_error_logistic_pca": errors["logistic PCA, best codes"],
         "reconstruction_error_linear_codes": errors["logistic PCA, linear codes"],
         "reconstruction_error_pca": errors["PCA"],

@@ -194,7 +194,7 @@ def _learn(
 
     def evaluate(state):
         model = backprop.merge(graphdef, state.params)
-        return {name: reconstruction.error(model, v) for name, v in watched.items()}
+        return {name: networks.reconstruction_error(model, v) for name, v in watched.items()}
 
     def watch(epoch, step, state):
         del epoch, step, state

@@ -150,7 +150,7 @@ def draw(
 
     def draw_reconstructions(images, title, name):
         v = look(images)
-        both = grey(v), grey(_reconstruct(params, v))
+        both = grey(v), grey(rbm.reconstruct(params, v))
         save(figures.reconstructions(*both, image_shape=shape, title=title), name)
 
     what = f"{settings.num_hidden} {settings.hidden} features"
@@ -168,7 +168,7 @@ def draw(
             f"Unfamiliar digits, seen as {_listed(settings.data.classes)}",
             "unfamiliar",
         )
-    start = _init_chains(start_key, params, 8)
+    start = rbm.init_chains(start_key, params, 8)
     steps = settings.sample_steps
     chain_steps = (0, *sorted({max(1, steps // divisor) for divisor in _CHAIN_DIVISORS}))
     save(
@@ -184,7 +184,7 @@ def draw(
     start = layer.persistent_hidden(state.chains)
     from_where = f"{steps} Gibbs steps on from the persistent chains of learning"
     if start is None:
-        start = _sample_hidden(start_key, params, look(held_out.images))
+        start = rbm.sample_hidden(start_key, params, look(held_out.images))
         from_where = f"{steps} Gibbs steps from unseen images"
     frames = _chain(sample_key, params, start[:60], (steps,))
     save(
@@ -197,7 +197,7 @@ def draw(
         ),
         "samples",
     )
-    means = _hidden_mean(params, look(held_out.images[:200]))
+    means = rbm.hidden_mean(params, look(held_out.images[:200]))
     low, high = params.hidden.support
     if np.isfinite(high - low):
         save(
@@ -240,12 +240,6 @@ def _advance(key, params, h, num_steps):
 
     h = jax.lax.fori_loop(0, num_steps, step, h)
     return h, rbm.visible_mean(params, h)
-
-
-_reconstruct = jax.jit(rbm.reconstruct)
-_hidden_mean = jax.jit(rbm.hidden_mean)
-_sample_hidden = jax.jit(rbm.sample_hidden)
-_init_chains = jax.jit(rbm.init_chains, static_argnums=2)
 
 
 def _spread(images: np.ndarray) -> np.ndarray:

@@ -25,7 +25,8 @@ _CONTEXT.set_forkserver_preload(
     [
         "experiments.baselines", "experiments.evaluate", "experiments.finetune_classifier",
         "experiments.finetune_updown", "experiments.generate", "experiments.train_autoencoder",
-        "experiments.train_patches", "experiments.train_rbm", "orbax.checkpoint",
+        "experiments.train_patches", "experiments.train_rbm", "ipykernel.ipkernel",
+        "orbax.checkpoint",
     ]
 )  # fmt: skip
 
@@ -50,14 +51,14 @@ class Done:
     stderr: str
 
 
-def start(module, *flags, drawn=True, output=os.devnull, errors=os.devnull):
-    """Starts `python -m module flags…`; what it prints goes to the files.
+def start(module, *flags, drawn=True, output=os.devnull, errors=os.devnull, folder=ROOT):
+    """Starts `python -m module flags…` in the folder; what it prints goes to the files.
 
     If not drawn, pictures are laid out, but their files stay empty.
     """
     with mock.patch.dict(os.environ, environment()):
         forkserver.ensure_running()
-    arguments = (module, flags, drawn, output, errors)
+    arguments = (module, flags, drawn, output, errors, folder)
     process = _CONTEXT.Process(target=_main, args=arguments, daemon=True)
     process.start()
     return process
@@ -72,14 +73,14 @@ def run(module, *flags, drawn=True):
         return Done(process.exitcode, output.read_text(), errors.read_text())
 
 
-def _main(module, flags, drawn, output, errors):
+def _main(module, flags, drawn, output, errors, folder):
     for descriptor, path in ((1, output), (2, errors)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
     if not drawn:
         files.png = lambda figure, scale: b""
-    os.chdir(ROOT)
+    os.chdir(folder)
     sys.argv = [module, *flags]
     sys.modules.pop(module, None)  # or `runpy` warns
     runpy.run_module(module, run_name="__main__", alter_sys=True)
