@@ -315,7 +315,6 @@ def test_long_contrastive_divergence_is_maximum_likelihood():
     assert distance[4] < distance[1] / 4
     assert distance[16] < distance[4] / 4
     # Power: the bias of a few steps is seen.
-    print(farthest)
     assert farthest[1] > 2 * oracles.z_bound(100)
 
 
@@ -461,7 +460,6 @@ def test_swap_rates_are_their_expectations():
         expected.append(mean)
         assert abs(metrics[f"swap_rate_{k}"] - mean) < oracles.z_bound(3) * error
     # Power: the pairs of levels differ by much more than the error.
-    print(expected)
     assert max(expected) - min(expected) > 0.05
 
 
