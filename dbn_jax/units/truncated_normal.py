@@ -26,6 +26,11 @@ def _tail_mean(m):
     return 1 / fraction
 
 
+def _tail_hazard(m):
+    """Density over survival at 0, φ(m)/Φ(m), for m <= _TAIL; minus its log is `cumulant`."""
+    return _tail_mean(m) - m
+
+
 def mean(m):
     """E[x] = m + φ(m)/Φ(m)."""
     body = jnp.maximum(m, _TAIL)
@@ -40,7 +45,7 @@ def cumulant(m):
     body = jnp.maximum(m, _TAIL)
     tail = jnp.minimum(m, _TAIL)
     body_value = 0.5 * body * body + log_ndtr(body) + _HALF_LOG_2PI
-    return jnp.where(m > _TAIL, body_value, -jnp.log(_tail_mean(tail) - tail))
+    return jnp.where(m > _TAIL, body_value, -jnp.log(_tail_hazard(tail)))
 
 
 @cumulant.defjvp
@@ -58,8 +63,9 @@ def sample(key, m):
     # Start where exp(−x²/2 + m x) alone would have the survival u.
     log_u = jnp.log(u)
     x = -2 * log_u / (jnp.sqrt(tail * tail - 2 * log_u) - tail)
+    log_first = jnp.log(_tail_hazard(tail))
     for _ in range(3):
-        excess = x * (tail - 0.5 * x) + cumulant(tail - x) - cumulant(tail) - log_u
-        hazard = x - tail + mean(tail - x)
+        hazard = _tail_hazard(tail - x)
+        excess = x * (tail - 0.5 * x) - jnp.log(hazard) + log_first - log_u
         x = x + excess / hazard
     return jnp.maximum(jnp.where(m > _TAIL, body_sample, x), 0)
