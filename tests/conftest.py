@@ -19,6 +19,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: its threads only wait
 
 import jax
 import pytest
@@ -55,7 +56,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """What the imports made stays: the garbage collector need not look through it for ever."""
     gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(100_000, 50, 1_000)
 
 
 @pytest.fixture
