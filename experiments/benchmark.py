@@ -154,11 +154,12 @@ def run(config: Config, log: Callable[[str], None] = print) -> dict:
         log(benchmark_table.comparison(case, report["cases"][str(case)], config.rounds))
     methods = ((UPDOWN, config.updown_gibbs_steps), (BOUND, config.bound_gibbs_steps))
     for method, gibbs_steps in methods:
-        results = benchmark_nets.compare(
-            method, config.net, gibbs_steps, config.rounds, config.seconds
-        )
-        report[method.name] = results
-        if results:
+        report[method.name] = []
+        if gibbs_steps:
+            results = benchmark_nets.compare(
+                method, config.net, gibbs_steps, config.rounds, config.seconds
+            )
+            report[method.name] = results
             log(benchmark_table.whole_net(method, config.net, results))
     report["scaling"] = scale(config)
     if report["scaling"]:

@@ -59,6 +59,21 @@ def logged_report():
     return benchmark.run(tiny_config(), lines.append), "\n".join(lines)
 
 
+def test_every_further_part_can_be_left_out(monkeypatch):
+    """As --noscaling, --noupdown, --nobound and --nofootprint do."""
+    monkeypatch.setattr(benchmark, "compare", lambda *_: {})
+    monkeypatch.setattr(benchmark_table, "comparison", lambda *_: "the case")
+    nothing = dict.fromkeys(
+        [f"scaling_{axis}" for axis in ("batches", "widths", "gibbs_steps", "ensembles")]
+        + ["updown_gibbs_steps", "bound_gibbs_steps"],
+        (),
+    )
+    lines = []
+    report = benchmark.run(tiny_config(**nothing), lines.append)
+    assert (report["updown"], report["bound"], report["scaling"]) == ([], [], {})
+    assert lines[-2] == "the case"
+
+
 def test_report_holds_every_time_and_its_ratios(logged_report):
     report, _ = logged_report
     results = report["cases"]["12x8x6"]
