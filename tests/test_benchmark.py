@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from dbn_jax import bound_gradient, learning, rbm, updown
-from experiments import benchmark, benchmark_nets, benchmark_programs, footprint, peers
+from experiments import (
+    benchmark,
+    benchmark_nets,
+    benchmark_programs,
+    benchmark_table,
+    footprint,
+    peers,
+)
 from experiments.benchmark_bound import BOUND
 from experiments.benchmark_programs import Case
 from experiments.benchmark_updown import UPDOWN
