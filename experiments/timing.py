@@ -29,8 +29,9 @@ def time_in_turn(programs: Sequence[Program], rounds: int) -> dict[str, list[flo
     for r in range(rounds):
         first = r % len(programs)
         for program in [*programs[first:], *programs[:first]]:
-            # Thread pools of other libraries spin for a while after their last task.
-            time.sleep(0.02)
+            # Thread pools of other libraries spin for a while after their last task: OpenBLAS's
+            # for 2²⁶ clock ticks.
+            time.sleep(0.1)
             times[program.name].append(1e3 * _seconds(program.call) / program.num_updates)
     return times
 
