@@ -25,14 +25,12 @@ _MAX_ERRORS = 40 * _COLUMNS
 Classify = Callable[[jax.Array, object, jax.Array], jax.Array]
 
 WAYS: dict[str, Classify] = {
-    "mean_field": jax.jit(lambda key, net, v: associative_memory.classify(net, v)),
-    "sampling": jax.jit(
-        lambda key, net, v: associative_memory.classify_by_sampling(key, net, v, _NUM_PASSES)
+    "mean_field": lambda key, net, v: associative_memory.classify(net, v),
+    "sampling": lambda key, net, v: associative_memory.classify_by_sampling(
+        key, net, v, _NUM_PASSES
     ),
-    "gibbs": jax.jit(
-        lambda key, net, v: associative_memory.classify_by_gibbs(
-            key, net, v, _GIBBS_STEPS, _NUM_PASSES
-        )
+    "gibbs": lambda key, net, v: associative_memory.classify_by_gibbs(
+        key, net, v, _GIBBS_STEPS, _NUM_PASSES
     ),
 }
 

@@ -108,9 +108,9 @@ def execute(notebook, folder, tmp_path):
                     outputs.append(nbformat.v4.output_from_msg(message))
 
             reply = client.execute_interactive(cell.source, timeout=120, output_hook=note)
-            cell.execution_count = reply["content"]["execution_count"]
-            if reply["content"]["status"] != "ok":
-                break
+            content = reply["content"]
+            assert content["status"] == "ok", "\n".join(content["traceback"])
+            cell.execution_count = content["execution_count"]
     finally:
         client.stop_channels()
         kernel.kill()

@@ -595,6 +595,9 @@ def test_initial_parameters():
     assert not np.any(params.visible.bias)
     assert not np.any(params.hidden.bias)
     other = rbm.init_params(jax.random.key(1), 300, 200)
+    # As numpy rounds the product; fused with the drawing it would be rounded otherwise.
+    draws = np.asarray(jax.random.normal(jax.random.key(1), (300, 200)))
+    np.testing.assert_array_equal(other.weights, np.float32(0.01) * draws)
     assert abs(np.std(np.asarray(other.weights)) / 0.01 - 1) < 0.02  # 7 standard errors
     assert not np.allclose(other.weights * 50, params.weights)
 
