@@ -8,6 +8,9 @@ import numpy as np
 
 from experiments.benchmark_programs import Program
 
+# Seconds between calls. Thread pools of other libraries spin for a while after their last task:
+# OpenBLAS's for 2²⁶ clock ticks.
+_PAUSE = 0.1
 # Bounds on the updates in a call.
 _FEWEST = 4
 _MOST = 2000
@@ -29,9 +32,7 @@ def time_in_turn(programs: Sequence[Program], rounds: int) -> dict[str, list[flo
     for r in range(rounds):
         first = r % len(programs)
         for program in [*programs[first:], *programs[:first]]:
-            # Thread pools of other libraries spin for a while after their last task: OpenBLAS's
-            # for 2²⁶ clock ticks.
-            time.sleep(0.1)
+            time.sleep(_PAUSE)
             times[program.name].append(1e3 * _seconds(program.call) / program.num_updates)
     return times
 

@@ -59,6 +59,13 @@ def pytest_collection_finish():
     gc.set_threshold(100_000, 50, 1_000)
 
 
+def pytest_runtest_teardown(item, nextitem):
+    """Programs go with the last test of their file: else they fill 5 GB, freed only at the end."""
+    if nextitem is not None and nextitem.path != item.path:
+        jax.clear_caches()
+        gc.collect()
+
+
 @pytest.fixture
 def undrawn(monkeypatch):
     """For runs whose numbers are tested: pictures are laid out, but not drawn into their files."""

@@ -16,8 +16,10 @@ def save(path, model, settings, program):
     return str(path)
 
 
-def random_net(path, hidden_sizes, *, labels=True, num_pixels=64, num_labels=10, weight_scale=0.01):
-    """A finished run of train_dbn on digits, with the weights that it begins with."""
+def random_net(
+    path, hidden_sizes, *, data=DIGITS, labels=True, num_pixels=64, num_labels=10, weight_scale=0.01
+):
+    """A finished run of train_dbn, with the weights that it begins with."""
     *keys, top_key = jax.random.split(jax.random.key(0), len(hidden_sizes))
     sizes = (num_pixels, *hidden_sizes)
     layers = [
@@ -31,6 +33,6 @@ def random_net(path, hidden_sizes, *, labels=True, num_pixels=64, num_labels=10,
     else:
         top = rbm.init_params(top_key, *sizes[-2:], weight_scale=weight_scale)
     settings = train_dbn.Settings(
-        data=DIGITS, hidden_sizes=hidden_sizes, labels=labels, top_learner="cd"
+        data=data, hidden_sizes=hidden_sizes, labels=labels, top_learner="cd"
     )
     return save(path, dbn.stack((*layers, top)), settings, "train_dbn")

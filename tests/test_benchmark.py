@@ -15,6 +15,7 @@ from experiments import (
     benchmark_table,
     footprint,
     peers,
+    timing,
 )
 from experiments.benchmark_bound import BOUND
 from experiments.benchmark_programs import Case
@@ -54,9 +55,10 @@ def batches():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def absent_peer():
+def _absent_peer_and_no_pauses():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(peers, "PEERS", (*peers.PEERS, ABSENT))
+        patch.setattr(timing, "_PAUSE", 0)
         yield
 
 

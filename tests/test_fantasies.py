@@ -24,12 +24,11 @@ def make_net(depth, labels):
     return dbn.stack(tuple(oracles.jolt(next(keys), layer) for layer in layers))
 
 
-every_net = pytest.mark.parametrize(
-    "net", [make_net(1, True), make_net(2, False), make_net(3, True)], ids=["1", "2 free", "3"]
-)
+@pytest.fixture(scope="module", params=[(1, True), (2, False), (3, True)], ids=["1", "2 free", "3"])
+def net(request):
+    return make_net(*request.param)
 
 
-@every_net
 def test_a_trajectory_is_plain_calls_one_after_the_other(net):
     key, x_key = jax.random.split(jax.random.key(0))
     x = jnp.round(jax.random.uniform(x_key, (2, net.top.visible.num_units)))
@@ -51,7 +50,6 @@ def test_a_trajectory_is_plain_calls_one_after_the_other(net):
     np.testing.assert_array_equal(end, x)
 
 
-@every_net
 def test_looking_does_not_disturb_what_is_clamped(net):
     labels = jnp.tile(jnp.eye(NUM_LABELS)[1], (200, 1)) if dbn.num_labels(net) else None
     size = net.top.visible.num_units
@@ -67,7 +65,6 @@ def test_looking_does_not_disturb_what_is_clamped(net):
     assert (np.asarray(free != x)[:, kept]).any()  # as these would
 
 
-@every_net
 def test_what_is_shown_is_recognised_from_below(net):
     v = jnp.round(jax.random.uniform(jax.random.key(3), (4, 6)))
     key = jax.random.key(4)

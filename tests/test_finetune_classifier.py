@@ -16,6 +16,7 @@ from tests import binaries, finished_runs, oracles
 from tests.resumption import broken_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
+VALIDATED = dataclasses.replace(DIGITS, num_validation=100)
 PICTURES = {"curves", "errors", "features_after", "features_before"}
 
 
@@ -30,7 +31,7 @@ def _implicit_promotion():
 def pretrained(tmp_path_factory):
     """A net that has learnt a little, with labels, and holds images out."""
     settings = train_dbn.Settings(
-        data=dataclasses.replace(DIGITS, num_validation=100),
+        data=VALIDATED,
         learning=shared.LearningSettings(epochs=5, batch_size=50),
         hidden_sizes=(30, 40),
         top_learner="cd",
@@ -64,7 +65,7 @@ def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
         capsys.readouterr().out
     )
     model = weights.load(tmp_path / "run/model.npz")
-    dataset, transform = dataclasses.replace(DIGITS, num_validation=100).load()
+    dataset, transform = VALIDATED.load()
     v = transform(None, jnp.asarray(dataset.validation.images))
     answers = np.asarray(model(v)).argmax(axis=-1)
     assert results["error_rate"] == pytest.approx(np.mean(answers != dataset.validation.labels))
@@ -85,7 +86,7 @@ def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
     publish.publish(tmp_path / "run", tmp_path / "published")
     loaded, data_settings = models.load(str(tmp_path / "published"), "finetune_classifier")
     assert isinstance(loaded, networks.Classifier)
-    assert data_settings == dataclasses.replace(DIGITS, num_validation=100)
+    assert data_settings == VALIDATED
     with pytest.raises(ValueError, match="was made by finetune_classifier; expected train_dbn"):
         finetune_classifier.run(gentle(tmp_path / "run"), tmp_path / "other")
 
@@ -209,8 +210,9 @@ def test_broken_run_goes_on_to_the_same_bits(pretrained, tmp_path):
         (["--pretrained=NET", "--top_only_epochs=9"], ["--top_only_epochs=9", "--epochs=1"]),
     ],
 )  # fmt: skip
-def test_bad_input_ends_in_a_sentence(pretrained, tmp_path, flags, words):
-    flags = [flag.replace("NET", str(pretrained)) for flag in flags]
+def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
+    net = finished_runs.random_net(tmp_path / "net", (30, 40), data=VALIDATED)
+    flags = [flag.replace("NET", net) for flag in flags]
     done = binaries.run(
         "experiments.finetune_classifier", f"--workdir={tmp_path}/run", "--epochs=1", *flags
     )
@@ -235,10 +237,11 @@ def test_a_net_of_other_data_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_workdir_of_another_experiment_is_refused(pretrained, tmp_path):
-    shutil.copytree(pretrained, tmp_path / "copy")
+def test_a_workdir_of_another_experiment_is_refused(tmp_path):
+    net = finished_runs.random_net(tmp_path / "net", (30, 40))
+    shutil.copytree(net, tmp_path / "copy")
     with pytest.raises(ValueError, match=r"program: was experiments\.train_dbn, now experiments\."):
-        finetune_classifier.run(gentle(pretrained), tmp_path / "copy")
+        finetune_classifier.run(gentle(net), tmp_path / "copy")
 
 
 def test_data_come_from_one_place():
