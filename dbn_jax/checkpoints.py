@@ -250,4 +250,4 @@ def _place(like: Any, x: Any) -> Any:
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         data = np.asarray(jax.random.key_data(x))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
-    return jnp.asarray(x)
+    return jax.device_put(np.asarray(x))

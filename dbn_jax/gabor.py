@@ -87,6 +87,7 @@ def fit(images: Float[Array, "*batch size size"]) -> Fit:
     return Fit(*(part.reshape(*images.shape[:-2], *part.shape[1:]) for part in parts))
 
 
+@functools.partial(jax.jit, inline=True)
 def orientation_selectivity(
     images: Float[Array, "*batch size size"],
 ) -> Float[Array, "*batch"]:

@@ -189,13 +189,18 @@ def _checked(x, num_components=None, *, model=None):
     """As `pca.checked`; x must lie in [0, 1]."""
     x = pca.checked(x, num_components, model=model)
     if pca.known(x):
-        low, high = float(jnp.min(x)), float(jnp.max(x))
+        low, high = (float(value) for value in _extremes(x))
         if not 0 <= low <= high <= 1:
             raise ValueError(
                 f"x lies in [{low:.4g}, {high:.4g}], but logistic PCA takes values in [0, 1]; "
                 "scale the grey levels"
             )
     return x
+
+
+@jax.jit
+def _extremes(x):
+    return jnp.min(x), jnp.max(x)
 
 
 @functools.partial(jax.jit, static_argnames="num_components", inline=True)

@@ -108,9 +108,14 @@ def checked(
         raise ValueError(
             f"images of {x.shape[-1]} pixels; the components have {len(model.components)}"
         )
-    if known(x) and not jnp.all(jnp.isfinite(x)):
+    if known(x) and not _all_finite(x):
         raise ValueError("x holds NaN or infinity; remove those images, or impute the pixels")
     return widen(x)
+
+
+@jax.jit
+def _all_finite(x):
+    return jnp.all(jnp.isfinite(x))
 
 
 def known(x: Array) -> bool:

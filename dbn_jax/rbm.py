@@ -94,16 +94,17 @@ def init_params(
     for side in (visible, hidden):
         if not isinstance(side, units.Units):
             raise TypeError(f"{side!r} is not a unit type; pass an instance, such as Bernoulli()")
-    weights = _normal(key, weight_scale, (num_visible, num_hidden), dtype)
-    params = RBM(weights, visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
+    params = _init(key, visible, hidden, weight_scale, num_visible, num_hidden, dtype)
     _check_tails(params)
     return params
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _normal(key, scale, shape, dtype):
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
+def _init(key, visible, hidden, scale, num_visible, num_hidden, dtype):
+    noise = jax.random.normal(key, (num_visible, num_hidden), dtype)
     # The barrier keeps the rounding that two programs had: earlier runs are found again to the bit.
-    return scale * jax.lax.optimization_barrier(jax.random.normal(key, shape, dtype))
+    weights = scale * jax.lax.optimization_barrier(noise)
+    return RBM(weights, visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
 
 
 @functools.partial(jax.jit, inline=True)

@@ -24,7 +24,6 @@ import dataclasses
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
@@ -165,7 +164,7 @@ def _held_out(settings, dataset):
 def _examples(key, net, split, transform):
     """Pixels drawn from grey levels, and one-hot labels where the net has label units."""
     view_key, draw_key = jax.random.split(key)
-    grey = shared.transformed(transform, view_key, jnp.asarray(split.images))
+    grey = shared.transformed(transform, view_key, split.images)
     count = dbn.num_labels(net)
     labels = jax.nn.one_hot(split.labels, count, dtype=grey.dtype) if count else None
     return threefry.bernoulli(draw_key, grey), labels

@@ -18,7 +18,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
@@ -161,7 +160,7 @@ def recognised_features(
     blocks = []
     for start in range(0, len(split), _BLOCK):
         view_key, draw_key = jax.random.split(jax.random.fold_in(key, start))
-        rows = jnp.asarray(split.images[start : start + _BLOCK])
+        rows = split.images[start : start + _BLOCK]
         v = shared.transformed(transform, view_key, rows)
         blocks.append(np.asarray(_feature_means(draw_key, net, v)))
     return np.concatenate(blocks)
@@ -182,7 +181,7 @@ def start_chains(
     init_key, draw_key, up_key = jax.random.split(key, 3)
     chains = learner.init(init_key, top)
     taken = recognition.rows_with_labels(rows["labels"], np.asarray(chains.labels).argmax(axis=-1))
-    chosen = {name: jnp.asarray(values[taken]) for name, values in rows.items()}
+    chosen = {name: values[taken] for name, values in rows.items()}
     x = _view(chains.labels.shape[-1])(draw_key, chosen)
     return chains._replace(hidden=rbm.sample_hidden(up_key, top, x))
 

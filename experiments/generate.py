@@ -224,7 +224,7 @@ def start(
         others = {label: np.flatnonzero(dataset.train.labels != label) for label in set(labels)}
         rows = np.array([rng.choice(others[label]) for label in labels])
         began = dataset.train.labels[rows]
-        v = shared.transformed(transform, view_key, jnp.asarray(dataset.train.images[rows]))
+        v = shared.transformed(transform, view_key, dataset.train.images[rows])
     else:
         v = films.noise(view_key, (len(labels), dataset.train.images.shape[1]))
     return _recognised(up_key, net, v, jnp.asarray(labels)), began

@@ -150,7 +150,7 @@ def learn(
     shown = shared.transformed(layer.transform, view_key, _first(examples))
     held_out = shared.transformed(layer.transform, view_key, _first(held_out))
     two_valued = isinstance(layer.visible, (units.Bernoulli, units.Spin)) and bool(
-        jnp.isin(held_out, jnp.asarray(layer.visible.support)).all()
+        np.isin(held_out, layer.visible.support).all()
     )
     for warning in health.check_data(layer.visible, shown):
         logging.warning("%s: %s", layer.name, warning)
@@ -291,7 +291,7 @@ def _up(params: rbm.RBM, rows: np.ndarray, transform: data.Transform | None) -> 
     """The hidden probabilities of all rows, in blocks, so that no more than one is on the way."""
     blocks = []
     for i, start in enumerate(range(0, len(rows), _BLOCK)):
-        block = jnp.asarray(rows[start : start + _BLOCK])
+        block = rows[start : start + _BLOCK]
         if transform is not None:
             block = shared.transformed(transform, jax.random.key(i), block)
         blocks.append(np.asarray(rbm.hidden_mean(params, block)))
@@ -299,7 +299,7 @@ def _up(params: rbm.RBM, rows: np.ndarray, transform: data.Transform | None) -> 
 
 
 def _first(rows):
-    return jax.tree.map(lambda x: jnp.asarray(x[:_NUM_EXAMINED]), rows)
+    return jax.tree.map(lambda x: x[:_NUM_EXAMINED], rows)
 
 
 _init_state = jax.jit(learning.init_state, static_argnames=("learner", "optimizer"))

@@ -26,7 +26,7 @@ def nearest(x: np.ndarray, queries: np.ndarray, num_neighbours: int) -> np.ndarr
     """
     if not 1 <= num_neighbours <= len(x):
         raise ValueError(f"{num_neighbours} neighbours among {len(x)} examples")
-    return np.asarray(_nearest(jnp.asarray(x), jnp.asarray(queries), num_neighbours))
+    return np.asarray(_nearest(x, queries, num_neighbours))
 
 
 @functools.partial(jax.jit, static_argnames="num_neighbours")

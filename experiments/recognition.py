@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -53,7 +52,7 @@ def log_posteriors(
     blocks = []
     for start in range(0, len(split), _BLOCK):
         view_key, block_key = jax.random.split(jax.random.fold_in(key, start))
-        rows = jnp.asarray(split.images[start : start + _BLOCK])
+        rows = split.images[start : start + _BLOCK]
         v = shared.transformed(transform, view_key, rows)
         blocks.append(np.asarray(classify(block_key, model, v)))
     return np.concatenate(blocks)

@@ -20,7 +20,6 @@ Reference: Hinton, "To recognize shapes, first learn to generate images" (2007).
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
@@ -140,7 +139,7 @@ def draw(
     held_out = dataset.validation or dataset.test
 
     def look(images):
-        return shared.transformed(pixels, data_key, jnp.asarray(images))
+        return shared.transformed(pixels, data_key, images)
 
     def grey(v):
         return np.clip(dataset.pictures(np.asarray(pixels.grey(v), np.float32)), 0, 1)

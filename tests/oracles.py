@@ -24,7 +24,6 @@ import itertools
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.special
 import scipy.stats
@@ -378,7 +377,7 @@ def jolt(key, params, scale=1.0):
     noise = [jax.random.normal(k, x.shape, x.dtype) for x, k in zip(leaves, keys, strict=True)]
     # Numpy's addition need not be compiled for every shape.
     moved = [
-        jnp.asarray(np.asarray(x) + scale * np.asarray(n))
+        jax.device_put(np.asarray(x) + scale * np.asarray(n))
         for x, n in zip(leaves, noise, strict=True)
     ]
     return jax.tree.unflatten(structure, moved)

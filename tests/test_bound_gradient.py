@@ -64,7 +64,7 @@ def test_is_unbiased(estimator):
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda x: x.astype(jnp.float64), net)
         v, labels = V.astype(jnp.float64), LABELS.astype(jnp.float64)
-        expected = named(jax.grad(loss)(wide, v, labels))
+        expected = named(jax.jit(jax.grad(loss))(wide, v, labels))
         terms, _ = bound.exact(wide, v, labels)
         for name in ("reconstruction", "entropy", "prior"):
             oracles.assert_mean(metrics[name], np.mean(getattr(terms, name)))
@@ -79,7 +79,7 @@ def test_is_unbiased(estimator):
 def test_without_labels():
     net = make_net(num_labels=0)
     found, _ = estimates(net, bound_gradient.Antithetic(), 20_000, labels=None)
-    oracles.assert_mean(named(found), named(jax.grad(loss)(net, V, None)))
+    oracles.assert_mean(named(found), named(jax.jit(jax.grad(loss))(net, V, None)))
 
 
 def test_of_one_rbm_is_its_likelihood():

@@ -225,10 +225,10 @@ def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
 
 def test_weights_decay_and_biases_do_not():
     _, params = backprop.split(networks.init_autoencoder(jax.random.key(0), (6, 4, 2)))
-    params = jax.tree.map(lambda x: x + 1, params)
+    params = jax.tree.map(lambda x: np.asarray(x) + 1, params)
     optimizer = train_autoencoder._optimizer(0.01, 0.5, 10)
-    flat = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimizer.update(flat, optimizer.init(params), params)
+    flat = jax.tree.map(np.zeros_like, params)
+    updates, _ = jax.jit(lambda: optimizer.update(flat, optimizer.init(params), params))()
     for path, update in jax.tree_util.tree_leaves_with_path(updates):
         x = functools.reduce(lambda tree, entry: tree[entry.key], path, params)
         share = 0.01 * 0.5 if path[-1].key == "kernel" else 0
