@@ -1,5 +1,6 @@
 """Pages: images, labels or axes at given pixels, a title above, just enough paper round them."""
 
+import bisect
 import contextlib
 import functools
 import io
@@ -219,14 +220,17 @@ def _finish(
 def _wrapped(figure: Figure, text: str, kind: str, width: Real, **settings) -> Text:
     """Adds a text broken into lines of at most that many pixels."""
     artist = _add_text(figure, "", kind, va="top", **settings)
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        artist.set_text(longer)
-        if lines[-1] and text_extent(artist)[1] > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
+
+    def extent(num_words):
+        artist.set_text(" ".join(words[:num_words]))
+        return text_extent(artist)[1]
+
+    words, lines = text.split(), []
+    while words:
+        # As many words as fit, but one at least.
+        count = bisect.bisect_right(range(1, len(words) + 1), width, key=extent) or 1
+        lines.append(" ".join(words[:count]))
+        words = words[count:]
     artist.set_text("\n".join(lines))
     return artist
 
