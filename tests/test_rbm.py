@@ -822,8 +822,12 @@ def test_parameters_keep_their_dtype(visible, dtype):
         chains = rbm.init_chains(jax.random.key(0), params, 4)
         state = rbm.init_state(params, optimizer, chains=chains)
         batch = jnp.ones((6, 2 if visible != "bernoulli" else 3), jnp.float32)
-        for step in (rbm.cd_step, rbm.pcd_step):
-            after, metrics = step(jax.random.key(1), state, batch, optimizer=optimizer)
+
+        @jax.jit
+        def steps(*args):
+            return [step(*args, optimizer=optimizer) for step in (rbm.cd_step, rbm.pcd_step)]
+
+        for after, metrics in steps(jax.random.key(1), state, batch):
             assert jax.tree.structure(after) == jax.tree.structure(state)
             kept = jax.tree.map(lambda a, b: (a.dtype, a.shape) == (b.dtype, b.shape), after, state)
             assert all(jax.tree.leaves(kept))
