@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import jax
@@ -29,19 +30,10 @@ def _implicit_promotion():
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """A net that has learnt a little, with labels, and holds images out."""
-    settings = train_dbn.Settings(
-        data=VALIDATED,
-        learning=shared.LearningSettings(epochs=5, batch_size=50),
-        hidden_sizes=(30, 40),
-        top_learner="cd",
-        top_epochs=5,
-        sample_steps=2,
+    """A net with labels whose run held images out."""
+    return finished_runs.random_net(
+        tmp_path_factory.mktemp("net"), (30, 40), data=VALIDATED, weight_scale=0.1
     )
-    path = tmp_path_factory.mktemp("net")
-    with jax.numpy_dtype_promotion("standard"):
-        train_dbn.run(settings, path)
-    return path
 
 
 def gentle(pretrained, **changes):
@@ -72,7 +64,7 @@ def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
     table = figures.read_metrics(tmp_path / "run/metrics.csv")
     np.testing.assert_allclose(table["eval_error_rate"][-1], results["error_rate"])
     assert table["eval_error_rate_train"][-1] < table["eval_error_rate_train"][0]
-    net = weights.load(pretrained / "model.npz")
+    net = weights.load(pathlib.Path(pretrained, "model.npz"))
     start = networks.classifier_of(net, 10)
     for i, (old, new) in enumerate(zip(start.hidden, model.hidden, strict=True), 1):
         old, new = np.float64(old.kernel[...]), np.float64(new.kernel[...])
@@ -185,7 +177,7 @@ def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
     # Only the softmax layer has learnt.
     assert results["weight_change_1"] == results["weight_change_2"] == 0
     model = weights.load(tmp_path / "model.npz")
-    start = networks.classifier_of(weights.load(pretrained / "model.npz"), 10)
+    start = networks.classifier_of(weights.load(pathlib.Path(pretrained, "model.npz")), 10)
     assert float(jnp.abs(model.softmax.kernel[...] - start.softmax.kernel[...]).max()) > 1e-3
 
 
@@ -210,9 +202,8 @@ def test_broken_run_goes_on_to_the_same_bits(pretrained, tmp_path):
         (["--pretrained=NET", "--top_only_epochs=9"], ["--top_only_epochs=9", "--epochs=1"]),
     ],
 )  # fmt: skip
-def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
-    net = finished_runs.random_net(tmp_path / "net", (30, 40), data=VALIDATED)
-    flags = [flag.replace("NET", net) for flag in flags]
+def test_bad_input_ends_in_a_sentence(pretrained, tmp_path, flags, words):
+    flags = [flag.replace("NET", pretrained) for flag in flags]
     done = binaries.run(
         "experiments.finetune_classifier", f"--workdir={tmp_path}/run", "--epochs=1", *flags
     )
@@ -237,11 +228,10 @@ def test_a_net_of_other_data_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_workdir_of_another_experiment_is_refused(tmp_path):
-    net = finished_runs.random_net(tmp_path / "net", (30, 40))
-    shutil.copytree(net, tmp_path / "copy")
+def test_a_workdir_of_another_experiment_is_refused(pretrained, tmp_path):
+    shutil.copytree(pretrained, tmp_path / "copy")
     with pytest.raises(ValueError, match=r"program: was experiments\.train_dbn, now experiments\."):
-        finetune_classifier.run(gentle(net), tmp_path / "copy")
+        finetune_classifier.run(gentle(pretrained), tmp_path / "copy")
 
 
 def test_data_come_from_one_place():

@@ -692,7 +692,7 @@ def test_every_leading_axis_is_a_batch_axis(num_gibbs_steps):
     params = make("bernoulli", "spin")
     batch = jnp.asarray(some_states(oracles.Model.of(params).visible, 6), jnp.float32)
     flat = rbm.cd_gradient(jax.random.key(0), params, batch, num_gibbs_steps=num_gibbs_steps)
-    for shape in [(2, 3, 3), (1, 6, 3), (3, 1, 2, 3)]:
+    for shape in [(2, 3, 3), (3, 1, 2, 3)]:
         shaped = rbm.cd_gradient(
             jax.random.key(0), params, batch.reshape(shape), num_gibbs_steps=num_gibbs_steps
         )
