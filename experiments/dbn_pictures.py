@@ -44,14 +44,14 @@ def draw(
     """
     view_key, start_key, chain_key, sample_key = jax.random.split(jax.random.key(seed), 4)
     held_out = dataset.validation or dataset.test
-    v = shared.transformed(transform, view_key, jnp.asarray(held_out.images))
+    v = shared.transformed(transform, view_key, held_out.images)
     pictures = {f"features_{i + 1}": _features(net, i, dataset) for i in range(len(net.layers))}
     reconstruction = dbn.reconstruct(net, v)
     error = float(jnp.mean(jnp.sum((v - reconstruction) ** 2, axis=-1)))
     some = np.linspace(0, len(v) - 1, min(_NUM_SHOWN, len(v))).astype(int)
     pictures["reconstructions"] = figures.reconstructions(
-        dataset.pictures(v[some]),
-        dataset.pictures(reconstruction[some]),
+        dataset.pictures(np.asarray(v)[some]),
+        dataset.pictures(np.asarray(reconstruction)[some]),
         image_shape=dataset.image_shape,
         title="Unseen images, and what comes back from the top of the net",
         subtitle=f"mean squared error per image {error:.1f}, summed over the pixels",

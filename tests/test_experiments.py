@@ -186,7 +186,14 @@ def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes, request):
     assert summary["figures"].keys() == {"reconstruction_error"} | (rates if num_labels else set())
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """Runs of train_dbn that only learn."""
+    monkeypatch.setattr(dbn_pictures, "draw", lambda *args, **keywords: {})
+    monkeypatch.setattr(layer, "draw_curves", lambda *args: None)
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_what_layers_learn_from(tmp_path, monkeypatch):
     seen, learn = {}, layer.learn
 
@@ -204,7 +211,7 @@ def test_what_layers_learn_from(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_pictures")
 def test_upper_layers_see_pixels_drawn_anew(tmp_path, monkeypatch):
     seen, learn = {}, layer.learn
 
