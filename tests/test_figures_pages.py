@@ -7,8 +7,10 @@ import sys
 import matplotlib
 import numpy as np
 import PIL.Image
+import pytest
 
 from dbn_jax import figures
+from dbn_jax.figures import pages
 from tests.pictures import SQUARE, assert_readable, pixels, words
 
 
@@ -48,6 +50,25 @@ def test_long_titles_are_broken_not_cut():
     figure = figures.image_sheet(np.zeros((1, 4)), image_shape=(2, 2), title="long words " * 20)
     assert_readable(figure)
     assert words(figure).count("\n") >= 2
+
+
+@pytest.mark.parametrize("width", [50, 150, 400])
+def test_lines_hold_as_many_words_as_fit(width):
+    """One word a line at least; held against words added one by one."""
+    figure = figures.image_sheet(np.zeros((1, 4)), **SQUARE)
+    text = "a heading with short words, and an incomprehensibly long one, in lines"
+
+    def fits(line):
+        return pages.text_extent(pages._add_text(figure, line, "title"))[1] <= width
+
+    expected = []
+    for word in text.split():
+        if expected and fits(f"{expected[-1]} {word}"):
+            expected[-1] += f" {word}"
+        else:
+            expected.append(word)
+    assert pages._wrapped(figure, text, "title", width).get_text().split("\n") == expected
+    assert (1 in (len(line.split()) for line in expected)) == (width < 400)
 
 
 def run_python(code):

@@ -96,9 +96,10 @@ def test_maxima_are_scipys(problem):
     for r in range(NUM_REGRESSIONS):
         arguments = features, targets[r], offset, ridge
         best = scipy.optimize.minimize(
-            lambda c: -objective(c, *arguments),  # noqa: B023
+            lambda *arguments: -objective(*arguments),
             np.zeros(NUM_FEATURES),
-            jac=lambda c: -derivatives(c, *arguments)[0],  # noqa: B023
+            arguments,
+            jac=lambda *arguments: -derivatives(*arguments)[0],
             tol=1e-10,
         )
         np.testing.assert_allclose(found[r], best.x, atol=1e-6)
