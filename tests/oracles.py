@@ -370,17 +370,23 @@ def _blocks(units):
 # how often a correct program would fail it over keys (`false_alarm`), and is never picked by eye.
 
 
-def jolt(key, params, scale=1.0):
-    """Adds noise to all parameters, so that every distribution differs from the uniform one."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    noise = [jax.random.normal(k, x.shape, x.dtype) for x, k in zip(leaves, keys, strict=True)]
-    # Numpy's addition need not be compiled for every shape.
-    moved = [
-        jax.device_put(np.asarray(x) + scale * np.asarray(n))
-        for x, n in zip(leaves, noise, strict=True)
-    ]
-    return jax.tree.unflatten(structure, moved)
+def jolt(seed, tree, scale=1.0):
+    """Adds normal noise to all arrays of a tree, so that every distribution differs from uniform.
+
+    In numpy, which compiles nothing. Shapes in place of arrays count as zeros.
+    """
+    random = np.random.default_rng(seed)
+
+    def move(x):
+        start = 0.0 if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x)
+        return jax.device_put((start + scale * random.normal(size=x.shape)).astype(x.dtype))
+
+    return jax.tree.map(move, tree)
+
+
+def at_random(seed, make, scale=1.0):
+    """What `make()` returns, with normal noise in all its arrays; `make` is only traced."""
+    return jolt(seed, jax.eval_shape(make), scale)
 
 
 def total_variation(p, q):

@@ -36,14 +36,18 @@ exact_bound = jax.jit(bound.exact)
 
 def make_net(num_labels, dtype=jnp.float32):
     """4 pixels, layers of 3 and 2, a top RBM of 3 hidden units; all weights and biases differ."""
-    sizes = ((4, 3), (3, 2))
-    layers = [rbm.init_params(jax.random.key(i), *s, dtype=dtype) for i, s in enumerate(sizes)]
-    if num_labels:
-        top = memory.init_params(jax.random.key(2), 2, 3, num_labels)
-        top = jax.tree.map(lambda x: x.astype(dtype), top)
-    else:
-        top = rbm.init_params(jax.random.key(2), 2, 3, dtype=dtype)
-    return oracles.jolt(jax.random.key(3), dbn.untie(dbn.stack((*layers, top))))
+
+    def blank():
+        sizes, key = ((4, 3), (3, 2)), jax.random.key(0)
+        layers = [rbm.init_params(key, *pair, dtype=dtype) for pair in sizes]
+        if num_labels:
+            top = memory.init_params(key, 2, 3, num_labels)
+            top = jax.tree.map(lambda x: x.astype(dtype), top)
+        else:
+            top = rbm.init_params(key, 2, 3, dtype=dtype)
+        return dbn.untie(dbn.stack((*layers, top)))
+
+    return oracles.at_random(3, blank)
 
 
 def enumerated(net, v, labels):
@@ -107,13 +111,16 @@ def test_samples_have_the_exact_means(num_labels):
 
 
 def tied_net(num_labels=0):
-    first = oracles.jolt(jax.random.key(5), rbm.init_params(jax.random.key(6), 4, 3))
-    second = oracles.jolt(jax.random.key(7), rbm.init_params(jax.random.key(8), 3, 4))
-    if num_labels:
-        top = memory.init_params(jax.random.key(10), 4, 3, num_labels)
-    else:
-        top = rbm.init_params(jax.random.key(10), 4, 3)
-    return dbn.stack((first, second, oracles.jolt(jax.random.key(9), top)))
+    def blank():
+        key = jax.random.key(0)
+        first, second = rbm.init_params(key, 4, 3), rbm.init_params(key, 3, 4)
+        if num_labels:
+            top = memory.init_params(key, 4, 3, num_labels)
+        else:
+            top = rbm.init_params(key, 4, 3)
+        return dbn.stack((first, second, top))
+
+    return oracles.at_random(5, blank)
 
 
 @pytest.mark.parametrize("num_labels", [0, 2])
@@ -192,7 +199,7 @@ def test_greedy_learning_raises_the_bound(x64):
         if i == 0:
             np.testing.assert_allclose(likelihood, start, rtol=1e-9)
         # Hidden units that are all alike would stay so.
-        top = oracles.jolt(jax.random.key(16), top, 1e-3)
+        top = oracles.jolt(16, top, 1e-3)
         climb = descent(lambda top, below=below: -values(below, top)[0], 40)
         bounds = [start]
         for _ in range(5):

@@ -23,13 +23,17 @@ LABELS = jnp.array([[1.0, 0.0], [0.0, 1.0]])
 
 def make_net(num_labels=2):
     """Two recognised layers, so that each estimator has states above and below the first."""
-    sizes = ((4, 3), (3, 2))
-    layers = [rbm.init_params(jax.random.key(i), *s) for i, s in enumerate(sizes)]
-    if num_labels:
-        top = memory.init_params(jax.random.key(2), 2, 3, num_labels)
-    else:
-        top = rbm.init_params(jax.random.key(2), 2, 3)
-    return oracles.jolt(jax.random.key(3), dbn.untie(dbn.stack((*layers, top))))
+
+    def blank():
+        key = jax.random.key(0)
+        layers = [rbm.init_params(key, *pair) for pair in ((4, 3), (3, 2))]
+        if num_labels:
+            top = memory.init_params(key, 2, 3, num_labels)
+        else:
+            top = rbm.init_params(key, 2, 3)
+        return dbn.untie(dbn.stack((*layers, top)))
+
+    return oracles.at_random(3, blank)
 
 
 def loss(net, v, labels):
@@ -83,9 +87,8 @@ def test_without_labels():
 
 
 def test_of_one_rbm_is_its_likelihood():
-    net = dbn.untie(
-        dbn.stack((oracles.jolt(jax.random.key(5), rbm.init_params(jax.random.key(6), 4, 3)),))
-    )
+    only = oracles.at_random(5, lambda: rbm.init_params(jax.random.key(0), 4, 3))
+    net = dbn.untie(dbn.stack((only,)))
     for estimator in ESTIMATORS[::2]:
         found, _, metrics = bound_gradient.gradient(
             jax.random.key(7), net, None, V, learner=learning.Exact(), estimator=estimator
@@ -111,7 +114,7 @@ def test_slopes_lower_the_variance():
 def test_learning_raises_the_bound(estimator):
     """By persistent chains, from a net that greedy learning could have left."""
     data = jnp.array([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]])
-    first = oracles.jolt(jax.random.key(9), rbm.init_params(jax.random.key(10), 4, 3), 0.3)
+    first = oracles.at_random(9, lambda: rbm.init_params(jax.random.key(0), 4, 3), 0.3)
     top = dbn.upside_down(rbm.init_params(jax.random.key(11), 3, 4), first)
     optimizer, learner = optax.sgd(0.05), learning.PCD(50, 2)
     state = bound_gradient.init_state(

@@ -13,8 +13,10 @@ from tests import finished_runs, oracles
 
 
 def test_measures_the_variance_of_a_known_gradient():
-    layers = (rbm.init_params(jax.random.key(0), 4, 3), rbm.init_params(jax.random.key(1), 3, 2))
-    net = oracles.jolt(jax.random.key(2), dbn.stack(layers))
+    key = jax.random.key(0)
+    net = oracles.at_random(
+        2, lambda: dbn.stack((rbm.init_params(key, 4, 3), rbm.init_params(key, 3, 2)))
+    )
     v = jnp.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
 
     def loss(net):

@@ -16,12 +16,14 @@ SIZES = {1: (6, 5), 2: (6, 4, 5), 3: (6, 4, 3, 5)}
 
 
 def make_net(depth, labels):
-    keys = iter(jax.random.split(jax.random.key(depth), 8))
-    sizes = SIZES[depth]
-    layers = [rbm.init_params(next(keys), *pair) for pair in itertools.pairwise(sizes)]
-    if labels:
-        layers[-1] = memory.init_params(next(keys), sizes[-2], sizes[-1], NUM_LABELS)
-    return dbn.stack(tuple(oracles.jolt(next(keys), layer) for layer in layers))
+    def blank():
+        sizes, key = SIZES[depth], jax.random.key(0)
+        layers = [rbm.init_params(key, *pair) for pair in itertools.pairwise(sizes)]
+        if labels:
+            layers[-1] = memory.init_params(key, sizes[-2], sizes[-1], NUM_LABELS)
+        return dbn.stack(tuple(layers))
+
+    return oracles.at_random(depth, blank)
 
 
 @pytest.fixture(scope="module", params=[(1, True), (2, False), (3, True)], ids=["1", "2 free", "3"])

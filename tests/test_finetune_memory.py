@@ -71,11 +71,12 @@ def identity(key, rows):
 
 @pytest.fixture(scope="module")
 def net():
-    layers = [
-        rbm.init_params(jax.random.key(i), *sizes) for i, sizes in enumerate([(4, 3), (3, 2)])
-    ]
-    top = associative_memory.init_params(jax.random.key(9), 2, 3, 2)
-    return oracles.jolt(jax.random.key(2), dbn.stack((*layers, top)))
+    def blank():
+        key = jax.random.key(0)
+        layers = [rbm.init_params(key, *sizes) for sizes in [(4, 3), (3, 2)]]
+        return dbn.stack((*layers, associative_memory.init_params(key, 2, 3, 2)))
+
+    return oracles.at_random(2, blank)
 
 
 def test_features_are_means_given_drawn_states_below(net):

@@ -25,8 +25,8 @@ LABELS = np.eye(NUM_LABELS)[[0, 2, 2, 0, 2]]
 
 def memory(features=units.Bernoulli(), *, scale=1.0):
     """3 features beside 3 labels, and 3 hidden units."""
-    params = associative_memory.init_params(jax.random.key(0), 3, 3, NUM_LABELS, features=features)
-    return oracles.jolt(jax.random.key(1), params, scale)
+    key, init = jax.random.key(0), associative_memory.init_params
+    return oracles.at_random(1, lambda: init(key, 3, 3, NUM_LABELS, features=features), scale)
 
 
 @jax.jit

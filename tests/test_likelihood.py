@@ -21,16 +21,16 @@ def binary(n):
     return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
 
 
-def strong(seed, params):
-    return oracles.jolt(jax.random.key(seed), params, 1.0)
+def strong(seed, init, *sizes):
+    return oracles.at_random(seed, lambda: init(jax.random.key(0), *sizes))
 
 
 def labelled_net():
     """Two layers, labels at the top, weights for recognition of their own."""
-    bottom = strong(0, rbm.init_params(jax.random.key(0), 5, 3))
-    top = strong(1, associative_memory.init_params(jax.random.key(1), 3, 4, NUM_LABELS))
+    bottom = strong(0, rbm.init_params, 5, 3)
+    top = strong(1, associative_memory.init_params, 3, 4, NUM_LABELS)
     net = dbn.untie(dbn.stack((bottom, top)))
-    up = oracles.jolt(jax.random.key(2), bottom, 0.7)
+    up = oracles.jolt(2, bottom, 0.7)
     return dbn.UntiedDBN((up,), net.generative, net.top)
 
 
@@ -94,7 +94,7 @@ def test_ratios_estimate_the_bounds():
 
 
 def test_ratios_of_one_layer_are_exact():
-    top = strong(3, associative_memory.init_params(jax.random.key(3), 5, 4, NUM_LABELS))
+    top = strong(3, associative_memory.init_params, 5, 4, NUM_LABELS)
     model = oracles.Model.of(top)
     pairs = np.concatenate([EXAMPLES.repeat(NUM_LABELS, 0), np.tile(np.eye(NUM_LABELS), (3, 1))], 1)
     log_p = -model.free_energy(pairs).reshape(3, NUM_LABELS)
@@ -113,7 +113,7 @@ def drawn(model, count):
 
 
 def test_likelihood_of_an_rbm():
-    params = strong(4, rbm.init_params(jax.random.key(4), 6, 4))
+    params = strong(4, rbm.init_params, 6, 4)
     model = oracles.Model.of(params)
     v, held_out = drawn(model, 300)
     results = likelihood.evaluate(

@@ -19,27 +19,30 @@ NUM_CLASSES = 3
 def chain(sizes, *, visible=units.Bernoulli(), code=units.Bernoulli()):
     """A stack of random parameters."""
     kinds = [visible, *[units.Bernoulli()] * (len(sizes) - 2), code]
-    layers = [
-        rbm.init_params(
-            jax.random.key(i), sizes[i], sizes[i + 1], visible=kinds[i], hidden=kinds[i + 1]
-        )
-        for i in range(len(sizes) - 1)
-    ]
-    return oracles.jolt(jax.random.key(9), dbn.stack(tuple(layers)))
+
+    def layer(i):
+        pair = {"visible": kinds[i], "hidden": kinds[i + 1]}
+        return rbm.init_params(jax.random.key(0), sizes[i], sizes[i + 1], **pair)
+
+    return oracles.at_random(9, lambda: dbn.stack(tuple(map(layer, range(len(sizes) - 1)))))
 
 
 def labelled(sizes):
     """A stack of random parameters, with label units."""
     *below, last = itertools.pairwise(sizes)
-    layers = [rbm.init_params(jax.random.key(0), *pair) for pair in below]
-    top = associative_memory.init_params(jax.random.key(1), *last, NUM_CLASSES)
-    return oracles.jolt(jax.random.key(2), dbn.stack((*layers, top)))
+
+    def blank():
+        key = jax.random.key(0)
+        layers = [rbm.init_params(key, *pair) for pair in below]
+        return dbn.stack((*layers, associative_memory.init_params(key, *last, NUM_CLASSES)))
+
+    return oracles.at_random(2, blank)
 
 
 def parted(net):
     """Weights for recognition and generation that differ."""
     net = dbn.untie(net)
-    return dataclasses.replace(net, generative=oracles.jolt(jax.random.key(3), net.generative))
+    return dataclasses.replace(net, generative=oracles.jolt(3, net.generative))
 
 
 def images(count=7, pixels=6):

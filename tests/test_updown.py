@@ -21,9 +21,13 @@ def sigmoid(x):
 @pytest.fixture(scope="module")
 def net():
     """4 pixels, 2 features beside 2 labels, 3 top units; recognition and generation differ."""
-    bottom = rbm.init_params(jax.random.key(0), 4, 2)
-    top = associative_memory.init_params(jax.random.key(1), 2, 3, 2)
-    return oracles.jolt(jax.random.key(2), dbn.untie(dbn.stack((bottom, top))))
+
+    def blank():
+        key = jax.random.key(0)
+        top = associative_memory.init_params(key, 2, 3, 2)
+        return dbn.untie(dbn.stack((rbm.init_params(key, 4, 2), top)))
+
+    return oracles.at_random(2, blank)
 
 
 @pytest.mark.parametrize("num_gibbs_steps", [1, 3])
@@ -268,7 +272,7 @@ def test_steps_scan_and_learn(net):
 
 
 def test_net_of_one_layer_without_labels_learns_by_contrastive_divergence():
-    only = oracles.jolt(jax.random.key(0), rbm.init_params(jax.random.key(1), 4, 3))
+    only = oracles.at_random(0, lambda: rbm.init_params(jax.random.key(0), 4, 3))
     v = np.random.default_rng(0).integers(0, 2, (5, 4)).astype(np.float32)
 
     @jax.jit
