@@ -41,17 +41,17 @@ class Chains(NamedTuple):
 
 def tree(num_hidden=5, units=Units, dtype=jnp.float32, kind="binary"):
     params = {
-        "weights": jnp.arange(3 * num_hidden, dtype=dtype).reshape(3, num_hidden),
-        "a.b/c": units(jnp.ones(3, dtype), kind),
+        "weights": jax.device_put(np.arange(3 * num_hidden, dtype=dtype).reshape(3, num_hidden)),
+        "a.b/c": units(jax.device_put(np.ones(3, dtype)), kind),
     }
     optimizer = optax.chain(optax.trace(0.9), optax.scale(-0.1))
     return {
         "params": params,
         "opt_state": optimizer.init(params),
-        "chains": Chains(jnp.zeros((2, num_hidden)), None),
+        "chains": Chains(jax.device_put(np.zeros((2, num_hidden), np.float32)), None),
         "key": jax.random.key(7),
         "count": jnp.int32(4),
-        "half": jnp.ones(2, jnp.bfloat16),
+        "half": jax.device_put(np.ones(2, jnp.bfloat16)),
         "seconds": np.asarray(1 / 3, np.float64),
         "large": np.asarray(2**40, np.int64),
         "nothing": (),
@@ -156,12 +156,21 @@ class TestMismatch:
     @pytest.mark.parametrize(
         ("wanted", "words"),
         [
-            (tree(num_hidden=6), r"\['weights'\]: saved float32\[3,5\], wanted float32\[3,6\]"),
-            (tree(dtype=jnp.bfloat16), r"saved float32\[3,5\], wanted bfloat16\[3,5\]"),
-            (tree(units=OtherUnits), r"saved Units\('binary',\), wanted OtherUnits"),
-            (tree(kind="spin"), r"saved Units\('binary',\), wanted Units\('spin',\)"),
-            ({**tree(), "chains": None}, r"\['chains'\]\.hidden: saved float32\[2,5\], wanted no"),
-            ({**tree(), "more": jnp.zeros(2)}, r"\['more'\]: saved nothing, wanted float32\[2\]"),
+            (
+                lambda: tree(num_hidden=6),
+                r"\['weights'\]: saved float32\[3,5\], wanted float32\[3,6\]",
+            ),
+            (lambda: tree(dtype=jnp.bfloat16), r"saved float32\[3,5\], wanted bfloat16\[3,5\]"),
+            (lambda: tree(units=OtherUnits), r"saved Units\('binary',\), wanted OtherUnits"),
+            (lambda: tree(kind="spin"), r"saved Units\('binary',\), wanted Units\('spin',\)"),
+            (
+                lambda: {**tree(), "chains": None},
+                r"\['chains'\]\.hidden: saved float32\[2,5\], wanted no",
+            ),
+            (
+                lambda: {**tree(), "more": jnp.zeros(2)},
+                r"\['more'\]: saved nothing, wanted float32\[2\]",
+            ),
         ],
         ids=["shape", "dtype", "class", "static data", "none", "leaf"],
     )
@@ -169,7 +178,7 @@ class TestMismatch:
         with Checkpoints(tmp_path / "series") as c:
             c.save(1, tree())
             with pytest.raises(ValueError, match=words) as caught:
-                c.restore(wanted)
+                c.restore(wanted())
         assert "step 1" in str(caught.value)
 
     def test_long_lists_are_cut(self, tmp_path):

@@ -1,5 +1,7 @@
 """The divergence of a map and its gradient, against automatic differentiation of the definition."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,8 +31,10 @@ def positions(n=NUM_POINTS, scale=1.0, dims=2, seed=1):
     return scale * np.random.default_rng(seed).normal(size=(n, dims))
 
 
+@functools.partial(jax.jit, static_argnames="kernel")
+@jax.value_and_grad
 def dense(y, p, background, kernel):
-    """The objective as it is defined, over unordered pairs as published."""
+    """The objective as it is defined, over unordered pairs as published; and its gradient."""
     n = len(p)
     upper = np.triu_indices(n, 1)
     distances = jnp.sum((y[upper[0]] - y[upper[1]]) ** 2, axis=-1)
@@ -47,7 +51,7 @@ def dense(y, p, background, kernel):
 @pytest.mark.parametrize(("scale", "dims"), [(0.01, 2), (1.0, 2), (3.0, 2), (1.0, 3)])
 def test_gradient_is_that_of_automatic_differentiation(kernel, background, scale, dims):
     p, y = jnp.asarray(joint()), jnp.asarray(positions(scale=scale, dims=dims))
-    value, slope = jax.value_and_grad(dense)(y, p, background, kernel)
+    value, slope = dense(y, p, background, kernel)
     found = divergence.gradient(y, p, background, kernel=kernel, block=7)
     np.testing.assert_allclose(found, slope, rtol=1e-9, atol=1e-9 * np.abs(slope).max())
     objective = divergence.objective(y, p, background, kernel=kernel, block=7)
@@ -59,7 +63,7 @@ def test_gradient_is_that_of_automatic_differentiation(kernel, background, scale
 def test_single_precision(kernel, background):
     p, y = joint(), positions(scale=3.0)
     with jax.enable_x64(True):
-        value, slope = jax.value_and_grad(dense)(jnp.asarray(y), jnp.asarray(p), background, kernel)
+        value, slope = dense(jnp.asarray(y), jnp.asarray(p), background, kernel)
         value, slope = float(value), np.asarray(slope)
     y, p = jnp.asarray(y, jnp.float32), jnp.asarray(p, jnp.float32)
     found = divergence.gradient(y, p, background, kernel=kernel)
@@ -75,7 +79,7 @@ def test_pairs_far_apart_do_not_underflow(background):
     p, y = joint(), positions()
     y[: NUM_POINTS // 2] += 40
     with jax.enable_x64(True):
-        expected = float(dense(jnp.asarray(y), jnp.asarray(p), background, "gaussian"))
+        expected = float(dense(jnp.asarray(y), jnp.asarray(p), background, "gaussian")[0])
         if background == 0:  # where `dense` underflows as well
             distances = ((y[:, None] - y[None]) ** 2).sum(axis=-1)
             log_total = np.log(np.exp(-distances).sum() - NUM_POINTS)

@@ -108,7 +108,7 @@ def test_balancing_changes_the_penalty_alone(x64):
     rng = np.random.default_rng(6)
     loadings, codes = (jnp.asarray(rng.normal(size=shape)) for shape in ((8, 4), (30, 3)))
     codes = codes + 2.0
-    model, balanced = logistic_pca._balanced(loadings, codes, jnp.asarray(0.1))
+    model, balanced = jax.jit(logistic_pca._balanced)(loadings, codes, jnp.asarray(0.1))
     theta = np.asarray(codes) @ np.asarray(loadings[:, :3]).T + np.asarray(loadings[:, 3])
     found = np.asarray(balanced) @ np.asarray(model.components).T + np.asarray(model.offset)
     np.testing.assert_allclose(found, theta, atol=1e-12)

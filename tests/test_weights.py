@@ -1,5 +1,6 @@
 """Models in a file."""
 
+import functools
 import hashlib
 import io
 import pathlib
@@ -12,28 +13,34 @@ import numpy as np
 import pytest
 
 from dbn_jax import associative_memory, dbn, rbm, units, weights
+from tests import oracles
+
+
+def pair(*sizes, **types):
+    return rbm.init_params(jax.random.key(0), *sizes, **types)
 
 
 def digit_model():
-    bottom = rbm.init_params(jax.random.key(0), 6, 5)
-    return dbn.stack((bottom, associative_memory.init_params(jax.random.key(1), 5, 4, 3)))
+    top = associative_memory.init_params(jax.random.key(0), 5, 4, 3)
+    return dbn.stack((pair(6, 5), top))
 
 
 MODELS = {
-    "rbm": rbm.init_params(
-        jax.random.key(0), 3, 2, visible=units.Gaussian(sigma=0.5), hidden=units.ReLU()
-    ),
-    "learnt sigma": rbm.init_params(
-        jax.random.key(0), 3, 2, visible=units.Gaussian(learn_sigma=True)
-    ),
-    "net": digit_model(),
-    "untied": dbn.untie(digit_model()),
+    "rbm": lambda: pair(3, 2, visible=units.Gaussian(sigma=0.5), hidden=units.ReLU()),
+    "learnt sigma": lambda: pair(3, 2, visible=units.Gaussian(learn_sigma=True)),
+    "net": digit_model,
+    "untied": lambda: dbn.untie(digit_model()),
 }
+
+
+@functools.cache
+def made(name):
+    return oracles.at_random(0, MODELS[name])
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_round_trip(tmp_path, name):
-    model = MODELS[name]
+    model = made(name)
     weights.save(tmp_path / "model.npz", model)
     loaded = weights.load(tmp_path / "model.npz")
     assert jax.tree.structure(loaded) == jax.tree.structure(model)
@@ -45,7 +52,7 @@ def test_round_trip(tmp_path, name):
 
 @pytest.mark.parametrize(("dtype", "precision"), [(jnp.float16, 2**-11), (jnp.bfloat16, 2**-8)])
 def test_half_precision_is_that_of_the_weights(tmp_path, dtype, precision):
-    model = MODELS["net"]
+    model = made("net")
     weights.save(tmp_path / "half.npz", model, dtype=dtype)
     loaded = weights.load(tmp_path / "half.npz")
     exact = True
@@ -59,14 +66,14 @@ def test_half_precision_is_that_of_the_weights(tmp_path, dtype, precision):
 
 
 def test_models_that_are_in_half_precision_keep_it(tmp_path):
-    model = jax.tree.map(lambda x: x.astype(jnp.bfloat16), MODELS["untied"])
+    model = jax.tree.map(lambda x: x.astype(jnp.bfloat16), made("untied"))
     weights.save(tmp_path / "model.npz", model)
     loaded = weights.load(tmp_path / "model.npz", dtype=jnp.bfloat16)
     jax.tree.map(np.testing.assert_array_equal, loaded, model)
 
 
 def test_weights_beyond_half_precision_are_refused(tmp_path):
-    large = jax.tree.map(lambda x: x + 1e6, MODELS["net"])
+    large = jax.tree.map(lambda x: x + 1e6, made("net"))
     with pytest.raises(OverflowError, match=r"layers\.0\.weights.*too large for float16"):
         weights.save(tmp_path / "large.npz", large, dtype=jnp.float16)
     assert not list(tmp_path.iterdir())
@@ -85,7 +92,7 @@ def test_half_precision_takes_a_byte_and_a_half(tmp_path):
 
 def test_the_checksum_is_verified_if_it_is_there(tmp_path):
     path, sidecar = tmp_path / "model.npz", tmp_path / "model.npz.sha256"
-    weights.save(path, MODELS["rbm"])
+    weights.save(path, made("rbm"))
     right = sidecar.read_text()
     assert subprocess.run(["sha256sum", "-c", sidecar.name], cwd=tmp_path).returncode == 0
     sidecar.write_text(f"{'0' * 64}  model.npz\n")
@@ -96,18 +103,18 @@ def test_the_checksum_is_verified_if_it_is_there(tmp_path):
         weights.load(path)
     # A file that still is a model, but another one: only the checksum can tell.
     other = tmp_path / "other.npz"
-    weights.save(other, MODELS["net"])
+    weights.save(other, made("net"))
     other.replace(path)
     sidecar.write_text(right)
     with pytest.raises(ValueError, match="SHA-256"):
         weights.load(path)
     sidecar.unlink()
-    assert jax.tree.structure(weights.load(path)) == jax.tree.structure(MODELS["net"])
+    assert jax.tree.structure(weights.load(path)) == jax.tree.structure(made("net"))
 
 
 def test_an_interrupted_save_leaves_no_false_checksum(tmp_path, monkeypatch):
     path = tmp_path / "model.npz"
-    weights.save(path, MODELS["rbm"])
+    weights.save(path, made("rbm"))
     replace = pathlib.Path.replace
     for survives in (0, 1):  # renamings before the end
         left = [survives]
@@ -121,8 +128,8 @@ def test_an_interrupted_save_leaves_no_false_checksum(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(pathlib.Path, "replace", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                weights.save(path, MODELS["net"])
-        expected = MODELS["net"] if survives else MODELS["rbm"]
+                weights.save(path, made("net"))
+        expected = made("net") if survives else made("rbm")
         assert jax.tree.structure(weights.load(path)) == jax.tree.structure(expected)
 
 
