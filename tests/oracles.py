@@ -23,7 +23,6 @@ import dataclasses
 import itertools
 import math
 
-import jax
 import numpy as np
 import scipy.special
 import scipy.stats
@@ -368,25 +367,6 @@ def _blocks(units):
 
 # Statistics. A test draws with a fixed key, so that it passes always or never; its threshold states
 # how often a correct program would fail it over keys (`false_alarm`), and is never picked by eye.
-
-
-def jolt(seed, tree, scale=1.0):
-    """Adds normal noise to all arrays of a tree, so that every distribution differs from uniform.
-
-    In numpy, which compiles nothing. Shapes in place of arrays count as zeros.
-    """
-    random = np.random.default_rng(seed)
-
-    def move(x):
-        start = 0.0 if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x)
-        return jax.device_put((start + scale * random.normal(size=x.shape)).astype(x.dtype))
-
-    return jax.tree.map(move, tree)
-
-
-def at_random(seed, make, scale=1.0):
-    """What `make()` returns, with normal noise in all its arrays; `make` is only traced."""
-    return jolt(seed, jax.eval_shape(make), scale)
 
 
 def total_variation(p, q):

@@ -11,6 +11,7 @@ import pytest
 from dbn_jax import associative_memory as memory
 from dbn_jax import bound, dbn, rbm, units
 from tests import oracles
+from tests.random_models import at_random, jolt
 
 NUM_LABELS = 3
 NUM_SAMPLES = 20_000
@@ -22,8 +23,8 @@ def binary(n):
 
 @pytest.fixture(scope="module")
 def net():
-    bottom = oracles.at_random(0, lambda: rbm.init_params(jax.random.key(0), 4, 3))
-    top = oracles.at_random(5, lambda: memory.init_params(jax.random.key(0), 3, 4, NUM_LABELS))
+    bottom = at_random(0, lambda: rbm.init_params(jax.random.key(0), 4, 3))
+    top = at_random(5, lambda: memory.init_params(jax.random.key(0), 3, 4, NUM_LABELS))
     return dbn.stack((bottom, top))
 
 
@@ -222,9 +223,9 @@ def test_labels_may_be_only_at_the_top():
 
 def test_bound_is_exact_for_a_tied_pair_and_below_otherwise():
     """Second layer = the first one transposed: the bound holds with equality (in expectation)."""
-    first = oracles.at_random(2, lambda: rbm.init_params(jax.random.key(0), 4, 3), 1.5)
+    first = at_random(2, lambda: rbm.init_params(jax.random.key(0), 4, 3), 1.5)
     mirrored = rbm.RBM(first.weights.T, first.hidden, first.visible)
-    other = oracles.jolt(3, mirrored, 0.5)
+    other = jolt(3, mirrored, 0.5)
     v = np.array([1.0, 0.0, 1.0, 1.0])
     h = binary(3)
     many = jnp.broadcast_to(jnp.asarray(v, jnp.float32), (NUM_SAMPLES, 4))

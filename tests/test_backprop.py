@@ -11,6 +11,7 @@ import scipy.special
 
 from dbn_jax import backprop, networks
 from tests import oracles
+from tests.random_models import at_random
 
 NUM_CLASSES = 3
 LABELS = jnp.array([0, 2, 1, 1, 0, 2, 2])
@@ -117,7 +118,7 @@ def test_gradient_with_dropout_by_finite_differences(wide):
     )
     batch = widened(images()), LABELS
     gradient = gradient_of(loss, model, batch)
-    direction = oracles.at_random(1, lambda: model)
+    direction = at_random(1, lambda: model)
 
     @jax.jit
     def value(h):

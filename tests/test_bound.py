@@ -10,6 +10,7 @@ import pytest
 from dbn_jax import associative_memory as memory
 from dbn_jax import bound, dbn, partition, rbm
 from tests import oracles
+from tests.random_models import at_random, jolt
 
 NUM_SAMPLES = 20_000
 V = np.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0], [0.3, 0.9, 1.0, 0.0]])
@@ -47,7 +48,7 @@ def make_net(num_labels, dtype=jnp.float32):
             top = rbm.init_params(key, 2, 3, dtype=dtype)
         return dbn.untie(dbn.stack((*layers, top)))
 
-    return oracles.at_random(3, blank)
+    return at_random(3, blank)
 
 
 def enumerated(net, v, labels):
@@ -120,7 +121,7 @@ def tied_net(num_labels=0):
             top = rbm.init_params(key, 4, 3)
         return dbn.stack((first, second, top))
 
-    return oracles.at_random(5, blank)
+    return at_random(5, blank)
 
 
 @pytest.mark.parametrize("num_labels", [0, 2])
@@ -199,7 +200,7 @@ def test_greedy_learning_raises_the_bound(x64):
         if i == 0:
             np.testing.assert_allclose(likelihood, start, rtol=1e-9)
         # Hidden units that are all alike would stay so.
-        top = oracles.jolt(16, top, 1e-3)
+        top = jolt(16, top, 1e-3)
         climb = descent(lambda top, below=below: -values(below, top)[0], 40)
         bounds = [start]
         for _ in range(5):

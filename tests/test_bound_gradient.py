@@ -11,6 +11,7 @@ import pytest
 from dbn_jax import associative_memory as memory
 from dbn_jax import bound, bound_gradient, dbn, learning, partition, rbm, units
 from tests import oracles
+from tests.random_models import at_random
 
 NUM_KEYS = 30_000
 ESTIMATORS = [
@@ -35,7 +36,7 @@ def make_net(num_labels=2):
             top = rbm.init_params(key, 2, 3)
         return dbn.untie(dbn.stack((*layers, top)))
 
-    return oracles.at_random(3, blank)
+    return at_random(3, blank)
 
 
 def loss(net, v, labels):
@@ -89,7 +90,7 @@ def test_without_labels():
 
 
 def test_of_one_rbm_is_its_likelihood():
-    only = oracles.at_random(5, lambda: rbm.init_params(jax.random.key(0), 4, 3))
+    only = at_random(5, lambda: rbm.init_params(jax.random.key(0), 4, 3))
     net = dbn.untie(dbn.stack((only,)))
     expected, _, _ = jax.jit(learning.Exact().estimate)(None, net.top, None, V)
     for estimator in ESTIMATORS[::2]:
@@ -117,7 +118,7 @@ def test_slopes_lower_the_variance():
 def test_learning_raises_the_bound(estimator):
     """By persistent chains, from a net that greedy learning could have left."""
     data = jnp.array([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]])
-    first = oracles.at_random(9, lambda: rbm.init_params(jax.random.key(0), 4, 3), 0.3)
+    first = at_random(9, lambda: rbm.init_params(jax.random.key(0), 4, 3), 0.3)
     top = dbn.upside_down(rbm.init_params(jax.random.key(11), 3, 4), first)
     optimizer, learner = optax.sgd(0.05), learning.PCD(50, 2)
     state = bound_gradient.init_state(

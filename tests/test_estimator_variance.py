@@ -9,14 +9,13 @@ import pytest
 
 from dbn_jax import bound, bound_gradient, dbn, learning, partition, rbm
 from experiments import estimator_variance
-from tests import finished_runs, oracles
+from tests import finished_runs
+from tests.random_models import at_random
 
 
 def test_measures_the_variance_of_a_known_gradient():
     key = jax.random.key(0)
-    net = oracles.at_random(
-        2, lambda: dbn.stack((rbm.init_params(key, 4, 3), rbm.init_params(key, 3, 2)))
-    )
+    net = at_random(2, lambda: dbn.stack((rbm.init_params(key, 4, 3), rbm.init_params(key, 3, 2))))
     v = jnp.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
 
     def loss(net):

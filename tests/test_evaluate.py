@@ -19,7 +19,8 @@ from experiments import (
     train_dbn,
     train_rbm,
 )
-from tests import binaries, finished_runs, oracles
+from tests import binaries, finished_runs
+from tests.random_models import jolt
 from tests.test_idx import idx_bytes, write
 
 DIGITS = shared.DataSettings(dataset="digits", classes=(3, 5))
@@ -38,7 +39,7 @@ def plain_dbn():
 def labelled_dbn():
     """Takes every image for a 3 or a 5, more or less surely."""
     top = associative_memory.init_params(jax.random.key(1), 4, 5)
-    bottom, top = oracles.jolt(2, (plain_rbm(), top))
+    bottom, top = jolt(2, (plain_rbm(), top))
     bias = jax.numpy.zeros(14).at[jax.numpy.array([4 + 3, 4 + 5])].set(5.0)
     return dbn.stack((bottom, rbm.RBM(top.weights, top.visible.add_to_bias(bias), top.hidden)))
 

@@ -10,6 +10,7 @@ import pytest
 from dbn_jax import associative_memory as memory
 from dbn_jax import dbn, fantasies, rbm
 from tests import oracles
+from tests.random_models import at_random
 
 NUM_LABELS = 3
 SIZES = {1: (6, 5), 2: (6, 4, 5), 3: (6, 4, 3, 5)}
@@ -23,7 +24,7 @@ def make_net(depth, labels):
             layers[-1] = memory.init_params(key, sizes[-2], sizes[-1], NUM_LABELS)
         return dbn.stack(tuple(layers))
 
-    return oracles.at_random(depth, blank)
+    return at_random(depth, blank)
 
 
 @pytest.fixture(scope="module", params=[(1, True), (2, False), (3, True)], ids=["1", "2 free", "3"])

@@ -13,7 +13,8 @@ import pytest
 from dbn_jax import backprop, dbn, figures, networks, rbm, units, weights
 from experiments import classifier_pictures, finetune_classifier, models, publish, shared, train_dbn
 from experiments.finetune_classifier import Settings
-from tests import binaries, finished_runs, oracles
+from tests import binaries, finished_runs
+from tests.random_models import jolt
 from tests.resumption import broken_and_resumed
 
 DIGITS = shared.DataSettings(dataset="digits")
@@ -85,7 +86,7 @@ def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
 
 def test_changes_by_hand():
     before = networks.init_classifier(jax.random.key(0), (6, 5, 4, 3))
-    after = oracles.jolt(1, before, scale=0.5)
+    after = jolt(1, before, scale=0.5)
     # A unit whose activity never varies has no correlation.
     before.hidden[0].kernel[...] = before.hidden[0].kernel[...].at[:, 0].set(0)
     v = jax.random.uniform(jax.random.key(2), (50, 6))

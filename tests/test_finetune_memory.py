@@ -12,6 +12,7 @@ from dbn_jax import associative_memory, data, dbn, labelled_pcd, rbm, weights
 from experiments import finetune_memory, models
 from experiments.finetune_memory import Settings
 from tests import finished_runs, oracles
+from tests.random_models import at_random
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def net():
         layers = [rbm.init_params(key, *sizes) for sizes in [(4, 3), (3, 2)]]
         return dbn.stack((*layers, associative_memory.init_params(key, 2, 3, 2)))
 
-    return oracles.at_random(2, blank)
+    return at_random(2, blank)
 
 
 def test_features_are_means_given_drawn_states_below(net):

@@ -16,6 +16,7 @@ import scipy.special
 from dbn_jax import associative_memory, learning, rbm, units
 from dbn_jax.labelled_pcd import LabelledChains, LabelledPCD
 from tests import oracles
+from tests.random_models import at_random
 
 NUM_LABELS = 3
 NUM_CHAINS = 21_000
@@ -26,7 +27,7 @@ LABELS = np.eye(NUM_LABELS)[[0, 2, 2, 0, 2]]
 def memory(features=units.Bernoulli(), *, scale=1.0):
     """3 features beside 3 labels, and 3 hidden units."""
     key, init = jax.random.key(0), associative_memory.init_params
-    return oracles.at_random(1, lambda: init(key, 3, 3, NUM_LABELS, features=features), scale)
+    return at_random(1, lambda: init(key, 3, 3, NUM_LABELS, features=features), scale)
 
 
 @jax.jit

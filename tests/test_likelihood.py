@@ -11,6 +11,7 @@ import scipy.special
 from dbn_jax import associative_memory, dbn, rbm
 from experiments import likelihood
 from tests import oracles
+from tests.random_models import at_random, jolt
 
 NUM_LABELS = 3
 NUM_COPIES = 2000
@@ -22,7 +23,7 @@ def binary(n):
 
 
 def strong(seed, init, *sizes):
-    return oracles.at_random(seed, lambda: init(jax.random.key(0), *sizes))
+    return at_random(seed, lambda: init(jax.random.key(0), *sizes))
 
 
 def labelled_net():
@@ -30,7 +31,7 @@ def labelled_net():
     bottom = strong(0, rbm.init_params, 5, 3)
     top = strong(1, associative_memory.init_params, 3, 4, NUM_LABELS)
     net = dbn.untie(dbn.stack((bottom, top)))
-    up = oracles.jolt(2, bottom, 0.7)
+    up = jolt(2, bottom, 0.7)
     return dbn.UntiedDBN((up,), net.generative, net.top)
 
 

@@ -12,6 +12,7 @@ from flax import nnx
 
 from dbn_jax import associative_memory, dbn, networks, rbm, units, weights
 from tests import oracles
+from tests.random_models import at_random, jolt
 
 NUM_CLASSES = 3
 
@@ -24,7 +25,7 @@ def chain(sizes, *, visible=units.Bernoulli(), code=units.Bernoulli()):
         pair = {"visible": kinds[i], "hidden": kinds[i + 1]}
         return rbm.init_params(jax.random.key(0), sizes[i], sizes[i + 1], **pair)
 
-    return oracles.at_random(9, lambda: dbn.stack(tuple(map(layer, range(len(sizes) - 1)))))
+    return at_random(9, lambda: dbn.stack(tuple(map(layer, range(len(sizes) - 1)))))
 
 
 def labelled(sizes):
@@ -36,13 +37,13 @@ def labelled(sizes):
         layers = [rbm.init_params(key, *pair) for pair in below]
         return dbn.stack((*layers, associative_memory.init_params(key, *last, NUM_CLASSES)))
 
-    return oracles.at_random(2, blank)
+    return at_random(2, blank)
 
 
 def parted(net):
     """Weights for recognition and generation that differ."""
     net = dbn.untie(net)
-    return dataclasses.replace(net, generative=oracles.jolt(3, net.generative))
+    return dataclasses.replace(net, generative=jolt(3, net.generative))
 
 
 def images(count=7, pixels=6):

@@ -11,6 +11,7 @@ import pytest
 
 from dbn_jax import data, partition, rbm, units
 from tests import oracles
+from tests.random_models import random_rbm
 
 # One small layer of each type: what it is, and its number of units.
 FINITE = {
@@ -35,15 +36,7 @@ log_partition_and_gradient = jax.jit(jax.value_and_grad(partition.exact_log_part
 
 def make(visible, hidden, *, seed=0, scale=0.25):
     """An RBM of two layers like those of LAYERS, all its parameters drawn at random."""
-    rng = np.random.default_rng(seed)
-    (visible, num_visible), (hidden, num_hidden) = visible, hidden
-
-    def spread(x):  # numpy's addition need not be compiled for every shape
-        return jax.device_put((np.asarray(x) + rng.normal(0, scale, x.shape)).astype(x.dtype))
-
-    blank = jax.device_put(np.zeros((num_visible, num_hidden), np.float32))
-    params = rbm.RBM(blank, visible.init(num_visible), hidden.init(num_hidden))
-    return jax.tree.map(spread, params)
+    return random_rbm(visible, hidden, seed=seed, scale=scale, weight_scale=scale)
 
 
 def solve(function, models):

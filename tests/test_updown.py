@@ -10,6 +10,7 @@ import pytest
 
 from dbn_jax import associative_memory, dbn, rbm, updown
 from tests import oracles
+from tests.random_models import at_random
 
 NUM_KEYS = 20_000
 
@@ -27,7 +28,7 @@ def net():
         top = associative_memory.init_params(key, 2, 3, 2)
         return dbn.untie(dbn.stack((rbm.init_params(key, 4, 2), top)))
 
-    return oracles.at_random(2, blank)
+    return at_random(2, blank)
 
 
 @pytest.mark.parametrize("num_gibbs_steps", [1, 3])
@@ -272,7 +273,7 @@ def test_steps_scan_and_learn(net):
 
 
 def test_net_of_one_layer_without_labels_learns_by_contrastive_divergence():
-    only = oracles.at_random(0, lambda: rbm.init_params(jax.random.key(0), 4, 3))
+    only = at_random(0, lambda: rbm.init_params(jax.random.key(0), 4, 3))
     v = np.random.default_rng(0).integers(0, 2, (5, 4)).astype(np.float32)
 
     @jax.jit

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import associative_memory, dbn, rbm, units, weights
-from tests import oracles
+from tests.random_models import at_random
 
 
 def pair(*sizes, **types):
@@ -35,7 +35,7 @@ MODELS = {
 
 @functools.cache
 def made(name):
-    return oracles.at_random(0, MODELS[name])
+    return at_random(0, MODELS[name])
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,0 +1,42 @@
+"""Models whose parameters are all drawn at random, by numpy: nothing is compiled for them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dbn_jax import rbm
+
+
+def jolt(seed, tree, scale=1.0):
+    """Adds normal noise to all arrays of a tree, so that every distribution differs from uniform.
+
+    In numpy, which compiles nothing. Shapes in place of arrays count as zeros.
+    """
+    random = np.random.default_rng(seed)
+
+    def move(x):
+        start = 0.0 if isinstance(x, jax.ShapeDtypeStruct) else np.asarray(x)
+        return jax.device_put((start + scale * random.normal(size=x.shape)).astype(x.dtype))
+
+    return jax.tree.map(move, tree)
+
+
+def at_random(seed, make, scale=1.0):
+    """What `make()` returns, with normal noise in all its arrays; `make` is only traced."""
+    return jolt(seed, jax.eval_shape(make), scale)
+
+
+def random_rbm(visible, hidden, *, seed=0, scale=0.3, weight_scale=0.3, dtype=jnp.float32):
+    """An RBM of two layers, each given as (its type, its number of units).
+
+    The noise of weights and biases (and of learnt σ) has these scales, about where they begin.
+    """
+    (visible, num_visible), (hidden, num_hidden) = visible, hidden
+    random = np.random.default_rng(seed)
+
+    def move(x, scale=scale):
+        return jax.device_put((np.asarray(x) + scale * random.normal(size=x.shape)).astype(dtype))
+
+    weights = move(np.zeros((num_visible, num_hidden)), weight_scale)
+    biases = (visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
+    return rbm.RBM(weights, *jax.tree.map(move, biases))
