@@ -49,7 +49,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """The longest first, so that all workers end at about the same time."""
     long = {"test_notebooks.py", "test_train_autoencoder.py", "test_train_patches.py"}
-    long |= {"test_why_it_works.py", "test_experiments.py"}
+    long |= {"test_why_it_works.py", "test_train_dbn.py", "test_train_rbm.py"}
     items.sort(key=lambda item: item.path.name not in long)
 
 
@@ -64,6 +64,13 @@ def pytest_runtest_teardown(item, nextitem):
     if nextitem is not None and nextitem.path != item.path:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def implicit_promotion():
+    """Optax's schedules mix counts and rates."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture

@@ -22,11 +22,7 @@ VALIDATED = dataclasses.replace(DIGITS, num_validation=100)
 PICTURES = {"curves", "errors", "features_after", "features_before"}
 
 
-@pytest.fixture(autouse=True)
-def _implicit_promotion():
-    """Optax's schedules mix counts and rates."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from experiments import finetune_memory, models
 from experiments.finetune_memory import Settings
 from tests import finished_runs, oracles
 from tests.random_models import at_random
+from tests.resumption import broken_and_resumed
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +115,11 @@ def test_bad_input_is_refused_before_any_work(pretrained, tmp_path):
         finetune_memory.run(Settings(str(tmp_path / "nowhere")), tmp_path / "none")
     assert not (tmp_path / "few").exists()
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("undrawn", "implicit_promotion")
+def test_broken_run_goes_on_to_the_same_bits(tmp_path):
+    # Weights are large, or chains that started elsewhere would soon meet.
+    net = finished_runs.random_net(tmp_path / "net", (10, 12, 14), weight_scale=1.0)
+    settings = Settings(net, epochs=4, batch_size=50, gibbs_steps=2)
+    broken_and_resumed(tmp_path, finetune_memory, settings)

@@ -19,11 +19,7 @@ DIGITS = shared.DataSettings(dataset="digits")
 QUICK = shared.LearningSettings(epochs=3, batch_size=50)
 
 
-@pytest.fixture(autouse=True)
-def _implicit_promotion():
-    """Optax's schedules mix counts and rates."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 
 def small(**changes):

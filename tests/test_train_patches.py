@@ -29,11 +29,7 @@ TINY = {
 _ERRORS = 4
 
 
-@pytest.fixture(autouse=True)
-def _implicit_promotion():
-    """Optax's schedules mix counts and rates."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 
 def test_it_leaves_a_whole_workdir(tmp_path, capsys):

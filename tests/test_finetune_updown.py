@@ -1,0 +1,73 @@
+"""finetune_updown: its stages, its settings, and resumption."""
+
+import jax
+import pytest
+
+from dbn_jax import rbm
+from experiments import finetune_updown
+from tests import finished_runs
+from tests.resumption import broken_and_resumed
+
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
+
+
+def test_stages_of_updown_are_functions_of_the_update():
+    seen = []
+
+    def step(key, state, v, labels, *, num_gibbs_steps, **keywords):
+        assert keywords == {"optimizer": None, "label_cost": 2.0, "adversarial_radius": 3.0}
+        seen.append(int(num_gibbs_steps))
+        return state, dict.fromkeys(
+            ("reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity"), 0.0
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune_updown.updown, "step", step)
+        for update in range(9):
+            state = rbm.State(None, None, jax.numpy.int32(update))
+            finetune_updown._step(
+                None,
+                state,
+                (None, None),
+                optimizer=None,
+                gibbs_steps=(3, 6, 10),
+                total=9,
+                label_cost=2.0,
+                adversarial_radius=3.0,
+            )
+    assert seen == [3, 3, 3, 6, 6, 6, 10, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gibbs_steps": (3, 0)}, r"gibbs_steps is \(3, 0\); give one or more, each at least 1"),
+        ({"gibbs_steps": ()}, r"gibbs_steps is \(\); give one or more"),
+        ({"label_cost": -1.0}, r"label_cost is -1\.0; it must not be negative"),
+        ({"label_cost": 1.0, "adversarial_radius": -2.0}, r"adversarial_radius is -2\.0; it must"),
+    ],
+)
+def test_bad_settings_of_updown(changes, words):
+    with pytest.raises(ValueError, match=words):
+        finetune_updown.Settings("anywhere", **changes)
+
+
+def test_adversarial_updown_without_a_cost_is_refused():
+    with pytest.raises(ValueError, match=r"--adversarial_radius=2\.0 .* --label_cost, which is 0"):
+        finetune_updown.Settings("anywhere", adversarial_radius=2.0)
+
+
+def test_a_cost_of_labels_without_label_units_is_refused_before_the_workdir_is_held(tmp_path):
+    net = finished_runs.random_net(tmp_path / "net", (10, 12), labels=False)
+    with pytest.raises(ValueError, match="no label units"):
+        finetune_updown.run(finetune_updown.Settings(net, label_cost=1.0), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_broken_run_goes_on_to_the_same_bits(tmp_path):
+    # Weights are large, or chains that started elsewhere would soon meet.
+    net = finished_runs.random_net(tmp_path / "net", (10, 12, 14), weight_scale=1.0)
+    changes = {"gibbs_steps": (1, 2), "label_cost": 1.0, "adversarial_radius": 0.5}
+    settings = finetune_updown.Settings(net, epochs=4, batch_size=50, **changes)
+    broken_and_resumed(tmp_path, finetune_updown, settings)
