@@ -33,6 +33,8 @@ LEARNERS = {
 }
 
 
+# Other settings or nestings of the learners above, for which one pair is enough.
+VARIANTS = ("cd_3", "cd_probabilities", "enhanced", "centred_sparse", "centred_labelled")
 # Label units beside features, without which some learners have no meaning.
 WITH_LABELS = ("concat", "memory")
 
@@ -82,7 +84,7 @@ def described(tree):
         (name, pair, dtype)
         for name in LEARNERS
         for pair, dtype in [
-            *((pair, "float32") for pair in PAIRS),
+            *((pair, "float32") for pair in (["memory"] if name in VARIANTS else PAIRS)),
             ("concat", "float64"),
             (pair_of(name), "bfloat16"),
         ]
