@@ -416,6 +416,11 @@ def z_scores(samples, expected):
     return np.where(constant, sure, gap / np.where(constant, 1.0, error))
 
 
+def largest_z(samples, expected):
+    """The largest |z| of all entries of dicts of the same names; see `z_scores`."""
+    return max(np.abs(z_scores(samples[name], expected[name])).max() for name in samples)
+
+
 def z_bound(num_scores, false_alarm=1e-6):
     """The bound that the largest of so many |z| exceeds with the stated probability or less."""
     return scipy.stats.norm.isf(false_alarm / (2 * num_scores))

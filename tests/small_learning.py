@@ -74,10 +74,6 @@ def replicas(learner, params, batch, *, num_replicas, burn_in, init=None):
     return oracles.leaves(jax.jit(jax.vmap(run))(keys))
 
 
-def largest_z(samples, expected):
-    return max(np.abs(oracles.z_scores(samples[name], expected[name])).max() for name in samples)
-
-
 def mixing_rate(model, side="hidden"):
     """Second largest eigenvalue of a Gibbs step: by this factor every step forgets its start."""
     return np.sort(np.abs(np.linalg.eigvals(model.gibbs(1, side))))[-2]

@@ -26,10 +26,6 @@ def estimates(params, num_gibbs_steps, sample_visible, batch):
     return jax.vmap(one)(jax.random.split(jax.random.key(0), NUM_KEYS))
 
 
-def largest_z(samples, expected):
-    return max(np.abs(oracles.z_scores(samples[name], expected[name])).max() for name in expected)
-
-
 @pytest.fixture(scope="module")
 def strong():
     """A binary RBM whose numbers of Gibbs steps differ, one to four, and data for it."""
@@ -47,7 +43,7 @@ def test_expected_cd_gradient_is_that_of_the_transition_matrix(strong, num_gibbs
     # The twin: another number of steps would be noticed.
     bound = oracles.z_bound(sum(x[0].size for x in found.values()), FALSE_ALARM)
     for other in {1, 2, 3, 4, 5, 6} - {num_gibbs_steps}:
-        assert largest_z(found, model.cd_gradient(batch, other)) > bound
+        assert oracles.largest_z(found, model.cd_gradient(batch, other)) > bound
 
     # Squared error of the means of the first reconstruction, summed over units.
     means = model.visible_given(model.hidden.states) @ model.visible.states
@@ -85,7 +81,7 @@ def test_expected_cd_gradient_with_means_as_reconstructions(visible):
     found = oracles.leaves(gradients)
     oracles.assert_mean(found, model.mean_field_cd_gradient(batch), FALSE_ALARM)
     bound = oracles.z_bound(sum(x[0].size for x in found.values()), FALSE_ALARM)
-    assert largest_z(found, model.cd_gradient(batch, 1)) > bound  # samples would be noticed
+    assert oracles.largest_z(found, model.cd_gradient(batch, 1)) > bound  # samples would be noticed
 
 
 def test_cd_with_many_steps_tends_to_the_exact_gradient(strong):

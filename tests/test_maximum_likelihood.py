@@ -20,7 +20,6 @@ from tests import oracles
 from tests.small_learning import (
     assert_leaves_close,
     draw_batch,
-    largest_z,
     make,
     mixing_rate,
     negative,
@@ -56,7 +55,7 @@ def test_long_contrastive_divergence_is_maximum_likelihood():
         oracles.assert_mean(samples, model.cd_gradient(np.asarray(batch, np.float64), n))
         gaps = {name: x.mean(0) - exact[name] for name, x in samples.items()}
         distance[n] = math.sqrt(sum((gap**2).sum() for gap in gaps.values()))
-        farthest[n] = largest_z(samples, exact)
+        farthest[n] = oracles.largest_z(samples, exact)
     assert mixing_rate(model) ** 16 < 1e-4  # a hundredth of the standard errors
     oracles.assert_mean(samples, exact)
     assert distance[4] < distance[1] / 4

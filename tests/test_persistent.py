@@ -25,7 +25,6 @@ from tests import oracles
 from tests.small_learning import (
     assert_trees_close,
     draw_batch,
-    largest_z,
     make,
     mixing_rate,
     replicas,
@@ -195,7 +194,7 @@ def test_long_run_statistics_are_exact(name, pair):
 
     oracles.assert_mean(samples, contrasted(model))
     # Power: the statistics of weights smaller by 3/10 are not mistaken for the model's.
-    assert largest_z(samples, contrasted(tempered(params, 0.7))) > 2 * oracles.z_bound(100)
+    assert oracles.largest_z(samples, contrasted(tempered(params, 0.7))) > 2 * oracles.z_bound(100)
 
 
 def test_tempering_visits_both_modes_where_plain_chains_stay_in_one():
