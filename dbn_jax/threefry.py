@@ -22,7 +22,7 @@ _PARITY = 0x1BD11BDA
 
 def _threefry2x32(key_0, key_1, x_0, x_1):
     """Twenty rounds of Threefry-2x32 (Salmon et al. 2011, "Parallel random numbers")."""
-    # Operations of lax, not operators: they are traced in a third of the time, in every program.
+    # Operations of lax, not operators: the same program is traced in half the time.
     keys = (key_0, key_1, key_0 ^ key_1 ^ jnp.uint32(_PARITY))
     x_0, x_1 = lax.add(x_0, keys[0]), lax.add(x_1, keys[1])
     for i in range(5):

@@ -31,9 +31,7 @@ LEARNERS = {
     "centred_sparse": Centred(Sparse(CD(1))),
     "centred_labelled": Centred(LabelledPCD(num_chains=7)),
 }
-
-
-# Other settings or nestings of the learners above, for which one pair is enough.
+# Other settings or nestings of learners there, for which one pair is enough.
 VARIANTS = ("cd_3", "cd_probabilities", "enhanced", "centred_sparse", "centred_labelled")
 # Label units beside features, without which some learners have no meaning.
 WITH_LABELS = ("concat", "memory")

@@ -39,7 +39,8 @@ def test_scan_of_steps_equals_a_loop(name, visible):
     keys = jax.random.split(jax.random.key(0), 4)
 
     def body(state, key_and_batch):
-        return rbm.cd_step(*_insert(key_and_batch, state), optimizer=optimizer)
+        key, batch = key_and_batch
+        return rbm.cd_step(key, state, batch, optimizer=optimizer)
 
     begin = rbm.init_state(params, optimizer)
     scanned, metrics = jax.jit(lambda s: jax.lax.scan(body, s, (keys, batches)))(begin)
@@ -51,11 +52,6 @@ def test_scan_of_steps_equals_a_loop(name, visible):
     trees_allclose(scanned, state, rtol=1e-4, atol=1e-5)
     moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), state.params, params)
     assert all(jax.tree.leaves(moved))
-
-
-def _insert(key_and_batch, state):
-    key, batch = key_and_batch
-    return key, state, batch
 
 
 def test_weight_decay_touches_weights_only():
