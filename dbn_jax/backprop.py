@@ -65,7 +65,7 @@ def dropped_logits(
     Returns:
       (..., L).
     """
-    keys = jax.random.split(key, len(model.hidden) + 1)
+    keys = threefry.split(key, len(model.hidden) + 1)
     x = dropout(keys[0], v, input_rate)
     for layer, layer_key in zip(model.hidden, keys[1:], strict=True):
         x = dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
@@ -100,7 +100,7 @@ def classification_loss(
       "adversarial_divergence" too.
     """
     v, labels = batch
-    dropout_key, penalty_key = jax.random.split(key)
+    dropout_key, penalty_key = threefry.split(key)
 
     def answers(v):
         return dropped_logits(

@@ -149,7 +149,7 @@ class Antithetic:
 
 def _with_keys(key, net):
     count = len(net.recognition)
-    return zip(net.recognition, jax.random.split(key, count) if count else (), strict=True)
+    return zip(net.recognition, threefry.split(key, count) if count else (), strict=True)
 
 
 @functools.partial(jax.jit, static_argnames=("learner", "estimator"), inline=True)
@@ -196,7 +196,7 @@ def gradient(
                 f"hidden layer {i} has {type(layer.hidden).__name__} units; the bound's gradient "
                 "by recognition weights is estimated for Bernoulli units"
             )
-    sample_key, top_key = jax.random.split(key)
+    sample_key, top_key = threefry.split(key)
     states = estimator.sample(sample_key, net, v)
     features = states[-1] if states else v[None]
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import associative_memory, dbn, pytrees, rbm
+from dbn_jax import associative_memory, dbn, pytrees, rbm, threefry
 from dbn_jax.shapes import Array, Bool, Float, Int, Key
 
 
@@ -96,7 +96,7 @@ def trajectory(
 
     def go_on(x, interval):
         t, num_steps = interval
-        gibbs_key, down_key = jax.random.split(jax.random.fold_in(key, t))
+        gibbs_key, down_key = threefry.split(threefry.fold_in(key, t))
         x, h = associative_memory.clamped_gibbs(gibbs_key, net.top, x, clamped, num_steps)
         return x, imagine(down_key, net, x, h)
 

@@ -39,7 +39,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import bound, dbn, partition, rbm, sbn, units
+from dbn_jax import bound, dbn, partition, rbm, sbn, threefry, units
 from dbn_jax.shapes import Array, Float, Key
 
 MAX_UNITS = 12  # of a layer that is enumerated: a matrix of 2^12 × 2^12 numbers
@@ -67,12 +67,12 @@ def sample(
     _check_net(params, depth)
 
     def down(v, key):
-        hidden_key, visible_key = jax.random.split(key)
+        hidden_key, visible_key = threefry.split(key)
         h = rbm.sample_hidden(hidden_key, params, v)
         below = rbm.sample_visible(visible_key, params, h)
         return below, (below, h)
 
-    _, (visible, hidden) = jax.lax.scan(down, top, jax.random.split(key, depth))
+    _, (visible, hidden) = jax.lax.scan(down, top, threefry.split(key, depth))
     return jnp.concatenate([visible[::-1], top[None]]), hidden[::-1]
 
 

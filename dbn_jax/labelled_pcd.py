@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import associative_memory, dbn, rbm
+from dbn_jax import associative_memory, dbn, rbm, threefry
 
 
 class LabelledChains(NamedTuple):
@@ -123,7 +123,7 @@ class LabelledPCD:
 
         def step(t, carry):
             _, h = carry
-            down_key, up_key = jax.random.split(jax.random.fold_in(key, t))
+            down_key, up_key = threefry.split(threefry.fold_in(key, t))
             x = rbm.sample_visible(down_key, params, h)
             x = jnp.concatenate([x[:, : -chains.labels.shape[1]], chains.labels], axis=-1)
             return x, rbm.sample_hidden(up_key, params, x)

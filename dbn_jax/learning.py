@@ -184,7 +184,7 @@ class FastPCD:
     def estimate(self, key, params, chains, batch):
         """See `Learner`."""
         batch = rbm.as_batch(params, batch)
-        fantasy_key, hidden_key = jax.random.split(key)
+        fantasy_key, hidden_key = threefry.split(key)
         driven = jax.tree.map(jnp.add, params, chains.fast)
         v, _, inputs = rbm.fantasy(fantasy_key, driven, chains.hidden, self.num_gibbs_steps)
         hidden = driven.hidden.sample(hidden_key, inputs)
@@ -245,10 +245,10 @@ class ParallelTempering:
             chains = jax.lax.fori_loop(
                 1,
                 self.num_gibbs_steps,
-                lambda t, h: self.sample(jax.random.fold_in(key, t), params, h)[1],
+                lambda t, h: self.sample(threefry.fold_in(key, t), params, h)[1],
                 chains,
             )
-        v, chains, inputs, swap_rates = self.sample(jax.random.fold_in(key, 0), params, chains)
+        v, chains, inputs, swap_rates = self.sample(threefry.fold_in(key, 0), params, chains)
         gradient, metrics = rbm.contrast(
             params, batch, rbm.hidden_inputs(params, batch), v[-1], inputs[-1]
         )
@@ -270,7 +270,7 @@ class ParallelTempering:
           the acceptance probability of each neighbouring pair, averaged over the chains,
           (num_temperatures − 1,).
         """
-        down_key, up_key, swap_key, parity_key = jax.random.split(key, 4)
+        down_key, up_key, swap_key, parity_key = threefry.split(key, 4)
         levels = self.num_temperatures
         beta = jnp.linspace(self.min_beta, 1, levels, dtype=h.dtype)
         v = params.visible.sample(down_key, _scale(beta, rbm.visible_inputs(params, h)))

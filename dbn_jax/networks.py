@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dbn_jax import dbn, units
+from dbn_jax import dbn, threefry, units
 from dbn_jax.shapes import Array, Float, Key
 
 # Uniform weights for units with a logistic non-linearity, within ±4·sqrt(6 / (inputs + outputs)),
@@ -197,7 +197,7 @@ def _check_sizes(sizes, least, what):
 
 @functools.partial(jax.jit, static_argnames=("sizes", "inits"))
 def _random_layers(key, sizes, inits):
-    keys = jax.random.split(key, len(inits))
+    keys = threefry.split(key, len(inits))
     return [
         Layer(init(layer_key, shape, jnp.float32), jnp.zeros(shape[1]))
         for init, layer_key, shape in zip(inits, keys, itertools.pairwise(sizes), strict=True)

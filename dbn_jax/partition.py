@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import rbm, units
+from dbn_jax import rbm, threefry, units
 from dbn_jax.shapes import Array, Float, Key
 
 MAX_STATES = 2**25
@@ -161,14 +161,14 @@ def ais(
 
 @functools.partial(jax.jit, static_argnames=("num_chains",), inline=True)
 def _ais(key, params, base, betas, num_chains):
-    start_key, chain_key = jax.random.split(key)
+    start_key, chain_key = threefry.split(key)
     zeros = jnp.zeros((num_chains, params.visible.num_units), params.weights.dtype)
 
     def step(carry, x):
         v, log_weights = carry
         t, last, beta = x
         log_weights += _log_weight(params, base, beta, v) - _log_weight(params, base, last, v)
-        return (_sweep(jax.random.fold_in(chain_key, t), params, base, beta, v), log_weights), None
+        return (_sweep(threefry.fold_in(chain_key, t), params, base, beta, v), log_weights), None
 
     start = base.sample(start_key, zeros), jnp.zeros_like(zeros[:, 0])
     steps = jnp.arange(len(betas) - 1), betas[:-1], betas[1:]
@@ -220,7 +220,7 @@ def _reverse_ais(key, params, v, base, betas):
     def step(carry, x):
         v, total = carry
         t, last, beta = x
-        v = _sweep(jax.random.fold_in(key, t), params, base, beta, v)
+        v = _sweep(threefry.fold_in(key, t), params, base, beta, v)
         total += _log_weight(params, base, beta, v) - _log_weight(params, base, last, v)
         return (v, total), None
 
@@ -269,7 +269,7 @@ def _log_weight(params, base, beta, v):
 
 def _sweep(key, params, base, beta, v):
     """One Gibbs step at β, hidden and visible; reversible, as `reverse_ais` needs it."""
-    hidden_key, visible_key = jax.random.split(key)
+    hidden_key, visible_key = threefry.split(key)
     visible = _visible_at(params, base, beta)
     h = params.hidden.sample(hidden_key, _inputs_at(params, visible, beta, v))
     return visible.sample(visible_key, beta * rbm.visible_inputs(params, h))

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import pytrees, units
+from dbn_jax import pytrees, threefry, units
 from dbn_jax.shapes import Array, Float, Int, Key, Num
 
 Metrics = dict[str, Array]
@@ -209,7 +209,7 @@ def gibbs(
     Raises:
       ValueError: `num_steps` is known, and below 1.
     """
-    hidden_key, chain_key = jax.random.split(key)
+    hidden_key, chain_key = threefry.split(key)
     h = sample_hidden(hidden_key, params, v)
     v, h, _ = fantasy(chain_key, params, h, num_steps)
     return v, h
@@ -247,13 +247,13 @@ def fantasy(
         return v, hidden_inputs(params, v)
 
     def body(t, h):
-        down_key, up_key = jax.random.split(jax.random.fold_in(key, t))
+        down_key, up_key = threefry.split(threefry.fold_in(key, t))
         return params.hidden.sample(up_key, down_up(down_key, h)[1])
 
     # One step has no loop at all: XLA then fuses across the phases of an update.
     if not (isinstance(num_steps, int) and num_steps == 1):
         h = jax.lax.fori_loop(1, num_steps, body, h)
-    v, inputs = down_up(jax.random.fold_in(key, 0), h)
+    v, inputs = down_up(threefry.fold_in(key, 0), h)
     return v, h, inputs
 
 
@@ -273,7 +273,6 @@ def free_energy_gradient(
     Returns:
       A tree like `params`.
     """
-    scale = 1 / (v.size // v.shape[-1])
     # A zero that varies over devices as the data do. Without it, inside `shard_map`, JAX would sum
     # the derivatives by replicated parameters over the devices, and not the weights' below.
     zero = jnp.zeros_like(inputs, shape=())
@@ -284,14 +283,21 @@ def free_energy_gradient(
 
     def visible_part(visible):
         interaction = jnp.sum(visible.statistic(v) * x, axis=-1)
-        return scale * jnp.sum(visible.energy(v) - interaction)
+        return jnp.sum(visible.energy(v) - interaction)
 
     def hidden_part(hidden):
-        return -scale * jnp.sum(hidden.cumulant(inputs))
+        return jnp.sum(hidden.cumulant(inputs))
 
     statistic = params.visible.statistic(v).reshape(-1, v.shape[-1])
-    weights = statistic.T @ (-scale * mean_statistic).reshape(-1, inputs.shape[-1])
-    return RBM(weights, jax.grad(visible_part)(visible), jax.grad(hidden_part)(hidden))
+    weights = statistic.T @ mean_statistic.reshape(-1, inputs.shape[-1])
+    # Sign and division last: XLA makes them part of the optimizer's pass over the weights, and of
+    # no pass over the batch.
+    scale = 1 / (v.size // v.shape[-1])
+    return RBM(
+        -scale * weights,
+        jax.tree.map(lambda total: scale * total, jax.grad(visible_part)(visible)),
+        jax.tree.map(lambda total: -scale * total, jax.grad(hidden_part)(hidden)),
+    )
 
 
 def contrast(
@@ -366,7 +372,7 @@ def cd_gradient(
     """
     check_steps(num_gibbs_steps)
     batch = as_batch(params, batch)
-    hidden_key, visible_key, chain_key, last_key = jax.random.split(key, 4)
+    hidden_key, visible_key, chain_key, last_key = threefry.split(key, 4)
     data_inputs = hidden_inputs(params, batch)
     h = params.hidden.sample(hidden_key, data_inputs)
     x = visible_inputs(params, h)
@@ -412,7 +418,7 @@ def pcd_gradient(
       TypeError: the batch holds integers.
     """
     batch = as_batch(params, batch)
-    fantasy_key, hidden_key = jax.random.split(key)
+    fantasy_key, hidden_key = threefry.split(key)
     v, _, inputs = fantasy(fantasy_key, params, chains, num_gibbs_steps)
     chains = params.hidden.sample(hidden_key, inputs)
     gradient, metrics = contrast(params, batch, hidden_inputs(params, batch), v, inputs)

@@ -167,7 +167,7 @@ def complete(
 
     def draw(j, x):
         a = net.bias[j] + x @ weights[:, j]
-        on = threefry.bernoulli(jax.random.fold_in(key, j), jax.nn.sigmoid(a))
+        on = threefry.bernoulli(threefry.fold_in(key, j), jax.nn.sigmoid(a))
         return x.at[..., j].set(on)
 
     *batch, given = first.shape
@@ -311,7 +311,7 @@ def gibbs(
         effects = x * spread(w, x) - softplus(shifted) + softplus(without)
         # A unit is not among its effects: there w is 0.
         odds = a[..., j] + jnp.sum(effects, axis=-1)
-        on = threefry.bernoulli(jax.random.fold_in(key, t), jax.nn.sigmoid(odds))
+        on = threefry.bernoulli(threefry.fold_in(key, t), jax.nn.sigmoid(odds))
         on = jnp.where(observed[j], x[..., j], on)
         return x.at[..., j].set(on), without + on[..., None] * spread(w, x)
 

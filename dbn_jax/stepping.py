@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from dbn_jax import threefry
 from dbn_jax.feeding import Window
 from dbn_jax.shapes import Array, Bool
 
@@ -166,8 +167,8 @@ class _Program:
         )
         update_key, transform_key = keys
         if self.transform is not None:
-            batch = self.transform(jax.random.fold_in(transform_key, number), batch)
-        return self.step(jax.random.fold_in(update_key, number), state, batch, **held)
+            batch = self.transform(threefry.fold_in(transform_key, number), batch)
+        return self.step(threefry.fold_in(update_key, number), state, batch, **held)
 
     def constrain(self, state):
         """Keeps the leaves on the meshes that they came on, or each call would move them."""

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import associative_memory, dbn, rbm, smoothness
+from dbn_jax import associative_memory, dbn, rbm, smoothness, threefry
 from dbn_jax.shapes import Array, Float, Int, Key, Num
 
 
@@ -91,7 +91,7 @@ def _gradient(key, net, v, labels, num_gibbs_steps, label_cost, adversarial_radi
             f"adversarial_radius is {adversarial_radius}, but label_cost, its weight, is 0: set "
             "a label_cost above 0, or leave the radius at 0"
         )
-    up_key, top_key, fantasy_key, down_key, label_key = jax.random.split(key, 5)
+    up_key, top_key, fantasy_key, down_key, label_key = threefry.split(key, 5)
     wake = dbn.sample_recognition(up_key, net, v)
 
     x = dbn.join(net, wake[-1], labels)

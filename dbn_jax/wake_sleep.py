@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import pytrees, rbm, sbn
+from dbn_jax import pytrees, rbm, sbn, threefry
 from dbn_jax.shapes import Array, Float, Key
 from dbn_jax.units.base import softplus
 
@@ -76,11 +76,11 @@ def init(
         shapes = list(itertools.pairwise(sizes))
         weights = tuple(
             weight_scale * jax.random.normal(layer_key, shape)
-            for layer_key, shape in zip(jax.random.split(key, len(shapes)), shapes, strict=True)
+            for layer_key, shape in zip(threefry.split(key, len(shapes)), shapes, strict=True)
         )
         return sbn.layered(weights, tuple(jnp.zeros(size) for size in sizes))
 
-    generative_key, recognition_key = jax.random.split(key)
+    generative_key, recognition_key = threefry.split(key)
     return HelmholtzMachine(net(generative_key, sizes), net(recognition_key, sizes[::-1]))
 
 
@@ -160,7 +160,7 @@ def gradient(
             f"the nets have {sizes[0]} and {sizes[1]} units, and {num_visible} are observed; both "
             "need the same, and at least one hidden unit"
         )
-    wake_key, sleep_key = jax.random.split(key)
+    wake_key, sleep_key = threefry.split(key)
     wake = recognise(wake_key, machine, v)
     dreams = v.size // num_visible if num_dreams is None else num_dreams
     dream = sbn.sample(sleep_key, machine.generative, (dreams,))

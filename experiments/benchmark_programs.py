@@ -24,7 +24,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from dbn_jax import rbm
+from dbn_jax import rbm, threefry
 
 # Batches kept on the device: enough not to stay in the CPU's caches, little beside its memory.
 _MAX_BATCHES = 50
@@ -256,9 +256,9 @@ def update(
         def body(state, now):
             t, index = now
             batch = lax.dynamic_index_in_dim(batches, index, keepdims=False)
-            step_key = jax.random.fold_in(key, t)
+            step_key = threefry.fold_in(key, t)
             if ensemble:
-                keys = jax.random.split(step_key, ensemble)
+                keys = threefry.split(step_key, ensemble)
                 state, metrics = jax.vmap(step, in_axes=(0, 0, None))(keys, state, batch)
             else:
                 state, metrics = step(step_key, state, batch)

@@ -1,4 +1,4 @@
-"""The fused generator: its bits are jax.random's, its draws obey their probabilities exactly."""
+"""The fused generator: bits and keys of jax.random, draws that obey their probabilities exactly."""
 
 import jax
 import jax.numpy as jnp
@@ -79,10 +79,51 @@ def test_bits_are_those_of_jax_when_it_is_not_partitionable():
     assert np.any(expected != partitionable)
 
 
-def test_bits_are_elementwise_operations_only():
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_keys_are_those_of_jax(impl):
+    key = jax.random.key(31, impl=impl)
+
+    def compare(keys, expected):
+        assert keys.dtype == expected.dtype
+        np.testing.assert_array_equal(*map(jax.random.key_data, (keys, expected)))
+
+    compare(threefry.split(key), jax.random.split(key))
+    compare(jax.jit(lambda key: threefry.split(key, 5))(key), jax.random.split(key, 5))
+    for number in (0, 7, 2**32 - 1, jnp.int32(-1), jnp.uint32(2**32 - 2)):
+        compare(threefry.fold_in(key, number), jax.random.fold_in(key, number))
+    keys, numbers = jax.random.split(key, 6).reshape(2, 3), jnp.arange(6).reshape(2, 3)
+    for ours, theirs, *args in [
+        (threefry.split, jax.random.split, keys),
+        (threefry.fold_in, jax.random.fold_in, keys, numbers),
+    ]:
+        ours, theirs = (jax.jit(jax.vmap(jax.vmap(function))) for function in (ours, theirs))
+        compare(ours(*args), theirs(*args))
+
+
+def test_keys_are_those_of_jax_when_it_is_not_partitionable():
+    key = jax.random.key(32)
+    partitionable = jax.random.key_data(threefry.split(key, 3))
+    with jax.threefry_partitionable(False):
+        keys = jax.random.key_data(threefry.split(key, 3))
+        np.testing.assert_array_equal(keys, jax.random.key_data(jax.random.split(key, 3)))
+    assert np.any(keys != partitionable)
+
+
+def test_fold_in_takes_one_number():
+    with pytest.raises(TypeError, match=r"\(2,\).* one number"):
+        threefry.fold_in(jax.random.key(0), jnp.arange(2))
+    with pytest.raises(OverflowError, match="-1"):
+        threefry.fold_in(jax.random.key(0), -1)
+
+
+def test_bits_and_keys_are_elementwise_operations_only():
     """The point of the module: nothing that stops XLA from fusing the draw with its use."""
     loops = {"threefry2x32", "random_bits", "random_wrap", "while", "scan"}
     assert not loops & primitives(lambda key: threefry.bits(key, (100, 5)), jax.random.key(0))
+    # Keys neither: a loop of a few numbers costs more than all their rounds.
+    key_loops = loops - {"random_wrap"}
+    assert not key_loops & primitives(lambda key: threefry.split(key, 5), jax.random.key(0))
+    assert not key_loops & primitives(threefry.fold_in, jax.random.key(0), 3)
     # Beyond 2³² the counter would wrap: jax.random takes over. Traced only, 16 GB otherwise.
     large = primitives(lambda key: threefry.bits(key, (2**16, 2**16)), jax.random.key(0))
     assert "random_bits" in large

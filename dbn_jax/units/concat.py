@@ -3,10 +3,9 @@
 import dataclasses
 import math
 
-import jax
 import jax.numpy as jnp
 
-from dbn_jax import pytrees
+from dbn_jax import pytrees, threefry
 from dbn_jax.shapes import Array, Float
 from dbn_jax.units.base import Units
 
@@ -86,7 +85,7 @@ class Concat(Units):
         return jnp.concatenate(self._each("mean_statistic", inputs), axis=-1)
 
     def sample(self, key, inputs):
-        keys = jax.random.split(key, len(self.parts))
+        keys = threefry.split(key, len(self.parts))
         shares = zip(self.parts, keys, self.split(inputs), strict=True)
         return jnp.concatenate([part.sample(k, share) for part, k, share in shares], axis=-1)
 

@@ -162,7 +162,7 @@ class Binomial(Units):
         p = jax.nn.sigmoid(inputs + spread(self.bias, inputs))
 
         def add_trial(trial, total):
-            return total + threefry.bernoulli(jax.random.fold_in(key, trial), p)
+            return total + threefry.bernoulli(threefry.fold_in(key, trial), p)
 
         return jax.lax.fori_loop(0, self.num_trials, add_trial, jnp.zeros_like(p))
 
