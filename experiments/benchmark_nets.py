@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from dbn_jax import associative_memory, dbn, rbm
+from dbn_jax import associative_memory, dbn, rbm, threefry
 from experiments import benchmark_programs, timing
 from experiments.benchmark_programs import Case, Program
 
@@ -160,7 +160,7 @@ def update(method: Method, net: Net, num_gibbs_steps: int, num_updates: int) -> 
             t, index = now
             batch = lax.dynamic_index_in_dim(v, index, keepdims=False)
             batch_labels = lax.dynamic_index_in_dim(labels, index, keepdims=False)
-            step_key = jax.random.fold_in(key, t)
+            step_key = threefry.fold_in(key, t)
             state, _ = method.step(step_key, state, batch, batch_labels, num_gibbs_steps, optimizer)
             return state, None
 

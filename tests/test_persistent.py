@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import learning, rbm, units
+from dbn_jax import learning, rbm, threefry, units
 from dbn_jax.learning import PCD, FastPCD, ParallelTempering
 from tests import oracles
 from tests.small_learning import (
@@ -110,7 +110,10 @@ def test_chains_stay_in_equilibrium(kernel, pair):
 # What could go wrong in the rule of exchange: name, and how it is brought about.
 FAULTS = {
     "sign": ("_scale", lambda factors, x, scale=learning._scale: scale(jnp.abs(factors), x)),
-    "always": ("threefry", types.SimpleNamespace(uniform=lambda key, shape: jnp.zeros(shape))),
+    "always": (
+        "threefry",
+        types.SimpleNamespace(split=threefry.split, uniform=lambda key, shape: jnp.zeros(shape)),
+    ),
 }
 
 
