@@ -104,6 +104,18 @@ def test_report_holds_every_time_and_its_ratios(logged_report):
     assert results["cd"]["compile_seconds"] > 0
 
 
+def test_table_compares_the_fastest_times(logged_report):
+    report, text = logged_report
+    results = report["cases"]["12x8x6"]
+    fastest = {name: min(result["milliseconds"]) for name, result in results.items()}
+    header, row = (
+        next(line for line in text.splitlines() if line.startswith(start))
+        for start in (" ", "cd  ")
+    )
+    end = header.index("fastest") + len("fastest")
+    assert float(row[:end].split()[-1]) == round(fastest["cd"] / fastest["floor"], 2)
+
+
 def test_report_says_where_it_comes_from(logged_report):
     report, _ = logged_report
     assert report["versions"]["jax"] == jax.__version__
