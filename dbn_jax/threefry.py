@@ -4,8 +4,9 @@ JAX lowers threefry on CPUs to a rolled loop over whole arrays, which halves com
 three times the run time: in a contrastive-divergence update it is most of what is not a matrix
 product. Here the twenty rounds are unrolled elementwise operations, so that drawing, comparing and
 converting become one pass. The bits are those of `jax.random.bits`, and the keys those of
-`jax.random.split` and `jax.random.fold_in`, one for one; as loops, these two took 4 % of an update
-with 784×500 weights and a batch of 100, and most of a small one.
+`jax.random.split` and `jax.random.fold_in`, one for one; as loops of tiny programs, these two cost
+up to 4 % of an update with 784×500 weights and a batch of 100, depending on what XLA runs beside
+them, and a tenth of one with 16×8 weights and a batch of 10.
 """
 
 import functools
