@@ -8,9 +8,9 @@ import numpy as np
 
 from experiments.benchmark_programs import Program
 
-# Seconds between calls. Thread pools of other libraries spin for a while after their last task:
-# OpenBLAS's for 2²⁶ clock ticks.
-_PAUSE = 0.1
+# Seconds for which a program runs untimed before it is timed. Other libraries' threads spin for a
+# while after their last task, OpenBLAS's for 2²⁶ clock ticks; and after a pause cores wake slowly.
+_WARM_UP = 0.1
 # Bounds on the updates in a call.
 _FEWEST = 4
 _MOST = 2000
@@ -20,19 +20,19 @@ def time_in_turn(programs: Sequence[Program], rounds: int) -> dict[str, list[flo
     """Times programs in turn, round after round, each round starting with another one.
 
     Args:
-      programs: with distinct names; each is called once before.
+      programs: with distinct names; each is warmed up before each time.
       rounds: number of times of each.
 
     Returns:
       Milliseconds of one update, by name, in the order of the rounds.
     """
-    for program in programs:
-        _seconds(program.call)
     times = {program.name: [] for program in programs}
     for r in range(rounds):
         first = r % len(programs)
         for program in [*programs[first:], *programs[:first]]:
-            time.sleep(_PAUSE)
+            warm = _seconds(program.call)
+            while warm < _WARM_UP:
+                warm += _seconds(program.call)
             times[program.name].append(1e3 * _seconds(program.call) / program.num_updates)
     return times
 

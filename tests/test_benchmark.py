@@ -58,7 +58,7 @@ def batches():
 def _absent_peer_and_no_pauses():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(peers, "PEERS", (*peers.PEERS, ABSENT))
-        patch.setattr(timing, "_PAUSE", 0)
+        patch.setattr(timing, "_WARM_UP", 0)
         yield
 
 
