@@ -54,6 +54,7 @@ def _words(key, counter):
 
 
 def _as_keys(words):
+    # The barrier keeps XLA from deriving a key again in every program that draws with it.
     words = lax.optimization_barrier(jnp.stack(words, axis=-1))
     return jax.random.wrap_key_data(words, impl="threefry2x32")
 

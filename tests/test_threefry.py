@@ -120,7 +120,7 @@ def test_bits_and_keys_are_elementwise_operations_only():
     """The point of the module: nothing that stops XLA from fusing the draw with its use."""
     loops = {"threefry2x32", "random_bits", "random_wrap", "while", "scan"}
     assert not loops & primitives(lambda key: threefry.bits(key, (100, 5)), jax.random.key(0))
-    # Keys neither: a loop of a few numbers costs more than all their rounds.
+    # Nor does a key need a loop of tiny programs; wrapping its words is none.
     key_loops = loops - {"random_wrap"}
     assert not key_loops & primitives(lambda key: threefry.split(key, 5), jax.random.key(0))
     assert not key_loops & primitives(threefry.fold_in, jax.random.key(0), 3)
