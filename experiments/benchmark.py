@@ -1,7 +1,7 @@
 """Times learning: CD-1 and PCD-1 beside their matrix products alone, and beside other libraries.
 
-    python -m experiments.benchmark --workdir=runs/benchmark            # about 5 minutes on 2 cores
-    python -m experiments.benchmark --quick                             # one size, under a minute
+    python -m experiments.benchmark --workdir=runs/benchmark            # all of it, some minutes
+    python -m experiments.benchmark --quick                             # one size, a minute
 
 Leave the machine alone meanwhile: on 2 cores any other process shows. The floor of an update is its
 five matrix products alone, timed in the same process (`benchmark_programs.floor`). Programs take
@@ -300,7 +300,7 @@ def define_flags() -> None:
     """Defines the flags of this binary; only the binary itself does, not who imports it."""
     flags.DEFINE_string("workdir", None, "Folder for flags.txt, summary.json and table.txt.")
     flags.DEFINE_string("json", None, "File for the report alone.")
-    flags.DEFINE_bool("quick", False, "One size and few rounds, under a minute.")
+    flags.DEFINE_bool("quick", False, "One size and few rounds, about a minute.")
     flags.DEFINE_list("cases", None, "Sizes VISIBLExHIDDENxBATCH, such as 784x500x100.")
     flags.DEFINE_integer("rounds", None, "Times that each program is timed.", lower_bound=1)
     flags.DEFINE_list(
