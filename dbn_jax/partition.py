@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import rbm, threefry, units
+from dbn_jax import normalisable, rbm, threefry, units
 from dbn_jax.shapes import Array, Float, Key
 
 MAX_STATES = 2**25
@@ -148,7 +148,7 @@ def ais(
     Raises:
       ValueError: `num_chains` is below 2; `base` is not of the RBM's visible type and size; or,
         where known and not traced, `betas` does not rise from 0 to 1, or the RBM has no finite Z
-        (`rbm.check_normalisable`).
+        (`dbn_jax.normalisable.check`).
 
     References: Neal, "Annealed importance sampling" (2001); Salakhutdinov and Murray, "On the
     quantitative analysis of deep belief networks" (2008), section 4.
@@ -233,7 +233,7 @@ def _reverse_ais(key, params, v, base, betas):
 def _path(params, base, betas):
     """Checks the RBM, and checks and completes what describes the path."""
     if not isinstance(params.weights, jax.core.Tracer):
-        rbm.check_normalisable(params)  # annealing would give a plausible number
+        normalisable.check(params)  # annealing would give a plausible number
     own = params.visible
     base = own if base is None else base
     if jax.tree.map(jnp.shape, base) != jax.tree.map(jnp.shape, own):

@@ -20,10 +20,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from dbn_jax import pytrees, threefry, units
+from dbn_jax import normalisable, pytrees, threefry, units
 from dbn_jax.shapes import Array, Float, Int, Key, Num
 
 Metrics = dict[str, Array]
@@ -85,7 +84,7 @@ def init_params(
 
     Raises:
       ValueError: a size does not fit its unit type, or the pair of types has no normalisable joint
-        density (`check_normalisable`).
+        density (`dbn_jax.normalisable`).
 
     >>> params = init_params(jax.random.key(0), 784, 500)
     >>> params.weights.shape, params.visible.bias.shape
@@ -94,9 +93,8 @@ def init_params(
     for side in (visible, hidden):
         if not isinstance(side, units.Units):
             raise TypeError(f"{side!r} is not a unit type; pass an instance, such as Bernoulli()")
-    params = _init(key, visible, hidden, weight_scale, num_visible, num_hidden, dtype)
-    _check_tails(params)
-    return params
+    normalisable.check_types(visible, hidden)
+    return _init(key, visible, hidden, weight_scale, num_visible, num_hidden, dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))
@@ -264,6 +262,7 @@ def free_energy_gradient(
 
     ∂F/∂W = −s_v(v) E[s_h(h) | v]ᵀ; the units' own parameters by differentiation of their energy and
     cumulant. Equal to ``grad(mean(free_energy))``, but `inputs` is not computed again.
+    The sums over the batch, divided last, must be numbers of the dtype: below 65,504 in float16.
 
     Args:
       params: the RBM.
@@ -579,51 +578,6 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
             "batch.astype('float32') / 255, counts with batch.astype('float32')"
         )
     return batch.astype(params.weights.dtype)
-
-
-def check_normalisable(params: RBM) -> None:
-    """Raises unless the joint density of these parameters can be shown to be normalisable.
-
-    A side with finitely many values always can. Gaussian and rectified linear units on both sides
-    can while the largest singular value of the weights between them is below 1 (for Gaussian
-    units that is also necessary; weights between rectified units count only where positive).
-    Poisson units need finitely many values on the other side. Call it on concrete parameters: it
-    cannot look into traced ones, and learning can leave the allowed region.
-
-    Raises:
-      ValueError: what is wrong and what to do.
-    """
-    _check_tails(params)
-    sides = (params.visible.elements(), params.hidden.elements())
-    quadratic = [
-        np.concatenate([np.full(part.num_units, part.tail == "quadratic") for part in side])
-        for side in sides
-    ]
-    weights = np.asarray(params.weights, np.float64)[np.ix_(*quadratic)]
-    if not weights.size:
-        return
-    if all(part.support[0] == 0 for side in sides for part in side if part.tail == "quadratic"):
-        weights = np.maximum(weights, 0)
-    norm = np.linalg.norm(weights, 2)
-    if not norm < 1:
-        raise ValueError(
-            f"the joint density is not normalisable: the largest singular value of the weights "
-            f"between the real-valued units is {norm:.4g}, and must be below 1; use a smaller "
-            "learning rate, more weight decay, or binary hidden units"
-        )
-
-
-def _check_tails(params):
-    """The part of `check_normalisable` that the unit types alone decide."""
-    for part in params.visible.elements():
-        for other in params.hidden.elements():
-            tails = {part.tail, other.tail}
-            if "factorial" in tails and "bounded" not in tails:
-                raise ValueError(
-                    f"{type(part).__name__} visible units and {type(other).__name__} hidden units "
-                    "have no normalisable joint density; beside Poisson units use a type with "
-                    "finitely many values, such as Bernoulli or Binomial"
-                )
 
 
 def check_steps(num_steps: int | Array) -> None:

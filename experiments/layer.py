@@ -20,6 +20,7 @@ from dbn_jax import (
     health,
     labelled_pcd,
     learning,
+    normalisable,
     partition,
     rbm,
     threefry,
@@ -174,7 +175,7 @@ def learn(
     def watch(epoch, step, state):
         del step
         if epoch:
-            rbm.check_normalisable(state.params)
+            normalisable.check(state.params)
             for warning in health.check_hidden(state.params, shown):
                 # Once a kind: the numbers in it change from epoch to epoch.
                 kind = "saturated" if "saturated" in warning else "dead"

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import rbm
+from dbn_jax import normalisable, rbm
 from tests import oracles
 from tests.random_models import at_random
 from tests.small_rbms import FORBIDDEN, PAIRS, TYPES, allclose
@@ -26,7 +26,7 @@ def test_all_other_pairs_are_made_and_are_normalisable(visible, hidden):
         sizes = num_visible, num_hidden
         return rbm.init_params(jax.random.key(0), *sizes, visible=visible, hidden=hidden)
 
-    rbm.check_normalisable(at_random(0, init, 0.01))
+    normalisable.check(at_random(0, init, 0.01))
 
 
 def real_pair(weights, visible="gaussian", hidden="gaussian"):
@@ -52,34 +52,34 @@ def test_gaussian_pairs_are_normalisable_while_the_quadratic_form_is_definite(vi
     assert definite == (factor < 1)
     params = real_pair(weights, visible=visible)
     if definite:
-        rbm.check_normalisable(params)
+        normalisable.check(params)
     else:
         with pytest.raises(ValueError, match=NOT_BELOW_1):
-            rbm.check_normalisable(params)
+            normalisable.check(params)
 
 
 def test_the_boundary_itself_is_not_normalisable():
     with pytest.raises(ValueError, match=NOT_BELOW_1):
-        rbm.check_normalisable(real_pair([[1.0]]))
+        normalisable.check(real_pair([[1.0]]))
     with pytest.raises(ValueError, match=NOT_BELOW_1):
-        rbm.check_normalisable(real_pair([[-1.0]]))
+        normalisable.check(real_pair([[-1.0]]))
     with pytest.raises(ValueError, match=NOT_BELOW_1):
-        rbm.check_normalisable(real_pair([[1.0]], "relu", "relu"))
-    rbm.check_normalisable(real_pair([[np.nextafter(np.float32(1), np.float32(0))]]))
+        normalisable.check(real_pair([[1.0]], "relu", "relu"))
+    normalisable.check(real_pair([[np.nextafter(np.float32(1), np.float32(0))]]))
 
 
 def test_only_weights_that_can_blow_up_count():
-    rbm.check_normalisable(real_pair([[-50.0, 0.3], [-2.0, -9.0]], "relu", "relu"))
+    normalisable.check(real_pair([[-50.0, 0.3], [-2.0, -9.0]], "relu", "relu"))
     with pytest.raises(ValueError, match=NOT_BELOW_1):
-        rbm.check_normalisable(real_pair([[-50.0, 1.3], [-2.0, -9.0]], "relu", "relu"))
+        normalisable.check(real_pair([[-50.0, 1.3], [-2.0, -9.0]], "relu", "relu"))
     with pytest.raises(ValueError, match=NOT_BELOW_1):  # a Gaussian unit takes either sign
-        rbm.check_normalisable(real_pair([[-50.0]], "relu", "gaussian"))
+        normalisable.check(real_pair([[-50.0]], "relu", "gaussian"))
     # Concat: only the Gaussian unit (the first) beside the rectified ones.
     weights = np.array([[0.5, 0.5], [9, 9], [-9, 9], [9, 0]])
-    rbm.check_normalisable(real_pair(weights, "concat", "relu"))
+    normalisable.check(real_pair(weights, "concat", "relu"))
     weights[0] = [0.8, 0.8]
     with pytest.raises(ValueError, match=r"is 1\.131, and must"):
-        rbm.check_normalisable(real_pair(weights, "concat", "relu"))
+        normalisable.check(real_pair(weights, "concat", "relu"))
 
 
 def test_gaussian_pair_that_is_not_normalisable_has_an_infinite_integral():

@@ -21,7 +21,7 @@ class Units(abc.ABC):
       support: smallest and largest value that a unit can take.
       tail: how fast a lone unit's density falls: "bounded" (finitely many values), "quadratic"
         (like exp(−x²/2)) or "factorial" (like 1/x!). It decides which pairs have a normalisable
-        joint density (`rbm.check_normalisable`).
+        joint density (`dbn_jax.normalisable`).
     """
 
     bias: Any
