@@ -1,5 +1,4 @@
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -130,7 +129,8 @@ try:
 except OSError as e:
     print(e)
 """
-        result = run(program)
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert "cannot write the workdir" in result.stdout, result.stderr
         assert list(tmp_path.iterdir()) == []
 
@@ -205,14 +205,14 @@ class TestSummary:
         now[0] += 4
         assert second.write_summary({}, seed=0)["wall_seconds"] == 11
 
-    def test_commit(self, tmp_path):
+    def test_commit(self, tmp_path, monkeypatch):
         """The commit of the package's own checkout, marked when tracked files have changed."""
         if shutil.which("git") is None:
             pytest.skip("needs git")
         package = tmp_path / "dbn_jax"
         package.mkdir()
-        for name in ("__init__.py", "workdir.py"):
-            shutil.copy(ROOT / "dbn_jax" / name, package)
+        (package / "__init__.py").touch()
+        monkeypatch.setattr(workdir, "__file__", str(package / "workdir.py"))
 
         def git(*arguments):
             name = ["-c", "user.name=a", "-c", "user.email=a@b"]
@@ -220,34 +220,20 @@ class TestSummary:
                 ["git", *name, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
             ).stdout.strip()
 
-        def found():
-            program = "import dbn_jax.workdir as w; print(w.commit())"
-            return run(program, cwd=tmp_path).stdout.strip()
-
-        (tmp_path / ".gitignore").write_text("__pycache__\n")
+        (tmp_path / "other.py").touch()
         git("init", "-q")
-        git("add", ".gitignore")
+        git("add", "other.py")
         git("commit", "-q", "-m", "without the package")
-        assert found() == "None"  # as of a package installed below some other checkout
+        assert workdir.commit() is None  # as of a package installed below some other checkout
         git("add", ".")
         git("commit", "-q", "-m", "with the package")
         head = git("rev-parse", "HEAD")
-        assert found() == head
+        assert workdir.commit() == head
         git("tag", "v1")
-        assert found() == head
+        assert workdir.commit() == head
         with (package / "__init__.py").open("a") as file:
             file.write("\n")
-        assert found() == f"{head}-dirty"
-
-
-def run(program, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=cwd,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-    )
+        assert workdir.commit() == f"{head}-dirty"
 
 
 def test_summary_is_never_half_written(tmp_path):
