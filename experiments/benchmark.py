@@ -1,6 +1,6 @@
 """Times learning: CD-1 and PCD-1 beside their matrix products alone, and beside other libraries.
 
-    python -m experiments.benchmark --workdir=runs/benchmark            # all of it, some minutes
+    python -m experiments.benchmark --workdir=runs/benchmark            # all of it, 7 minutes
     python -m experiments.benchmark --quick                             # one size, a minute
 
 Leave the machine alone meanwhile: on 2 cores any other process shows. The floor of an update is its
