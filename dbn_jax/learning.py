@@ -393,7 +393,18 @@ class Sparse:
     decay: float = 0.9
 
     def init(self, key, params):
-        """Activities at their target, so that nothing pulls at first."""
+        """Activities at their target, so that nothing pulls at first.
+
+        Raises:
+          ValueError: the hidden units cannot have the target for a mean.
+        """
+        for part in params.hidden.elements():
+            low, high = part.support
+            if not low < self.target < high:
+                raise ValueError(
+                    f"target is {self.target}; the mean of {type(part).__name__} hidden units "
+                    f"lies between {low:g} and {high:g}"
+                )
         mean = jnp.full_like(params.hidden.bias, self.target)
         return Activity(mean, self.learner.init(key, params))
 

@@ -42,7 +42,8 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
         many = "infinitely many" if num_states == math.inf else f"2^{math.log2(num_states):.3g}"
         raise ValueError(
             f"exact enumeration is limited to 2^{math.log2(MAX_STATES):.3g} states, and the "
-            f"smaller layer of this RBM has {many}; estimate log Z with `ais` instead"
+            f"smaller layer of this RBM has {many}; estimate log Z with `ais`, and learn by CD or "
+            "PCD"
         )
 
     def log_weight(index):

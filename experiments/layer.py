@@ -119,6 +119,44 @@ class Joined:
         return jnp.concatenate([x, one_hot], axis=-1)
 
 
+def check(
+    learner: learning.Learner,
+    visible: units.Units,
+    hidden: units.Units,
+    num_visible: int,
+    num_hidden: int,
+) -> None:
+    """Raises what the first update would, of which nothing is computed.
+
+    Binaries call it for every layer before they open a workdir: what is refused leaves no folder
+    behind, and no layer has been learnt in vain.
+
+    Args:
+      learner: estimator of the gradient.
+      visible: type of the visible units.
+      hidden: type of the hidden units.
+      num_visible: V.
+      num_hidden: H.
+
+    Raises:
+      ValueError: sizes, types and learner do not fit each other.
+    """
+
+    def first_update(key):
+        params = rbm.init_params(key, num_visible, num_hidden, visible=visible, hidden=hidden)
+        batch = jnp.zeros((1, num_visible))
+        return learner.estimate(key, params, learner.init(key, params), batch)
+
+    jax.eval_shape(first_update, jax.random.key(0))
+
+
+def check_below(settings: shared.LearningSettings, sizes: tuple[int, ...]) -> None:
+    """`check` for the layers that `learn_below` learns; sizes from the pixels up."""
+    binary = shared.UNITS["bernoulli"]
+    for num_visible, num_hidden in itertools.pairwise(sizes):
+        check(settings.make_learner(), binary, binary, num_visible, num_hidden)
+
+
 def learn(
     settings: shared.LearningSettings,
     learner: learning.Learner,

@@ -257,15 +257,28 @@ def define_learning_flags(**defaults) -> None:
     flags.DEFINE_integer(
         "temperatures", default.temperatures, "Levels of parallel tempering.", lower_bound=2
     )
-    flags.DEFINE_float("min_beta", default.min_beta, "Hottest level of parallel tempering.")
-    flags.DEFINE_float("fast_rate", default.fast_rate, "Learning rate of fast PCD's fast weights.")
+    flags.DEFINE_float(
+        "min_beta",
+        default.min_beta,
+        "Hottest level of parallel tempering.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    flags.DEFINE_float(
+        "fast_rate",
+        default.fast_rate,
+        "Learning rate of fast PCD's fast weights.",
+        lower_bound=0,
+    )
     flags.DEFINE_enum(
         "centring", default.centring, ("none", "centred", "enhanced"), "Form of the gradient."
     )
     flags.DEFINE_float(
         "sparsity_target", default.sparsity_target, "Wanted mean of the hidden units; 0 for none."
     )
-    flags.DEFINE_float("sparsity_cost", default.sparsity_cost, "Strength of the sparsity target.")
+    flags.DEFINE_float(
+        "sparsity_cost", default.sparsity_cost, "Strength of the sparsity target.", lower_bound=0
+    )
     flags.DEFINE_float(
         "learning_rate", default.learning_rate, "Of weights and biases.", lower_bound=0
     )
@@ -275,10 +288,15 @@ def define_learning_flags(**defaults) -> None:
         ("none", "linear"),
         "linear: to a hundredth over the second half.",
     )
-    flags.DEFINE_float("initial_momentum", default.initial_momentum, "Momentum at first.")
-    flags.DEFINE_float("final_momentum", default.final_momentum, "Momentum afterwards.")
-    flags.DEFINE_integer("momentum_epochs", default.momentum_epochs, "Epochs of initial momentum.")
-    flags.DEFINE_float("weight_decay", default.weight_decay, "Cost of squared weights.")
+    for name, when in (("initial_momentum", "at first"), ("final_momentum", "afterwards")):
+        momentum = getattr(default, name)
+        flags.DEFINE_float(name, momentum, f"Momentum {when}.", lower_bound=0, upper_bound=1)
+    flags.DEFINE_integer(
+        "momentum_epochs", default.momentum_epochs, "Epochs of initial momentum.", lower_bound=0
+    )
+    flags.DEFINE_float(
+        "weight_decay", default.weight_decay, "Cost of squared weights.", lower_bound=0
+    )
     flags.DEFINE_integer("batch_size", default.batch_size, "Examples per update.", lower_bound=1)
     flags.DEFINE_integer("epochs", default.epochs, "Passes through the data.", lower_bound=1)
 

@@ -107,6 +107,10 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         )
     shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
     shared.check_batch_size("finetune_batch_size", settings.finetune_batch_size, num_images)
+    if settings.pretraining:
+        layer.check_below(settings.learning, sizes[:-1])
+        binary, code = shared.UNITS["bernoulli"], shared.UNITS["gaussian"]
+        layer.check(settings.learning.make_learner(), binary, code, *sizes[-2:])
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),

@@ -23,7 +23,6 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 """
 
 import dataclasses
-import functools
 
 import jax
 from absl import app, flags
@@ -97,7 +96,6 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     """
     dataset, transform = settings.data.load()
     held_out = dataset.validation or dataset.test
-    top_learner = _top_learner(settings, dataset.num_classes)
     num_images, num_pixels = dataset.train.images.shape
     shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
     sizes = (num_pixels, *settings.hidden_sizes)
@@ -108,6 +106,13 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             f"{settings.hidden_sizes} over {sizes[0]} pixels has "
             + ("none" if len(sizes) < 3 else f"one of {sizes[-3]} visible units: more than the top")
         )
+    visible = binary = shared.UNITS["bernoulli"]
+    if settings.labels:
+        visible = associative_memory.visible_units(sizes[-2], dataset.num_classes)
+    num_labels = dataset.num_classes if settings.labels else 0
+    top_learner = _top_learner(settings)
+    layer.check_below(settings.learning, sizes[:-1])
+    layer.check(top_learner, visible, binary, sizes[-2] + num_labels, sizes[-1])
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
@@ -131,11 +136,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         seed=settings.seed,
         **resumable,
     )
-    visible = binary = shared.UNITS["bernoulli"]
     examples, unseen = below.examples, below.held_out
     view = below.view(settings.top_data == "samples")
     if settings.labels:
-        visible = associative_memory.visible_units(sizes[-2], dataset.num_classes)
         examples = {"features": examples, "labels": dataset.train.labels}
         unseen = {"features": unseen, "labels": held_out.labels}
         view = layer.Joined(view, dataset.num_classes)
@@ -187,14 +190,11 @@ def _top_learning(settings: Settings) -> shared.LearningSettings:
     )
 
 
-def _top_learner(settings: Settings, num_labels: int) -> learning.Learner:
-    """Makes the top RBM's learner; what it would refuse, it refuses before any layer learns."""
+def _top_learner(settings: Settings) -> learning.Learner:
     top = _top_learning(settings)
     if settings.top_learner != "labelled_pcd":
         return top.make_learner()
     learner = labelled_pcd.LabelledPCD(top.num_chains, top.gibbs_steps, settings.label_cost)
-    memory = functools.partial(associative_memory.init_params, jax.random.key(0), 1, 1)
-    jax.eval_shape(lambda: learner.init(jax.random.key(0), memory(num_labels)))
     return top.wrapped(learner)
 
 

@@ -56,6 +56,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     pixels = shared.Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
     shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
+    learner = settings.learning.make_learner()
+    visible, hidden = (shared.UNITS[name] for name in (settings.visible, settings.hidden))
+    layer.check(learner, visible, hidden, num_visible, settings.num_hidden)
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
@@ -68,14 +71,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     snapshots = Snapshots(run_dir, settings.learning.epochs)
     state = layer.learn(
         settings.learning,
-        settings.learning.make_learner(),
-        layer.Layer(
-            "rbm",
-            shared.UNITS[settings.visible],
-            shared.UNITS[settings.hidden],
-            settings.num_hidden,
-            pixels,
-        ),
+        learner,
+        layer.Layer("rbm", visible, hidden, settings.num_hidden, pixels),
         dataset.train.images,
         held_out.images,
         seed=settings.seed,

@@ -208,3 +208,19 @@ def test_sparsity_follows_a_moving_average():
         np.testing.assert_allclose(change.hidden.bias, pull, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(change.weights, np.outer(statistic, pull), rtol=1e-4, atol=1e-6)
         assert not np.any(jax.tree.leaves(change.visible))
+
+
+@pytest.mark.parametrize(
+    ("pair", "outside", "words", "inside"),
+    [
+        ("bernoulli", (-0.1, 0.0, 1.0, 1.5), "Bernoulli hidden units lies between 0 and 1", 0.5),
+        ("concat", (-0.1,), "Binomial hidden units lies between 0 and 2", 0.9),
+        ("binomial", (), "", -3.0),  # Gaussian hidden units have any mean
+    ],
+)
+def test_sparsity_refuses_what_no_mean_can_be(pair, outside, words, inside):
+    params = make(pair)
+    for target in outside:
+        with pytest.raises(ValueError, match=f"target is {target}; the mean of {words}"):
+            Sparse(target=target).init(None, params)
+    np.testing.assert_allclose(Sparse(target=inside).init(None, params).mean, inside)
