@@ -2,7 +2,8 @@
 
 A checkpoint appears whole or not at all: Orbax writes into a temporary folder and renames it, and
 the last good one stays until its successor is complete. With every tree goes a description of its
-structure, so that what does not fit is refused in plain words before a byte is read.
+structure, so that what does not fit is refused in plain words before a byte is read; and a checksum
+of every leaf, so that a damaged file is not taken for a state.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import logging
 import os
 import pathlib
 import re
+import zlib
 from typing import Any
 
 import jax
@@ -115,6 +117,10 @@ class Checkpoints:
         with _explained(f"cannot read {what}; {remedy}"):
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(jax.tree.map(_target, like)))
             tree = self._manager.restore(step, args=args).tree
+            saved, found = description["checksums"], _checksums(tree)
+            damaged = [name for name, checksum in found.items() if checksum != saved[name]]
+            if damaged:
+                raise ValueError(f"other bytes than were saved: {', '.join(damaged)}")
         return step, jax.tree.map(_place, like, tree)
 
     def close(self) -> None:
@@ -171,9 +177,28 @@ def _save_args(tree: Any):
     for path, leaf in description["leaves"].items():
         if re.search(r"\b0\b", leaf.partition("[")[2]):
             raise ValueError(f"leaf {path or 'the tree'} is {leaf}; Orbax cannot save empty arrays")
+    description["checksums"] = _checksums(tree)
     return ocp.args.Composite(
         tree=ocp.args.StandardSave(tree), structure=ocp.args.JsonSave(description)
     )
+
+
+def _checksums(tree: Any) -> dict[str, int | None]:
+    """CRC-32 of each leaf's bytes; None where other hosts hold a part of it."""
+    return {
+        jax.tree_util.keystr(path) or "the tree": _checksum(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _checksum(leaf: Any) -> int | None:
+    if isinstance(leaf, jax.Array):
+        if not leaf.is_fully_addressable:
+            return None
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+    array = np.ascontiguousarray(leaf)
+    return zlib.crc32(array.reshape(-1).view(np.uint8))
 
 
 def _describe(tree: Any) -> dict[str, dict[str, str]]:

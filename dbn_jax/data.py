@@ -204,6 +204,11 @@ def _read(name: str, data_dir: str | os.PathLike | None, download: bool) -> tupl
                 f"files ({idx.FILE_NAMES}) or data sets prepared by TFDS"
             )
         if idx.holds_any(data_dir):
+            if tfds_folder.holds(name, data_dir):
+                raise ValueError(
+                    f"{data_dir} holds IDX files and, prepared by TFDS, a data set {name}: move "
+                    "those that you do not mean to another folder"
+                )
             splits = idx.read_folder(data_dir)
             return splits, 1 + max(int(labels.max()) for _, labels in splits.values())
     return tfds_folder.read(name, data_dir, download=download)

@@ -6,8 +6,6 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-import numpy as np
-
 
 class MetricsFile:
     """Appends rows to a CSV file whose columns the first row fixes."""
@@ -23,14 +21,14 @@ class MetricsFile:
         Raises:
           OSError: the file cannot be written.
         """
-        self._path = pathlib.Path(path)
+        self._path = pathlib.Path(path).absolute()
         self._columns: list[str] | None = None
         with _named(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if keep_epochs is not None and self._path.exists():
                 self._keep(keep_epochs)
             else:
-                self._path.write_text("")
+                self._path.write_text("", encoding="utf-8")
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
         """Adds a row; None leaves a cell empty.
@@ -52,13 +50,13 @@ class MetricsFile:
                 f"and lacks {missing}. Report the same metrics at every epoch"
             )
         writer.writerow([_cell(row[name]) for name in self._columns])
-        with _named(self._path), self._path.open("a") as file:
+        with _named(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(lines.getvalue())
 
     def _keep(self, epochs: int) -> None:
-        lines = self._path.read_text().splitlines(keepends=True)
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
         if not lines or not lines[0].endswith("\n"):
-            self._path.write_text("")
+            self._path.write_text("", encoding="utf-8")
             return
         header, *rows = lines
         self._columns = next(csv.reader([header]))
@@ -67,25 +65,16 @@ class MetricsFile:
         place = self._columns.index("epoch")
         # A process that is killed may leave a row half written; only the last one can be.
         whole = [row for row in rows if row.endswith("\n")]
-        kept = [row for row in whole if int(next(csv.reader([row]))[place]) <= epochs]
+        try:
+            kept = [row for row in whole if int(next(csv.reader([row]))[place]) <= epochs]
+        except (IndexError, ValueError) as e:
+            raise ValueError(
+                f"{self._path} is damaged: a row has no whole number as its epoch; mend it, or "
+                "move it away to begin a new one"
+            ) from e
         temporary = self._path.with_name(self._path.name + ".tmp")
-        temporary.write_text("".join([header, *kept]))
+        temporary.write_text("".join([header, *kept]), encoding="utf-8")
         os.replace(temporary, self._path)
-
-
-def read_metrics(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads a metrics file.
-
-    Args:
-      path: of the file.
-
-    Returns:
-      One float64 array per column, with an entry per row; NaN where a cell is empty.
-    """
-    with pathlib.Path(path).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = list(rows[0]) if rows else []
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
 
 
 def _cell(value: float | int | None) -> str:

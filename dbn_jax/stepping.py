@@ -14,6 +14,9 @@ from dbn_jax import threefry
 from dbn_jax.feeding import Window
 from dbn_jax.shapes import Array, Bool
 
+# Columns of the metrics file that the loop fills itself.
+_COLUMNS = ("step", "epoch", "seconds", "images_per_second")
+
 
 class Stepper:
     """Runs updates on the device.
@@ -209,6 +212,11 @@ def _zero_sums(program, keys, held, state, data):
     if not isinstance(metrics, dict):
         raise ValueError(f"step must return metrics as a dict of scalars, not {type(metrics)}")
     for name, value in metrics.items():
+        if name in _COLUMNS or name.startswith("eval_"):
+            raise ValueError(
+                f"the metric {name} has the name of one of the loop's own columns "
+                f"({', '.join(_COLUMNS)}, eval_…); give it another"
+            )
         if getattr(value, "shape", None) != ():
             raise ValueError(
                 f"the metric {name} is {value}; metrics are scalars. Average over the members of "

@@ -76,6 +76,12 @@ def read(
     return {split: _read_split(builder, split) for split in wanted}, num_classes
 
 
+def holds(name: str, folder: Path) -> bool:
+    """Whether the folder holds a prepared data set of that name."""
+    match = _NAME.fullmatch(name)
+    return match is not None and _find_prepared(folder, match["path"], match["version"]) is not None
+
+
 def _find_prepared(folder: Path, path: str, version: str | None) -> Path | None:
     """Returns the folder of the newest prepared version (or of the one asked for), or None."""
     base = folder / path

@@ -58,11 +58,13 @@ class Settings:
     show_progress: bool = True
 
     def __post_init__(self):
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}; it must be from 0 to 2³² − 1, as keys tell it")
         for name in ("batch_size", "num_epochs", "max_resident_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("checkpoint_seconds", "chunk_seconds"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
 
 
@@ -214,8 +216,8 @@ class _Run:
                 seconds = time.monotonic() - began
                 self.step += count
                 # Grow fast at first, when one measurement says little.
-                wanted = int(count * settings.chunk_seconds / max(seconds, 1e-9))
-                length = max(1, min(wanted, 8 * count))
+                wanted = count * settings.chunk_seconds / max(seconds, 1e-9)
+                length = max(1, int(min(wanted, 8 * count)))
 
                 epoch_updates, epoch_seconds = epoch_updates + count, epoch_seconds + seconds
                 metrics = self.means()

@@ -8,6 +8,7 @@ metrics.csv  checkpoints/  figures/     by convention, for the experiment to fil
 import errno
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -50,7 +51,14 @@ class Workdir:
         self._noted = -_NOTE_INTERVAL
         self._seconds_before = 0.0
         if self._clock.exists():
-            self._seconds_before = float(self._clock.read_text())
+            text = self._clock.read_text(encoding="utf-8")
+            try:
+                self._seconds_before = float(text)
+            except ValueError as e:
+                raise ValueError(
+                    f"{self._clock} holds {text[:20]!r}, not a number; write the seconds that the "
+                    "run has taken, or delete it"
+                ) from e
         self.figures.mkdir(exist_ok=True)
 
     @property
@@ -67,8 +75,8 @@ class Workdir:
         return (self.path / "summary.json").exists()
 
     def summary(self) -> dict[str, Any]:
-        """Reads the summary of a finished run."""
-        return json.loads((self.path / "summary.json").read_text())
+        """Reads the summary of a finished run; raises ValueError if it is damaged."""
+        return read_summary(self.path)
 
     def wall_seconds(self) -> float:
         """Returns the time that the run has taken, over all its resumptions."""
@@ -85,6 +93,7 @@ class Workdir:
 
         Args:
           figures: final figures by name; numbers (arrays of one too), strings, lists and dicts.
+            NaN and infinity become null.
           seed: that the run was made with.
 
         Returns:
@@ -106,9 +115,32 @@ class Workdir:
             },
             "wall_seconds": round(self.wall_seconds(), 3),
         }
-        text = json.dumps(summary, indent=2, default=_as_json) + "\n"
+        text = json.dumps(_as_json(summary), indent=2, allow_nan=False) + "\n"
         _write_atomically(self.path / "summary.json", text)
         return json.loads(text)
+
+
+def read_summary(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads what `Workdir.write_summary` wrote.
+
+    Args:
+      path: of the folder.
+
+    Raises:
+      OSError: there is no summary.
+      ValueError: it is damaged.
+    """
+    file = pathlib.Path(path) / "summary.json"
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(summary, dict) or not summary.keys() >= {"figures", "flags", "program"}:
+            raise ValueError("figures, flags or program is missing")
+    except ValueError as e:
+        raise ValueError(
+            f"{file} is not the summary of a run ({e}); delete it, and the run's own command "
+            "writes it anew"
+        ) from e
+    return summary
 
 
 def open_workdir(
@@ -134,8 +166,11 @@ def open_workdir(
 
     Raises:
       OSError: the folder cannot be written, lacks space, or is in use by another process.
-      ValueError: it holds a run with other flags; names each with its old and new value.
+      ValueError: it holds a run with other flags; names each with its old and new value. Or it is
+        no workdir, but holds a summary; or the path is empty.
     """
+    if not os.fspath(path):
+        raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
     path = pathlib.Path(path).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -159,7 +194,7 @@ def open_workdir(
         )
     values = {name: _as_text(name, value) for name, value in flags.items() if value is not None}
     _check_flags(path, program, values, frozenset(ignored))
-    lines = [f"# python -m {program} --flagfile={path / 'flags.txt'}"]
+    lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
     lines += [f"--{name}={value}" for name, value in values.items()]
     _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
     return Workdir(path, program, values)
@@ -207,8 +242,13 @@ def _check_flags(
     """Refuses a folder whose flags.txt tells of another run."""
     file = path / "flags.txt"
     if not file.exists():
+        if (path / "summary.json").exists():
+            raise ValueError(
+                f"{path} holds a summary.json, but is no workdir of a run (it has no flags.txt); "
+                "choose another --workdir"
+            )
         return
-    header, _, lines = file.read_text().partition("\n")
+    header, _, lines = file.read_text(encoding="utf-8").partition("\n")
     made_by = re.match(r"# python -m (\S+) ", header)
     if made_by is None:
         raise ValueError(f"{file} is not of a run of dbn_jax; choose another --workdir")
@@ -225,7 +265,7 @@ def _check_flags(
         raise ValueError(
             f"{path} holds a run with other settings:\n"
             + "\n".join(differences)
-            + f"\nUse another --workdir, or repeat that run with --flagfile={file}"
+            + f"\nUse another --workdir, or go on with that run: --workdir={path} --flagfile={file}"
         )
 
 
@@ -249,13 +289,24 @@ def _as_text(name: str, value: Any) -> str:
 
 
 def _as_json(value: Any) -> Any:
-    """Makes numbers of numpy and jax scalars, lists of arrays, and text of paths."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    """Makes numbers of numpy and jax scalars, lists of arrays, text of paths, None of NaN."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _write_atomically(path: pathlib.Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # or a power failure may leave the new name with nothing in it
     os.replace(temporary, path)
 
 
@@ -268,11 +319,17 @@ def _lock(path: pathlib.Path) -> None:
         import fcntl
     except ImportError:  # Windows has no such locks
         return
+    file = path / ".lock"
     if path in _locks:
-        return
-    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT)
+        held = os.fstat(_locks[path])
+        if file.exists() and os.path.samestat(held, file.stat()):
+            return
+        os.close(_locks.pop(path))  # of a folder that was deleted meanwhile
+    lock = os.open(file, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Not lockf, whose locks end when the process closes any descriptor of the file, as a copy
+        # of the folder does.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as e:
         os.close(lock)
         raise OSError(

@@ -87,7 +87,7 @@ def run(settings: Settings, path: str) -> dict:
     """
     model, data_settings = models.load(settings.pretrained, _PROGRAMS, settings.data_dir)
     net = likelihood.as_net(model)
-    _check_model(settings, net, data_settings)
+    _check_model(settings, net)
     dataset, transform = data_settings.load()
     part, held_out = _held_out(settings, dataset)
     models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
@@ -132,16 +132,15 @@ def run(settings: Settings, path: str) -> dict:
     return summary
 
 
-def _check_model(settings, net, data_settings):
+def _check_model(settings, net):
     """Raises unless there is something to evaluate."""
     pixels = (net.generative or (net.top,))[0].visible
     if isinstance(pixels, units.Concat):
         pixels = pixels.parts[0]
-    if not isinstance(pixels, units.Bernoulli) or data_settings.standardise:
-        kind = "standardised" if data_settings.standardise else f"{type(pixels).__name__} units"
+    if not isinstance(pixels, units.Bernoulli):
         raise ValueError(
-            f"the pixels of --pretrained={settings.pretrained} are {kind}; evaluate is for models "
-            "of Bernoulli units, learnt from grey levels or binary pixels"
+            f"the pixels of --pretrained={settings.pretrained} are {type(pixels).__name__} units; "
+            "evaluate is for models of Bernoulli units, learnt from grey levels or binary pixels"
         )
     if not (dbn.num_labels(net) or settings.ais_steps):
         raise ValueError(
@@ -181,9 +180,10 @@ def _warn(estimates, settings):
     if effective < _FEW_CHAINS:
         logging.warning(
             "only %.1f of %d chains carry the estimate of log Z, so that it is too low, and its "
-            "standard error too small: raise --ais_steps",
+            "standard error too small: raise %s",
             effective,
             settings.ais_chains,
+            "--ais_chains" if effective > settings.ais_chains / 2 else "--ais_steps",
         )
     (reverse,) = (name for name in estimates if name.endswith("_reverse"))
     gap = estimates[reverse.removesuffix("_reverse")] - estimates[reverse]

@@ -123,7 +123,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     if settings.early_stopping and dataset.validation is None:
         raise ValueError(
             "--early_stopping needs validation images, and there are none: hold some out with "
-            "--num_validation, here or when the net learns"
+            + ("--num_validation" if settings.data else "--num_validation when the net learns")
         )
     shared.check_batch_size("batch_size", settings.batch_size, len(dataset.train))
     graphdef, params = backprop.split(start)
@@ -155,10 +155,8 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
 
     def watch(epoch, step, state):
         del step
-        if settings.early_stopping:
-            so_far = figures.read_metrics(run_dir.metrics)["eval_error_rate"]
-            if np.argmin(so_far) == epoch:
-                weights.save(_best(run_dir), backprop.merge(graphdef, state.params))
+        if settings.early_stopping and _best_epoch(run_dir) == epoch:
+            weights.save(_best(run_dir), backprop.merge(graphdef, state.params))
         run_dir.note_time()
 
     with checkpoints.Checkpoints(run_dir.checkpoints("classifier")) as saved:
@@ -193,7 +191,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     model, epoch = backprop.merge(graphdef, state.params), settings.epochs
     if settings.early_stopping:
         model = weights.load(_best(run_dir))
-        epoch = int(np.argmin(figures.read_metrics(run_dir.metrics)["eval_error_rate"]))
+        epoch = _best_epoch(run_dir)
     weights.save(run_dir.path / "model.npz", model)
     results = {"epoch": epoch} | classifier_pictures.draw(
         run_dir, dataset, transform, start, model, seed=settings.seed
@@ -205,6 +203,11 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
 
 def _best(run_dir):
     return run_dir.path / "best.npz"
+
+
+def _best_epoch(run_dir):
+    table = figures.read_metrics(run_dir.metrics)
+    return int(table["epoch"][np.argmin(table["eval_error_rate"])])
 
 
 def _start(settings: Settings) -> tuple[networks.Classifier, data.Dataset, data.Transform]:
@@ -267,8 +270,16 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "learning_rate", default.learning_rate, "Of weights and biases.", lower_bound=0
     )
-    flags.DEFINE_float("momentum", default.momentum, "Decay of the gradient's running mean.")
-    flags.DEFINE_float("weight_decay", default.weight_decay, "Cost of squared weights.")
+    flags.DEFINE_float(
+        "momentum",
+        default.momentum,
+        "Decay of the gradient's running mean.",
+        lower_bound=0,
+        upper_bound=1,
+    )
+    flags.DEFINE_float(
+        "weight_decay", default.weight_decay, "Cost of squared weights.", lower_bound=0
+    )
     flags.DEFINE_float("input_dropout", default.input_dropout, "Share of pixels that drop out.")
     flags.DEFINE_float(
         "hidden_dropout", default.hidden_dropout, "Share of hidden units that drop out."

@@ -223,7 +223,9 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "learning_rate", default.learning_rate, "Of weights and biases.", lower_bound=0
     )
-    flags.DEFINE_float("weight_decay", default.weight_decay, "Cost of squared weights.")
+    flags.DEFINE_float(
+        "weight_decay", default.weight_decay, "Cost of squared weights.", lower_bound=0
+    )
     flags.DEFINE_integer("batch_size", default.batch_size, "Examples per update.", lower_bound=1)
     flags.DEFINE_integer("epochs", default.epochs, "Passes through the data.", lower_bound=1)
 

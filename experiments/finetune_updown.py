@@ -158,8 +158,12 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "learning_rate", default.learning_rate, "Of weights and biases.", lower_bound=0
     )
-    flags.DEFINE_float("momentum", default.momentum, "Of gradient descent.", lower_bound=0)
-    flags.DEFINE_float("weight_decay", default.weight_decay, "Cost of squared weights.")
+    flags.DEFINE_float(
+        "momentum", default.momentum, "Of gradient descent.", lower_bound=0, upper_bound=1
+    )
+    flags.DEFINE_float(
+        "weight_decay", default.weight_decay, "Cost of squared weights.", lower_bound=0
+    )
     flags.DEFINE_float(
         "label_cost",
         default.label_cost,

@@ -1,16 +1,16 @@
 """What another run has learnt: `--pretrained`, a workdir or a published folder."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
 
 from absl import flags
 
-from dbn_jax import data, weights
+from dbn_jax import data, weights, workdir
 from experiments import shared
 
+flags.disclaim_key_flags()  # see `shared`
 # What --pretrained is for a start from random weights.
 NONE = "none"
 # The binaries that make nets.
@@ -26,13 +26,14 @@ def run_summary(path: str | os.PathLike) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is no finished run.
+      ValueError: its summary is damaged.
     """
     summary_path = pathlib.Path(path) / "summary.json"
     if not summary_path.is_file():
         raise FileNotFoundError(
             f"--pretrained={path}: there is no finished run (no summary.json in it)"
         )
-    summary = json.loads(summary_path.read_text())
+    summary = workdir.read_summary(path)
     if summary["flags"].get("pretrained", NONE) != NONE:
         summary["pretrained"] = run_summary(summary["flags"].pop("pretrained"))
     return summary
@@ -91,7 +92,7 @@ def _data_settings_of(texts: dict[str, str]) -> shared.DataSettings:
     return shared.DataSettings(
         dataset=texts["dataset"],
         data_dir=texts.get("data_dir"),
-        classes=None if classes is None else shared.whole_numbers("classes", classes.split(",")),
+        classes=None if classes is None else tuple(map(int, classes.split(","))),
         image_size=None if size is None else int(size),
         num_validation=int(texts["num_validation"]),
         binarisation=texts["binarisation"],

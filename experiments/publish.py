@@ -30,17 +30,24 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
 
     Raises:
       FileNotFoundError: there is no finished run.
-      ValueError: the folder is the run's own, or its model is damaged.
+      FileExistsError: the folder is a file.
+      ValueError: the folder is the workdir of a run, or the run's model is damaged.
     """
+    if not os.fspath(folder):
+        raise ValueError("--folder is ''; name a folder (--folder=. is this one)")
     source, folder = pathlib.Path(pretrained), pathlib.Path(folder)
-    if source.resolve() == folder.resolve():
+    if (folder.resolve() / "flags.txt").exists():
         raise ValueError(
-            f"--folder={folder} is the workdir of the run, whose model would lose its precision; "
+            f"--folder={folder} is the workdir of a run, whose model and summary would be lost; "
             "choose another"
         )
     summary = models.run_summary(source)
     model = weights.load(source / "model.npz")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        reason = e.strerror or str(e)
+        raise OSError(e.errno, f"cannot make --folder={folder}: {reason}; choose another") from e
     weights.save(folder / "model.npz", model, dtype=jnp.bfloat16)
     text = json.dumps(_without_folders(summary), indent=2) + "\n"
     (folder / "summary.json").write_text(text)

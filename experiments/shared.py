@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import logging as stdlib_logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +20,11 @@ from absl import app, flags, logging
 
 from dbn_jax import data, learning, rbm, training, units
 
+# Flags defined here count as those of the binary that has them defined, and are in its --help.
+flags.disclaim_key_flags()
+_LARGEST_INT = 2**31 - 1
+_LARGEST_FLOAT = 3.4e38
+_FOLDERS = ("data_dir", "pretrained")
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
 UNITS = {
@@ -234,7 +240,7 @@ def data_settings() -> DataSettings:
     """Reads the flags of `define_data_flags`."""
     classes = flags.FLAGS.classes
     if classes is not None:
-        classes = whole_numbers("classes", classes)
+        classes = whole_numbers("classes", classes, at_least=0)
     return from_flags(DataSettings, classes=classes)
 
 
@@ -315,14 +321,19 @@ def define_run_flags(*, checkpoints: bool = True) -> None:
     flags.mark_flag_as_required("workdir")
 
 
-def whole_numbers(name: str, texts: list[str]) -> tuple[int, ...]:
-    """Reads a flag that lists whole numbers."""
+def whole_numbers(name: str, texts: list[str], *, at_least: int = 1) -> tuple[int, ...]:
+    """Reads a flag that lists whole numbers, none of them smaller than `at_least`."""
     try:
         numbers = tuple(int(text) for text in texts)
     except ValueError:
         numbers = ()
-    if not numbers or min(numbers) < 0:
-        raise ValueError(f"--{name}={','.join(texts)}: expected whole numbers, as in 3 or 3,5")
+    if not numbers or min(numbers) < at_least:
+        raise ValueError(
+            f"--{name}={','.join(texts)}: expected whole numbers of at least {at_least}, as in 3 "
+            "or 3,5"
+        )
+    for number in numbers:
+        _check_size(name, number)
     return numbers
 
 
@@ -355,8 +366,8 @@ def call(argv: list[str], run: Callable[..., object], make_settings: Callable[[]
       make_settings: makes the settings of the flags.
     """
     values = flags.FLAGS
-    options = {name: values[name].value for name in ("checkpoint_seconds",) if name in values}
     with sentences(argv):
+        options = {name: _of_flag(name) for name in ("checkpoint_seconds",) if name in values}
         run(make_settings(), values.workdir, **options)
 
 
@@ -378,10 +389,33 @@ def sentences(argv: list[str]) -> Iterator[None]:
     except (ValueError, OSError, ImportError, training.Diverged) as e:
         if logging.get_verbosity() >= logging.DEBUG:
             raise
-        sys.exit(f"{type(e).__name__}: {e}\n(--verbosity=1 shows where)")
+        message = f"{type(e).__name__}: {e}"
+        if isinstance(e, training.Diverged):
+            message += "\nOther settings need another --workdir: this one keeps its own"
+        sys.exit(f"{message}\n(--verbosity=1 shows where)")
 
 
 def from_flags(cls: type, **values) -> Any:
     """Makes settings: `values`, and for every other field the flag of its name."""
     names = [field.name for field in dataclasses.fields(cls) if field.name not in values]
-    return cls(**values, **{name: flags.FLAGS[name].value for name in names})
+    return cls(**values, **{name: _of_flag(name) for name in names})
+
+
+def _of_flag(name: str) -> Any:
+    """A flag's value, if it is one: absl's bounds let nan pass, and numbers of any size."""
+    value = flags.FLAGS[name].value
+    if isinstance(value, float) and not abs(value) <= _LARGEST_FLOAT:
+        raise ValueError(f"--{name}={value}: expected a finite number in single precision")
+    if isinstance(value, int):
+        _check_size(name, value)
+    if name in _FOLDERS and value not in (None, "", "none") and "://" not in value:
+        # Who goes on from this run may start in another folder.
+        return os.path.abspath(os.path.expanduser(value))
+    return value
+
+
+def _check_size(name: str, number: int) -> None:
+    if not abs(number) <= _LARGEST_INT:
+        raise ValueError(
+            f"--{name}={number}: expected a whole number of at most {_LARGEST_INT} in size"
+        )

@@ -81,6 +81,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
+        if self.data.standardise:
+            raise ValueError("--standardise: the pixels of the net are binary units, in [0, 1]")
         if self.top_learner == "labelled_pcd" and not self.labels:
             raise ValueError(
                 "--top_learner=labelled_pcd keeps the labels of its chains, and --nolabels leaves "

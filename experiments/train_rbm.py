@@ -18,10 +18,11 @@ Reference: Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from dbn_jax import data, figures, rbm, weights, workdir
 from experiments import layer, shared
@@ -43,6 +44,14 @@ class Settings:
     num_hidden: int = 500
     sample_steps: int = 1000
     seed: int = 0
+
+    def __post_init__(self):
+        low, high = shared.UNITS[self.visible].support
+        if self.data.standardise and (math.isfinite(low) or math.isfinite(high)):
+            raise ValueError(
+                f"--standardise makes pixels of any sign and size, and --visible={self.visible} "
+                f"units take values from {low:g} to {high:g}; choose gaussian or gaussian_learnt"
+            )
 
 
 def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
@@ -80,9 +89,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         checkpoint_seconds=checkpoint_seconds,
         callback=snapshots.take,
     )
+    weights.save(run_dir.path / "model.npz", state.params)
     snapshots.draw(dataset.image_shape)
     draw(run_dir, settings, dataset, pixels, state)
-    weights.save(run_dir.path / "model.npz", state.params)
     table = figures.read_metrics(layer.metrics_path(run_dir, "rbm"))
     summary = run_dir.write_summary(
         {name: values[-1] for name, values in table.items() if name.startswith("eval_")},
@@ -110,12 +119,18 @@ class Snapshots:
             np.save(self._path / f"epoch_{epoch}.npy", weights)
 
     def draw(self, image_shape: tuple[int, ...]) -> None:
-        """Draws how the weight images develop."""
-        weights = [np.load(self._path / f"epoch_{epoch}.npy") for epoch in self._epochs]
+        """Draws how the weight images develop, as far as they are there."""
+        paths = {epoch: self._path / f"epoch_{epoch}.npy" for epoch in self._epochs}
+        weights = {epoch: np.load(path) for epoch, path in paths.items() if path.exists()}
+        missing = sorted(paths.keys() - weights.keys())
+        if missing:
+            logging.warning("%s has lost the weights of epochs %s", self._path, missing)
+        if not weights:
+            return
         picture = figures.development(
-            np.stack(weights),
+            np.stack(list(weights.values())),
             image_shape=image_shape,
-            labels=[f"epoch {epoch}" for epoch in self._epochs],
+            labels=[f"epoch {epoch}" for epoch in weights],
             title="Features develop from a random start",
         )
         figures.save(picture, self._run_dir.figures / "development.png")

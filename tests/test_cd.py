@@ -197,3 +197,19 @@ def test_pcd_step_moves_its_chains_and_cd_step_keeps_them():
     after, _ = rbm.cd_step(jax.random.key(1), state, batch, optimizer=optimizer)
     np.testing.assert_array_equal(after.chains, chains)
     assert rbm.init_state(params, optimizer).chains is None
+
+
+@pytest.mark.parametrize("num_gibbs_steps", [1, 2, 3])
+def test_all_reconstructions_are_means_or_all_are_samples(num_gibbs_steps):
+    params = make("bernoulli", "bernoulli")
+    batch = jnp.ones((1, params.visible.num_units))
+    for sample_visible in (True, False):
+        gradient, _ = rbm.cd_gradient(
+            jax.random.key(0),
+            params,
+            batch,
+            num_gibbs_steps=num_gibbs_steps,
+            sample_visible=sample_visible,
+        )
+        last = np.asarray(gradient.visible.bias + batch[0])  # ∂F/∂b = −v
+        assert np.isin(last, (0, 1)).all() == sample_visible

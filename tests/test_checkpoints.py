@@ -208,6 +208,19 @@ class TestTrouble:
             c.restore({"x": jnp.zeros(1000)})
         assert str(tmp_path / "1") in str(e.value)
 
+    def test_a_changed_byte_is_noticed(self, tmp_path):
+        """The storage layer itself hands out whatever the file holds."""
+        saved = {"a": jnp.ones(3), "x": jax.device_put(np.random.default_rng(0).random(1000))}
+        with Checkpoints(tmp_path) as c:
+            c.save(1, saved)
+        files = [p for p in (tmp_path / "1" / "tree").rglob("*") if p.parent.name == "d"]
+        path = max(files, key=lambda p: p.stat().st_size)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with Checkpoints(tmp_path) as c, pytest.raises(OSError, match=r"cannot read.*delete"):
+            c.restore(saved)
+
     def test_unwritable(self, tmp_path):
         (tmp_path / "file").write_text("")
         with Checkpoints(tmp_path / "file" / "below") as c, pytest.raises(OSError, match="cannot"):

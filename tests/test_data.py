@@ -280,3 +280,24 @@ def test_nothing_heavy_is_imported():
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=root
     )
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_the_largest_remainders_get_one_more(folder):
+    """Of classes with 6, 3 and 1 of 10 examples, 4 are held out: shares of 2.4, 1.2 and 0.4."""
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2], np.uint8)
+    images = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((1, 5, 4), np.uint8)
+    write(folder, "train-images-idx3-ubyte", idx_bytes(images))
+    write(folder, "train-labels-idx1-ubyte", idx_bytes(labels))
+    dataset = data.load("mnist", data_dir=folder, num_validation=4)
+    held_out = np.bincount(dataset.validation.labels, minlength=3)
+    assert held_out.tolist() in ([3, 1, 0], [2, 1, 1])  # equal remainders: either
+
+
+def test_a_folder_with_two_meanings_is_refused(folder):
+    (folder / "mnist" / "3.0.1").mkdir(parents=True)
+    (folder / "mnist" / "3.0.1" / "dataset_info.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"holds IDX files and, prepared by TFDS, a data set mnist"
+    ):
+        data.load("mnist", data_dir=folder)
+    assert len(data.load("other", data_dir=folder).train)

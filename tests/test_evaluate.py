@@ -103,10 +103,11 @@ def test_a_net_without_labels_has_a_bound(tmp_path, caplog):
     assert figures["split"] == "validation"
     assert figures["log_likelihood_bound_reverse_standard_error"] > 0
     assert not any(name.startswith(("log_likelihood_s", "joint", "error")) for name in figures)
-    assert re.search(r"only \d\.\d of 4 chains carry .* raise --ais_steps", caplog.text)
+    assert re.search(r"only \d\.\d of 4 chains carry .* raise --ais_chains", caplog.text)
     assert "may have missed modes" not in caplog.text
     gap = {"log_likelihood": -80.5, "log_likelihood_reverse": -123.7}
-    evaluate._warn({"log_z_effective_sample_size": 99.0, **gap}, settings)
+    evaluate._warn({"log_z_effective_sample_size": 1.5, **gap}, settings)
+    assert re.search(r"only 1\.5 of 4 chains carry .* raise --ais_steps", caplog.text)
     assert "by 43.2 nats: it may have missed modes" in caplog.text
     # The test set is looked at if that is asked for.
     dataset, _ = dataclasses.replace(DIGITS, num_validation=40).load()
@@ -270,8 +271,16 @@ def test_what_cannot_be_published(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished run"):
         publish.publish(tmp_path / "nowhere", tmp_path / "out")
     path = rbm_run(tmp_path / "rbm")
-    with pytest.raises(ValueError, match="workdir of the run, whose model would lose"):
-        publish.publish(path, tmp_path / "out/../rbm")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "flags.txt").touch()
+    with pytest.raises(ValueError, match=r"other is the workdir of a run, whose .* be lost"):
+        publish.publish(path, tmp_path / "out/../other")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot make --folder=.*file: .*; choose another"):
+        publish.publish(path, tmp_path / "file")
+    with pytest.raises(ValueError, match="--folder is ''"):
+        publish.publish(path, "")
     line = [f"--pretrained={tmp_path}/none", f"--folder={tmp_path}/published"]
     done = binaries.run("experiments.publish", *line)
     assert done.returncode == 1
@@ -307,8 +316,6 @@ def test_models_that_cannot_be_evaluated_are_refused(tmp_path):
     refused("takes no data_dir", path, data_dir="/anywhere")
     gaussian = rbm_run(tmp_path / "gaussian", plain_rbm(visible=units.Gaussian()))
     refused("pixels of .*gaussian are Gaussian units; .* Bernoulli", gaussian)
-    standardised = rbm_run(tmp_path / "standardised", standardise=True)
-    refused("are standardised; evaluate is for", standardised)
     large = rbm_run(tmp_path / "large", plain_rbm(81))
     refused("have 64 pixels and 10 classes, but the model has 81 pixels; are these", large)
     few = associative_memory.init_params(jax.random.key(1), 64, 5, 7)

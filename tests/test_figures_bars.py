@@ -62,3 +62,10 @@ def test_a_lone_series_needs_no_legend():
 def test_bad_input_is_refused_with_what_is_wrong(panels, message):
     with pytest.raises(ValueError, match=message):
         figures.bars(panels, ["a", "b"], title="t")
+
+
+def test_bars_of_nothing_stand_on_a_line():
+    figure = figures.bars({"p": {"p": [0, 0]}}, ["a", "b"], title="costs $1 to ${x_")
+    low, high = figure.axes[0].get_ylim()
+    assert low == 0 < high
+    assert_readable(figure)

@@ -180,3 +180,13 @@ def test_film_refuses_bad_settings(tmp_path, monkeypatch, settings, message):
     with pytest.raises(ValueError, match=message):
         figures.film(**settings)
     assert [file.name for file in tmp_path.iterdir()] == ["bin"]
+
+
+def test_colours_of_a_few_frames_are_kept(tmp_path):
+    """Of a hundred frames in few colours no palette leaves any out."""
+    frames = [np.full((4, 4, 3), 255 * (i % 2), np.uint8) for i in range(100)]
+    frames[37] = np.full((4, 4, 3), (213, 94, 0), np.uint8)
+    path = tmp_path / "long.gif"
+    figures.animate(frames, path)
+    for frame, expected in zip(gif_frames(path)[0], frames, strict=True):
+        np.testing.assert_array_equal(frame, expected)

@@ -3,7 +3,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from dbn_jax.metrics_file import MetricsFile, read_metrics
+from dbn_jax.figures import read_metrics
+from dbn_jax.metrics_file import MetricsFile
 
 
 def test_round_trip(tmp_path):
@@ -18,7 +19,7 @@ def test_round_trip(tmp_path):
     assert np.float32(columns["a,b"][1]) == np.float32(0.1)
 
 
-@pytest.mark.parametrize("left", ["", "3,0.25\n", "3,0.", "3", "3,0.25\n4,"])
+@pytest.mark.parametrize("left", ["", "3,0.25\n", "3,0.", "3", "3,0.25\n4,", "1", "1,0."])
 def test_drops_what_came_after_the_checkpoint(tmp_path, left):
     path = tmp_path / "metrics.csv"
     file = MetricsFile(path)
@@ -42,7 +43,7 @@ def test_nothing_to_keep(tmp_path, content):
     MetricsFile(path, keep_epochs=3).append({"epoch": 4})
     assert path.read_text() == "epoch\n4\n"
     MetricsFile(path)
-    assert read_metrics(path) == {}
+    assert path.read_text() == ""
 
 
 def test_a_file_of_another_kind(tmp_path):
@@ -58,3 +59,22 @@ def test_full_disk():
     file = MetricsFile("/dev/full")
     with pytest.raises(OSError, match="cannot write /dev/full: No space left on device"):
         file.append({"epoch": 0})
+
+
+@pytest.mark.parametrize("row", ["x,0.5", ",0.5", "1.5,0.5"])
+def test_a_damaged_row_is_named(tmp_path, row):
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"step,epoch\n0,0\n3,{row}\n")
+    with pytest.raises(ValueError, match=r"metrics.csv is damaged: a row has no whole number"):
+        MetricsFile(path, keep_epochs=3)
+    assert path.read_text().count("\n") == 3
+
+
+def test_a_path_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = MetricsFile("metrics.csv")
+    file.append({"epoch": 0})
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    file.append({"epoch": 1})
+    np.testing.assert_array_equal(read_metrics(tmp_path / "metrics.csv")["epoch"], [0, 1])

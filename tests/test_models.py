@@ -16,7 +16,7 @@ def finished(path, program, **flags):
     weights.save(path / "model.npz", net)
     flags = {"dataset": "mnist", "num_validation": "7", "binarisation": "none"} | flags
     flags.setdefault("standardise", "false")
-    summary = {"program": f"experiments.{program}", "flags": flags}
+    summary = {"figures": {}, "program": f"experiments.{program}", "flags": flags}
     (path / "summary.json").write_text(json.dumps(summary))
     return str(path)
 
@@ -46,3 +46,9 @@ def test_refusals(tmp_path):
     made = finished(tmp_path / "run", "benchmark")
     with pytest.raises(ValueError, match="was made by benchmark; expected train_dbn,"):
         models.load(made, models.NETS)
+    for text in ('{"figures": {}, "fla', "[]", '{"figures": {}}'):
+        (tmp_path / "run/summary.json").write_text(text)
+        with pytest.raises(
+            ValueError, match=r"run/summary.json is not the summary of a run .*anew"
+        ):
+            models.load(made, models.NETS)

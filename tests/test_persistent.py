@@ -36,7 +36,7 @@ KERNELS = {
     "pcd": PCD(NUM_CHAINS),
     "pcd_3": PCD(NUM_CHAINS, num_gibbs_steps=3),
     "fast_pcd": FastPCD(NUM_CHAINS, fast_rate=0.0, fast_decay=1.0),
-    "tempering": ParallelTempering(NUM_CHAINS, num_temperatures=3, num_gibbs_steps=2),
+    "tempering": ParallelTempering(NUM_CHAINS, num_temperatures=3, num_gibbs_steps=3),
     "tempering_warm": ParallelTempering(NUM_CHAINS, num_temperatures=2, min_beta=0.3),
 }
 

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from dbn_jax import training
 from dbn_jax.checkpoints import Checkpoints
-from dbn_jax.metrics_file import read_metrics
+from dbn_jax.figures import read_metrics
 from dbn_jax.training import Diverged, Interrupted, Settings
 from tests import binaries, toy_learning
 from tests.toy_learning import cd_step, images, initial_state, scale, state_bytes
@@ -159,7 +159,7 @@ class TestMeaning:
         streamed = train(file, stream=True, max_resident_bytes=limit)
         assert state_bytes(streamed) == resident
         # Larger than the limit: streamed without being asked for, in chunks of another length.
-        chosen = train(file, max_resident_bytes=limit, chunk_seconds=100.0)
+        chosen = train(file, max_resident_bytes=limit, chunk_seconds=float("inf"))
         assert state_bytes(chosen) == resident
 
     def test_metrics_are_epoch_means(self, tmp_path):
@@ -179,7 +179,9 @@ class TestMeaning:
         np.testing.assert_array_equal(columns["big"], [np.nan, 1, 3])
         np.testing.assert_array_equal(columns["eval_double"], [0, 20, 40])
         assert np.all(np.diff(columns["seconds"]) > 0)
-        assert np.all(columns["images_per_second"][1:] > 0)
+        # Updates take a part of an epoch's time.
+        rates = 100 / np.diff(columns["seconds"])
+        assert np.all(columns["images_per_second"][1:] > rates)
 
     def test_callback_moments(self):
         calls = []
@@ -281,6 +283,23 @@ class TestResuming:
             train(hooks={"checkpoints": checkpoints})
             with pytest.raises(ValueError, match=f"made with {name} .*now it is 11"):
                 train(hooks={"checkpoints": checkpoints}, **{name: 11})
+
+    def test_refuses_another_number_of_examples(self, tmp_path):
+        """As many updates an epoch, but another order."""
+        with Checkpoints(tmp_path) as checkpoints:
+            train(hooks={"checkpoints": checkpoints})
+            with pytest.raises(ValueError, match="made with num_examples 103, now it is 104"):
+                train(images(104), hooks={"checkpoints": checkpoints})
+
+    def test_time_goes_on(self, tmp_path):
+        """Rows of a resumed run count the seconds of the runs before it."""
+        path = tmp_path / "metrics.csv"
+        with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+            hooks = {"checkpoints": checkpoints, "metrics_path": path}
+            train(num_epochs=1, hooks=hooks | {"callback": lambda *_: time.sleep(0.2)})
+            train(num_epochs=2, hooks=hooks)
+        seconds = read_metrics(path)["seconds"]
+        assert seconds[-1] > seconds[-2] > 0.2
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     @pytest.mark.parametrize("stop_at", [0, 13, 20])
@@ -434,6 +453,20 @@ class TestMistakes:
     def test_settings(self, name):
         with pytest.raises(ValueError, match=f"{name} is 0"):
             settings(**{name: 0})
+
+    @pytest.mark.parametrize("seed", [-1, 2**32])
+    def test_seeds_that_keys_would_shorten(self, seed):
+        with pytest.raises(ValueError, match=f"seed is {seed}; it must be from 0 to"):
+            settings(seed=seed)
+
+    def test_times_that_are_no_numbers(self):
+        with pytest.raises(ValueError, match="chunk_seconds is nan"):
+            settings(chunk_seconds=float("nan"))
+
+    @pytest.mark.parametrize("name", ["epoch", "step", "eval_error"])
+    def test_metrics_with_the_names_of_the_loop(self, name):
+        with pytest.raises(ValueError, match=f"metric {name} has the name of one of the loop's"):
+            train(step=lambda key, state, batch: (state, {name: 1.0}))
 
     def test_step_changes_the_state(self):
         def step(key, state, batch):

@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -249,3 +250,71 @@ def test_summary_is_never_half_written(tmp_path):
     assert not opened.is_done
     opened.write_summary({"x": 1}, seed=0)
     assert json.loads((tmp_path / "summary.json").read_text())["figures"] == {"x": 1}
+
+
+def test_what_json_cannot_say_is_null(tmp_path):
+    figures = {
+        "nan": float("nan"),
+        "list": [np.float32("inf"), 1],
+        "array": np.array([0.5, np.nan]),
+    }
+    open_it(tmp_path).write_summary({"inner": figures}, seed=0)
+    text = (tmp_path / "summary.json").read_text()
+    found = json.loads(text, parse_constant=pytest.fail)["figures"]["inner"]
+    assert found == {"nan": None, "list": [None, 1], "array": [0.5, None]}
+
+
+def test_files_are_replaced_whole(tmp_path, monkeypatch):
+    """A process that dies before the new file has its name leaves the old one as it was."""
+    run = open_it(tmp_path)
+    run.write_summary({"x": 1}, seed=0)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        run.write_summary({"x": 2}, seed=0)
+    assert run.summary()["figures"] == {"x": 1}
+
+
+def test_folders_that_are_no_workdirs(tmp_path):
+    with pytest.raises(ValueError, match="the workdir is ''; name a folder"):
+        open_it("")
+    published = tmp_path / "published"
+    published.mkdir()
+    (published / "summary.json").write_text('{"figures": 1}')
+    with pytest.raises(ValueError, match=r"published holds a summary.json, but is no workdir"):
+        open_it(published)
+    assert not (published / "flags.txt").exists()
+
+
+def test_damaged_notes_are_named(tmp_path):
+    open_it(tmp_path)
+    (tmp_path / "wall_seconds.txt").write_text("")
+    with pytest.raises(ValueError, match=r"wall_seconds.txt holds '', not a number; .*delete it"):
+        open_it(tmp_path)
+
+
+def test_the_lock_outlives_a_copy_and_ends_with_the_folder(tmp_path):
+    run = tmp_path / "run"
+    program = f"""
+from dbn_jax.workdir import open_workdir
+try:
+    open_workdir({str(run)!r}, {{}}, program="p")
+    print("open")
+except OSError as e:
+    print(e)
+"""
+    command = [sys.executable, "-c", program]
+
+    def check():
+        open_it(run, {}, program="p")
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert "in use by another run" in result.stdout, result.stderr
+
+    open_it(run, {}, program="p")
+    shutil.copytree(run, tmp_path / "copy")  # opens and closes the lock's file
+    check()
+    shutil.rmtree(run)
+    check()

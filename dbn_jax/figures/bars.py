@@ -104,7 +104,7 @@ def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
     low = min(0.0, *(float(v.min()) for v in values))
     high = max(0.0, *(float(v.max()) for v in values))
     room = _ROOM * max(high - low, 1e-9)
-    return (low - room if low < 0 else 0.0), (high + room if high > 0 else 0.0)
+    return (low - room if low < 0 else 0.0), (high + room if high > 0 or low == 0 else 0.0)
 
 
 def number(value: Real) -> str:

@@ -174,17 +174,23 @@ def _check_pause(pause: Real) -> None:
 
 def _common_palette(images: Sequence[PIL.Image.Image], num_colours: int) -> np.ndarray:
     """Returns the palette for all, (colours, 3): their own colours if few enough, else medians."""
-    some = images[:: math.ceil(len(images) / 32)]
-    width, height = some[0].size
-    strip = PIL.Image.new("RGB", (width, height * len(some)))
-    for index, image in enumerate(some):
-        strip.paste(image, (0, index * height))
-    found = strip.getcolors(num_colours)
-    if found is not None:
-        return np.array([colour for _, colour in found], np.uint8)
+    colours: set[tuple[int, int, int]] = set()
+    for image in images:
+        found = image.getcolors(num_colours)
+        colours.update(colour for _, colour in found or ())
+        if found is None or len(colours) > num_colours:
+            break
+    else:
+        return np.array(sorted(colours), np.uint8)
     ends = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)  # medians would tint the paper
     if num_colours == 2:
         return ends
+    # Some of the frames, the first and the last among them.
+    places = np.linspace(0, len(images) - 1, min(len(images), 32)).astype(int)
+    width, height = images[0].size
+    strip = PIL.Image.new("RGB", (width, height * len(places)))
+    for index, place in enumerate(places):
+        strip.paste(images[place], (0, index * height))
     reduced = strip.quantize(num_colours - 2, method=PIL.Image.Quantize.MEDIANCUT)
     medians = np.array(reduced.getpalette()[: 3 * (num_colours - 2)], np.uint8).reshape(-1, 3)
     return np.concatenate([ends, medians])

@@ -238,7 +238,8 @@ def _wrapped(figure: Figure, text: str, kind: str, width: Real, **settings) -> T
 def _add_text(figure: Figure, text: str, kind: str, **settings) -> Text:
     """Adds a text whose position is in inches from the lower left corner."""
     size = FONT_PIXELS[kind] * 72 / _PIXELS_PER_INCH
-    return figure.text(0, 0, text, fontsize=size, transform=figure.dpi_scale_trans, **settings)
+    settings |= {"transform": figure.dpi_scale_trans, "parse_math": False}
+    return figure.text(0, 0, text, fontsize=size, **settings)
 
 
 @functools.cache  # an animation has the same texts in all frames
