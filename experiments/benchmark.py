@@ -38,6 +38,7 @@ from experiments import (
     benchmark_table,
     footprint,
     peers,
+    shared,
     timing,
 )
 from experiments.benchmark_bound import BOUND
@@ -337,13 +338,14 @@ def config_from_flags() -> Config:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the flags, measures, writes."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
-    try:
-        config = config_from_flags()
-    except ValueError as error:
-        raise app.UsageError(str(error)) from None
+    with shared.sentences(argv):
+        _measure(config_from_flags())
+
+
+def _measure(config):
     values, folder = flags.FLAGS, None
+    if values.json is not None:
+        Path(values.json).touch()  # what cannot be written is noticed before anything is measured
     if values.workdir is not None:
         names = "quick", "cases", "rounds", "peers", "scaling", "updown", "bound", "footprint"
         settings = {name: values[name].value for name in names}
@@ -358,7 +360,7 @@ def main(argv: Sequence[str]) -> None:
         print(text, flush=True)
 
     report = run(config, log)
-    if values.json:
+    if values.json is not None:
         Path(values.json).write_text(json.dumps(report, indent=1) + "\n")
     if folder:
         (folder.path / "table.txt").write_text("\n".join(lines) + "\n")

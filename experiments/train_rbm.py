@@ -18,7 +18,6 @@ Reference: Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
 import dataclasses
-import math
 
 import jax
 import numpy as np
@@ -44,14 +43,6 @@ class Settings:
     num_hidden: int = 500
     sample_steps: int = 1000
     seed: int = 0
-
-    def __post_init__(self):
-        low, high = shared.UNITS[self.visible].support
-        if self.data.standardise and (math.isfinite(low) or math.isfinite(high)):
-            raise ValueError(
-                f"--standardise makes pixels of any sign and size, and --visible={self.visible} "
-                f"units take values from {low:g} to {high:g}; choose gaussian or gaussian_learnt"
-            )
 
 
 def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:

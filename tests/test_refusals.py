@@ -3,6 +3,8 @@
 import dataclasses
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from experiments import (
     estimator_variance,
@@ -103,3 +105,40 @@ def test_other_data_are_refused_before_the_workdir_is_held(tmp_path, shape, word
         with pytest.raises(ValueError, match=words):
             module.run(module.Settings(net), tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--learning_rate=nan", "--learning_rate=nan: expected a finite number"),
+        ("--label_cost=inf", "--label_cost=inf: expected a finite number"),
+        ("--weight_decay=1e39", "--weight_decay=1e[+]39: expected a finite number"),
+        ("--sample_steps=99999999999", "--sample_steps=99999999999: expected a whole number of at"),
+        ("--seed=2147483648", "--seed=2147483648: expected a whole number of at most 2147483647"),
+        ("--hidden_sizes=20,0", "--hidden_sizes=20,0: expected whole numbers of at least 1"),
+        ("--hidden_sizes=20,99999999999", "--hidden_sizes=99999999999: expected a whole number of"),
+        ("--standardise", "--standardise: the pixels of the net are binary units"),
+    ],
+)
+def test_numbers_that_absl_lets_pass(line, words):
+    with flagsaver.flagsaver():
+        train_dbn.define_flags()
+        flags.FLAGS(["train_dbn", "--workdir=runs/dbn", line])
+        with pytest.raises(ValueError, match=words):
+            train_dbn.settings_of_flags()
+
+
+def test_folders_are_kept_as_they_are_meant_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with flagsaver.flagsaver():
+        train_dbn.define_flags()
+        flags.FLAGS(["train_dbn", "--workdir=runs/dbn", "--dataset=mnist", "--data_dir=idx"])
+        assert train_dbn.settings_of_flags().data.data_dir == str(tmp_path / "idx")
+
+
+def test_help_lists_all_flags():
+    """Not only those that the binary's own file defines."""
+    with flagsaver.flagsaver():
+        train_dbn.define_flags()
+        listed = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(train_dbn.__name__)}
+        assert listed >= {"workdir", "seed", "dataset", "learner", "hidden_sizes"}
