@@ -271,3 +271,28 @@ def test_fast_parameters_drive_the_chains_alone():
     data = model.free_energy_gradient(np.asarray(batch, np.float64))
     negative = model.free_energy_gradient(chased.visible.states, chased.visible_marginal())
     oracles.assert_mean(samples, {name: data[name] - negative[name] for name in data})
+
+
+def test_steps_of_one_update_draw_anew():
+    """Noise used twice leaves the distribution as it is, but moves chains no further.
+
+    Tempered chains that start in one of two modes, all on or all off, which they leave slowly: four
+    steps in one update, and one step in each of four.
+    """
+    biases = units.Bernoulli(jnp.full(4, -3.0)), units.Bernoulli(jnp.full(3, -4.0))
+    params = rbm.RBM(jnp.full((4, 3), 2.0), *biases)
+    start = jnp.ones((2, NUM_CHAINS, params.hidden.num_units))
+    batch = jnp.zeros((1, params.visible.num_units))
+
+    def moved(key, chains, num_gibbs_steps):
+        learner = ParallelTempering(NUM_CHAINS, 2, num_gibbs_steps, min_beta=0.8)
+        return jax.jit(learner.estimate)(key, params, chains, batch)[1]
+
+    keys = jax.random.split(jax.random.key(0), 5)
+    together, apart = moved(keys[4], start, 4), start
+    for key in keys[:4]:
+        apart = moved(key, apart, 1)
+    together, apart = np.asarray(together), np.asarray(apart)
+    error = np.sqrt((together.var(axis=1) + apart.var(axis=1)) / NUM_CHAINS)
+    difference = np.abs(together.mean(axis=1) - apart.mean(axis=1))
+    assert (difference < 5 * error).all()  # six means, two-sided: false alarm below 4e-6
