@@ -32,6 +32,8 @@ def check_data(visible: units.Units, data: Float[np.ndarray | Array, "examples V
         parts = zip(visible.parts, shares, strict=True)
         return [warning for part, share in parts for warning in check_data(part, share)]
     data = np.asarray(data)
+    if not data.size:
+        return ["there is no example to look at"]
     name = type(visible).__name__
     warnings = []
     if not np.isfinite(data).all():
@@ -90,9 +92,17 @@ def check_hidden(params: rbm.RBM, v: Float[Array, "examples V"]) -> list[str]:
         share = means[..., start : start + part.num_units].reshape(-1, part.num_units)
         start += part.num_units
         margin = _CONSTANT * (high - low if np.isfinite(high - low) else 1.0)
+        if isinstance(part, units.Softmax):  # whose mean is 1/2 for two classes
+            margin *= 2 / part.num_classes
         dead += int((share.max(axis=0) < low + margin).sum())
         saturated += int((share.min(axis=0) > high - margin).sum())
     warnings = []
+    bad = int((~np.isfinite(means)).reshape(-1, start).any(axis=0).sum())
+    if bad:
+        warnings.append(
+            f"{bad} of {start} hidden units have no finite mean: learning has diverged; lower the "
+            "learning rate"
+        )
     if dead > _TOLERATED * start:
         warnings.append(
             f"{dead} of {start} hidden units are dead (off for every example): lower the learning "

@@ -100,7 +100,9 @@ class LabelledPCD:
             label_loss = -jnp.mean(jnp.sum(labels * log_p, axis=-1))
             return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)
 
-        gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(params)
+        gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(
+            rbm.vary_as(batch, params)
+        )
         metrics = {
             "free_energy_data": data,
             "free_energy_fantasies": fantasies,

@@ -95,7 +95,7 @@ class Exact:
             log_z = partition.exact_log_partition(params)
             return -jnp.mean(partition.log_likelihood(params, batch, log_z))
 
-        value, gradient = jax.value_and_grad(loss)(params)
+        value, gradient = jax.value_and_grad(loss)(rbm.vary_as(batch, params))
         metrics = {"log_likelihood": -value, "gradient_norm": rbm.norm(gradient)}
         return gradient, chains, metrics
 
@@ -311,7 +311,8 @@ class Centred:
 
     Gradient descent in the parameters of E = U_v + U_h − (s_v − μ)ᵀW(s_h − λ), mapped back to the
     ordinary ones: learning no longer depends on which value of a unit is called 0 (Melchior et
-    al. 2016, equations 8 to 12). The model itself is unchanged.
+    al. 2016, equations 8 to 12). The model itself is unchanged. A learnt σ is not centred: its own
+    derivative is taken as it is, though s_v = v/σ and so μ depend on it.
 
     Attributes:
       learner: whose gradient is centred.
@@ -329,6 +330,11 @@ class Centred:
             raise ValueError(
                 f"model_share is {self.model_share} and sliding {self.sliding}; "
                 "they are shares, in [0, 1] and (0, 1]"
+            )
+        if self.model_share and isinstance(self.learner, Sparse):
+            raise ValueError(
+                f"model_share is {self.model_share}, and the model means would be read from a "
+                "gradient that has the pull of Sparse in it; write Sparse(Centred(...))"
             )
 
     def init(self, key, params):

@@ -51,6 +51,11 @@ def check(params: Any) -> None:
       ValueError: what is wrong and what to do.
     """
     check_types(params.visible, params.hidden)
+    if not np.isfinite(np.asarray(params.weights, np.float64)).all():
+        raise ValueError(
+            "the weights hold NaN or infinity, and there is no density: learning has diverged; use "
+            "a smaller learning rate"
+        )
     sides = (params.visible.elements(), params.hidden.elements())
     quadratic = [
         np.concatenate([np.full(part.num_units, part.tail == "quadratic") for part in side])

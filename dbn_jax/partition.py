@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import normalisable, rbm, threefry, units
-from dbn_jax.shapes import Array, Float, Key
+from dbn_jax.shapes import Array, Float, Key, Num
+from dbn_jax.units.base import widen
 
 MAX_STATES = 2**25
 _BLOCK = 2**12
@@ -30,11 +31,12 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
       params: an RBM of which one layer has at most `MAX_STATES` states (25 binary units).
 
     Returns:
-      log Z, in nats.
+      log Z, in nats; in single precision at least, whatever the parameters are.
 
     Raises:
       ValueError: neither layer can be enumerated; the cost is named.
     """
+    params = _wide(params)
     num_visible_states = _num_states(params.visible)
     num_hidden_states = _num_states(params.hidden)
     num_states = min(num_visible_states, num_hidden_states)
@@ -75,7 +77,9 @@ def log_likelihood(
       v: (..., V).
       log_z: () log Z; or (...), a value for each example, as `reverse_ais` gives.
     """
-    return -rbm.free_energy(params, v) - log_z
+    params = _wide(params)
+    free_energy = rbm.free_energy(params, v.astype(params.weights.dtype))
+    return -free_energy - log_z.astype(free_energy.dtype)
 
 
 class Estimate(NamedTuple):
@@ -156,7 +160,7 @@ def ais(
     """
     if num_chains < 2:
         raise ValueError(f"num_chains is {num_chains}; a standard error takes at least 2")
-    base, betas = _path(params, base, betas)
+    params, base, betas = _path(params, base, betas)
     return _ais(key, params, base, betas, num_chains)
 
 
@@ -182,7 +186,7 @@ def _ais(key, params, base, betas, num_chains):
 def reverse_ais(
     key: Key[Array, ""],
     params: rbm.RBM,
-    v: Float[Array, "*batch V"],
+    v: Num[Array, "*batch V"],
     *,
     base: units.Units | None = None,
     betas: Float[Array, " steps_and_one"] | None = None,
@@ -212,8 +216,13 @@ def reverse_ais(
     References: Burda, Grosse, Salakhutdinov, "Accurate and conservative estimates of MRF
     log-likelihood using reverse annealing" (2015), section 3.
     """
-    base, betas = _path(params, base, betas)
-    return _reverse_ais(key, params, v, base, betas)
+    params, base, betas = _path(params, base, betas)
+    if v.shape[-1:] != (params.visible.num_units,):
+        raise ValueError(
+            f"v has shape {v.shape}; its last axis must hold the RBM's {params.visible.num_units} "
+            "visible units"
+        )
+    return _reverse_ais(key, params, v.astype(params.weights.dtype), base, betas)
 
 
 @functools.partial(jax.jit, inline=True)
@@ -232,7 +241,7 @@ def _reverse_ais(key, params, v, base, betas):
 
 
 def _path(params, base, betas):
-    """Checks the RBM, and checks and completes what describes the path."""
+    """Checks the RBM, and checks and completes what describes the path; all in wide numbers."""
     if not isinstance(params.weights, jax.core.Tracer):
         normalisable.check(params)  # annealing would give a plausible number
     own = params.visible
@@ -247,9 +256,15 @@ def _path(params, base, betas):
         raise ValueError(f"betas has {betas.shape[0]} entry; a path needs at least 0 and 1")
     if not isinstance(betas, jax.core.Tracer):
         known = np.asarray(betas)
-        if known[0] != 0 or known[-1] != 1 or (np.diff(known) < 0).any():
+        if known[0] != 0 or known[-1] != 1 or not (np.diff(known) >= 0).all():
             raise ValueError(f"betas is {known}; it must rise from 0 to 1")
-    return base, betas.astype(params.weights.dtype)
+    params = _wide(params)
+    return params, _wide(base), betas.astype(params.weights.dtype)
+
+
+def _wide(tree):
+    # In half precision thousands of small log weights add up to nats of error.
+    return jax.tree.map(widen, tree)
 
 
 def _visible_at(params, base, beta):
@@ -333,7 +348,8 @@ def log_pseudo_likelihood(
     low, high = params.visible.support
     inputs = rbm.hidden_inputs(params, v)
     start = jax.random.randint(key, v.shape[:-1], 0, total_units)
-    steps = jnp.arange(num_units) * total_units // num_units
+    # In 64 bits, which their products may need.
+    steps = jnp.asarray(np.arange(num_units) * total_units // num_units, jnp.int32)
 
     def gain(index):
         """How much −F rises if one unit of each example takes its other value: (...) -> (...)."""

@@ -85,6 +85,7 @@ def init_params(
     Raises:
       ValueError: a size does not fit its unit type, or the pair of types has no normalisable joint
         density (`dbn_jax.normalisable`).
+      TypeError: `visible` or `hidden` is no instance of a unit type.
 
     >>> params = init_params(jax.random.key(0), 784, 500)
     >>> params.weights.shape, params.visible.bias.shape
@@ -101,26 +102,26 @@ def init_params(
 def _init(key, visible, hidden, scale, num_visible, num_hidden, dtype):
     noise = jax.random.normal(key, (num_visible, num_hidden), dtype)
     # The barrier keeps the rounding that two programs had: earlier runs are found again to the bit.
-    weights = scale * jax.lax.optimization_barrier(noise)
+    weights = jnp.asarray(scale, dtype) * jax.lax.optimization_barrier(noise)
     return RBM(weights, visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
 
 
 @functools.partial(jax.jit, inline=True)
-def fit_visible(params: RBM, data: Num[Array, "examples V"]) -> RBM:
+def fit_visible(params: RBM, data: Num[Array, "..."]) -> RBM:
     """Gives the visible units parameters with which, at zero weights, they have the data's means.
 
     The guide's start of learning (section 8): the weights need not learn first what biases can say.
 
     Args:
       params: the RBM.
-      data: (examples, V).
+      data: (..., V).
 
     Raises:
       ValueError: the data have another number of visible units, or no example.
       TypeError: the data hold integers.
     """
-    data = as_batch(params, data)
-    return dataclasses.replace(params, visible=params.visible.fit(data))
+    rows = as_batch(params, data).reshape(-1, params.weights.shape[-2])
+    return dataclasses.replace(params, visible=params.visible.fit(rows))
 
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
@@ -272,10 +273,7 @@ def free_energy_gradient(
     Returns:
       A tree like `params`.
     """
-    # A zero that varies over devices as the data do. Without it, inside `shard_map`, JAX would sum
-    # the derivatives by replicated parameters over the devices, and not the weights' below.
-    zero = jnp.zeros_like(inputs, shape=())
-    visible, hidden = jax.tree.map(lambda leaf: leaf + zero, (params.visible, params.hidden))
+    visible, hidden = vary_as(inputs, (params.visible, params.hidden))
     mean_statistic = params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
     x = mean_statistic @ params.weights.T
@@ -297,6 +295,23 @@ def free_energy_gradient(
         jax.tree.map(lambda total: scale * total, jax.grad(visible_part)(visible)),
         jax.tree.map(lambda total: -scale * total, jax.grad(hidden_part)(hidden)),
     )
+
+
+def vary_as(data: Float[Array, "..."], tree: Any) -> Any:
+    """Lets parameters vary over devices as the data do, for differentiation inside `shard_map`.
+
+    JAX sums derivatives by parameters that are the same on all devices over the devices; the
+    estimate of each device is then no longer that of its own data.
+
+    Args:
+      data: an array that varies.
+      tree: arrays of its dtype.
+
+    Returns:
+      The tree, its values as they were.
+    """
+    zero = jnp.zeros_like(data, shape=())
+    return jax.tree.map(lambda leaf: leaf + zero, tree)
 
 
 def contrast(
@@ -582,5 +597,5 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
 
 def check_steps(num_steps: int | Array) -> None:
     """Raises ValueError for a number of Gibbs steps below 1, if it is known and not traced."""
-    if isinstance(num_steps, int) and num_steps < 1:
+    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
         raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")

@@ -44,7 +44,8 @@ def _threefry2x32(key_0, key_1, x_0, x_1):
 def _is_ours(key):
     """Whether the draws of a key are those of `_words`."""
     is_threefry = str(jax.random.key_impl(key)) == "threefry2x32"
-    return is_threefry and jax.config.jax_threefry_partitionable
+    is_one = jax.random.key_data(key).shape == (2,)  # jax.random refuses several in plain words
+    return is_threefry and is_one and jax.config.jax_threefry_partitionable
 
 
 def _words(key, counter):

@@ -161,13 +161,13 @@ class LearningSettings:
 
     def wrapped(self, learner: learning.Learner) -> learning.Learner:
         """Adds to any learner the sparsity target and the form of the gradient."""
-        if self.sparsity_target:
-            learner = learning.Sparse(learner, self.sparsity_target, self.sparsity_cost)
         match self.centring:
             case "centred":
                 learner = learning.Centred(learner)
             case "enhanced":
                 learner = learning.Centred(learner, model_share=0.5, sliding=1.0)
+        if self.sparsity_target:
+            learner = learning.Sparse(learner, self.sparsity_target, self.sparsity_cost)
         return learner
 
     def make_optimizer(

@@ -224,3 +224,8 @@ def test_sparsity_refuses_what_no_mean_can_be(pair, outside, words, inside):
         with pytest.raises(ValueError, match=f"target is {target}; the mean of {words}"):
             Sparse(target=target).init(None, params)
     np.testing.assert_allclose(Sparse(target=inside).init(None, params).mean, inside)
+
+
+def test_model_means_are_not_read_from_a_sparse_gradient():
+    with pytest.raises(ValueError, match=r"model_share is 0.5, .* write Sparse\(Centred"):
+        Centred(Sparse(), model_share=0.5)

@@ -98,21 +98,30 @@ TWINS = [(halve, *pair) for pair in KERNELS] + [
 ]
 
 
+@pytest.fixture
+def patched(monkeypatch):
+    """A monkeypatch whose changes traces neither miss nor outlive: `rbm.sample_hidden` keeps its."""
+    jax.clear_caches()
+    yield monkeypatch
+    monkeypatch.undo()
+    jax.clear_caches()
+
+
 @pytest.mark.parametrize(("change", "visible", "hidden"), TWINS)
-def test_a_broken_kernel_drifts(change, visible, hidden, monkeypatch):
+def test_a_broken_kernel_drifts(change, visible, hidden, patched):
     """The twin: the couplings and the number of chains are large enough to notice a fault."""
     params = make(visible, hidden, weight_scale=1.0, seed=2)
     model = oracles.Model.of(params, max_input=10.0)
-    monkeypatch.setattr(rbm, "hidden_inputs", change(rbm.hidden_inputs))
+    patched.setattr(rbm, "hidden_inputs", change(rbm.hidden_inputs))
     ((v, h),) = run_gibbs(params, start(model), (4,))
     distance, bound = drift(model, v, h)
     assert distance > bound
 
 
-def test_gibbs_with_means_instead_of_samples_drifts(monkeypatch):
+def test_gibbs_with_means_instead_of_samples_drifts(patched):
     params = make("bernoulli", "bernoulli", weight_scale=3.0)
     model = oracles.Model.of(params)
-    monkeypatch.setattr(rbm, "fantasy", functools.partial(rbm.fantasy, sample_visible=False))
+    patched.setattr(rbm, "fantasy", functools.partial(rbm.fantasy, sample_visible=False))
     ((_, h),) = run_gibbs(params, start(model), (4,))
     distance = oracles.total_variation(model.hidden.counts(h) / NUM_CHAINS, model.hidden_marginal())
     p = model.hidden_marginal()
@@ -165,3 +174,10 @@ def test_sample_hidden_and_visible_are_the_units_samples_given_their_inputs():
     np.testing.assert_array_equal(rbm.sample_hidden(key, params, v), expected)
     expected = params.visible.sample(key, rbm.visible_inputs(params, h))
     np.testing.assert_array_equal(rbm.sample_visible(key, params, h), expected)
+
+
+@pytest.mark.parametrize("num_steps", [0, -3, jnp.int32(0)])
+def test_known_numbers_of_steps_below_one_are_refused(num_steps):
+    params = make("bernoulli", "bernoulli")
+    with pytest.raises(ValueError, match=f"number of Gibbs steps is {num_steps}; "):
+        rbm.gibbs(jax.random.key(0), params, jnp.zeros(params.visible.num_units), num_steps)

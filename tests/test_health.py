@@ -83,3 +83,19 @@ def test_units_that_are_off_for_some_examples_and_on_for_others_pass():
 @pytest.mark.parametrize("hidden", [units.Bernoulli(), units.Gaussian(), units.ReLU()])
 def test_lively_units_pass(hidden):
     assert health.check_hidden(biased(hidden, 0.0), jnp.asarray(GREY)) == []
+
+
+def test_lost_models_and_no_data_are_named():
+    params = rbm.init_params(jax.random.key(0), 4, 3)
+    params = dataclasses.replace(params, weights=params.weights * jnp.nan)
+    (warning,) = health.check_hidden(params, jnp.ones((5, 4)))
+    assert warning.startswith("3 of 3 hidden units have no finite mean: learning has diverged")
+    assert health.check_data(units.Bernoulli(), np.zeros((0, 4))) == [
+        "there is no example to look at"
+    ]
+
+
+def test_units_of_wide_softmax_groups_are_not_dead_from_the_start():
+    hidden = units.Softmax(num_classes=200)
+    params = rbm.init_params(jax.random.key(0), 4, 400, hidden=hidden)
+    assert health.check_hidden(params, jnp.ones((5, 4))) == []

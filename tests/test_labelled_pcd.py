@@ -12,6 +12,8 @@ import numpy as np
 import optax
 import pytest
 import scipy.special
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from dbn_jax import associative_memory, learning, rbm, units
 from dbn_jax.labelled_pcd import LabelledChains, LabelledPCD
@@ -261,3 +263,24 @@ def test_memories_without_labels_and_too_few_chains_are_refused():
         LabelledPCD().init(jax.random.key(0), plain)
     with pytest.raises(ValueError, match="num_chains is 2, but there are 3 labels"):
         LabelledPCD(num_chains=2).init(jax.random.key(0), memory())
+
+
+def test_in_shard_map_the_gradient_is_the_shards_own():
+    params = associative_memory.init_params(jax.random.key(0), 4, 3, 2, weight_scale=1.0)
+    learner, key = LabelledPCD(num_chains=6), jax.random.key(1)
+    chains = learner.init(key, params)
+    batch = jnp.array([[1.0, 0, 1, 0, 1, 0], [0, 1, 1, 0, 0, 1]])
+
+    def weights(params, chains, batch):
+        return learner.estimate(key, params, chains, batch)[0].weights
+
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    specs = {"in_specs": (P(), P(), P("data")), "out_specs": P("data")}
+    sharded = jax.shard_map(
+        lambda *arguments: weights(*arguments)[None], mesh=mesh, **specs, check_vma=True
+    )
+    found = jax.jit(sharded)(params, chains, batch)
+    for i in range(2):
+        rows = batch[i : i + 1]
+        expected = jax.jit(weights)(params, chains, rows)
+        np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-6)

@@ -90,3 +90,10 @@ def test_gaussian_pair_that_is_not_normalisable_has_an_infinite_integral():
     assert stretched[1] > stretched[0] + 10
     finite = [oracles.Model.of(real_pair([[0.5]]), max_input=w).log_z() for w in (5.0, 10.0)]
     allclose(finite[0], finite[1])
+
+
+@pytest.mark.parametrize("hidden", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(hidden, value):
+    with pytest.raises(ValueError, match="the weights hold NaN or infinity"):
+        normalisable.check(real_pair([[value]], "gaussian", hidden))

@@ -450,3 +450,42 @@ def test_what_the_pseudo_likelihood_refuses():
     for num_units in (0, 5):
         with pytest.raises(ValueError, match=rf"num_units is {num_units}; it must lie in 1\.\.4"):
             partition.log_pseudo_likelihood(key, params, v, num_units=num_units)
+
+
+def test_half_precision_does_not_reach_the_estimates():
+    """Parameters in bfloat16 are a model like any other, of which log Z is found as well."""
+    model = make((units.Bernoulli(), 40), (units.Bernoulli(), 10), scale=0.5)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), model)
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32), half)
+    expected = float(log_partition(wide))
+    assert float(partition.exact_log_partition(half)) == pytest.approx(expected, rel=1e-6)
+    betas = partition.published_betas(500)
+    for params in (half, wide):
+        found = partition.ais(jax.random.key(0), params, betas=betas, num_chains=50)
+        assert found.log_z.dtype == jnp.float32
+        assert abs(float(found.log_z) - expected) < 5 * float(found.standard_error) + 1e-3
+
+
+def test_pseudo_likelihood_of_many_units():
+    """All units of 50,000: their number squared is more than 32 bits hold."""
+    size = 50_000
+    bias = jnp.linspace(-6, 6, size) ** 2 / 4
+    params = rbm.RBM(jnp.zeros((size, 1)), units.Bernoulli(bias), units.Bernoulli().init(1))
+    found = partition.log_pseudo_likelihood(
+        jax.random.key(0), params, jnp.zeros(size), num_units=size
+    )
+    expected = -np.logaddexp(0, np.float64(bias)).sum()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_reverse_annealing_takes_whole_numbers_and_checks_their_number():
+    params = make(LAYERS["bernoulli"], LAYERS["spin"])
+    v = np.array([[0, 1, 1, 0], [1, 1, 1, 1]])
+    key = jax.random.key(0)
+    whole = partition.reverse_ais(key, params, jnp.asarray(v, jnp.int32), betas=BETAS)
+    real = partition.reverse_ais(key, params, jnp.asarray(v, jnp.float32), betas=BETAS)
+    np.testing.assert_array_equal(whole, real)
+    with pytest.raises(ValueError, match=r"v has shape \(2, 3\); .* the RBM's 4 visible units"):
+        partition.reverse_ais(key, params, jnp.zeros((2, 3)), betas=BETAS)
+    with pytest.raises(ValueError, match="must rise from 0 to 1"):
+        partition.ais(key, params, betas=jnp.array([0.0, jnp.nan, 1.0]))

@@ -233,3 +233,21 @@ def test_examples_in_the_documentation():
     results = doctest.testmod(rbm, optionflags=doctest.ELLIPSIS)
     assert results.attempted > 4
     assert results.failed == 0
+
+
+@pytest.mark.parametrize("scale", [0.1, np.float64(0.1)])  # the latter is no Python number
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_all_parameters_have_the_dtype_asked_for(scale, dtype):
+    params = rbm.init_params(jax.random.key(0), 4, 3, weight_scale=scale, dtype=dtype)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+
+
+def test_visible_units_are_fitted_to_data_of_any_shape():
+    params = rbm.init_params(jax.random.key(0), 4, 3)
+    data = np.random.default_rng(0).random((2, 5, 4), np.float32)
+    flat, grid, one = (
+        rbm.fit_visible(params, jnp.asarray(rows)).visible.bias
+        for rows in (data.reshape(10, 4), data, data[0, 0])
+    )
+    np.testing.assert_array_equal(grid, flat)
+    assert one.shape == (4,)

@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax import rbm
+from dbn_jax import learning, rbm
 from tests import oracles
 from tests.small_rbms import allclose, make, some_states, trees_allclose
 
@@ -114,7 +114,9 @@ def test_mean_over_shards_equals_the_mean_of_their_gradients(visible, check_vma)
         cd = rbm.cd_gradient(key, params, batch, num_gibbs_steps=3)
         pcd, moved, metrics = rbm.pcd_gradient(key, params, chains, batch, num_gibbs_steps=2)
         inputs = rbm.hidden_inputs(params, batch)
-        return (cd, pcd, metrics, rbm.free_energy_gradient(params, batch, inputs)), moved
+        exact, _, _ = learning.Exact().estimate(key, params, None, batch)
+        free_energy = rbm.free_energy_gradient(params, batch, inputs)
+        return (cd, pcd, metrics, exact, free_energy), moved
 
     def on_a_shard(key, params, chains, batch):
         key = jax.random.fold_in(key, jax.lax.axis_index("data"))

@@ -188,3 +188,10 @@ def test_bernoulli_mean_and_independence(dtype):
     oracles.assert_mean(centred, np.zeros(5))
     oracles.assert_mean(centred**2, p * (1 - p))
     oracles.assert_mean(np.moveaxis(pairs, 1, 0), np.zeros((2, 5)))
+
+
+def test_several_keys_are_refused_as_jax_refuses_them():
+    """By what the shape checks of the tests leave alone: inside they see no key of ours."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert threefry._is_ours(keys[0])
+    assert not threefry._is_ours(keys)

@@ -105,7 +105,7 @@ def test_upper_layers_see_pixels_drawn_anew(tmp_path, monkeypatch):
         learning.PCD(7),
         learning.FastPCD(7),
         learning.ParallelTempering(7, 3),
-        learning.Centred(learning.Sparse(learning.PCD(7), 0.1, 0.1)),
+        learning.Sparse(learning.Centred(learning.PCD(7)), 0.1, 0.1),
         labelled_pcd.LabelledPCD(7),
     ],
 )

@@ -84,7 +84,7 @@ def test_every_flag_value_makes_a_learner():
     for name in shared.LEARNERS:
         assert isinstance(dataclasses.replace(QUICK, learner=name).make_learner(), learning.Learner)
     centred = dataclasses.replace(QUICK, centring="centred", sparsity_target=0.1).make_learner()
-    assert centred == learning.Centred(learning.Sparse(learning.CD(), 0.1, 0.1))
+    assert centred == learning.Sparse(learning.Centred(learning.CD()), 0.1, 0.1)
     assert QUICK.make_optimizer(10) is dataclasses.replace(QUICK, gibbs_steps=2).make_optimizer(10)
 
 

@@ -18,7 +18,8 @@ class Units(abc.ABC):
 
     Attributes:
       bias: (N,), or None in a description.
-      support: smallest and largest value that a unit can take.
+      support: smallest and largest value that a unit can take; of layers of a single type only, as
+        `tail` is (see `elements`).
       tail: how fast a lone unit's density falls: "bounded" (finitely many values), "quadratic"
         (like exp(−x²/2)) or "factorial" (like 1/x!). It decides which pairs have a normalisable
         joint density (`dbn_jax.normalisable`).
@@ -54,14 +55,16 @@ class Units(abc.ABC):
           data: (examples, N) values.
         """
         low, high = self.support
-        count = data.shape[0]
+        count, dtype = data.shape[0], data.dtype
+        data = widen(data)  # the mean of a unit that never varies is next to 1
         # Data outside the support (see `health.check_data`) count as its ends.
         mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):
             mean = low + (high - low) * ((mean - low) / (high - low) * count + 0.5) / (count + 1)
         elif math.isfinite(low):
             mean = jnp.maximum(mean, low + 0.5 / count)
-        return self._match(mean, jnp.var(data, axis=0))
+        matched = self._match(mean, jnp.var(data, axis=0))
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), matched)
 
     @abc.abstractmethod
     def _match(self, mean, variance):

@@ -11,6 +11,9 @@ from jax.scipy.special import gammaln
 from dbn_jax import pytrees, threefry
 from dbn_jax.units.base import Units, digits, softplus, spread, widen
 
+# Poisson rates above which counts are drawn as rounded normal numbers: a thousandth is their skew.
+_MANY = 1e6
+
 
 @pytrees.dataclass
 class Bernoulli(Units):
@@ -96,7 +99,7 @@ class Softmax(Units):
         return super().init(num_units, dtype)
 
     def _grouped(self, x):
-        return x.reshape(*x.shape[:-1], -1, self.num_classes)
+        return x.reshape(*x.shape[:-1], x.shape[-1] // self.num_classes, self.num_classes)
 
     def _logits(self, inputs):
         return self._grouped(inputs + spread(self.bias, inputs))
@@ -159,12 +162,13 @@ class Binomial(Units):
         return self.num_trials * jax.nn.sigmoid(inputs + spread(self.bias, inputs))
 
     def sample(self, key, inputs):
-        p = jax.nn.sigmoid(inputs + spread(self.bias, inputs))
+        p = widen(jax.nn.sigmoid(inputs + spread(self.bias, inputs)))  # and wide enough to count
 
         def add_trial(trial, total):
             return total + threefry.bernoulli(threefry.fold_in(key, trial), p)
 
-        return jax.lax.fori_loop(0, self.num_trials, add_trial, jnp.zeros_like(p))
+        total = jax.lax.fori_loop(0, self.num_trials, add_trial, jnp.zeros_like(p))
+        return total.astype(inputs.dtype)
 
     @property
     def num_states(self):
@@ -195,4 +199,14 @@ class Poisson(Units):
         return jnp.exp(inputs + spread(self.bias, inputs))
 
     def sample(self, key, inputs):
-        return jax.random.poisson(key, self.mean(inputs)).astype(inputs.dtype)
+        if str(jax.random.key_impl(key)) != "threefry2x32":  # the only one of jax.random.poisson
+            key = jax.random.wrap_key_data(jax.random.bits(key, 2), impl="threefry2x32")
+        few_key, many_key = threefry.split(key)
+        rate = widen(self.mean(inputs))
+        few = jax.random.poisson(few_key, jnp.minimum(rate, _MANY)).astype(rate.dtype)
+        # Its own method is too wide there by a tenth and more, and ends at 2³¹.
+        many = jnp.round(
+            rate + jnp.sqrt(rate) * jax.random.normal(many_key, rate.shape, rate.dtype)
+        )
+        drawn = jnp.where(rate > _MANY, many, few)
+        return jnp.where(jnp.isfinite(rate), drawn, rate).astype(inputs.dtype)

@@ -31,10 +31,15 @@ def _tail_hazard(m):
     return _tail_mean(m) - m
 
 
+def _parts(m):
+    """m where the formula of the body holds, and where that of the tail does; elsewhere _TAIL."""
+    # Not maximum and minimum, which share the derivative of a tie between their arguments.
+    return jnp.where(m > _TAIL, m, _TAIL), jnp.where(m > _TAIL, _TAIL, m)
+
+
 def mean(m):
     """E[x] = m + φ(m)/Φ(m)."""
-    body = jnp.maximum(m, _TAIL)
-    tail = jnp.minimum(m, _TAIL)
+    body, tail = _parts(m)
     body_mean = body + jnp.exp(-0.5 * body * body - _HALF_LOG_2PI - log_ndtr(body))
     return jnp.where(m > _TAIL, body_mean, _tail_mean(tail))
 
@@ -42,8 +47,7 @@ def mean(m):
 @jax.custom_jvp
 def cumulant(m):
     """log ∫₀^∞ exp(m x − x²/2) dx."""
-    body = jnp.maximum(m, _TAIL)
-    tail = jnp.minimum(m, _TAIL)
+    body, tail = _parts(m)
     body_value = 0.5 * body * body + log_ndtr(body) + _HALF_LOG_2PI
     return jnp.where(m > _TAIL, body_value, -jnp.log(_tail_hazard(tail)))
 
@@ -57,9 +61,10 @@ def _cumulant_jvp(primals, tangents):
 def sample(key, m):
     """Inverts the survival function; in the tail by Newton's method on its logarithm."""
     u = (1 - threefry.uniform(key, m.shape)).astype(m.dtype)  # on (0, 1]
-    body = jnp.maximum(m, _TAIL)
-    body_sample = body - ndtri(u * jnp.exp(log_ndtr(body)))
-    tail = jnp.minimum(m, _TAIL)
+    body, tail = _parts(m)
+    # Below 1, the survival of minus infinity: x would be 0, however large m is.
+    survival = jnp.minimum(u * jnp.exp(log_ndtr(body)), 1 - jnp.finfo(m.dtype).epsneg)
+    body_sample = body - ndtri(survival)
     # Start where exp(−x²/2 + m x) alone would have the survival u.
     log_u = jnp.log(u)
     x = -2 * log_u / (jnp.sqrt(tail * tail - 2 * log_u) - tail)
