@@ -52,7 +52,7 @@ def save_run(path, net, program="train_dbn", **flags):
     texts = {
         "dataset": "digits", "num_validation": "0", "binarisation": "none", "standardise": "false",
     } | flags  # fmt: skip
-    summary = {"program": f"experiments.{program}", "flags": texts}
+    summary = {"figures": {}, "program": f"experiments.{program}", "flags": texts}
     (path / "summary.json").write_text(json.dumps(summary))
     return str(path)
 
@@ -277,5 +277,5 @@ def test_the_command_line_ends_in_a_sentence(tmp_path):
     line = [f"--workdir={tmp_path}/run", "--pretrained=nowhere", "--start=noise", "--columns=3"]
     done = binaries.run("experiments.generate", *line)
     assert done.returncode == 1
-    assert "--pretrained=nowhere: there is no finished run" in done.stderr
+    assert "/nowhere: there is no finished run" in done.stderr
     assert "Traceback" not in done.stderr

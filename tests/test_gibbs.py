@@ -100,7 +100,7 @@ TWINS = [(halve, *pair) for pair in KERNELS] + [
 
 @pytest.fixture
 def patched(monkeypatch):
-    """A monkeypatch whose changes traces neither miss nor outlive: `rbm.sample_hidden` keeps its."""
+    """A monkeypatch that finds and leaves no traces: `rbm.sample_hidden` would keep what it saw."""
     jax.clear_caches()
     yield monkeypatch
     monkeypatch.undo()
