@@ -87,7 +87,7 @@ def run(settings: Settings, path: str) -> dict:
     """
     model, data_settings = models.load(settings.pretrained, _PROGRAMS, settings.data_dir)
     net = likelihood.as_net(model)
-    _check_model(settings, net)
+    _check_model(settings, net, data_settings)
     dataset, transform = data_settings.load()
     part, held_out = _held_out(settings, dataset)
     models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
@@ -132,15 +132,16 @@ def run(settings: Settings, path: str) -> dict:
     return summary
 
 
-def _check_model(settings, net):
+def _check_model(settings, net, data_settings):
     """Raises unless there is something to evaluate."""
     pixels = (net.generative or (net.top,))[0].visible
     if isinstance(pixels, units.Concat):
         pixels = pixels.parts[0]
-    if not isinstance(pixels, units.Bernoulli):
+    if not isinstance(pixels, units.Bernoulli) or data_settings.standardise:
+        kind = "standardised" if data_settings.standardise else f"{type(pixels).__name__} units"
         raise ValueError(
-            f"the pixels of --pretrained={settings.pretrained} are {type(pixels).__name__} units; "
-            "evaluate is for models of Bernoulli units, learnt from grey levels or binary pixels"
+            f"the pixels of --pretrained={settings.pretrained} are {kind}; evaluate is for models "
+            "of Bernoulli units, learnt from grey levels or binary pixels"
         )
     if not (dbn.num_labels(net) or settings.ais_steps):
         raise ValueError(

@@ -316,6 +316,8 @@ def test_models_that_cannot_be_evaluated_are_refused(tmp_path):
     refused("takes no data_dir", path, data_dir="/anywhere")
     gaussian = rbm_run(tmp_path / "gaussian", plain_rbm(visible=units.Gaussian()))
     refused("pixels of .*gaussian are Gaussian units; .* Bernoulli", gaussian)
+    standardised = rbm_run(tmp_path / "standardised", standardise=True)
+    refused("are standardised; evaluate is for", standardised)
     large = rbm_run(tmp_path / "large", plain_rbm(81))
     refused("have 64 pixels and 10 classes, but the model has 81 pixels; are these", large)
     few = associative_memory.init_params(jax.random.key(1), 64, 5, 7)
