@@ -177,8 +177,8 @@ def test_main_job_has_labels_unless_told_otherwise(line, labels, learner):
 
 @pytest.mark.usefixtures("undrawn")
 def test_train_dbn_recognises_and_generates(tmp_path, capsys):
-    slow = dataclasses.replace(QUICK, epochs=10, batch_size=20)
-    settings = small_dbn(learning=slow, hidden_sizes=(60, 100), top_epochs=20, sample_steps=100)
+    slow = dataclasses.replace(QUICK, epochs=6, batch_size=20)
+    settings = small_dbn(learning=slow, hidden_sizes=(60, 100), top_epochs=10, sample_steps=20)
     summary = train_dbn.run(settings, tmp_path)
     net = load_net(tmp_path)
     assert [p.weights.shape for p in net.layers] == [(64, 60), (60 + 10, 100)]
