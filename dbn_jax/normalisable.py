@@ -51,7 +51,8 @@ def check(params: Any) -> None:
       ValueError: what is wrong and what to do.
     """
     check_types(params.visible, params.hidden)
-    if not np.isfinite(np.asarray(params.weights, np.float64)).all():
+    weights = np.asarray(params.weights, np.float64)
+    if not np.isfinite(weights).all():
         raise ValueError(
             "the weights hold NaN or infinity, and there is no density: learning has diverged; use "
             "a smaller learning rate"
@@ -61,7 +62,7 @@ def check(params: Any) -> None:
         np.concatenate([np.full(part.num_units, part.tail == "quadratic") for part in side])
         for side in sides
     ]
-    weights = np.asarray(params.weights, np.float64)[np.ix_(*quadratic)]
+    weights = weights[np.ix_(*quadratic)]
     if not weights.size:
         return
     if all(part.support[0] == 0 for side in sides for part in side if part.tail == "quadratic"):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -235,3 +236,10 @@ def test_data_come_from_one_place():
     for pretrained, data in ((models.NONE, None), ("runs/net", DIGITS)):
         with pytest.raises(ValueError, match="random weights needs data settings, and a net bring"):
             Settings(pretrained, data=data)
+
+
+def test_the_best_epoch_is_known_by_its_number(tmp_path):
+    """Also where rows are missing, of a file that was moved away before the run went on."""
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,eval_error_rate\n61,0.3\n62,0.1\n63,0.2\n")
+    assert finetune_classifier._best_epoch(types.SimpleNamespace(metrics=path)) == 62

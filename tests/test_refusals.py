@@ -64,7 +64,11 @@ def quick(**changes):
             small_rbm(learning=quick(sparsity_target=1.5)),
             "target is 1.5; the mean of Bernoulli hidden units lies between 0 and 1",
         ),
-        (train_dbn, small_dbn(hidden_sizes=(16, 0, 20)), "num_units is 0; a layer needs"),
+        (
+            train_dbn,
+            small_dbn(hidden_sizes=(40, 20), learning=quick(learner="exact")),
+            r"limited to 2\^25 .* has 2\^40",
+        ),
         (train_dbn, small_dbn(hidden_sizes=(16, 20, 0)), "num_units is 0; a layer needs"),
         (
             train_dbn,
@@ -73,7 +77,7 @@ def quick(**changes):
         ),
         (
             train_autoencoder,
-            train_autoencoder.Settings(DIGITS, quick(learner="exact"), hidden_sizes=(40, 4)),
+            train_autoencoder.Settings(DIGITS, quick(learner="exact"), hidden_sizes=(40, 20, 4)),
             r"limited to 2\^25 .* has 2\^40",
         ),
         (
