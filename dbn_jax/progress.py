@@ -1,5 +1,6 @@
 """Progress on standard error: one line that updates in place on a terminal, or lines in a log."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Mapping
@@ -15,8 +16,8 @@ def say(message: str) -> None:
     """Prints a message to standard error, above a progress line if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(message, file=sys.stderr)
-    sys.stderr.flush()
+    with tqdm.external_write_mode(file=sys.stderr):
+        _print(message)
 
 
 class Progress:
@@ -109,7 +110,7 @@ class Progress:
             or since >= _LONGEST_INTERVAL
         ):
             self._last_line = time.monotonic()
-            print(f"{self._phase}, {self.line()}", file=sys.stderr, flush=True)
+            _print(f"{self._phase}, {self.line()}")
 
     def line(self) -> str:
         """Returns epoch, rate, time left and metrics in words."""
@@ -175,8 +176,14 @@ class Iterations:
 
     def _print(self):
         self._last_line = time.monotonic()
-        print(self._line, file=sys.stderr, flush=True)
+        _print(self._line)
         self._line = None
+
+
+def _print(line: str) -> None:
+    # Work goes on where nobody reads of it any more: tee ends at a Ctrl-C, before the run is saved.
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _number(x: float) -> str:

@@ -1,5 +1,6 @@
 """Signals that ask the training loop to save and stop."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -9,8 +10,9 @@ from typing import Any
 class Signals:
     """Notes SIGTERM and Ctrl-C while it is entered; the handlers before it come back after.
 
-    Only the main thread can handle signals; elsewhere nothing is noted. A Ctrl-C after any noted
-    signal raises KeyboardInterrupt at once.
+    Only the main thread can handle signals; elsewhere nothing is noted. A signal that is ignored
+    stays so: a shell's script lets Ctrl-C pass by what it runs in the background. A Ctrl-C after
+    any noted signal raises KeyboardInterrupt at once.
 
     Attributes:
       received: number of the last signal, None if none came.
@@ -23,8 +25,9 @@ class Signals:
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # None stands for a handler that was not installed from Python.
-                self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    # None stands for a handler that was not installed from Python.
+                    self._before[number] = signal.signal(number, self._note) or signal.SIG_DFL
         return self
 
     def __exit__(self, *exception):
@@ -35,6 +38,8 @@ class Signals:
         if number == signal.SIGINT and self.received is not None:
             raise KeyboardInterrupt
         if number == signal.SIGINT:
-            # Not print: the signal may have come in the middle of one.
-            os.write(2, b"\nstopping after this chunk of updates; Ctrl-C again stops at once\n")
+            # Not print: the signal may have come in the middle of one. And whoever reads it, such
+            # as tee, may have been stopped by the same Ctrl-C.
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopping after this chunk of updates; Ctrl-C again stops at once\n")
         self.received = number

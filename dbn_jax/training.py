@@ -74,14 +74,12 @@ class Interrupted(Exception):
     Attributes:
       step: number of updates made.
       signal: the signal's number.
-      exit_code: what a shell expects of a program that this signal stops, 128 + signal.
       state: the training state.
     """
 
     def __init__(self, step: int, signal_number: int, state: Any, saved: bool):
         self.step = step
         self.signal = signal_number
-        self.exit_code = 128 + signal_number
         self.state = state
         name = signal.Signals(signal_number).name
         what = "a checkpoint is saved, the same command continues" if saved else "nothing is saved"

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import logging as stdlib_logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -381,11 +382,9 @@ def sentences(argv: list[str]) -> Iterator[None]:
     try:
         yield
     except training.Interrupted as e:
-        print(e, file=sys.stderr)
-        sys.exit(e.exit_code)
-    except KeyboardInterrupt:  # before learning began, or a second time
-        print("stopped by Ctrl-C; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        _die_of(e.signal, str(e))
+    except KeyboardInterrupt:  # outside the loop of updates, or a second time
+        _die_of(signal.SIGINT, "stopped by Ctrl-C; the same command goes on with what is saved")
     except (ValueError, OSError, ImportError, training.Diverged) as e:
         if logging.get_verbosity() >= logging.DEBUG:
             raise
@@ -393,6 +392,19 @@ def sentences(argv: list[str]) -> Iterator[None]:
         if isinstance(e, training.Diverged):
             message += "\nOther settings need another --workdir: this one keeps its own"
         sys.exit(f"{message}\n(--verbosity=1 shows where)")
+
+
+def _die_of(number: int, message: str) -> None:
+    """Ends the program by the signal: a shell's loop over commands then stops as well.
+
+    Nothing is torn down: a Ctrl-C can leave a compilation running in a thread of XLA's, which
+    crashes when the interpreter's end takes the backend away from it.
+    """
+    signal.signal(number, signal.SIG_DFL)
+    for write in (sys.stdout.flush, lambda: print(message, file=sys.stderr, flush=True)):
+        with contextlib.suppress(OSError):  # whoever read them may be stopped too
+            write()
+    signal.raise_signal(number)
 
 
 def from_flags(cls: type, **values) -> Any:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 # Set before jax starts. Eight virtual devices, so that sharding is tested on any machine; and quick
 # compilation, which is what the tests spend their time on: small programs take half as long to
@@ -38,6 +39,9 @@ def pytest_configure(config):
     They are found by what they compute, so that changed code never meets an old one;
     `pytest --cache-clear` empties it. Binaries and notebooks, processes of their own, share it.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # Started in the background of a script; tests interrupt themselves and their processes.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "cache"):
         folder = str(config.cache.mkdir("programs"))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder

@@ -92,6 +92,20 @@ def test_a_terminal_gets_one_line_in_place(monkeypatch):
     assert text.count("\n") == 2  # the message, and the end
 
 
+def test_work_goes_on_where_nobody_reads(clock, monkeypatch):
+    class Unread(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Unread())
+    with make(total=100) as bar, Iterations("logistic PCA", "loss") as iterations:
+        for i in range(10):
+            clock.now += 100
+            bar.advance(10, 1.0, {})
+            iterations.report(i, 1.0)
+    say("done")
+
+
 def test_silence(clock, capsys):
     with make(total=100, terminal=True, silent=True) as bar:
         bar.advance(100, 1.0, {})

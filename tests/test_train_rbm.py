@@ -4,10 +4,6 @@ import csv
 import dataclasses
 import json
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
@@ -161,26 +157,3 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
-
-
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    flags = [f"--workdir={tmp_path}", "--dataset=digits", "--epochs=100000"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.train_rbm", *flags],
-        cwd=binaries.ROOT,
-        env=binaries.environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    metrics = tmp_path / "metrics_rbm.csv"
-    while not metrics.exists() or metrics.read_text().count("\n") < 3:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, messages = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command continues" in messages
-    steps = [p.name for p in (tmp_path / "checkpoints/rbm").iterdir() if p.name.isdigit()]
-    assert steps
