@@ -26,6 +26,7 @@ flags.disclaim_key_flags()
 _LARGEST_INT = 2**31 - 1
 _LARGEST_FLOAT = 3.4e38
 _FOLDERS = ("data_dir", "pretrained")
+_STOPPED = "stopped by Ctrl-C; the same command goes on with what is saved"
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
 UNITS = {
@@ -380,11 +381,12 @@ def sentences(argv: list[str]) -> Iterator[None]:
     # JAX tells at this level which accelerators it did not find.
     stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
     try:
-        yield
+        with _unraised_ctrl_c():
+            yield
     except training.Interrupted as e:
         _die_of(e.signal, str(e))
     except KeyboardInterrupt:  # outside the loop of updates, or a second time
-        _die_of(signal.SIGINT, "stopped by Ctrl-C; the same command goes on with what is saved")
+        _die_of(signal.SIGINT, _STOPPED)
     except (ValueError, OSError, ImportError, training.Diverged) as e:
         if logging.get_verbosity() >= logging.DEBUG:
             raise
@@ -392,6 +394,27 @@ def sentences(argv: list[str]) -> Iterator[None]:
         if isinstance(e, training.Diverged):
             message += "\nOther settings need another --workdir: this one keeps its own"
         sys.exit(f"{message}\n(--verbosity=1 shows where)")
+
+
+@contextlib.contextmanager
+def _unraised_ctrl_c() -> Iterator[None]:
+    """Within it, a Ctrl-C also ends the program where Python would print and forget it.
+
+    So it does in callbacks, such as JAX's of the garbage collector: while programs are traced and
+    compiled, one Ctrl-C in six fell there.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            _die_of(signal.SIGINT, _STOPPED)
+        before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _die_of(number: int, message: str) -> None:
@@ -402,7 +425,8 @@ def _die_of(number: int, message: str) -> None:
     """
     signal.signal(number, signal.SIG_DFL)
     for write in (sys.stdout.flush, lambda: print(message, file=sys.stderr, flush=True)):
-        with contextlib.suppress(OSError):  # whoever read them may be stopped too
+        # Whoever read them may be stopped too; or this is in the middle of a print.
+        with contextlib.suppress(OSError, RuntimeError):
             write()
     signal.raise_signal(number)
 

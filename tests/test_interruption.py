@@ -43,15 +43,23 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, read):
     assert [p.name for p in (tmp_path / "checkpoints/rbm").iterdir() if p.name.isdigit()]
 
 
-def test_ctrl_c_elsewhere_ends_at_once():
+@pytest.mark.parametrize("where", ["interrupt()", "gc.callbacks.append(interrupt); gc.collect()"])
+def test_ctrl_c_elsewhere_ends_at_once(where):
     """As the signal ends a program; what the interpreter would tear down may be in use."""
-    program = """
+    program = f"""
 import atexit
+import gc
+import signal
 from experiments import shared
+
+def interrupt(*_):
+    signal.raise_signal(signal.SIGINT)
+
 atexit.register(print, "torn down")
 with shared.sentences([]):
     print("work")
-    raise KeyboardInterrupt
+    {where}
+    print("more work")
 """
     process = start("-c", program)
     assert process.communicate(timeout=60) == (
