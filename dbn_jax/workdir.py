@@ -5,6 +5,7 @@ summary.json    final figures, seed, commit, versions, device, wall time; there 
 metrics.csv  checkpoints/  figures/     by convention, for the experiment to fill
 """
 
+import contextlib
 import errno
 import importlib.metadata
 import json
@@ -16,7 +17,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -172,32 +173,40 @@ def open_workdir(
     if not os.fspath(path):
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
     path = pathlib.Path(path).expanduser().absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        try:
-            probe.write_bytes(bytes(_PROBE_BYTES))
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as e:
-        reason = e.strerror or str(e)
-        raise OSError(
-            e.errno, f"cannot write the workdir {path}: {reason}; choose another --workdir"
-        ) from e
-    _lock(path)
-    free = shutil.disk_usage(path).free
+    with _explained(path):
+        folder = next(folder for folder in (path, *path.parents) if folder.exists())
+        free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise OSError(
             errno.ENOSPC,
             f"the workdir {path} has {free / 1e6:,.0f} MB free, the run needs "
             f"{needed_bytes / 1e6:,.0f} MB; make room, or choose another --workdir",
         )
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        try:
+            probe.write_bytes(bytes(_PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
+    _lock(path)
     values = {name: _as_text(name, value) for name, value in flags.items() if value is not None}
     _check_flags(path, program, values, frozenset(ignored))
     lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
     lines += [f"--{name}={value}" for name, value in values.items()]
     _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
     return Workdir(path, program, values)
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        reason = e.strerror or str(e)
+        raise OSError(
+            e.errno, f"cannot write the workdir {path}: {reason}; choose another --workdir"
+        ) from e
 
 
 def versions() -> dict[str, str | None]:
