@@ -26,7 +26,6 @@ flags.disclaim_key_flags()
 _LARGEST_INT = 2**31 - 1
 _LARGEST_FLOAT = 3.4e38
 _FOLDERS = ("data_dir", "pretrained")
-_STOPPED = "stopped by Ctrl-C; the same command goes on with what is saved"
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
 UNITS = {
@@ -368,25 +367,31 @@ def call(argv: list[str], run: Callable[..., object], make_settings: Callable[[]
       make_settings: makes the settings of the flags.
     """
     values = flags.FLAGS
-    with sentences(argv):
+    stopped = "stopped by Ctrl-C; the same command goes on with what is saved"
+    with sentences(argv, stopped=stopped):
         options = {name: _of_flag(name) for name in ("checkpoint_seconds",) if name in values}
         run(make_settings(), values.workdir, **options)
 
 
 @contextlib.contextmanager
-def sentences(argv: list[str]) -> Iterator[None]:
-    """Within it, what users can mend ends the program with a sentence; `argv`: see `call`."""
+def sentences(argv: list[str], *, stopped: str = "stopped by Ctrl-C") -> Iterator[None]:
+    """Within it, what users can mend ends the program with a sentence.
+
+    Args:
+      argv: what absl has left of the command line.
+      stopped: the sentence that a Ctrl-C ends it with.
+    """
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
     # JAX tells at this level which accelerators it did not find.
     stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
     try:
-        with _unraised_ctrl_c():
+        with _unraised_ctrl_c(stopped):
             yield
     except training.Interrupted as e:
         _die_of(e.signal, str(e))
     except KeyboardInterrupt:  # outside the loop of updates, or a second time
-        _die_of(signal.SIGINT, _STOPPED)
+        _die_of(signal.SIGINT, stopped)
     except (ValueError, OSError, ImportError, training.Diverged) as e:
         if logging.get_verbosity() >= logging.DEBUG:
             raise
@@ -397,7 +402,7 @@ def sentences(argv: list[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unraised_ctrl_c() -> Iterator[None]:
+def _unraised_ctrl_c(stopped: str) -> Iterator[None]:
     """Within it, a Ctrl-C also ends the program where Python would print and forget it.
 
     So it does in callbacks, such as JAX's of the garbage collector: while programs are traced and
@@ -407,7 +412,7 @@ def _unraised_ctrl_c() -> Iterator[None]:
 
     def hook(unraisable):
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            _die_of(signal.SIGINT, _STOPPED)
+            _die_of(signal.SIGINT, stopped)
         before(unraisable)
 
     sys.unraisablehook = hook
