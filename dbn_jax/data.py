@@ -60,6 +60,11 @@ class Standardisation:
     mean: Float[np.ndarray, " pixels"]
     std: Float[np.ndarray, " pixels"]
 
+    def apply(self, split: Split, scale: float) -> Split:
+        """Standardises images whose full intensity is `scale`."""
+        grey = split.images.astype(np.float32) / np.float32(scale)
+        return Split((grey - self.mean) / self.std, split.labels)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
@@ -166,7 +171,7 @@ def load(
     """
     splits, num_classes = _read(name, data_dir, download)
     if classes is not None:
-        splits = _keep_classes(name, splits, num_classes, classes)
+        splits = _keep_classes(name, splits, classes)
     if num_test:
         splits = _hold_out(name, splits, "test", num_test, seed)
     if num_validation:
@@ -214,17 +219,23 @@ def _read(name: str, data_dir: str | os.PathLike | None, download: bool) -> tupl
     return tfds_folder.read(name, data_dir, download=download)
 
 
-def _keep_classes(name: str, splits: _Splits, num_classes: int, classes) -> _Splits:
+def _keep_classes(name: str, splits: _Splits, classes) -> _Splits:
     if len(classes) == 0:
         raise ValueError("classes is empty: name at least one class, or None for all of them")
     present = set(np.unique(splits["train"][1]).tolist()) if "train" in splits else set()
     absent = [c for c in classes if c not in present]
     if absent:
         raise ValueError(
-            f"no class {', '.join(map(str, absent))} in {name}: its {num_classes} classes are "
+            f"no class {', '.join(map(str, absent))} in {name}: its {len(present)} classes are "
             f"{', '.join(map(str, sorted(present)))}"
         )
     chosen = {k: np.isin(labels, list(classes)) for k, (_, labels) in splits.items()}
+    for part, rows in chosen.items():
+        if not rows.any():
+            raise ValueError(
+                f"the {part} set of {name} has no image of the classes "
+                f"{', '.join(map(str, classes))}: choose others, or more"
+            )
     return {k: (images[chosen[k]], labels[chosen[k]]) for k, (images, labels) in splits.items()}
 
 
@@ -325,10 +336,5 @@ def standardise(dataset: Dataset, *, min_std: float = 0.1) -> Dataset:
     mean = images.mean(0, dtype=np.float64) / dataset.scale
     std = np.maximum(images.std(0, dtype=np.float64) / dataset.scale, min_std)
     used = Standardisation(mean.astype(np.float32), std.astype(np.float32))
-
-    def apply(split: Split) -> Split:
-        grey = split.images.astype(np.float32) / np.float32(dataset.scale)
-        return Split((grey - used.mean) / used.std, split.labels)
-
-    parts = {part: apply(split) for part, split in dataset.splits().items()}
+    parts = {part: used.apply(split, dataset.scale) for part, split in dataset.splits().items()}
     return dataclasses.replace(dataset, **parts, scale=1.0, standardisation=used)

@@ -13,6 +13,8 @@ from dbn_jax.shapes import Array, Float
 
 # A unit whose mean stays within this share of its range over all examples says nothing of them.
 _CONSTANT = 0.01
+# Of data that were rescaled in single precision.
+_ROUNDING = 1e-5
 # A few idle units are normal, above all in wide layers.
 _TOLERATED = 0.5
 
@@ -36,14 +38,18 @@ def check_data(visible: units.Units, data: Float[np.ndarray | Array, "examples V
         return ["there is no example to look at"]
     name = type(visible).__name__
     warnings = []
-    if not np.isfinite(data).all():
-        bad = int((~np.isfinite(data)).any(axis=-1).sum())
+    finite = np.isfinite(data).all(axis=-1)
+    if not finite.all():
+        bad = int((~finite).sum())
         warnings.append(
             f"{bad} of {len(data)} examples hold NaN or infinity; remove or impute them"
         )
+        data = data[finite]  # of the others, nothing true can be said
+        if not data.size:
+            return warnings
     low, high = visible.support
-    smallest, largest = float(np.nanmin(data)), float(np.nanmax(data))
-    if smallest < low or largest > high:
+    smallest, largest = float(data.min()), float(data.max())
+    if smallest < low - _ROUNDING or largest > high + _ROUNDING:
         warnings.append(
             f"the data lie in [{smallest:.4g}, {largest:.4g}], but {name} units take values in "
             f"[{low:g}, {high:g}]; rescale the data, or choose another type of visible units"

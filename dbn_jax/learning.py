@@ -73,7 +73,16 @@ def step(
 
     Returns:
       The new state and the learner's metrics.
+
+    Raises:
+      ValueError: the state was made with another learner; or as the learner has it.
     """
+    needed = jax.tree.structure(jax.eval_shape(learner.init, key, state.params))
+    if jax.tree.structure(state.chains) != needed:
+        raise ValueError(
+            f"state.chains are not those of {learner}: make the state with "
+            "learning.init_state(key, params, learner=learner, optimizer=optimizer)"
+        )
     gradient, chains, metrics = learner.estimate(key, state.params, state.chains, batch)
     return rbm.apply_gradient(state, gradient, optimizer, chains=chains), metrics
 
@@ -175,6 +184,13 @@ class FastPCD:
     num_gibbs_steps: int = 1
     fast_rate: float = 0.05
     fast_decay: float = 0.95
+
+    def __post_init__(self):
+        if not self.fast_rate >= 0 or not 0 <= self.fast_decay <= 1:
+            raise ValueError(
+                f"fast_rate is {self.fast_rate} and fast_decay {self.fast_decay}; they must lie in "
+                "[0, infinity) and [0, 1], or the fast parameters grow without bound"
+            )
 
     def init(self, key, params):
         """Chains, and fast parameters of zero."""
@@ -397,6 +413,13 @@ class Sparse:
     target: float = 0.1
     cost: float = 0.1
     decay: float = 0.9
+
+    def __post_init__(self):
+        if not self.cost >= 0 or not 0 <= self.decay < 1:
+            raise ValueError(
+                f"cost is {self.cost} and decay {self.decay}; they must lie in [0, infinity) and "
+                "[0, 1): a negative cost pushes activities away from their target"
+            )
 
     def init(self, key, params):
         """Activities at their target, so that nothing pulls at first.

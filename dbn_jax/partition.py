@@ -111,6 +111,9 @@ def published_betas(num_steps: int = 14_500) -> Float[Array, " steps_and_one"]:
 
     Returns:
       (num_steps + 1,), from 0 to 1.
+
+    Raises:
+      ValueError: `num_steps` is below 3.
     """
     if num_steps < 3:
         raise ValueError(f"num_steps is {num_steps}; the schedule has three parts: give at least 3")

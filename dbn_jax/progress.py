@@ -115,7 +115,8 @@ class Progress:
     def line(self) -> str:
         """Returns epoch, rate, time left and metrics in words."""
         epochs = self._done / self._updates_per_epoch
-        parts = [f"epoch {epochs:.4g} of {self._total // self._updates_per_epoch}"]
+        shown = f"{epochs:.4g}" if epochs < 1000 else f"{epochs:.0f}"
+        parts = [f"epoch {shown} of {self._total // self._updates_per_epoch}"]
         if self._rate is not None:
             images = self._rate * self._batch_size
             parts.append(f"{_number(self._rate)} updates/s, {_number(images)} images/s")

@@ -381,8 +381,9 @@ def cd_gradient(
       means, summed over the visible units, averaged over the batch.
 
     Raises:
-      ValueError: the batch has another number of visible units, or no example.
-      TypeError: the batch holds integers.
+      ValueError: the batch has another number of visible units, or no example; or
+        `num_gibbs_steps` is below 1.
+      TypeError: the batch holds integers, or `num_gibbs_steps` is none.
     """
     check_steps(num_gibbs_steps)
     batch = as_batch(params, batch)
@@ -428,8 +429,9 @@ def pcd_gradient(
       The gradient and metrics (see `contrast`), and between them the chains moved on.
 
     Raises:
-      ValueError: the batch has another number of visible units, or no example.
-      TypeError: the batch holds integers.
+      ValueError: the batch has another number of visible units, or no example; or
+        `num_gibbs_steps` is below 1.
+      TypeError: the batch holds integers, or `num_gibbs_steps` is none.
     """
     batch = as_batch(params, batch)
     fantasy_key, hidden_key = threefry.split(key)
@@ -503,6 +505,9 @@ def cd_step(
     Returns:
       The new state, and the metrics of `cd_gradient`.
 
+    Raises:
+      ValueError, TypeError: as `cd_gradient`.
+
     >>> optimizer = optax.sgd(0.1, momentum=0.9)
     >>> state = init_state(init_params(jax.random.key(0), 784, 500), optimizer)
     >>> batch = jnp.zeros((100, 784))
@@ -542,7 +547,8 @@ def pcd_step(
       The new state, its chains moved on, and the metrics of `contrast`.
 
     Raises:
-      ValueError: the state has no chains.
+      ValueError: the state has no chains, or as `pcd_gradient`.
+      TypeError: as `pcd_gradient`.
     """
     if state.chains is None:
         raise ValueError(
@@ -596,6 +602,14 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
 
 
 def check_steps(num_steps: int | Array) -> None:
-    """Raises ValueError for a number of Gibbs steps below 1, if it is known and not traced."""
+    """Checks a number of Gibbs steps.
+
+    Raises:
+      TypeError: it is no integer.
+      ValueError: it is known, not traced, and below 1.
+    """
+    dtype = jnp.result_type(num_steps)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
     if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
         raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")

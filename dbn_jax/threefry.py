@@ -117,7 +117,9 @@ def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> Num[Array, "..."]:
       An array of uint32.
     """
     size = math.prod(shape)
-    if size >= 2**32 or not _is_ours(key):
+    # Sizes that are symbols (`jax.export.symbolic_shape`) cannot be compared.
+    known = all(isinstance(length, int) for length in shape)
+    if not known or size >= 2**32 or not _is_ours(key):
         return jax.random.bits(key, shape, jnp.uint32)
     high, low = _words(key, lax.iota(jnp.uint32, size).reshape(shape))
     return high ^ low

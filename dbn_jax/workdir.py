@@ -172,6 +172,8 @@ def open_workdir(
     """
     if not os.fspath(path):
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
+    if not os.fspath(path).isprintable():  # flags.txt could not repeat the command
+        raise ValueError(f"the workdir is {path!r}; choose one whose name can be printed")
     path = pathlib.Path(path).expanduser().absolute()
     with _explained(path):
         folder = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -328,6 +330,7 @@ def _lock(path: pathlib.Path) -> None:
         import fcntl
     except ImportError:  # Windows has no such locks
         return
+    path = path.resolve()  # links and .. may name one folder twice
     file = path / ".lock"
     if path in _locks:
         held = os.fstat(_locks[path])

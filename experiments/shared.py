@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from absl import app, flags, logging
 
@@ -78,6 +79,23 @@ class DataSettings:
             dataset = data.standardise(dataset)
         return data.binarise(dataset, self.binarisation)
 
+    def left_out(self, dataset: data.Dataset) -> data.Split | None:
+        """Test images of the classes that are left out, prepared like those that `load` returned.
+
+        Returns:
+          None if there are none.
+        """
+        if self.classes is None:
+            return None
+        whole = data.load(self.dataset, data_dir=self.data_dir, image_size=self.image_size)
+        others = ~np.isin(whole.test.labels, self.classes)
+        if not others.any():
+            return None
+        split = data.Split(whole.test.images[others], whole.test.labels[others])
+        if dataset.standardisation is not None:
+            return dataset.standardisation.apply(split, whole.scale)
+        return data.binarise(dataclasses.replace(whole, test=split), self.binarisation)[0].test
+
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
@@ -96,7 +114,7 @@ class Pixels:
         x = self.transform(key, rows)
         match self.visible:
             case "spin":
-                return 2 * x - 1
+                return jnp.clip(2 * x - 1, -1, 1)  # white is 1.0000001 otherwise
             case "binomial" | "poisson":
                 return jnp.round(_COUNTS * x)
         return x

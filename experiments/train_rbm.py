@@ -53,6 +53,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     """
     dataset, transform = settings.data.load()
     held_out = dataset.validation or dataset.test
+    unfamiliar = settings.data.left_out(dataset)
     pixels = shared.Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
     shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
@@ -82,7 +83,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     )
     weights.save(run_dir.path / "model.npz", state.params)
     snapshots.draw(dataset.image_shape)
-    draw(run_dir, settings, dataset, pixels, state)
+    draw(run_dir, settings, dataset, unfamiliar, pixels, state)
     table = figures.read_metrics(layer.metrics_path(run_dir, "rbm"))
     summary = run_dir.write_summary(
         {name: values[-1] for name, values in table.items() if name.startswith("eval_")},
@@ -131,10 +132,11 @@ def draw(
     run_dir: workdir.Workdir,
     settings: Settings,
     dataset: data.Dataset,
+    unfamiliar: data.Split | None,
     pixels: shared.Pixels,
     state: rbm.State,
 ) -> None:
-    """Draws the pictures of a learnt RBM."""
+    """Draws the pictures of a learnt RBM; `unfamiliar`: images of other classes."""
     params, shape = state.params, dataset.image_shape
     data_key, start_key, sample_key, chain_key = jax.random.split(
         jax.random.key(settings.seed + 1), 4
@@ -163,10 +165,9 @@ def draw(
     draw_reconstructions(
         _spread(held_out.images), "Unseen images and their reconstructions", "reconstructions"
     )
-    if settings.data.classes is not None:
-        others = _other_classes(settings.data, dataset)
+    if unfamiliar is not None:
         draw_reconstructions(
-            _spread(others.images),
+            _spread(unfamiliar.images),
             f"Unfamiliar digits, seen as {_listed(settings.data.classes)}",
             "unfamiliar",
         )
@@ -249,15 +250,8 @@ def _spread(images: np.ndarray) -> np.ndarray:
     return images[np.linspace(0, len(images) - 1, min(_NUM_SHOWN, len(images))).astype(int)]
 
 
-def _other_classes(settings: shared.DataSettings, dataset: data.Dataset) -> data.Split:
-    others = tuple(c for c in range(dataset.num_classes) if c not in settings.classes)
-    if not others:
-        return dataset.test
-    return dataclasses.replace(settings, classes=others, num_validation=0).load()[0].test
-
-
 def _listed(classes: tuple[int, ...]) -> str:
-    return " or ".join(f"{c}s" for c in classes)
+    return " or ".join(f"{c}s" for c in dict.fromkeys(classes))
 
 
 def define_flags() -> None:

@@ -293,6 +293,18 @@ def test_the_largest_remainders_get_one_more(folder):
     assert held_out.tolist() in ([3, 1, 0], [2, 1, 1])  # equal remainders: either
 
 
+def test_labels_need_not_start_at_0_and_a_part_may_lack_classes(folder):
+    images = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 5, 4), np.uint8)
+    for part, labels in (("train", [1, 2, 3, 1, 2, 3]), ("t10k", [1, 1, 1, 2, 2, 2])):
+        write(folder, f"{part}-images-idx3-ubyte", idx_bytes(images))
+        write(folder, f"{part}-labels-idx1-ubyte", idx_bytes(np.array(labels, np.uint8)))
+    with pytest.raises(ValueError, match="no class 0 in letters: its 3 classes are 1, 2, 3"):
+        data.load("letters", data_dir=folder, classes=[0, 1])
+    with pytest.raises(ValueError, match="the test set of letters has no image of the classes 3"):
+        data.load("letters", data_dir=folder, classes=[3])
+    assert len(data.load("letters", data_dir=folder, classes=[2, 3]).test) == 3
+
+
 def test_a_folder_with_two_meanings_is_refused(folder):
     (folder / "mnist" / "3.0.1").mkdir(parents=True)
     (folder / "mnist" / "3.0.1" / "dataset_info.json").write_text("{}")

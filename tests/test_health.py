@@ -25,6 +25,15 @@ ONE_HOT = np.eye(3, dtype=np.float32)[np.arange(50) % 3]
         (units.Gaussian(), 100 * GREY, "standardise the data, or learn sigma"),
         (units.Gaussian(learn_sigma=True), 0 * GREY, "6 of 6 Gaussian visible units never vary"),
         (units.Bernoulli(), np.where(GREY > 0.98, np.nan, GREY), "NaN or infinity"),
+        # Nothing is said of a standard deviation or of sums that are NaN.
+        (units.Gaussian(), np.where(GREY > 0.98, np.nan, 3 * GREY), "NaN or infinity"),
+        (units.Gaussian(), np.where(GREY > 0.98, np.inf, 3 * GREY), "NaN or infinity"),
+        (units.Gaussian(), np.nan * GREY, "50 of 50 examples hold NaN"),
+        (
+            units.Softmax(num_classes=3),
+            np.where(GREY[:, :3] > 0.98, np.nan, ONE_HOT),
+            "NaN",
+        ),
         (
             units.Concat(parts=(units.Bernoulli(), units.Softmax(num_classes=3)), sizes=(6, 3)),
             np.concatenate([7 * GREY, ONE_HOT], axis=1),
@@ -42,6 +51,7 @@ def test_bad_data_is_named(visible, data, words):
     [
         (units.Bernoulli(), GREY),
         (units.Spin(), 2 * GREY - 1),
+        (units.Spin(), np.full((3, 2), 1.0000001, np.float32)),  # rescaled in single precision
         (units.Poisson(), np.floor(9 * GREY)),
         (units.Softmax(num_classes=3), ONE_HOT),
         (units.Gaussian(), GREY),

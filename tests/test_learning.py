@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import labelled_pcd, learning, units
+from dbn_jax import labelled_pcd, learning, rbm, units
 from dbn_jax.labelled_pcd import LabelledPCD
 from dbn_jax.learning import CD, PCD, Centred, Exact, FastPCD, ParallelTempering, Sparse
 from tests.small_learning import PAIRS, assert_trees_close, draw_batch, make
@@ -173,6 +173,18 @@ def test_every_leading_axis_is_a_batch_axis(learner):
     assert_trees_close(grid, flat, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("learner", [PCD(7), Centred(CD()), FastPCD(7), Centred(PCD(7))])
+def test_the_state_of_another_learner_is_refused(learner):
+    params, key, optimizer = make("bernoulli"), jax.random.key(0), optax.sgd(0.1)
+    batch = draw_batch(params, 6)
+    for state in (
+        rbm.init_state(params, optimizer),
+        learning.init_state(key, params, learner=Sparse(CD()), optimizer=optimizer),
+    ):
+        with pytest.raises(ValueError, match=r"not those of .*learning.init_state\(key, params"):
+            learning.step(key, state, batch, learner=learner, optimizer=optimizer)
+
+
 @pytest.mark.parametrize(
     ("make_learner", "message"),
     [
@@ -182,6 +194,10 @@ def test_every_leading_axis_is_a_batch_axis(learner):
         (lambda: Centred(model_share=1.5), r"model_share is 1\.5"),
         (lambda: Centred(sliding=0.0), r"sliding 0\.0"),
         (lambda: LabelledPCD(label_cost=-1.0), r"label_cost is -1\.0"),
+        (lambda: FastPCD(fast_rate=-0.1), r"fast_rate is -0\.1"),
+        (lambda: FastPCD(fast_decay=2.0), r"fast_decay 2\.0; .* grow without bound"),
+        (lambda: Sparse(cost=-1.0), r"cost is -1\.0"),
+        (lambda: Sparse(decay=1.0), r"decay 1\.0"),
         (lambda: LabelledPCD(num_gibbs_steps=0), "number of Gibbs steps is 0; .* at least 1"),
     ],
 )

@@ -69,6 +69,8 @@ def test_time_left_counts_this_process_alone(clock):
     clock.now += 10
     bar.advance(100, 10.0, {})
     assert ", 2:46:30 left" in bar.line()
+    bar = make(done=123_450, total=2_000_000, updates_per_epoch=10)
+    assert bar.line().startswith("epoch 12345 of 200000")
 
 
 def test_chosen_metrics(clock, capsys):

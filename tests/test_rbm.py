@@ -189,6 +189,11 @@ ERRORS = {
         ValueError,
         "Gibbs steps is 0",
     ),
+    "half a step": (
+        lambda: rbm.check_steps(jnp.float32(1.5)),
+        TypeError,
+        "the number of Gibbs steps is a float32; it must be a whole number",
+    ),
     "empty chains": (
         lambda: rbm.init_chains(jax.random.key(0), make("bernoulli", "bernoulli"), 0),
         ValueError,

@@ -1,12 +1,15 @@
 """The fused generator: bits and keys of jax.random, draws that obey their probabilities exactly."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dbn_jax import threefry
-from tests import oracles
+from tests import binaries, oracles
 
 SHAPES = [(), (0,), (1,), (7,), (3, 5), (2, 3, 400)]
 bernoulli = jax.jit(threefry.bernoulli)
@@ -195,3 +198,24 @@ def test_several_keys_are_refused_as_jax_refuses_them():
     keys = jax.random.split(jax.random.key(0), 2)
     assert threefry._is_ours(keys[0])
     assert not threefry._is_ours(keys)
+
+
+def test_sizes_may_be_symbols():
+    """In a process of its own: run-time checks of shapes ask for numbers."""
+    program = """
+import jax, jax.numpy as jnp
+from jax import export
+from dbn_jax import threefry
+shape = jax.ShapeDtypeStruct(export.symbolic_shape("b, 6"), jnp.float32)
+key, p = jax.random.key(0), jnp.full((5, 6), 0.5)
+exported = export.export(jax.jit(threefry.bernoulli))(key, shape)
+print(bool((exported.call(key, p) == threefry.bernoulli(key, p)).all()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=binaries.ROOT,
+        env=binaries.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True\n", done.stderr

@@ -215,3 +215,18 @@ def test_killed_run_resumes_to_the_same_bits(tmp_path):
         "--batch_size=20", "--num_chains=20", "--sample_steps=3",
     ]  # fmt: skip
     whole_and_resumed(tmp_path, "experiments.train_dbn", flags, "layer_2")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_layers_have_seeds_of_their_own(tmp_path, monkeypatch):
+    real, seeds = layer.learn, []
+
+    def learn(*args, seed, **options):
+        seeds.append(seed)
+        return real(*args, seed=seed, **options)
+
+    monkeypatch.setattr(layer, "learn", learn)
+    # As many units at the top as two layers below, which may start upside down.
+    sizes = {"hidden_sizes": (12, 64), "top_start": "upside_down", **UNLABELLED}
+    train_dbn.run(small_dbn(seed=5, **sizes), tmp_path)
+    assert seeds == [5, 6]

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import learning, rbm, units, weights
+from dbn_jax import data, learning, rbm, units, weights
 from experiments import shared, train_rbm
 from tests import binaries
 from tests.small_jobs import DIGITS, QUICK, small_rbm
@@ -32,6 +32,9 @@ def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [int(float(row["epoch"])) for row in rows] == list(range(9))
     assert summary == json.loads((tmp_path / "run/summary.json").read_text())
+    for row in rows:
+        unseen, seen, gap = (float(row[f"eval_free_energy{end}"]) for end in ("", "_train", "_gap"))
+        assert gap == pytest.approx(unseen - seen, abs=1e-4)
     last = float(rows[-1]["eval_reconstruction_error"])
     assert summary["figures"]["eval_reconstruction_error"] == last
     assert last < float(rows[0]["eval_reconstruction_error"])
@@ -157,3 +160,48 @@ def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_other_classes_are_prepared_as_those_that_were_learnt(standardise):
+    settings = dataclasses.replace(DIGITS, classes=(2, 7), standardise=standardise)
+    dataset, _ = settings.load()
+    raw = data.load("digits").test
+    others = ~np.isin(raw.labels, (2, 7))
+    split = settings.left_out(dataset)
+    np.testing.assert_array_equal(split.labels, raw.labels[others])
+    pictures = dataset.pictures(split.images).reshape(len(split), -1)
+    np.testing.assert_allclose(pictures, raw.images[others] / 255, atol=1e-6)
+    if standardise:
+        used = dataset.standardisation
+        expected = (raw.images[others] / 255 - used.mean) / used.std
+        np.testing.assert_allclose(split.images, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_no_picture_of_other_classes_where_none_is_left_out(tmp_path):
+    everything = dataclasses.replace(DIGITS, classes=tuple(range(10)))
+    assert everything.left_out(everything.load()[0]) is None
+    train_rbm.run(small_rbm(data=everything), tmp_path)
+    assert not (tmp_path / "figures/unfamiliar.png").exists()
+
+
+def test_white_is_1_for_spins():
+    rows = np.arange(256, dtype=np.uint8)[None]
+    pixels = shared.Pixels(data.transform("none", scale=255.0), "spin")
+    v = shared.transformed(pixels, jax.random.key(0), rows)
+    assert (float(v.min()), float(v.max())) == (-1, 1)
+
+
+def test_chains_are_shown_after_as_many_steps_as_they_say(monkeypatch):
+    real, taken = train_rbm._advance, []
+
+    def advance(key, params, h, num_steps):
+        taken.append(num_steps)
+        return real(key, params, h, num_steps)
+
+    monkeypatch.setattr(train_rbm, "_advance", advance)
+    params = rbm.init_params(jax.random.key(0), 6, 4)
+    frames = train_rbm._chain(jax.random.key(1), params, np.zeros((2, 4), np.float32), (0, 1, 5, 9))
+    assert frames.shape == (4, 2, 6)
+    assert np.cumsum(taken).tolist() == [0, 1, 5, 9]

@@ -158,6 +158,16 @@ sys.stdin.read()
         other.communicate()
         open_it(tmp_path, {}, program="p")
         open_it(tmp_path, {}, program="p")  # one process may come back, as a notebook does
+        (tmp_path / "link").symlink_to(tmp_path)
+        open_it(tmp_path / "link", {}, program="p")  # and by another name
+        open_it(tmp_path / "link" / ".." / tmp_path.name, {}, program="p")
+
+    def test_names_that_flags_txt_cannot_hold(self, tmp_path):
+        for name in ("bad\udcff", "two\nlines"):
+            with pytest.raises(ValueError, match="choose one whose name can be printed"):
+                open_it(tmp_path / "new" / name)
+        assert not (tmp_path / "new").exists()
+        open_it(tmp_path / "neuer Ordner, ü")
 
 
 class TestSummary:
