@@ -114,7 +114,7 @@ class Pixels:
         x = self.transform(key, rows)
         match self.visible:
             case "spin":
-                return jnp.clip(2 * x - 1, -1, 1)  # white is 1.0000001 otherwise
+                return 2 * x - 1
             case "binomial" | "poisson":
                 return jnp.round(_COUNTS * x)
         return x

@@ -186,13 +186,6 @@ def test_no_picture_of_other_classes_where_none_is_left_out(tmp_path):
     assert not (tmp_path / "figures/unfamiliar.png").exists()
 
 
-def test_white_is_1_for_spins():
-    rows = np.arange(256, dtype=np.uint8)[None]
-    pixels = shared.Pixels(data.transform("none", scale=255.0), "spin")
-    v = shared.transformed(pixels, jax.random.key(0), rows)
-    assert (float(v.min()), float(v.max())) == (-1, 1)
-
-
 def test_chains_are_shown_after_as_many_steps_as_they_say(monkeypatch):
     real, taken = train_rbm._advance, []
 
