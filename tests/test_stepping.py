@@ -42,6 +42,28 @@ def test_bisection_replays_about_one_chunk():
     assert len(replayed) <= 11
 
 
+def test_bisection_replays_the_same_keys_and_batches():
+    def step(key, state, batch):
+        x = state["x"] + jax.random.uniform(key) + batch.sum()
+        return {"x": jnp.where(batch[0, 0] == 600.0, jnp.nan, x)}, {}
+
+    def begin():
+        rows = jnp.arange(1000.0)[:, None]
+        window = Window(rows, jnp.arange(1000), 0, 500)
+        keys = jax.random.key(0), jax.random.key(1)
+        state = {"x": jnp.float32(0)}
+        return stepping.Stepper(step, None, state, window, keys=keys, batch_size=2), window
+
+    stepper, window = begin()
+    assert not stepper.advance(window, 7, 500)
+    step_number, good, where = stepper.first_bad_update(window, 7, 500)
+    assert step_number == 7 + 301
+    assert where == "['x'] (1 of 1 values)"
+    expected, window = begin()
+    assert expected.advance(window, 7, 300)
+    assert good["x"] == expected.state["x"]
+
+
 def test_only_floats_are_checked():
     state = {"n": jnp.int32(3), "key": jax.random.key(2), "none": None}
     stepper, window = make(lambda key, state, batch: (state, {}), state)
