@@ -83,6 +83,18 @@ def test_idle_units_are_named(hidden, bias, word):
     assert word in warning
 
 
+def test_half_of_the_units_may_be_idle():
+    for bias, word in ((-20.0, "dead"), (20.0, "saturated")):
+        for idle in (5, 6):
+            params = rbm.init_params(jax.random.key(0), 6, 10)
+            biases = jnp.where(jnp.arange(10) < idle, bias, 0.0)
+            params = dataclasses.replace(params, hidden=params.hidden.add_to_bias(biases))
+            warnings = health.check_hidden(params, jnp.asarray(GREY))
+            assert [f"{idle} of 10 hidden units are {word}" in w for w in warnings] == [True] * (
+                idle - 5
+            )
+
+
 def test_units_that_are_off_for_some_examples_and_on_for_others_pass():
     params = rbm.init_params(jax.random.key(0), 1, 10)
     params = dataclasses.replace(params, weights=jnp.full((1, 10), 40.0))

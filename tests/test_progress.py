@@ -73,6 +73,16 @@ def test_time_left_counts_this_process_alone(clock):
     assert bar.line().startswith("epoch 12345 of 200000")
 
 
+def test_the_rate_is_that_of_the_last_ten_chunks_or_so():
+    bar = make(total=10_000)
+    bar.advance(100, 1.0, {})
+    bar.advance(200, 1.0, {})
+    assert bar.line().split(", ")[1] == "120 updates/s"  # a fifth of the way
+    for _ in range(30):
+        bar.advance(200, 1.0, {})
+    assert bar.line().split(", ")[1] == "200 updates/s"
+
+
 def test_chosen_metrics(clock, capsys):
     bar = make(total=100, shown=("c", "absent", "a"))
     bar.advance(100, 1.0, {"a": 1.0, "b": 2.0, "c": 3.0})
