@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import figures
-from tests.pictures import assert_readable, words
+from tests.pictures import assert_readable, pixels, words
 
 
 def curves_of(figure, axes):
@@ -71,6 +71,32 @@ def test_histograms_count_every_value():
         figure
     )
     assert_readable(figure)
+    # Nearly all the height is used, and the tallest bar is not cut.
+    tallest = figure.axes[0].patches[0].get_data().values.max()
+    assert 1 < figure.axes[0].get_ylim()[1] / tallest < 1.2
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "deviation"),
+    [
+        (np.full(10, 1e20), "1e+20", "0"),
+        ([1, 1 + 2.3e-16], "1", "1.6e-16"),
+        ([-1.7e308, 1.7e308], "0", "1.7e+308"),
+        (np.full(3, -1.7e308), "−1.7e+308", "0"),
+        ([1e200, 3e200], "2e+200", "1e+200"),
+        ([0, 2e-200], "1e-200", "1e-200"),
+        ([0, 8e-320], "4e-320", "4e-320"),
+    ],
+)
+def test_histograms_of_huge_tiny_and_nearly_equal_values_are_drawn(values, mean, deviation):
+    values = np.array(values)
+    figure = figures.histograms({"w": values}, title="t")
+    assert_readable(figure)
+    (axes,) = figure.axes
+    assert axes.patches[0].get_data().values.sum() == len(values)
+    said = words(figure)
+    assert f"mean {mean}, s.d. {deviation}".replace("e-", "e−") in said
+    pixels(figure)  # without a warning
 
 
 @pytest.mark.parametrize(

@@ -170,22 +170,42 @@ def histograms(
         panels = Panels(len(arrays), title, subtitle)
         for axes, (name, values) in zip(panels.axes, arrays.items(), strict=True):
             values = finite_values(values, f'"{name}"').ravel()
-            counts, edges = np.histogram(values, check_count("num_bins", num_bins))
+            scale = _scale(values)
+            values = values / scale
+            counts, edges = _count(values, check_count("num_bins", num_bins))
             axes.stairs(counts, edges, fill=True, color=PALETTE[0])
             axes.set_ylim(0, 1.05 * counts.max())
             if edges[0] < 0 < edges[-1]:
                 axes.axvline(0, color=INK, linewidth=0.6)
             axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-            axes.xaxis.set_major_formatter(lambda value, _: _number(value))
+            axes.xaxis.set_major_formatter(lambda value, _, scale=scale: _number(value, scale))
             axes.yaxis.set_visible(False)  # the shape matters; the title counts the values
             axes.spines.left.set_visible(False)
             axes.set_title(f"{name} ({values.size:,})")
-            axes.set_xlabel(f"mean {_number(values.mean())}, s.d. {_number(values.std())}")
+            mean, deviation = _number(values.mean(), scale), _number(values.std(), scale)
+            axes.set_xlabel(f"mean {mean}, s.d. {deviation}")
         return panels.arrange()
 
 
-def _number(value: Real) -> str:
-    return f"{value:.2g}".replace("-", "−")
+def _scale(values: np.ndarray) -> float:
+    """Returns 1, or a power of ten by which values must be divided lest their squares overflow."""
+    largest = float(np.abs(values).max())
+    if largest == 0 or 1e-100 <= largest <= 1e100:
+        return 1.0
+    return 10.0 ** max(-300, math.floor(math.log10(largest)))
+
+
+def _count(values: np.ndarray, num_bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the counts of the values in the bins, and the edges of these."""
+    try:
+        return np.histogram(values, num_bins)
+    except ValueError:  # so close to each other that there are no numbers for edges between them
+        reach = np.abs(values).max() / 2
+        return np.histogram(values, num_bins, (values.min() - reach, values.max() + reach))
+
+
+def _number(value: Real, scale: Real) -> str:
+    return f"{float(value) * scale:.2g}".replace("-", "−")
 
 
 def read_metrics(path: str | os.PathLike) -> dict[str, np.ndarray]:
