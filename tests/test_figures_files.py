@@ -97,9 +97,39 @@ def test_frames_of_different_sizes_get_paper(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("counts", "rate", "pause", "times"),
+    [
+        ((700, 1), 1, 1, [[655_350, 44_650], [2_000]]),
+        ((2_000, 2), 0.5, 0, [[655_350] * 6 + [67_900], [4_000]]),
+        ((3_300,), 5, 1, [[655_350, 5_650]]),
+        ((1, 1, 1), 0.0016, 599, [[625_000], [625_000], [655_350, 568_650]]),
+    ],
+)
+@pytest.mark.parametrize("num_colours", [64, 256])
+def test_what_stays_longer_than_gif_can_say_is_stored_several_times(
+    tmp_path, counts, rate, pause, times, num_colours
+):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (len(counts), 20, 20, 3), dtype=np.uint8)
+    many = [image for image, n in zip(images, counts, strict=True) for _ in range(n)]
+    path = tmp_path / "a.gif"
+    figures.animate(many, path, frames_per_second=rate, pause=pause, num_colours=num_colours)
+    frames, durations, _ = gif_frames(path)
+    assert durations == [time for part in times for time in part]
+    drawn = [i for i, part in enumerate(times) for _ in part]
+    first = [drawn.index(i) for i in drawn]
+    for frame, index, same in zip(frames, drawn, first, strict=True):
+        np.testing.assert_array_equal(frame, frames[same])
+        assert np.abs(frame.astype(int) - images[index]).mean() < 30
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"frames": []}, "no frames"),
+        ({"frames_per_second": 1e-9}, "frames_per_second=1e-09: GIF has 0.0016 to 50; give slower"),
+        ({"frames_per_second": 0.001, "pause": 599}, "frames_per_second=0.001"),
+        ({"frames_per_second": np.nan}, "frames_per_second=nan"),
         ({"frames": [np.zeros((2, 2))]}, "float64.*uint8"),
         ({"frames_per_second": 51.0}, "frames_per_second=51"),
         ({"pause": -1.0}, "pause=-1"),

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 
 from dbn_jax.figures.pages import DEVICE_PIXELS, png
 
+_LONGEST = 655_350  # milliseconds of a GIF's frame: 16 bits count hundredths of a second
+
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
     """Writes a figure as PNG: the whole file appears at once, or the old one stays.
@@ -44,13 +46,14 @@ def animate(
     """Writes frames as a GIF that loops for ever.
 
     All frames share one palette, so that colours do not flicker. Equal frames in succession are
-    stored once, with the sum of their times.
+    stored once, with the sum of their times, or more often where GIF has no number for the sum.
 
     Args:
       frames: figures, or uint8 arrays (rows, columns[, 3]); figures are drawn at one device pixel
         for each pixel of the page, and smaller frames get white paper at the right and below.
       path: ends in .gif; missing folders are made.
-      frames_per_second: at most 50; GIF counts hundredths of a second, so that the rate is rounded.
+      frames_per_second: 0.0016 to 50; GIF counts hundredths of a second, up to 655 s, so that the
+        rate is rounded.
       pause: seconds for which the last frame stays longer.
       num_colours: 2 to 256; fewer make a smaller file.
 
@@ -58,16 +61,21 @@ def animate(
       ValueError: for no frame, an array of another type or shape, a rate, a pause or a number of
         colours out of range, and a path with another ending.
     """
-    if not 0 < frames_per_second <= 50:
-        raise ValueError(f"frames_per_second={frames_per_second}: must be above 0, at most 50")
+    if not 0.0016 <= frames_per_second <= 50:
+        raise ValueError(
+            f"frames_per_second={frames_per_second}: GIF has 0.0016 to 50; give slower frames "
+            "several times"
+        )
     _check_pause(pause)
     if not 2 <= num_colours <= 256:
         raise ValueError(f"num_colours={num_colours}: GIF has 2 to 256")
     images = _drawn(frames)
-    palette = _common_palette(images, num_colours)
-    indexed = [_indexed(image, palette) for image in images]
-    durations = [10 * round(100 / frames_per_second)] * len(indexed)
+    durations = [10 * round(100 / frames_per_second)] * len(images)
     durations[-1] += 10 * round(100 * pause)
+    if sum(durations) > _LONGEST:
+        num_colours = min(num_colours, 255)  # `_split` may need one
+    palette = _common_palette(images, num_colours)
+    indexed, durations = _split([_indexed(image, palette) for image in images], durations)
     with _replacing(path, ".gif") as file:
         indexed[0].save(
             file,
@@ -194,6 +202,36 @@ def _common_palette(images: Sequence[PIL.Image.Image], num_colours: int) -> np.n
     reduced = strip.quantize(num_colours - 2, method=PIL.Image.Quantize.MEDIANCUT)
     medians = np.array(reduced.getpalette()[: 3 * (num_colours - 2)], np.uint8).reshape(-1, 3)
     return np.concatenate([ends, medians])
+
+
+def _split(
+    frames: Sequence[PIL.Image.Image], durations: Sequence[int]
+) -> tuple[list[PIL.Image.Image], list[int]]:
+    """Joins equal frames in succession, and splits those that then stay too long for GIF.
+
+    Pillow would join the parts again. So every second one has a pixel that differs in its index,
+    though not in its colour.
+    """
+    joined: list[list] = []
+    for frame, duration in zip(frames, durations, strict=True):
+        if joined and joined[-1][0].tobytes() == frame.tobytes():
+            joined[-1][1] += duration
+        else:
+            joined.append([frame, duration])
+    parts, times = [], []
+    for frame, duration in joined:
+        pair = [frame, frame]
+        if duration > _LONGEST:
+            palette = frame.getpalette()
+            first = frame.getpixel((0, 0))
+            pair = [frame.copy(), frame.copy()]
+            for image in pair:
+                image.putpalette(palette + palette[3 * first : 3 * first + 3])
+            pair[1].putpixel((0, 0), len(palette) // 3)
+        for index, start in enumerate(range(0, duration, _LONGEST)):
+            parts.append(pair[index % 2])
+            times.append(min(_LONGEST, duration - start))
+    return parts, times
 
 
 def _indexed(image: PIL.Image.Image, palette: np.ndarray) -> PIL.Image.Image:
