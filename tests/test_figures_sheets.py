@@ -50,6 +50,26 @@ def test_frames_and_empty_places_differ_from_images():
     assert 80 < frame[0, 0, 0] < 180
 
 
+def test_fewer_images_than_columns_make_a_narrower_page():
+    images = np.random.default_rng(0).random((3, 784))
+
+    def draw(function, images, **settings):
+        return pixels(function(images, image_shape=(28, 28), title="t", **settings))
+
+    for function, array in ((figures.image_sheet, images), (figures.receptive_fields, images.T)):
+        expected = draw(function, array, columns=3)
+        np.testing.assert_array_equal(draw(function, array, columns=40), expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "columns"), [(1, 1), (3, 3), (7, 4), (10, 5), (12, 4), (13, 7), (50, 10), (100, 10)]
+)
+def test_a_sheet_is_nearly_full_and_no_taller_than_wide(count, columns):
+    free = pixels(figures.image_sheet(np.zeros((count, 4)), **SQUARE))
+    chosen = pixels(figures.image_sheet(np.zeros((count, 4)), **SQUARE, columns=columns))
+    np.testing.assert_array_equal(free, chosen)
+
+
 def test_types_and_shapes_of_images_that_mean_the_same_give_the_same_picture():
     levels = np.random.default_rng(0).integers(0, 2, (6, 12))
 

@@ -30,7 +30,9 @@ class Grid(NamedTuple):
     ) -> "Grid":
         """Lays out N tiles, enlarged to fill the page (width, height) but no more than needed."""
         height, width = tiles.shape[1:3]
-        columns = columns_for(len(tiles)) if columns is None else check_count("columns", columns)
+        if columns is None:
+            columns = columns_for(len(tiles))
+        columns = min(check_count("columns", columns), len(tiles))  # none stays empty in all rows
         rows = math.ceil(len(tiles) / columns)
         if zoom is None:
             spaces = (page[0] // columns - 4) // width, (page[1] // rows - 4) // height
