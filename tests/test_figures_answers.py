@@ -79,6 +79,42 @@ def test_without_any_error_all_is_white():
             lambda: figures.reliability(np.ones(2), np.ones(2), np.array([3, 0]), title="t"),
             "counts must be at least 1",
         ),
+        (
+            lambda: figures.confusion_matrix(np.array([[1, -1], [0, 1]]), title="t"),
+            "counts go down to -1",
+        ),
+        (
+            lambda: figures.confusion_matrix(np.array([[1, 0], [np.nan, 1]]), title="t"),
+            r"counts: 1 of 4 values are NaN or infinite, the first at \[1, 0\]",
+        ),
+        (
+            lambda: figures.reliability(
+                np.array([np.nan]), np.array([1.0]), np.array([1]), title="t"
+            ),
+            "confidence: 1 of 1 values are NaN",
+        ),
+        (
+            lambda: figures.reliability(
+                np.array([1.0]), np.array([np.nan]), np.array([1]), title="t"
+            ),
+            "share_right: 1 of 1",
+        ),
+        (
+            lambda: figures.reliability(
+                np.array([1.0]), np.array([1.0]), np.array([np.nan]), title="t"
+            ),
+            "counts: 1 of 1",
+        ),
+        (
+            lambda: figures.reliability(np.array([]), np.array([]), np.array([]), title="t"),
+            "confidence: empty",
+        ),
+        (
+            lambda: figures.reliability(
+                np.array([0.5]), np.array([1.01]), np.array([1]), title="t"
+            ),
+            "share_right must be between 0 and 1",
+        ),
     ],
 )
 def test_bad_input_is_refused_with_what_is_wrong(call, message):

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from dbn_jax.figures.checks import AnyArray, check_labels
+from dbn_jax.figures.checks import AnyArray, check_labels, finite_values
 from dbn_jax.figures.pages import (
     BLUE,
     FAINT,
@@ -45,12 +45,15 @@ def confusion_matrix(
       names: of the classes; by default their numbers.
 
     Raises:
-      ValueError: for counts that are not square, or names of another number.
+      ValueError: for counts that are not square, not finite or negative, or names of another
+        number.
     """
     counts = np.asarray(counts)
     size = len(counts)
     if counts.shape != (size, size) or not size:
         raise ValueError(f"counts has shape {counts.shape}: expected (classes, classes)")
+    if finite_values(counts, "counts").min() < 0:
+        raise ValueError(f"counts go down to {counts.min()}: expected numbers of examples")
     names = [str(label) for label in range(size)] if names is None else names
     check_labels("names", names, size, "classes")
     errors = counts * (1 - np.eye(size, dtype=counts.dtype))
@@ -99,7 +102,8 @@ def reliability(
       subtitle: how it was made.
 
     Raises:
-      ValueError: for arrays of different lengths, and counts below 1.
+      ValueError: for arrays of different lengths, counts below 1, and confidences or shares that
+        are not between 0 and 1.
     """
     x, p, n = (np.asarray(values, np.float64) for values in (confidence, share_right, counts))
     if not len(x) == len(p) == len(n):
@@ -107,8 +111,15 @@ def reliability(
             f"confidence, share_right and counts have different lengths: {len(x)}, {len(p)} and "
             f"{len(n)}"
         )
-    if not len(n) or n.min() < 1:
+    for name, values in (("confidence", x), ("share_right", p), ("counts", n)):
+        finite_values(values, name)
+    if n.min() < 1:
         raise ValueError(f"counts must be at least 1, and are {counts}")
+    for name, values in (("confidence", x), ("share_right", p)):
+        # Rounding, of float32 as well, may leave the range.
+        if values.min() < -1e-4 or values.max() > 1 + 1e-4:
+            raise ValueError(f"{name} must be between 0 and 1, and is {values}")
+    x, p = x.clip(0, 1), p.clip(0, 1)
     z = 1.96
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
