@@ -44,6 +44,16 @@ def test_counts_stand_in_the_cells_of_their_classes():
     assert len(places) == 2
 
 
+def test_long_names_stand_upright_above_their_columns():
+    names = ["T-shirt/top", "Trouser", "Pullover", "Ankle boot"]
+    figure = figures.confusion_matrix(np.diag([11, 12, 13, 14]), names=names, title="t")
+    assert_readable(figure)
+    for name, count in zip(names, ("11", "12", "13", "14"), strict=True):
+        boxes = [t.get_window_extent() for t in shown_texts(figure) if t.get_text() == name]
+        above = max(boxes, key=lambda box: box.y1)
+        assert abs((above.x0 + above.x1) / 2 - centre(figure, count)[1]) < 4, name
+
+
 def test_errors_are_shaded_and_hits_are_not():
     figure = figures.confusion_matrix(COUNTS, names=["zero", "one", "two"], title="t")
     page = pixels(figure)[:, :, 0]

@@ -67,9 +67,11 @@ def confusion_matrix(
         Label(-_SPACE, -_SPACE, "true ↓  answer →", "right", "bottom", FAINT),
         Label(size * side + _SPACE, -_SPACE, "wrong", "left", "bottom", FAINT),
     ]
+    # Names that would touch stand upright above their columns.
+    rotation = 90 if max(map(text_width, names)) + 4 > side else 0
     for name, place, row, wrong in zip(names, middle, counts, errors, strict=True):
         labels.append(Label(-_SPACE, place, name, "right", "center"))
-        labels.append(Label(place, -_SPACE, name, "center", "bottom"))
+        labels.append(Label(place, -_SPACE, name, "center", "bottom", rotation=rotation))
         if row.sum():
             share = f"{wrong.sum() / row.sum():.1%}"
             labels.append(Label(size * side + _SPACE, place, share, "left", "center"))
