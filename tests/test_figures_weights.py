@@ -98,9 +98,24 @@ def test_development_shows_the_random_start_or_the_growth():
     assert_readable(own)
 
 
+@pytest.mark.parametrize("scale", ["snapshot", "common"])
+@pytest.mark.parametrize("count", [2, 7, 30])
+def test_labels_wider_than_their_panels_move_these_apart(count, scale):
+    figure = figures.development(
+        np.random.default_rng(0).normal(size=(count, 64, 1)),
+        image_shape=(8, 8),
+        labels=[f"epoch {1024 + i}" for i in range(count)],
+        title="t",
+        scale=scale,
+    )
+    assert_readable(figure)
+    assert figure.get_size_inches()[0] * 128 <= 900 + 2 * MARGIN
+
+
 def test_hidden_activities_show_and_count_dead_and_saturated_units():
     probabilities = np.random.default_rng(0).uniform(0.2, 0.8, (30, 20)).astype(np.float32)
     probabilities[:, 3], probabilities[:, 7], probabilities[:, 8] = 0.009, 1, 0.991
+    probabilities[:, 4], probabilities[:, 9] = 0.011, 0.989  # neither
     figure = figures.hidden_activities(probabilities, title="Hidden units", max_cases=25)
     assert "1 unit off in every case, 2 on in every case" in words(figure)
     assert "first 25 of 30 cases" in words(figure)

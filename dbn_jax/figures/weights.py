@@ -18,10 +18,11 @@ from dbn_jax.figures.checks import (
     grey_levels,
 )
 from dbn_jax.figures.grid import FRAME_GREY, PAGE, Grid
-from dbn_jax.figures.pages import Label, Placed, picture
+from dbn_jax.figures.pages import Label, Placed, picture, text_width
 from dbn_jax.shapes import Num
 
 _HEADER, _BETWEEN = 22, 18  # pixels above and between the panels of a development
+_APART = 8  # pixels between their labels, at least
 
 
 def receptive_fields(
@@ -119,18 +120,22 @@ def development(
         note = "full colour is the weight in brackets"
         labels = [f"{text}  (±{limit:.2g})" for text, limit in zip(labels, limits, strict=True)]
     tiles = [_diverging(*pair) for pair in zip(panels, limits, strict=True)]
-    across, grid = _panel_grid(tiles[0], len(tiles))
+    widest = math.ceil(max(map(text_width, labels)))
+    across, grid = _panel_grid(tiles[0], len(tiles), widest)
+    pitch = max(grid.width + _BETWEEN, widest + _APART)
     placed, texts = [], []
     for index, (panel, text) in enumerate(zip(tiles, labels, strict=True)):
-        x = index % across * (grid.width + _BETWEEN)
+        x = index % across * pitch
         y = index // across * (grid.height + _HEADER + _BETWEEN)
         placed.append(Placed(x, y, grid.draw(panel)))
         texts.append(Label(x, y - 5, text, "left", "bottom"))
     return picture(placed, texts, title, _joined(subtitle, note))
 
 
-def _panel_grid(panel: np.ndarray, count: int) -> tuple[int, Grid]:
+def _panel_grid(panel: np.ndarray, count: int, widest: int) -> tuple[int, Grid]:
     """Returns the panels in a row, and the grid of each, that show the largest images.
+
+    Panels whose widest label takes so many pixels must fit the page beside each other.
 
     Of two such, the one with fewer empty places.
     """
@@ -139,7 +144,7 @@ def _panel_grid(panel: np.ndarray, count: int) -> tuple[int, Grid]:
         down = math.ceil(count / across)
         room = PAGE[0] // across - _BETWEEN, 760 // down - _HEADER - _BETWEEN
         grid = Grid.of(panel, None, None, room)
-        fits = grid.width <= room[0] and grid.height <= room[1]
+        fits = max(grid.width, widest + _APART - _BETWEEN) <= room[0] and grid.height <= room[1]
         choices[fits, grid.zoom, -(across * down), across] = grid
     best = max(choices)
     return best[-1], choices[best]
