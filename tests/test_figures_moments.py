@@ -107,6 +107,23 @@ def test_moments_stand_in_columns_under_their_times():
     assert names == sorted(names)
 
 
+def test_times_and_notes_that_would_touch_are_thinned():
+    columns = 12
+    times = [f"{10**10 * (1 + t):,}" for t in range(columns)]
+    notes = [f"surely a {name} (100%)" for name in "abcdefghijkl"]
+    figure = figures.moments(
+        np.zeros((columns, 4)),
+        {"low": np.zeros((columns, 4))},
+        **SQUARE,
+        times=times,
+        notes=notes,
+    )
+    assert_readable(figure)
+    said = words(figure).split(" | ")
+    assert [time for time in times if time in said] == times[::2]
+    assert [note for note in notes if note in said] == notes[::2]
+
+
 def test_any_number_of_layers_and_times_fits_the_page():
     for depth, times in ((1, 1), (2, 12), (4, 8)):
         layers = {f"layer {i}": np.zeros((times, 30 * (i + 1) + 1)) for i in range(depth)}

@@ -95,7 +95,8 @@ def moments(
       images: (T, D) grey levels.
       layers: name to (T, H) states or probabilities, first layer first; drawn as in `moment`.
       image_shape: (rows, columns), or (rows, columns, 3) for colour.
-      times: what stands above each column, such as the number of Gibbs steps.
+      times: what stands above each column, such as the number of Gibbs steps; where times or notes
+        would touch, every second one stands, or every third, ….
       title: what is shown.
       subtitle: how it was made.
       image_name: what stands at the left of the images.
@@ -120,7 +121,8 @@ def moments(
     pitch = max(room, *(panels.shape[2] + _SPACE for panels in rasters.values()))
     tile_zoom = max(1, min(100, pitch - _SPACE) // max(tiles.shape[1:3]))
     frames = np.stack([Grid.of(tile[None], 1, tile_zoom).draw(tile[None]) for tile in tiles])
-    placed, texts = [], [Label(-_SPACE, -5, "Gibbs step", "right", "bottom", colour=FAINT)]
+    left = min(-_SPACE, (pitch - text_width(times[0])) / 2 - 6)  # of a long first time
+    placed, texts = [], [Label(left, -5, "Gibbs step", "right", "bottom", colour=FAINT)]
 
     def centred(column, panels):
         return round((column + 0.5) * pitch - panels.shape[2] / 2)
@@ -132,15 +134,27 @@ def moments(
         texts.append(Label(-_SPACE, y + panels.shape[1] / 2, name, "right", "center"))
         y += panels.shape[1] + _SPACE
         if panels is frames and notes is not None:
-            for column, note in enumerate(notes):
-                texts.append(Label((column + 0.5) * pitch, y - 3, note, "center", "top"))
+            texts += [
+                Label((column + 0.5) * pitch, y - 3, notes[column], "center", "top")
+                for column in _free_columns(notes, pitch)
+            ]
             y += _HEADER
         y += _SPACE
     texts += [
-        Label((column + 0.5) * pitch, -5, time, "center", "bottom")
-        for column, time in enumerate(times)
+        Label((column + 0.5) * pitch, -5, times[column], "center", "bottom")
+        for column in _free_columns(times, pitch)
     ]
     return picture(placed, texts, title, subtitle)
+
+
+def _free_columns(texts: Sequence[str], pitch: int) -> range:
+    """Returns every column, or every second, or third, …: so many that no text touches another."""
+    widths = [text_width(text) for text in texts]
+    for stride in range(1, len(texts) + 1):
+        pairs = zip(widths[::stride], widths[stride::stride], strict=False)
+        if all((one + other) / 2 + 6 <= stride * pitch for one, other in pairs):
+            break
+    return range(0, len(texts), stride)
 
 
 def _raster(states: Num[AnyArray, "times units"], name: str, columns: int, zoom: int) -> np.ndarray:
