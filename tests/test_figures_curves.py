@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import figures
+from dbn_jax.figures import curves
 from tests.pictures import assert_readable, pixels, words
 
 
@@ -57,6 +58,37 @@ def test_a_line_that_diverges_says_so():
     y = np.array([1.0, 2.0, np.inf])
     figure = figures.learning_curves({"e": {"e": (range(3), y)}}, title="t", x_label="x")
     assert "e (infinite at the end)" in words(figure)
+
+
+def test_numbers_between_infinities_are_points():
+    def coloured(y):
+        y = np.array(y)
+        figure = figures.learning_curves(
+            {"e": {"e": (np.arange(len(y)), y)}}, title="t", x_label="x"
+        )
+        page = pixels(figure).astype(int)
+        return (page[..., 2] - page[..., 0] > 100).sum()
+
+    inf = np.inf
+    dot = coloured([inf, inf, 2.0])
+    assert dot > 20
+    assert coloured([inf] * 15 + [2.0]) == dot
+    assert coloured([1.0, inf] * 10 + [3.0]) > 6 * dot
+    # Where there are lines, many points get no marker.
+    assert abs(coloured([1.0] * 20) - coloured([1.0] * 200)) < dot
+
+
+@pytest.mark.parametrize(
+    ("heights", "expected"),
+    [
+        ([0, 0, 0], [-1, 0, 1]),
+        ([0, 5, 5.5], [0, 4.75, 5.75]),
+        ([0, 1, 1, 1], [-0.75, 0.25, 1.25, 2.25]),  # the third moves the second onto the first
+        ([0.5, 1, 1, 1, 9], [-0.625, 0.375, 1.375, 2.375, 9]),
+    ],
+)
+def test_labels_are_moved_as_little_as_keeps_them_apart(heights, expected):
+    np.testing.assert_allclose(curves._spread(heights, 1), expected)
 
 
 def test_histograms_count_every_value():

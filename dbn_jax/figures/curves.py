@@ -37,7 +37,7 @@ def learning_curves(
 
     A line of the same name has the same colour in all panels. The label of a line that is named
     like its panel, and is alone in it, is left out. A line that ends in infinity stops where it
-    leaves the numbers, and its label says so.
+    leaves the numbers, and its label says so; a number between infinities is a point.
 
     Args:
       curves: panel to line name to (x, y), such as {"reconstruction error": {"train": (epochs,
@@ -75,9 +75,9 @@ def learning_curves(
             ends = []
             for name, (x, y) in points.items():
                 dash, colour = looks[name]
-                marker = "o" if len(x) <= 12 else None
-                axes.plot(x, y, color=colour, linestyle=dash, marker=marker)
                 finite = np.isfinite(y)
+                marked = None if len(x) <= 12 else np.flatnonzero(_alone(finite)).tolist()
+                axes.plot(x, y, color=colour, linestyle=dash, marker="o", markevery=marked)
                 label = name if finite[-1] else f"{name} (infinite at the end)"
                 if list(lines) != [panel] or not finite[-1]:
                     ends.append(_End(y[finite][-1], label, colour, dash))
@@ -106,6 +106,12 @@ def _points(
                 f"show: draw it without log_{name}"
             )
     return x, y
+
+
+def _alone(finite: np.ndarray) -> np.ndarray:
+    """Returns which points have no finite neighbour, to which a line could be drawn."""
+    before, after = np.pad(finite, 1)[:-2], np.pad(finite, 1)[2:]
+    return finite & ~before & ~after
 
 
 class _End(NamedTuple):
