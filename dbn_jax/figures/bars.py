@@ -1,5 +1,6 @@
 """Numbers side by side: grouped bars, such as the probabilities of a few states."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -14,6 +15,7 @@ from dbn_jax.shapes import Num
 
 _BAR = 19  # pixels of a bar, wide enough for the number above it
 _HEIGHT = 220
+_HATCHES = (None, "////", "....", "xxxx")  # once the colours are used up
 _ROOM = 0.4  # of the height, for the numbers
 
 
@@ -28,7 +30,8 @@ def bars(
 ) -> Figure:
     """Bars in groups: a group for each name, in it a bar of each series, its number above it.
 
-    A series of the same name has the same colour in all panels.
+    A series of the same name has the same colour in all panels; after seven series the colours come
+    again, hatched.
 
     Args:
       panels: panel to series to (N,) values; small ones can be read though not seen.
@@ -39,8 +42,8 @@ def bars(
       share_y: whether all panels have the same scale.
 
     Raises:
-      ValueError: for no panel or an empty one, values that are not finite, or of another number
-        than the names.
+      ValueError: for no panel or an empty one, more than 28 series, values that are not finite, or
+        of another number than the names.
     """
     empty = [panel for panel, series in panels.items() if not series]
     if not panels or empty:
@@ -58,7 +61,10 @@ def bars(
         for name, values in series.items():
             check_labels("names", names, len(values), f'values of "{name}" in panel "{panel}"')
     every = dict.fromkeys(name for series in drawn.values() for name in series)
-    colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(every)}
+    looks = list(itertools.product(_HATCHES, PALETTE))
+    if len(every) > len(looks):
+        raise ValueError(f"{len(every)} series: only {len(looks)} can be told apart")
+    looks = dict(zip(every, looks, strict=False))
     most = max(len(series) for series in drawn.values())
     group = max(_BAR * (most + 1), *(math.ceil(text_width(name)) + 10 for name in names))
     size = (group * len(names), _HEIGHT)
@@ -75,7 +81,12 @@ def bars(
             middles = (np.arange(len(names)) + 0.5) * group
             for k, (name, values) in enumerate(series.items()):
                 places = middles + (k - (len(series) - 1) / 2) * _BAR
-                axes.bar(places, values, _BAR - 3, color=colours[name], label=name)
+                hatch, colour = looks[name]
+                # The hatching is in the colour of an edge that is not drawn.
+                look = {"color": colour, "hatch": hatch}
+                if hatch:
+                    look |= {"edgecolor": "white", "linewidth": 0}
+                axes.bar(places, values, _BAR - 3, label=name, **look)
                 for place, value in zip(places, values, strict=True):
                     up = value >= 0
                     axes.annotate(
