@@ -11,7 +11,7 @@ import pytest
 
 from dbn_jax import figures
 from dbn_jax.figures import pages
-from tests.pictures import SQUARE, assert_readable, pixels, words
+from tests.pictures import MARGIN, SQUARE, assert_readable, pixels, words
 
 
 def test_the_users_matplotlib_settings_neither_change_nor_matter():
@@ -69,6 +69,20 @@ def test_lines_hold_as_many_words_as_fit(width):
             expected.append(word)
     assert pages._wrapped(figure, text, "title", width).get_text().split("\n") == expected
     assert (1 in (len(line.split()) for line in expected)) == (width < 400)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2, 3])
+def test_a_page_ends_where_the_labels_of_its_last_panels_do(which):
+    with pages.style():
+        panels = pages.Panels(4, "t", None, (300, 100))
+        axes = panels.axes[which]
+        axes.text(1.3, -0.6, "beyond", transform=axes.transAxes, va="top")
+        figure = panels.arrange()
+    assert_readable(figure)
+    page = pixels(figure)
+    ink = np.argwhere(page.min(axis=-1) < 128)
+    room = np.array(page.shape[:2]) - 1 - ink.max(axis=0)  # below and at the right
+    assert (np.abs(room - 2 * MARGIN) <= 8).all()
 
 
 def run_python(code):
