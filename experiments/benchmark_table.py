@@ -105,8 +105,15 @@ def comparison(case: Case, results: dict[str, dict], rounds: int) -> str:
         f"median (quartiles) of {rounds} rounds, and the fastest × the floor's fastest\n"
         f"{columns(rows)}"
     )
-    counted = {name: result["products"] for name, result in results.items() if result["products"]}
-    if all(products == counted["floor"] for products in counted.values()):
+    # None is what is not compiled here; {} is compiled, but no product was recognised.
+    counted = {
+        name: result["products"]
+        for name, result in results.items()
+        if result["products"] is not None
+    }
+    if not any(counted.values()):
+        text += "\nmatrix products in each compiled program: none recognised"
+    elif all(products == counted["floor"] for products in counted.values()):
         shapes = ", ".join(f"{count} of {shape}" for shape, count in counted["floor"].items())
         text += f"\nmatrix products in each compiled program, by result: {shapes}"
     else:
