@@ -289,10 +289,13 @@ def select(names: tuple[str, ...]) -> list[Peer]:
     """Returns the peers of these names.
 
     Raises:
-      ValueError: a name is unknown.
+      ValueError: a name is unknown, or given more than once.
     """
     known = {peer.name: peer for peer in PEERS}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"no peer {', '.join(unknown)}: choose from {', '.join(known)}")
+    repeated = [name for name in known if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"peer {', '.join(repeated)} is given more than once: name each once")
     return [known[name] for name in names]

@@ -25,8 +25,15 @@ def time_in_turn(programs: Sequence[Program], rounds: int) -> dict[str, list[flo
 
     Returns:
       Milliseconds of one update, by name, in the order of the rounds.
+
+    Raises:
+      ValueError: two programs have one name; their times would be mixed.
     """
     times = {program.name: [] for program in programs}
+    if len(times) < len(programs):
+        names = [program.name for program in programs]
+        repeated = ", ".join(name for name in times if names.count(name) > 1)
+        raise ValueError(f"several programs are named {repeated}")
     for r in range(rounds):
         first = r % len(programs)
         for program in [*programs[first:], *programs[:first]]:

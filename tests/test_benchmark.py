@@ -230,9 +230,11 @@ def test_bad_cases_are_refused(text):
         Case.parse(text)
 
 
-def test_unknown_peers_and_empty_settings_are_refused():
+def test_unknown_and_repeated_peers_and_empty_settings_are_refused():
     with pytest.raises(ValueError, match="no peer thorch: choose from sklearn"):
         tiny_config(peers=("thorch",))
+    with pytest.raises(ValueError, match="peer sklearn is given more than once"):
+        tiny_config(peers=("sklearn", "torch", "sklearn"))
     with pytest.raises(ValueError, match="rounds=0"):
         tiny_config(rounds=0)
 
