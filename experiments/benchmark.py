@@ -344,15 +344,18 @@ def main(argv: Sequence[str]) -> None:
 
 def _measure(config):
     values, folder = flags.FLAGS, None
-    if values.json is not None:
-        Path(values.json).touch()  # what cannot be written is noticed before anything is measured
+    file = None if values.json is None else Path(values.json)
     if values.workdir is not None:
         names = "quick", "cases", "rounds", "peers", "scaling", "updown", "bound", "footprint"
         settings = {name: values[name].value for name in names}
         folder = workdir.open_workdir(values.workdir, settings, program="experiments.benchmark")
         if folder.is_done:
             print(f"{folder.path} holds this benchmark already: see table.txt there")
+            if file:
+                _write_json(file, folder.summary()["figures"])
             return
+    if file:
+        _check_writable(file)
     lines = []
 
     def log(text):
@@ -360,11 +363,23 @@ def _measure(config):
         print(text, flush=True)
 
     report = run(config, log)
-    if values.json is not None:
-        Path(values.json).write_text(json.dumps(report, indent=1) + "\n")
+    if file:
+        _write_json(file, report)
     if folder:
         (folder.path / "table.txt").write_text("\n".join(lines) + "\n")
         folder.write_summary(report, seed=0)
+
+
+def _check_writable(file):
+    """Raises before anything is measured what writing would raise after; leaves no empty file."""
+    is_new = not file.exists()
+    file.open("a").close()
+    if is_new:
+        file.resolve().unlink()
+
+
+def _write_json(file, report):
+    file.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
