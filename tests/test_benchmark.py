@@ -321,3 +321,19 @@ def test_timed_updates_of_nets_are_those_of_the_library():
         np.testing.assert_allclose(
             timed.params.top.weights, state.params.top.weights, rtol=1e-4, atol=1e-6
         )
+
+
+def test_images_per_second_are_those_of_the_median_time(monkeypatch):
+    programs = [
+        benchmark_programs.Program("floor", "", "", 1, None),
+        benchmark_programs.Program("cd", "", "CD-1", 1, None),
+        benchmark_programs.Program("pcd", "", "PCD-1", 1, None),
+    ]
+    times = {"floor": [1.0, 1.0, 1.0], "cd": [1.0, 2.0, 9.0], "pcd": [3.0, 3.0, 3.0]}
+    monkeypatch.setattr(benchmark_programs, "all_programs", lambda *_: programs)
+    monkeypatch.setattr(timing, "num_updates", lambda *_: 1)
+    monkeypatch.setattr(timing, "time_in_turn", lambda *_: times)
+    results = benchmark.compare(TINY, [], tiny_config())
+    # 6 images in 2 ms.
+    assert results["cd"]["images_per_second"] == 3000
+    assert results["floor"]["images_per_second"] is None
