@@ -36,9 +36,9 @@ from experiments import (
     benchmark_nets,
     benchmark_programs,
     benchmark_table,
+    endings,
     footprint,
     peers,
-    shared,
     timing,
 )
 from experiments.benchmark_bound import BOUND
@@ -338,7 +338,7 @@ def config_from_flags() -> Config:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the flags, measures, writes."""
-    with shared.sentences(argv):
+    with endings.sentences(argv):
         _measure(config_from_flags())
 
 

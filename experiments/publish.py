@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from dbn_jax import weights
-from experiments import models, shared
+from experiments import endings, models
 
 
 def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -65,7 +65,7 @@ def _without_folders(summary):
 
 def main(argv: list[str]) -> None:
     """Reads the flags, and publishes."""
-    with shared.sentences(argv):
+    with endings.sentences(argv):
         publish(flags.FLAGS.pretrained, flags.FLAGS.folder)
 
 

@@ -4,23 +4,20 @@ A binary calls the `define_…` functions that it needs at import, and in `main`
 frozen settings once; nothing reads a flag later, so tests and notebooks make the settings directly.
 """
 
-import contextlib
 import dataclasses
 import functools
-import logging as stdlib_logging
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags, logging
+from absl import flags
 
-from dbn_jax import data, learning, rbm, training, units
+from dbn_jax import data, learning, rbm, units
+from experiments import endings
 
 # Flags defined here count as those of the binary that has them defined, and are in its --help.
 flags.disclaim_key_flags()
@@ -386,72 +383,9 @@ def call(argv: list[str], run: Callable[..., object], make_settings: Callable[[]
     """
     values = flags.FLAGS
     stopped = "stopped by Ctrl-C; the same command goes on with what is saved"
-    with sentences(argv, stopped=stopped):
+    with endings.sentences(argv, stopped=stopped):
         options = {name: _of_flag(name) for name in ("checkpoint_seconds",) if name in values}
         run(make_settings(), values.workdir, **options)
-
-
-@contextlib.contextmanager
-def sentences(argv: list[str], *, stopped: str = "stopped by Ctrl-C") -> Iterator[None]:
-    """Within it, what users can mend ends the program with a sentence.
-
-    Args:
-      argv: what absl has left of the command line.
-      stopped: the sentence that a Ctrl-C ends it with.
-    """
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
-    # JAX tells at this level which accelerators it did not find.
-    stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
-    try:
-        with _unraised_ctrl_c(stopped):
-            yield
-    except training.Interrupted as e:
-        _die_of(e.signal, str(e))
-    except KeyboardInterrupt:  # outside the loop of updates, or a second time
-        _die_of(signal.SIGINT, stopped)
-    except (ValueError, OSError, ImportError, training.Diverged) as e:
-        if logging.get_verbosity() >= logging.DEBUG:
-            raise
-        message = f"{type(e).__name__}: {e}"
-        if isinstance(e, training.Diverged):
-            message += "\nOther settings need another --workdir: this one keeps its own"
-        sys.exit(f"{message}\n(--verbosity=1 shows where)")
-
-
-@contextlib.contextmanager
-def _unraised_ctrl_c(stopped: str) -> Iterator[None]:
-    """Within it, a Ctrl-C also ends the program where Python would print and forget it.
-
-    So it does in callbacks, such as JAX's of the garbage collector: while programs are traced and
-    compiled, one Ctrl-C in six fell there.
-    """
-    before = sys.unraisablehook
-
-    def hook(unraisable):
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            _die_of(signal.SIGINT, stopped)
-        before(unraisable)
-
-    sys.unraisablehook = hook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-
-
-def _die_of(number: int, message: str) -> None:
-    """Ends the program by the signal: a shell's loop over commands then stops as well.
-
-    Nothing is torn down: a Ctrl-C can leave a compilation running in a thread of XLA's, which
-    crashes when the interpreter's end takes the backend away from it.
-    """
-    signal.signal(number, signal.SIG_DFL)
-    for write in (sys.stdout.flush, lambda: print(message, file=sys.stderr, flush=True)):
-        # Whoever read them may be stopped too; or this is in the middle of a print.
-        with contextlib.suppress(OSError, RuntimeError):
-            write()
-    signal.raise_signal(number)
 
 
 def from_flags(cls: type, **values) -> Any:

@@ -39,15 +39,18 @@ def pytest_configure(config):
     They are found by what they compute, so that changed code never meets an old one;
     `pytest --cache-clear` empties it. Binaries and notebooks, processes of their own, share it.
     """
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # Started in the background of a script; tests interrupt themselves and their processes.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "cache"):
         folder = str(config.cache.mkdir("programs"))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def pytest_sessionstart():
+    """Tests interrupt themselves, and a script's background processes ignore that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

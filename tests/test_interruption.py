@@ -50,13 +50,13 @@ def test_ctrl_c_elsewhere_ends_at_once(where):
 import atexit
 import gc
 import signal
-from experiments import shared
+from experiments import endings
 
 def interrupt(*_):
     signal.raise_signal(signal.SIGINT)
 
 atexit.register(print, "torn down")
-with shared.sentences([]):
+with endings.sentences([]):
     print("work")
     {where}
     print("more work")

@@ -15,7 +15,7 @@ from dbn_jax.shapes import Num
 
 _BAR = 19  # pixels of a bar, wide enough for the number above it
 _HEIGHT = 220
-_HATCHES = (None, "////", "....", "xxxx")  # once the colours are used up
+_HATCHES = (None, "////", "....", "++++")  # once the colours are used up
 _ROOM = 0.4  # of the height, for the numbers
 
 
