@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import dbn, rbm, threefry, units
-from dbn_jax.shapes import Array, Bool, Float, Int, Key
+from dbn_jax import dbn, random, rbm, units
+from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
 def visible_units(
@@ -204,17 +204,17 @@ def classify_by_gibbs(
     _, labels_part = top.visible.parts
 
     def one_pass(key):
-        up_key, label_key, top_key = threefry.split(key, 3)
+        up_key, label_key, top_key = random.split(key, 3)
         features = dbn.sample_recognition(up_key, net, v)[-1]
         from_features, from_labels = _hidden_inputs(top, features, num_labels)
 
         def step(t, carry):
             labels, total = carry
-            h_key = threefry.fold_in(top_key, t)
+            h_key = random.fold_in(top_key, t)
             h = top.hidden.sample(h_key, from_features + labels @ from_labels)
             inputs = top.hidden.statistic(h) @ from_labels.T
             log_p = jax.nn.log_softmax(inputs + jnp.broadcast_to(labels_part.bias, inputs.shape))
-            labels = labels_part.sample(threefry.fold_in(label_key, t), inputs)
+            labels = labels_part.sample(random.fold_in(label_key, t), inputs)
             return labels, jnp.where(t < num_gibbs_steps // 2, total, jnp.logaddexp(total, log_p))
 
         neutral = dbn.split(net, dbn.join(net, features))[1]
@@ -259,7 +259,7 @@ def clamped_gibbs(
 
     def step(t, carry):
         x, _ = carry
-        up_key, down_key = threefry.split(threefry.fold_in(key, t))
+        up_key, down_key = random.split(random.fold_in(key, t))
         h = rbm.sample_hidden(up_key, params, x)
         return jnp.where(clamped, x, rbm.sample_visible(down_key, params, h)), h
 
@@ -290,7 +290,7 @@ def generate(
     Returns:
       The pixels' means, (..., V), and x, (..., F + L), from which the chains can go on.
     """
-    gibbs_key, down_key = threefry.split(key)
+    gibbs_key, down_key = random.split(key)
     x, h = clamped_gibbs(gibbs_key, net.top, x, clamped, num_gibbs_steps)
     return dbn.pixel_means(down_key, net, x, h), x
 
@@ -328,7 +328,7 @@ def _average(key, one_pass, num_passes):
         raise ValueError(f"num_passes is {num_passes}; it must be at least 1")
 
     def add(t, total):
-        return jnp.logaddexp(total, one_pass(threefry.fold_in(key, t)))
+        return jnp.logaddexp(total, one_pass(random.fold_in(key, t)))
 
-    total = jax.lax.fori_loop(1, num_passes, add, one_pass(threefry.fold_in(key, 0)))
+    total = jax.lax.fori_loop(1, num_passes, add, one_pass(random.fold_in(key, 0)))
     return total - jnp.log(jnp.asarray(num_passes, total.dtype))

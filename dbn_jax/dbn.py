@@ -19,8 +19,8 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import pytrees, rbm, threefry, units
-from dbn_jax.shapes import Array, Float, Int, Key
+from dbn_jax import pytrees, random, rbm, units
+from dbn_jax.typing import Array, Float, Int, Key
 
 
 @pytrees.dataclass
@@ -53,7 +53,7 @@ class DBN:
 
 @pytrees.dataclass
 class UntiedDBN:
-    """A net whose weights for recognition and for generation have parted (`dbn_jax.updown`).
+    """A net whose weights for recognition and for generation have parted (`learning.updown`).
 
     Attributes:
       recognition: of these RBMs only weights and hidden biases are used, on the way up.
@@ -235,7 +235,7 @@ def sample_generation(
 
 
 def _keys(key, net):
-    return threefry.split(key, len(net.recognition)) if net.recognition else ()
+    return random.split(key, len(net.recognition)) if net.recognition else ()
 
 
 def join(
@@ -301,7 +301,7 @@ def sample_up(
     Returns:
       The states of every hidden layer, first to last, (..., H_l).
     """
-    up_key, top_key = threefry.split(key)
+    up_key, top_key = random.split(key)
     states = sample_recognition(up_key, net, v)
     return *states[1:], rbm.sample_hidden(top_key, net.top, join(net, states[-1], labels))
 
@@ -338,7 +338,7 @@ def sample_down(
       The pixels' means given the states above them, (..., V); and the states of every hidden
       layer, first to last, (..., H_l).
     """
-    top_key, down_key = threefry.split(key)
+    top_key, down_key = random.split(key)
     if not net.generative:
         return split(net, rbm.visible_mean(net.top, h))[0], (h,)
     features, _ = split(net, rbm.sample_visible(top_key, net.top, h))
@@ -385,7 +385,7 @@ def generate(
       The pixels' means, (..., V), and the states of the last hidden layer, (..., H), from which
       the chains can go on.
     """
-    fantasy_key, top_key, down_key = threefry.split(key, 3)
+    fantasy_key, top_key, down_key = random.split(key, 3)
     x, _, inputs = rbm.fantasy(fantasy_key, net.top, h, num_gibbs_steps)
     h = net.top.hidden.sample(top_key, inputs)
     return pixel_means(down_key, net, x, h), h

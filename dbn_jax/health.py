@@ -9,7 +9,7 @@ Reference: Hinton's practical guide (2010), sections 5 to 8 and 15.
 import numpy as np
 
 from dbn_jax import rbm, units
-from dbn_jax.shapes import Array, Float
+from dbn_jax.typing import Array, Float
 
 # A unit whose mean stays within this share of its range over all examples says nothing of them.
 _CONSTANT = 0.01

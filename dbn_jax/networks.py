@@ -7,7 +7,7 @@ figure 1). Both also start from random weights: that comparison is what motivate
 
 Models are Flax NNX modules, and these are pytrees: they pass through `jax.jit`, `jax.grad` and
 `jax.vmap` as they are, and an ensemble is one module of stacked arrays. Nothing in them changes or
-is random when they are called. `dbn_jax.backprop` is how they learn.
+is random when they are called. `dbn_jax.learning.backprop` is how they learn.
 
 References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006); Hinton, "To recognize shapes, first learn to generate images" (2007).
@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dbn_jax import dbn, threefry, units
-from dbn_jax.shapes import Array, Float, Key
+from dbn_jax import dbn, random, units
+from dbn_jax.typing import Array, Float, Key
 
 # Uniform weights for units with a logistic non-linearity, within ±4·sqrt(6 / (inputs + outputs)),
 # which keep the variance of activities and of gradients through the layers; without the 4, that of
@@ -197,7 +197,7 @@ def _check_sizes(sizes, least, what):
 
 @functools.partial(jax.jit, static_argnames=("sizes", "inits"))
 def _random_layers(key, sizes, inits):
-    keys = threefry.split(key, len(inits))
+    keys = random.split(key, len(inits))
     return [
         Layer(init(layer_key, shape, jnp.float32), jnp.zeros(shape[1]))
         for init, layer_key, shape in zip(inits, keys, itertools.pairwise(sizes), strict=True)

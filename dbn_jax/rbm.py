@@ -22,8 +22,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import normalisable, pytrees, threefry, units
-from dbn_jax.shapes import Array, Float, Int, Key, Num
+from dbn_jax import pytrees, random, units
+from dbn_jax.typing import Array, Float, Int, Key, Num
+from dbn_jax.units import normalisable
 
 Metrics = dict[str, Array]
 
@@ -48,7 +49,7 @@ class State:
     """State of learning: what the next update needs, and no more.
 
     Attributes:
-      params: the RBM; or, for `dbn_jax.updown`, the net.
+      params: the RBM; or, for `dbn_jax.learning.updown`, the net.
       opt_state: the optimizer's.
       step: () int32, number of updates made.
       chains: for PCD the hidden states of the persistent chains, (chains, H); for other learners
@@ -84,7 +85,7 @@ def init_params(
 
     Raises:
       ValueError: a size does not fit its unit type, or the pair of types has no normalisable joint
-        density (`dbn_jax.normalisable`).
+        density (`dbn_jax.units.normalisable`).
       TypeError: `visible` or `hidden` is no instance of a unit type.
 
     >>> params = init_params(jax.random.key(0), 784, 500)
@@ -208,7 +209,7 @@ def gibbs(
     Raises:
       ValueError: `num_steps` is known, and below 1.
     """
-    hidden_key, chain_key = threefry.split(key)
+    hidden_key, chain_key = random.split(key)
     h = sample_hidden(hidden_key, params, v)
     v, h, _ = fantasy(chain_key, params, h, num_steps)
     return v, h
@@ -246,13 +247,13 @@ def fantasy(
         return v, hidden_inputs(params, v)
 
     def body(t, h):
-        down_key, up_key = threefry.split(threefry.fold_in(key, t))
+        down_key, up_key = random.split(random.fold_in(key, t))
         return params.hidden.sample(up_key, down_up(down_key, h)[1])
 
     # One step has no loop at all: XLA then fuses across the phases of an update.
     if not (isinstance(num_steps, int) and num_steps == 1):
         h = jax.lax.fori_loop(1, num_steps, body, h)
-    v, inputs = down_up(threefry.fold_in(key, 0), h)
+    v, inputs = down_up(random.fold_in(key, 0), h)
     return v, h, inputs
 
 
@@ -387,7 +388,7 @@ def cd_gradient(
     """
     check_steps(num_gibbs_steps)
     batch = as_batch(params, batch)
-    hidden_key, visible_key, chain_key, last_key = threefry.split(key, 4)
+    hidden_key, visible_key, chain_key, last_key = random.split(key, 4)
     data_inputs = hidden_inputs(params, batch)
     h = params.hidden.sample(hidden_key, data_inputs)
     x = visible_inputs(params, h)
@@ -434,7 +435,7 @@ def pcd_gradient(
       TypeError: the batch holds integers, or `num_gibbs_steps` is none.
     """
     batch = as_batch(params, batch)
-    fantasy_key, hidden_key = threefry.split(key)
+    fantasy_key, hidden_key = random.split(key)
     v, _, inputs = fantasy(fantasy_key, params, chains, num_gibbs_steps)
     chains = params.hidden.sample(hidden_key, inputs)
     gradient, metrics = contrast(params, batch, hidden_inputs(params, batch), v, inputs)

@@ -31,9 +31,12 @@ import numpy as np
 from absl import app, flags
 from sklearn.svm import SVC
 
-from dbn_jax import data, progress, workdir
-from experiments import finetune_classifier, models, neighbours, shared
-from experiments.benchmark_table import columns
+from dbn_jax import data
+from dbn_jax.training import progress, workdir
+from experiments import finetune_classifier
+from experiments.baseline_models import neighbours
+from experiments.benchmarks.table import columns
+from experiments.common import models, shared
 
 _HELD_OUT_SHARE = 1 / 6
 # A support vector machine takes a time that grows with more than the square of the images.

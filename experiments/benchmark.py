@@ -31,19 +31,12 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import workdir
-from experiments import (
-    benchmark_nets,
-    benchmark_programs,
-    benchmark_table,
-    endings,
-    footprint,
-    peers,
-    timing,
-)
-from experiments.benchmark_bound import BOUND
-from experiments.benchmark_programs import Case, Program
-from experiments.benchmark_updown import UPDOWN
+from dbn_jax.training import workdir
+from experiments.benchmarks import memory, net_updates, peers, rbm_updates, table, timing
+from experiments.benchmarks.bound_products import BOUND
+from experiments.benchmarks.rbm_updates import Case, Program
+from experiments.benchmarks.updown_products import UPDOWN
+from experiments.common import endings
 
 _STANDARD = Case(784, 500, 100)
 
@@ -79,7 +72,7 @@ class Config:
     scaling_widths: tuple[int, ...] = (125, 250, 500, 1000, 2000)
     scaling_gibbs_steps: tuple[int, ...] = (1, 2, 5, 10)
     scaling_ensembles: tuple[int, ...] = (1, 2, 4, 8, 16)
-    net: benchmark_nets.Net = dataclasses.field(default_factory=benchmark_nets.Net)
+    net: net_updates.Net = dataclasses.field(default_factory=net_updates.Net)
     updown_gibbs_steps: tuple[int, ...] = (3, 6, 10)
     bound_gibbs_steps: tuple[int, ...] = (3, 10)
     footprint_repeats: int = 3
@@ -125,14 +118,13 @@ def run(config: Config, log: Callable[[str], None] = print) -> dict:
         "machine": _describe_machine(),
         "config": _plain(config),
     }
-    log(benchmark_table.header(report))
+    log(table.header(report))
     if config.footprint_repeats:
         # Before this process takes the device: a TPU serves one process at a time.
         report["footprint"] = {
-            str(case): footprint.measure(str(case), config.footprint_repeats)
-            for case in config.cases
+            str(case): memory.measure(str(case), config.footprint_repeats) for case in config.cases
         }
-        log(benchmark_table.footprints(report["footprint"]))
+        log(table.footprints(report["footprint"]))
     devices = jax.devices()
     report["device"] = {
         "platform": devices[0].platform,
@@ -152,19 +144,19 @@ def run(config: Config, log: Callable[[str], None] = print) -> dict:
     report["cases"] = {}
     for case in config.cases:
         report["cases"][str(case)] = compare(case, chosen, config)
-        log(benchmark_table.comparison(case, report["cases"][str(case)], config.rounds))
+        log(table.comparison(case, report["cases"][str(case)], config.rounds))
     methods = ((UPDOWN, config.updown_gibbs_steps), (BOUND, config.bound_gibbs_steps))
     for method, gibbs_steps in methods:
         report[method.name] = []
         if gibbs_steps:
-            results = benchmark_nets.compare(
+            results = net_updates.compare(
                 method, config.net, gibbs_steps, config.rounds, config.seconds
             )
             report[method.name] = results
-            log(benchmark_table.whole_net(method, config.net, results))
+            log(table.whole_net(method, config.net, results))
     report["scaling"] = scale(config)
     if report["scaling"]:
-        log(benchmark_table.scaling(config.scaling_case, report["scaling"]))
+        log(table.scaling(config.scaling_case, report["scaling"]))
     report["wall_seconds"] = time.perf_counter() - start
     log(f"{report['wall_seconds']:.0f} s in all")
     return report
@@ -180,12 +172,12 @@ def compare(case: Case, chosen: Sequence[peers.Peer], config: Config) -> dict[st
       `over_update`: the same over that of our own update by the same learner (CD-1 for CD-1), no
       metrics kept, in the same round; not for the floor.
     """
-    batches = benchmark_programs.make_batches(case)
+    batches = rbm_updates.make_batches(case)
     on_device = jax.device_put(batches)
     num_updates = timing.num_updates(
-        lambda n: benchmark_programs.floor(case, on_device, n).call, config.seconds
+        lambda n: rbm_updates.floor(case, on_device, n).call, config.seconds
     )
-    programs = benchmark_programs.all_programs(case, on_device, num_updates)
+    programs = rbm_updates.all_programs(case, on_device, num_updates)
     for peer in chosen:
 
         def make(n, peer=peer):
@@ -234,16 +226,14 @@ def scale(config: Config) -> dict[str, list[dict]]:
 
     if not points:
         return {}
-    batches = jax.device_put(benchmark_programs.make_batches(base))
-    pilot = timing.num_updates(
-        lambda n: benchmark_programs.floor(base, batches, n).call, config.seconds
-    )
+    batches = jax.device_put(rbm_updates.make_batches(base))
+    pilot = timing.num_updates(lambda n: rbm_updates.floor(base, batches, n).call, config.seconds)
     programs, flops = [], []
     for quantity, value, case, settings in points:
         operations = case.flops(settings.get("num_gibbs_steps", 1)) * settings.get("ensemble", 1)
-        program = benchmark_programs.update(
+        program = rbm_updates.update(
             case,
-            jax.device_put(benchmark_programs.make_batches(case)),
+            jax.device_put(rbm_updates.make_batches(case)),
             timing.bounded(pilot * base.flops() / operations),
             name=f"{quantity} {value}",
             **settings,
@@ -277,7 +267,7 @@ def _plain(config: Config) -> dict:
     def plain(value):
         if isinstance(value, tuple):
             return [plain(element) for element in value]
-        return str(value) if isinstance(value, (Case, benchmark_nets.Net)) else value
+        return str(value) if isinstance(value, (Case, net_updates.Net)) else value
 
     return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 

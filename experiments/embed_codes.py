@@ -14,7 +14,7 @@ With 10,000 points the probabilities of all pairs take 400 MB, and each of a map
 takes one core 0.12 s without a background and 0.19 s with one.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007); and those of
-`dbn_jax.unisne`.
+`dbn_jax.embedding.sne`.
 """
 
 import dataclasses
@@ -25,18 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import (
-    affinities,
-    checkpoints,
-    data,
-    figures,
-    pairs,
-    pca,
-    training,
-    unisne,
-    workdir,
-)
-from experiments import footprint, models, shared
+from dbn_jax import data, figures, training
+from dbn_jax.embedding import affinities, pairwise, pca, sne
+from dbn_jax.training import checkpoints, workdir
+from experiments.benchmarks import memory
+from experiments.common import models, shared
 
 _BLOCK = 1000  # images encoded at a time
 _EPOCH = 50  # updates between two looks at the objective
@@ -112,19 +105,19 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         "split": part,
         "num_images": len(held_out),
         "num_components": learnt.shape[1],
-        "neighbour_error_pixels": pairs.leave_one_out_error(pixels, held_out.labels),
+        "neighbour_error_pixels": pairwise.leave_one_out_error(pixels, held_out.labels),
     }
     maps = {}
     for i, (name, points) in enumerate(spaces.items()):
         maps[name], found = _learn_map(
             jax.random.fold_in(key, i), name, points, settings, run_dir, checkpoint_seconds
         )
-        results[f"neighbour_error_{name}"] = pairs.leave_one_out_error(points, held_out.labels)
-        results[f"neighbour_error_map_{name}"] = pairs.leave_one_out_error(
+        results[f"neighbour_error_{name}"] = pairwise.leave_one_out_error(points, held_out.labels)
+        results[f"neighbour_error_map_{name}"] = pairwise.leave_one_out_error(
             jnp.asarray(maps[name]), held_out.labels
         )
         results |= {f"{figure}_{name}": value for figure, value in found.items()}
-    results["peak_memory_bytes"] = footprint.peak_rss()
+    results["peak_memory_bytes"] = memory.peak_rss()
     np.savez(run_dir.path / "maps.npz", labels=held_out.labels, **maps)
     _draw(run_dir, dataset, held_out, maps, results, settings)
     for name, value in results.items():
@@ -156,7 +149,7 @@ def _first(split: data.Split, count: int | None, part: str) -> data.Split:
 def _learn_map(key, name, points, settings, run_dir, checkpoint_seconds):
     """Returns the positions (N, 2), and the figures of how they were found."""
     method = _method(settings)
-    state = unisne.init_state(key, points, start=settings.start)
+    state = sne.init_state(key, points, start=settings.start)
     p = affinities.joint_probabilities(points, settings.perplexity)
 
     def watch(epoch, step, state):
@@ -177,7 +170,7 @@ def _learn_map(key, name, points, settings, run_dir, checkpoint_seconds):
                 phase=f"map of {name}",
                 checkpoint_seconds=checkpoint_seconds,
             ),
-            evaluate=lambda state: {"objective": unisne.state_objective(state, p, method=method)},
+            evaluate=lambda state: {"objective": sne.state_objective(state, p, method=method)},
             callback=watch,
             checkpoints=saved,
             metrics_path=_metrics(run_dir, name),
@@ -188,12 +181,12 @@ def _learn_map(key, name, points, settings, run_dir, checkpoint_seconds):
 
 
 def _method(settings):
-    return dataclasses.replace(unisne.METHODS[settings.method], num_steps=settings.num_steps)
+    return dataclasses.replace(sne.METHODS[settings.method], num_steps=settings.num_steps)
 
 
 def _step(key, state, batch, *, p, method):
     del key, batch
-    return unisne.step(state, p, method=method)
+    return sne.step(state, p, method=method)
 
 
 def _metrics(run_dir, name):
@@ -250,12 +243,12 @@ def define_flags() -> None:
     shared.define_run_flags()
     models.define_pretrained_flags("the autoencoder")
     flags.DEFINE_integer("num_images", None, "Of the held-out images, if not all.", lower_bound=1)
-    flags.DEFINE_enum("method", default.method, list(unisne.METHODS), "How maps are made.")
+    flags.DEFINE_enum("method", default.method, list(sne.METHODS), "How maps are made.")
     flags.DEFINE_float("perplexity", default.perplexity, "Smooth number of neighbours.")
     flags.DEFINE_integer(
         "num_steps", default.num_steps, f"Updates of each map, a multiple of {_EPOCH}."
     )
-    flags.DEFINE_enum("start", default.start, unisne.STARTS, "What maps begin with.")
+    flags.DEFINE_enum("start", default.start, sne.STARTS, "What maps begin with.")
 
 
 def main(argv: list[str]) -> None:

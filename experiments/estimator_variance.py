@@ -3,13 +3,13 @@
     python -m experiments.train_dbn --workdir=runs/digits
     python -m experiments.estimator_variance --workdir=runs/variance --pretrained=runs/digits
 
-draws the gradient of `dbn_jax.bound_gradient` by the recognition weights of all layers again and
-again, for one mini-batch of training images, by each estimator. table.txt has the variance of an
-estimate, summed over the weights, beside the squared length of the gradient itself: learning needs
-the former to be small beside the latter. What is estimated is the same for all. The number of paths
-says how often the top RBM's free energy is asked for; slopes ask for it once more, and for its
-derivative. For the net of `flagfiles/dbn_500_2000.flags` it takes 15 s on 2 cores, and slopes leave
-a four-thousandth of the variance.
+draws the gradient of `dbn_jax.learning.bound_gradient` by the recognition weights of all layers
+again and again, for one mini-batch of training images, by each estimator. table.txt has the
+variance of an estimate, summed over the weights, beside the squared length of the gradient itself:
+learning needs the former to be small beside the latter. What is estimated is the same for all. The
+number of paths says how often the top RBM's free energy is asked for; slopes ask for it once more,
+and for its derivative. For the net of `flagfiles/dbn_500_2000.flags` it takes 15 s on 2 cores, and
+slopes leave a four-thousandth of the variance.
 """
 
 import dataclasses
@@ -20,8 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import bound_gradient, dbn, learning, workdir
-from experiments import models, shared, whole_net
+from dbn_jax import dbn, learning
+from dbn_jax.learning import bound_gradient
+from dbn_jax.training import workdir
+from experiments.common import finetuning, models, shared
 
 ESTIMATORS = {
     "score function, no baseline": bound_gradient.LeaveOneOut(1, takes_slopes=False),
@@ -81,7 +83,7 @@ def run(settings: Settings, path: str) -> dict:
     rows = {"images": dataset.train.images, "labels": dataset.train.labels}
     rows = {name: jnp.asarray(x[: settings.batch_size]) for name, x in rows.items()}
     view_key, key = jax.random.split(jax.random.key(settings.seed))
-    examples = whole_net.Examples(transform, dbn.num_labels(net))
+    examples = finetuning.Examples(transform, dbn.num_labels(net))
     batch = shared.transformed(examples, view_key, rows)
     keys = jax.random.split(key, settings.num_estimates)
     results = {name: measure(keys, net, batch, value) for name, value in ESTIMATORS.items()}

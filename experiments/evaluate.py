@@ -27,8 +27,9 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from dbn_jax import data, dbn, figures, threefry, units, workdir
-from experiments import likelihood, models, recognition, shared
+from dbn_jax import data, dbn, figures, random, units
+from dbn_jax.training import workdir
+from experiments.common import likelihoods, models, recognition, shared
 
 _PROGRAMS = f"train_rbm,{models.NETS}"
 _SPLITS = ("validation", "test")
@@ -86,7 +87,7 @@ def run(settings: Settings, path: str) -> dict:
       ValueError: there is nothing to evaluate, or model, data and settings do not fit each other.
     """
     model, data_settings = models.load(settings.pretrained, _PROGRAMS, settings.data_dir)
-    net = likelihood.as_net(model)
+    net = likelihoods.as_net(model)
     _check_model(settings, net, data_settings)
     dataset, transform = data_settings.load()
     part, held_out = _held_out(settings, dataset)
@@ -114,7 +115,7 @@ def run(settings: Settings, path: str) -> dict:
         # Spread over the data set, which may be in an order.
         stride = max(1, len(dataset.train) // _NUM_BASE)
         some = data.Split(dataset.train.images[::stride], dataset.train.labels[::stride])
-        estimates = likelihood.evaluate(
+        estimates = likelihoods.evaluate(
             likelihood_key,
             net,
             _examples(train_key, net, some, transform),
@@ -167,7 +168,7 @@ def _examples(key, net, split, transform):
     grey = shared.transformed(transform, view_key, split.images)
     count = dbn.num_labels(net)
     labels = jax.nn.one_hot(split.labels, count, dtype=grey.dtype) if count else None
-    return threefry.bernoulli(draw_key, grey), labels
+    return random.bernoulli(draw_key, grey), labels
 
 
 def _report(results):

@@ -18,7 +18,7 @@ minutes: the bound is −85.5 ± 0.3 nats by annealing (−85.2 ± 0.2 before), 
 conservative estimate (−85.8 ± 0.2 before).
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007), the section on
-fine-tuning; `dbn_jax.bound_gradient` names those of the estimators.
+fine-tuning; `dbn_jax.learning.bound_gradient` names those of the estimators.
 """
 
 import dataclasses
@@ -27,8 +27,9 @@ import functools
 import jax
 from absl import app, flags
 
-from dbn_jax import bound_gradient, dbn
-from experiments import layer, likelihood, models, shared, whole_net
+from dbn_jax import dbn
+from dbn_jax.learning import bound_gradient
+from experiments.common import finetuning, likelihoods, models, pretraining, shared
 
 _LEARNING = {
     "learner": "cd",
@@ -89,12 +90,12 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         )
         init_key, up_key, chain_key = jax.random.split(key, 3)
         state = bound_gradient.init_state(init_key, net, optimizer, learner=learner)
-        x = likelihood.top_states(up_key, net, first)
-        chains = layer.at_data(chain_key, net.top, state.chains, x)
+        x = likelihoods.top_states(up_key, net, first)
+        chains = pretraining.at_data(chain_key, net.top, state.chains, x)
         step = functools.partial(_step, optimizer=optimizer, learner=learner, estimator=estimator)
         return step, dataclasses.replace(state, chains=chains)
 
-    return whole_net.learn(
+    return finetuning.learn(
         settings,
         path,
         phase="bound",

@@ -14,11 +14,12 @@ how much fine-tuning changed each layer: its weights, relative to what they were
 correlation of each unit's activity before and after. The tutorial's claim is that it modifies them
 only slightly.
 
-Unless told otherwise it learns by virtual adversarial training (`dbn_jax.smoothness`). On full
-MNIST, `flagfiles/classifier.flags` from a net of `flagfiles/digit_model_greedy.flags` has 0.90 % of
-the test images wrong after twenty minutes, and 1.07 % by dropout instead, in half the time. The
-tutorial's figure for gentle backprop after unsupervised learning is 1.15 %.
-`flagfiles/classifier_2006.flags` is the published protocol; it has not been run.
+Unless told otherwise it learns by virtual adversarial training
+(`dbn_jax.learning.virtual_adversarial`). On full MNIST, `flagfiles/classifier.flags` from a net of
+`flagfiles/digit_model_greedy.flags` has 0.90 % of the test images wrong after twenty minutes, and
+1.07 % by dropout instead, in half the time. The tutorial's figure for gentle backprop after
+unsupervised learning is 1.15 %. `flagfiles/classifier_2006.flags` is the published protocol; it has
+not been run.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007); Hinton and
 Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006); Miyato et al.,
@@ -33,8 +34,11 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from dbn_jax import backprop, checkpoints, data, figures, networks, training, weights, workdir
-from experiments import classifier_pictures, layer, models, recognition, shared
+from dbn_jax import data, figures, model_file, networks, training
+from dbn_jax.learning import backprop
+from dbn_jax.training import checkpoints, workdir
+from experiments.common import models, pretraining, recognition, shared
+from experiments.pictures import classifier as classifier_pictures
 
 _HIDDEN_SIZES = (500, 500, 2000)
 
@@ -131,7 +135,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         path,
         shared.flag_values(settings),
         program="experiments.finetune_classifier",
-        needed_bytes=2 * layer.needed_bytes(_sizes(start)),
+        needed_bytes=2 * pretraining.needed_bytes(_sizes(start)),
     )
     if run_dir.is_done:
         print(f"done already: see {run_dir.path}")
@@ -156,7 +160,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     def watch(epoch, step, state):
         del step
         if settings.early_stopping and _best_epoch(run_dir) == epoch:
-            weights.save(_best(run_dir), backprop.merge(graphdef, state.params))
+            model_file.save(_best(run_dir), backprop.merge(graphdef, state.params))
         run_dir.note_time()
 
     with checkpoints.Checkpoints(run_dir.checkpoints("classifier")) as saved:
@@ -190,9 +194,9 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         )
     model, epoch = backprop.merge(graphdef, state.params), settings.epochs
     if settings.early_stopping:
-        model = weights.load(_best(run_dir))
+        model = model_file.load(_best(run_dir))
         epoch = _best_epoch(run_dir)
-    weights.save(run_dir.path / "model.npz", model)
+    model_file.save(run_dir.path / "model.npz", model)
     results = {"epoch": epoch} | classifier_pictures.draw(
         run_dir, dataset, transform, start, model, seed=settings.seed
     )
@@ -232,7 +236,7 @@ def _start(settings: Settings) -> tuple[networks.Classifier, data.Dataset, data.
 
 
 def _sizes(model):
-    shapes = [layer.kernel[...].shape for layer in model.layers()]
+    shapes = [pretraining.kernel[...].shape for pretraining in model.layers()]
     return shapes[0][0], *(outputs for _, outputs in shapes)
 
 

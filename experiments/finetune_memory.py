@@ -5,13 +5,13 @@
 takes a net with label units, from `train_dbn` or `finetune_updown`, and leaves all below its top
 RBM as it is. Contrastive divergence has only seen what a few Gibbs steps from the data lead to:
 chains that go on for a thousand leave the digits. Here the top RBM learns from recognised images by
-persistent chains that keep their labels (`dbn_jax.labelled_pcd`), which go wherever the model's
-long chains go, and unlearn it. For the digit model on full MNIST that takes 150 s on one core; the
-share of samples that `generate`'s judge takes for their class should rise to about 98 %, and the
-error change by less than 0.1 %. The test set is looked at once, at the end.
+persistent chains that keep their labels (`dbn_jax.learning.labelled_pcd`), which go wherever the
+model's long chains go, and unlearn it. For the digit model on full MNIST that takes 150 s on one
+core; the share of samples that `generate`'s judge takes for their class should rise to about 98 %,
+and the error change by less than 0.1 %. The test set is looked at once, at the end.
 
 Reference: Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
-gradient" (2008); what differs from it is said in `dbn_jax.labelled_pcd`.
+gradient" (2008); what differs from it is said in `dbn_jax.learning.labelled_pcd`.
 """
 
 import dataclasses
@@ -21,20 +21,10 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import (
-    associative_memory,
-    checkpoints,
-    data,
-    dbn,
-    figures,
-    labelled_pcd,
-    learning,
-    rbm,
-    training,
-    weights,
-    workdir,
-)
-from experiments import layer, models, recognition, shared
+from dbn_jax import associative_memory, data, dbn, figures, learning, model_file, rbm, training
+from dbn_jax.learning import labelled_pcd
+from dbn_jax.training import checkpoints, workdir
+from experiments.common import models, pretraining, recognition, shared
 
 _BLOCK = 1000
 
@@ -91,7 +81,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         path,
         shared.flag_values(settings),
         program="experiments.finetune_memory",
-        needed_bytes=layer.needed_bytes(net.top.weights.shape),
+        needed_bytes=pretraining.needed_bytes(net.top.weights.shape),
     )
     if run_dir.is_done:
         print(f"done already: see {run_dir.path}")
@@ -135,7 +125,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             metrics_path=run_dir.metrics,
         )
     net = dataclasses.replace(dbn.untie(net), top=state.params)
-    weights.save(run_dir.path / "model.npz", net)
+    model_file.save(run_dir.path / "model.npz", net)
     results = recognition.error_rates(answer_key, net, held_out, transform)
     _draw_curves(run_dir)
     summary = run_dir.write_summary(results, seed=settings.seed)
@@ -188,7 +178,7 @@ def start_chains(
 
 def _view(num_labels):
     """What the memory sees: features drawn anew at each presentation, beside the label."""
-    return layer.Joined(layer.Activities(samples=True), num_labels)
+    return pretraining.Joined(pretraining.Activities(samples=True), num_labels)
 
 
 def _step(key, state, batch, *, learner, optimizer):

@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import optax
 from absl import app, flags
 
-from dbn_jax import associative_memory, dbn, updown
-from experiments import models, shared, whole_net
+from dbn_jax import associative_memory, dbn
+from dbn_jax.learning import updown
+from experiments.common import finetuning, models, shared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         )
         return step, updown.init_state(net, optimizer)
 
-    return whole_net.learn(
+    return finetuning.learn(
         settings,
         path,
         phase="updown",

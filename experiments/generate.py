@@ -12,11 +12,11 @@ takes what `train_dbn` learnt, or what went on from it, and draws in figures/
   the label units, while one label after the other is clamped;
 - `mind_and_brain.png`, `.gif` and `.mp4`: the net is shown random pixels, and fantasises on.
 
-A judge, a classifier that has seen real images only (`experiments.judge`), says how many samples it
-takes for the intended class: 100 of each, from as many chains. It refuses pages that are empty or
-full. The chains start at real images of *other* classes, so that nothing that comes of its start
-can count for the net. A minute and a half on 2 cores. A net without label units has the movie, and
-its mind and brain.
+A judge, a classifier that has seen real images only (`experiments.baseline_models.svm_judge`), says
+how many samples it takes for the intended class: 100 of each, from as many chains. It refuses pages
+that are empty or full. The chains start at real images of *other* classes, so that nothing that
+comes of its start can count for the net. A minute and a half on 2 cores. A net without label units
+has the movie, and its mind and brain.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 7; Hinton, "To recognize shapes, first learn to generate images" (2007).
@@ -29,8 +29,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import associative_memory, data, dbn, fantasies, figures, workdir
-from experiments import films, judge, models, shared
+from dbn_jax import associative_memory, data, dbn, figures, trajectories
+from dbn_jax.training import workdir
+from experiments.baseline_models import svm_judge
+from experiments.common import models, shared
+from experiments.pictures import movies
 
 # Where chains can start, in words for the pictures.
 STARTS = {
@@ -110,7 +113,7 @@ def run(settings: Settings, path: str) -> dict:
         # Grey levels, whatever the net learnt from: what it generates are means of pixels too.
         plain = dataclasses.replace(data_settings, binarisation="none", standardise=False)
         grey, _ = plain.load()
-        real = judge.train(grey, settings.judge_images, seed=settings.seed)
+        real = svm_judge.train(grey, settings.judge_images, seed=settings.seed)
         print(
             f"the judge learnt {real.num_train:,} real images; of unseen real ones it gets "
             f"{real.error:.2%} wrong"
@@ -118,8 +121,8 @@ def run(settings: Settings, path: str) -> dict:
         results = _classes(class_key, run_dir, settings, net, dataset, transform, real)
     else:
         print("the net has no label units: no images of chosen classes, and nothing to judge")
-    films.movie(movie_key, run_dir, net, classes if labelled else [None], dataset.image_shape)
-    films.mind_and_brain(mind_key, run_dir, net, dataset.image_shape)
+    movies.movie(movie_key, run_dir, net, classes if labelled else [None], dataset.image_shape)
+    movies.mind_and_brain(mind_key, run_dir, net, dataset.image_shape)
     summary = run_dir.write_summary(results, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
     return summary
@@ -139,7 +142,7 @@ def _classes(key, run_dir, settings, net, dataset, transform, real) -> dict[str,
     x, began = start(start_key, settings.start, net, dataset, transform, intended)
     samples = _pixels(chain_key, net, x, jnp.asarray(np.diff(looks, prepend=0)))
     answers = real.answers(dataset.pictures(samples).reshape(samples.shape))
-    shares = judge.shares(answers[-1], intended)
+    shares = svm_judge.shares(answers[-1], intended)
     share = float(np.mean(answers[-1] == intended))
     error = float(np.sqrt(share * (1 - share) / len(intended)))
     print(
@@ -147,7 +150,7 @@ def _classes(key, run_dir, settings, net, dataset, transform, real) -> dict[str,
         f"intended class, each {settings.steps:,} Gibbs iterations after its start:"
     )
     print("  " + "  ".join(f"{label}: {value:.0%}" for label, value in shares.items()))
-    refused = float(np.mean(answers[-1] == judge.NONE))
+    refused = float(np.mean(answers[-1] == svm_judge.NONE))
     print(f"  and {refused:.1%} as nothing, with too little ink or too much")
     curves = {"of the class that is clamped": (looks, np.mean(answers == intended, axis=-1))}
     if began is not None:
@@ -226,7 +229,7 @@ def start(
         began = dataset.train.labels[rows]
         v = shared.transformed(transform, view_key, dataset.train.images[rows])
     else:
-        v = films.noise(view_key, (len(labels), dataset.train.images.shape[1]))
+        v = movies.noise(view_key, (len(labels), dataset.train.images.shape[1]))
     return _recognised(up_key, net, v, jnp.asarray(labels)), began
 
 
@@ -243,7 +246,7 @@ def _recognised(key, net, v, labels):
 def _pixels(key, net, x, intervals):
     """The pixels' means of label-clamped chains after each interval: (times, N, V)."""
     clamped = associative_memory.labels_mask(net)
-    moments, _ = fantasies.trajectory(key, net, x, clamped, intervals)
+    moments, _ = trajectories.trajectory(key, net, x, clamped, intervals)
     return moments.pixels
 
 

@@ -4,7 +4,7 @@
 
 writes three files: model.npz, its weights in half precision (bfloat16; the 784-500-500-2000 net
 with weights of its own for recognition and generation takes 3.3 MB, the 784-1000-500-250-30
-autoencoder 4.0 MB); its checksum, which `dbn_jax.weights.load` verifies; and summary.json, the
+autoencoder 4.0 MB); its checksum, which `dbn_jax.model_file.load` verifies; and summary.json, the
 run's own and those of the runs that it went on from, without the folders where their data lay.
 `evaluate` takes the folder of a net as --pretrained, and `embed_codes` that of an autoencoder.
 """
@@ -17,8 +17,8 @@ import pathlib
 import jax.numpy as jnp
 from absl import app, flags
 
-from dbn_jax import weights
-from experiments import endings, models
+from dbn_jax import model_file
+from experiments.common import endings, models
 
 
 def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -42,13 +42,13 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
             "choose another"
         )
     summary = models.run_summary(source)
-    model = weights.load(source / "model.npz")
+    model = model_file.load(source / "model.npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         reason = e.strerror or str(e)
         raise OSError(e.errno, f"cannot make --folder={folder}: {reason}; choose another") from e
-    weights.save(folder / "model.npz", model, dtype=jnp.bfloat16)
+    model_file.save(folder / "model.npz", model, dtype=jnp.bfloat16)
     text = json.dumps(_without_folders(summary), indent=2) + "\n"
     (folder / "summary.json").write_text(text)
     size = (folder / "model.npz").stat().st_size

@@ -16,9 +16,9 @@ publication has 3.00, 8.01 for logistic PCA, and 13.87.
 
 figures/reconstructions.png is the tutorial's figure: images that were held out, and what each
 method makes of them with as many numbers as the code has. Logistic PCA stands there twice: with the
-best code of each image (`dbn_jax.logistic_pca`), and with codes that are linear in the pixels, an
-autoencoder without hidden layers, whose error agrees with the published one. The workdir further
-holds the model (`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves and
+best code of each image (`dbn_jax.embedding.logistic_pca`), and with codes that are linear in the
+pixels, an autoencoder without hidden layers, whose error agrees with the published one. The workdir
+further holds the model (`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves and
 summary.json. The test set is looked at by the autoencoder once, at the end.
 
 Reference: Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks"
@@ -32,17 +32,11 @@ import pathlib
 import optax
 from absl import app, flags
 
-from dbn_jax import (
-    backprop,
-    checkpoints,
-    data,
-    dbn,
-    networks,
-    training,
-    weights,
-    workdir,
-)
-from experiments import layer, reconstruction, shared
+from dbn_jax import data, dbn, model_file, networks, training
+from dbn_jax.learning import backprop
+from dbn_jax.training import checkpoints, workdir
+from experiments.common import pretraining, shared
+from experiments.pictures import autoencoder as autoencoder_pictures
 
 _EPOCHS = 50  # of each RBM, unless flags say otherwise
 
@@ -108,14 +102,14 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
     shared.check_batch_size("finetune_batch_size", settings.finetune_batch_size, num_images)
     if settings.pretraining:
-        layer.check_below(settings.learning, sizes[:-1])
+        pretraining.check_below(settings.learning, sizes[:-1])
         binary, code = shared.UNITS["bernoulli"], shared.UNITS["gaussian"]
-        layer.check(settings.learning.make_learner(), binary, code, *sizes[-2:])
+        pretraining.check(settings.learning.make_learner(), binary, code, *sizes[-2:])
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
         program="experiments.train_autoencoder",
-        needed_bytes=3 * layer.needed_bytes(sizes),
+        needed_bytes=3 * pretraining.needed_bytes(sizes),
     )
     if run_dir.is_done:
         print(f"done already: see {run_dir.figures}")
@@ -129,10 +123,12 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         _learn, settings, run_dir, dataset, transform, checkpoint_seconds=checkpoint_seconds
     )
     model = learn(start, run_dir.metrics, phase="autoencoder")
-    weights.save(run_dir.path / "model.npz", model)
+    model_file.save(run_dir.path / "model.npz", model)
     shallow = networks.init_autoencoder(shared.init_key(settings.seed), (num_pixels, sizes[-1]))
-    shallow = learn(shallow, layer.metrics_path(run_dir, "linear_codes"), phase="linear_codes")
-    results = reconstruction.draw(run_dir, dataset, transform, model, shallow)
+    shallow = learn(
+        shallow, pretraining.metrics_path(run_dir, "linear_codes"), phase="linear_codes"
+    )
+    results = autoencoder_pictures.draw(run_dir, dataset, transform, model, shallow)
     summary = run_dir.write_summary(results, seed=settings.seed)
     print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
     return summary
@@ -142,7 +138,7 @@ def _pretrain(settings, run_dir, dataset, transform, checkpoint_seconds) -> dbn.
     """Learns the stack: binary units, and Gaussian ones for the code."""
     held_out = dataset.validation or dataset.test
     resumable = {"run": run_dir, "checkpoint_seconds": checkpoint_seconds}
-    below = layer.learn_below(
+    below = pretraining.learn_below(
         settings.learning,
         settings.hidden_sizes[:-1],
         dataset.train.images,
@@ -156,10 +152,10 @@ def _pretrain(settings, run_dir, dataset, transform, checkpoint_seconds) -> dbn.
     name = f"layer_{len(settings.hidden_sizes)}"
     binary, code = shared.UNITS["bernoulli"], shared.UNITS["gaussian"]
     learning = dataclasses.replace(settings.learning, learning_rate=settings.code_learning_rate)
-    top = layer.learn(
+    top = pretraining.learn(
         learning,
         learning.make_learner(),
-        layer.Layer(name, binary, code, settings.hidden_sizes[-1], below.view(samples=False)),
+        pretraining.Layer(name, binary, code, settings.hidden_sizes[-1], below.view(samples=False)),
         below.examples,
         below.held_out,
         seed=settings.seed + len(below.layers),
@@ -167,7 +163,7 @@ def _pretrain(settings, run_dir, dataset, transform, checkpoint_seconds) -> dbn.
     )
     for i in range(len(settings.hidden_sizes)):
         name = f"layer_{i + 1}"
-        layer.draw_curves(run_dir, name, f"Learning of {name.replace('_', ' ')}")
+        pretraining.draw_curves(run_dir, name, f"Learning of {name.replace('_', ' ')}")
     return dbn.stack((*below.layers, top.params))
 
 
@@ -192,7 +188,9 @@ def _learn(
     if dataset.validation is not None:
         watched["error"] = dataset.validation
     watched = {
-        name: reconstruction.pixels(transform, split.images[: reconstruction.NUM_WATCHED])
+        name: autoencoder_pictures.pixels(
+            transform, split.images[: autoencoder_pictures.NUM_WATCHED]
+        )
         for name, split in watched.items()
     }
 

@@ -27,15 +27,11 @@ import dataclasses
 import jax
 from absl import app, flags
 
-from dbn_jax import (
-    associative_memory,
-    dbn,
-    labelled_pcd,
-    learning,
-    weights,
-    workdir,
-)
-from experiments import dbn_pictures, layer, recognition, shared
+from dbn_jax import associative_memory, dbn, learning, model_file
+from dbn_jax.learning import labelled_pcd
+from dbn_jax.training import workdir
+from experiments.common import pretraining, recognition, shared
+from experiments.pictures import dbn as dbn_pictures
 
 TOP_LEARNERS = (*shared.LEARNERS, "labelled_pcd")
 _ACTIVITIES = ("samples", "probabilities")
@@ -113,13 +109,13 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         visible = associative_memory.visible_units(sizes[-2], dataset.num_classes)
     num_labels = dataset.num_classes if settings.labels else 0
     top_learner = _top_learner(settings)
-    layer.check_below(settings.learning, sizes[:-1])
-    layer.check(top_learner, visible, binary, sizes[-2] + num_labels, sizes[-1])
+    pretraining.check_below(settings.learning, sizes[:-1])
+    pretraining.check(top_learner, visible, binary, sizes[-2] + num_labels, sizes[-1])
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
         program="experiments.train_dbn",
-        needed_bytes=layer.needed_bytes(sizes),
+        needed_bytes=pretraining.needed_bytes(sizes),
     )
     if run_dir.is_done:
         print(f"done already: see {run_dir.figures}")
@@ -127,7 +123,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
 
     resumable = {"run": run_dir, "checkpoint_seconds": checkpoint_seconds}
     names = [f"layer_{i + 1}" for i in range(len(settings.hidden_sizes))]
-    below = layer.learn_below(
+    below = pretraining.learn_below(
         settings.learning,
         settings.hidden_sizes[:-1],
         dataset.train.images,
@@ -143,11 +139,11 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     if settings.labels:
         examples = {"features": examples, "labels": dataset.train.labels}
         unseen = {"features": unseen, "labels": held_out.labels}
-        view = layer.Joined(view, dataset.num_classes)
-    top = layer.learn(
+        view = pretraining.Joined(view, dataset.num_classes)
+    top = pretraining.learn(
         _top_learning(settings),
         top_learner,
-        layer.Layer(
+        pretraining.Layer(
             names[-1], visible, binary, sizes[-1], view, below.layers[-1] if upside_down else None
         ),
         examples,
@@ -157,7 +153,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     )
 
     net = dbn.stack((*below.layers, top.params))
-    weights.save(run_dir.path / "model.npz", net)
+    model_file.save(run_dir.path / "model.npz", net)
     figures_of_run = dbn_pictures.draw(
         run_dir,
         dataset,
@@ -168,7 +164,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         top_chains=top.chains,
     )
     for name in names:
-        layer.draw_curves(run_dir, name, f"Learning of {name.replace('_', ' ')}")
+        pretraining.draw_curves(run_dir, name, f"Learning of {name.replace('_', ' ')}")
     if settings.labels:
         rates = recognition.error_rates(jax.random.key(settings.seed), net, held_out, transform)
         figures_of_run |= rates

@@ -2,10 +2,10 @@
 
     python -m experiments.train_patches --workdir=runs/patches
 
-The patches (`dbn_jax.patches`: photographs that packages ship) have no mean and are whitened. Units
-with learnt σ see them; nothing asks for sparseness or locality, and yet the hidden units become
-edges and bars at a place, of an orientation and a width. `figures/` shows what each adds to a
-whitened patch and to grey levels, beside the Gabor function that fits it best; and samples beside
+The patches (`dbn_jax.data.patches`: photographs that packages ship) have no mean and are whitened.
+Units with learnt σ see them; nothing asks for sparseness or locality, and yet the hidden units
+become edges and bars at a place, of an orientation and a width. `figures/` shows what each adds to
+a whitened patch and to grey levels, beside the Gabor function that fits it best; and samples beside
 patches. It takes two minutes on 2 cores.
 
 The summary tells how probable the test patches are, in nats, under the RBM (annealed importance
@@ -38,18 +38,13 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from dbn_jax import (
-    checkpoints,
-    learning,
-    partition,
-    patches,
-    rbm,
-    training,
-    units,
-    weights,
-    workdir,
-)
-from experiments import layer, likelihood, mixture, patch_pictures, shared
+from dbn_jax import learning, model_file, rbm, training, units
+from dbn_jax.data import patches
+from dbn_jax.likelihood import partition
+from dbn_jax.training import checkpoints, workdir
+from experiments.baseline_models import gaussian_mixture
+from experiments.common import likelihoods, pretraining, shared
+from experiments.pictures import patches as patch_pictures
 
 _SIGMA_SHARE = 0.1  # of the learning rate
 # The log-likelihood that is watched while learning: of so many patches, by a short annealing.
@@ -151,15 +146,15 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         path,
         shared.flag_values(settings),
         program="experiments.train_patches",
-        needed_bytes=layer.needed_bytes((train.shape[1], settings.num_hidden)),
+        needed_bytes=pretraining.needed_bytes((train.shape[1], settings.num_hidden)),
     )
     if run_dir.is_done:
         print(f"done already: see {run_dir.figures}")
         return run_dir.summary()
     params = learn(settings, train, validation, run_dir, checkpoint_seconds)
-    weights.save(run_dir.path / "model.npz", params)
+    model_file.save(run_dir.path / "model.npz", params)
     np.savez(run_dir.path / "whitening.npz", **vars(whitening))
-    gaussian, best, scores = mixture.choose(train, validation, settings.max_mixture)
+    gaussian, best, scores = gaussian_mixture.choose(train, validation, settings.max_mixture)
     results = measure(settings, params, train, test)
     for name, model in (("gaussian", gaussian), ("mixture", best)):
         log_p = model.score_samples(test).astype(np.float64)
@@ -262,9 +257,9 @@ def measure(
     settings: Settings, params: rbm.RBM, train: np.ndarray, test: np.ndarray
 ) -> dict[str, float]:
     """Estimates the log-likelihood of test patches, as `likelihood.evaluate` describes it."""
-    return likelihood.evaluate(
+    return likelihoods.evaluate(
         jax.random.key(settings.seed + 1),
-        likelihood.as_net(params),
+        likelihoods.as_net(params),
         (jnp.asarray(train), None),
         (jnp.asarray(test), None),
         num_steps=settings.ais_steps,

@@ -23,8 +23,9 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from dbn_jax import data, figures, rbm, weights, workdir
-from experiments import layer, shared
+from dbn_jax import data, figures, model_file, rbm
+from dbn_jax.training import workdir
+from experiments.common import pretraining, shared
 
 _NUM_SHOWN = 24
 _NUM_UNITS_SHOWN = 50
@@ -59,21 +60,21 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
     shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
     learner = settings.learning.make_learner()
     visible, hidden = (shared.UNITS[name] for name in (settings.visible, settings.hidden))
-    layer.check(learner, visible, hidden, num_visible, settings.num_hidden)
+    pretraining.check(learner, visible, hidden, num_visible, settings.num_hidden)
     run_dir = workdir.open_workdir(
         path,
         shared.flag_values(settings),
         program="experiments.train_rbm",
-        needed_bytes=layer.needed_bytes((num_visible, settings.num_hidden)),
+        needed_bytes=pretraining.needed_bytes((num_visible, settings.num_hidden)),
     )
     if run_dir.is_done:
         print(f"done already: see {run_dir.figures}")
         return run_dir.summary()
     snapshots = Snapshots(run_dir, settings.learning.epochs)
-    state = layer.learn(
+    state = pretraining.learn(
         settings.learning,
         learner,
-        layer.Layer("rbm", visible, hidden, settings.num_hidden, pixels),
+        pretraining.Layer("rbm", visible, hidden, settings.num_hidden, pixels),
         dataset.train.images,
         held_out.images,
         seed=settings.seed,
@@ -81,10 +82,10 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         checkpoint_seconds=checkpoint_seconds,
         callback=snapshots.take,
     )
-    weights.save(run_dir.path / "model.npz", state.params)
+    model_file.save(run_dir.path / "model.npz", state.params)
     snapshots.draw(dataset.image_shape)
     draw(run_dir, settings, dataset, unfamiliar, pixels, state)
-    table = figures.read_metrics(layer.metrics_path(run_dir, "rbm"))
+    table = figures.read_metrics(pretraining.metrics_path(run_dir, "rbm"))
     summary = run_dir.write_summary(
         {name: values[-1] for name, values in table.items() if name.startswith("eval_")},
         seed=settings.seed,
@@ -107,22 +108,22 @@ class Snapshots:
     def take(self, epoch: int, state: rbm.State) -> None:
         """Saves the weights if this epoch is wanted."""
         if epoch in self._epochs:
-            weights = np.asarray(state.params.weights[:, :_NUM_UNITS_SHOWN])
-            np.save(self._path / f"epoch_{epoch}.npy", weights)
+            model_file = np.asarray(state.params.weights[:, :_NUM_UNITS_SHOWN])
+            np.save(self._path / f"epoch_{epoch}.npy", model_file)
 
     def draw(self, image_shape: tuple[int, ...]) -> None:
         """Draws how the weight images develop, as far as they are there."""
         paths = {epoch: self._path / f"epoch_{epoch}.npy" for epoch in self._epochs}
-        weights = {epoch: np.load(path) for epoch, path in paths.items() if path.exists()}
-        missing = sorted(paths.keys() - weights.keys())
+        model_file = {epoch: np.load(path) for epoch, path in paths.items() if path.exists()}
+        missing = sorted(paths.keys() - model_file.keys())
         if missing:
             logging.warning("%s has lost the weights of epochs %s", self._path, missing)
-        if not weights:
+        if not model_file:
             return
         picture = figures.development(
-            np.stack(list(weights.values())),
+            np.stack(list(model_file.values())),
             image_shape=image_shape,
-            labels=[f"epoch {epoch}" for epoch in weights],
+            labels=[f"epoch {epoch}" for epoch in model_file],
             title="Features develop from a random start",
         )
         figures.save(picture, self._run_dir.figures / "development.png")
@@ -184,7 +185,7 @@ def draw(
         ),
         "chains",
     )
-    start = layer.persistent_hidden(state.chains)
+    start = pretraining.persistent_hidden(state.chains)
     from_where = f"{steps} Gibbs steps on from the persistent chains of learning"
     if start is None:
         start = rbm.sample_hidden(start_key, params, look(held_out.images))
@@ -220,7 +221,7 @@ def draw(
         ),
         "histograms",
     )
-    layer.draw_curves(run_dir, "rbm", "Learning")
+    pretraining.draw_curves(run_dir, "rbm", "Learning")
 
 
 def _chain(key, params, h, steps):

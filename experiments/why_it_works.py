@@ -36,8 +36,10 @@ import dataclasses
 import jax
 from absl import app, flags
 
-from dbn_jax import figures, workdir
-from experiments import explaining, shared, tied_nets
+from dbn_jax import figures
+from dbn_jax.training import workdir
+from experiments.common import shared
+from experiments.demos import explaining_away, tied_nets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +86,15 @@ def run(settings: Settings, path: str) -> dict:
         keys = iter(jax.random.split(jax.random.key(settings.seed), 7))
         images = tied_nets.bars_and_stripes()
         parts = {
-            "explaining_away": lambda: explaining.posterior(
+            "explaining_away": lambda: explaining_away.posterior(
                 next(keys), settings.num_chains, settings.num_sweeps
             ),
-            "truck": lambda: explaining.truck(next(keys)),
-            "priors": explaining.priors,
-            "recognition": lambda: explaining.recognition(next(keys), settings.num_updates),
-            "wake_sleep": lambda: explaining.learning(next(keys), images, 6, settings.num_updates),
+            "truck": lambda: explaining_away.truck(next(keys)),
+            "priors": explaining_away.priors,
+            "recognition": lambda: explaining_away.recognition(next(keys), settings.num_updates),
+            "wake_sleep": lambda: explaining_away.learning(
+                next(keys), images, 6, settings.num_updates
+            ),
             "convergence": lambda: tied_nets.convergence(next(keys)),
             "complementary_prior": tied_nets.complementary_prior,
             "learning_rule": lambda: tied_nets.learning_rule(next(keys)),

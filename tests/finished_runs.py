@@ -2,8 +2,10 @@
 
 import jax
 
-from dbn_jax import associative_memory, dbn, rbm, weights, workdir
-from experiments import shared, train_dbn
+from dbn_jax import associative_memory, dbn, model_file, rbm
+from dbn_jax.training import workdir
+from experiments import train_dbn
+from experiments.common import shared
 
 DIGITS = shared.DataSettings(dataset="digits")
 
@@ -11,7 +13,7 @@ DIGITS = shared.DataSettings(dataset="digits")
 def save(path, model, settings, program):
     """A finished run of `experiments.program`, as if it had ended in the model."""
     run = workdir.open_workdir(path, shared.flag_values(settings), program=f"experiments.{program}")
-    weights.save(run.path / "model.npz", model)
+    model_file.save(run.path / "model.npz", model)
     run.write_summary({"error_rate": 0.5}, seed=settings.seed)
     return str(path)
 

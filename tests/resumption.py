@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import weights, workdir
+from dbn_jax import model_file
+from dbn_jax.training import workdir
 from tests import binaries
 
 
@@ -67,4 +68,4 @@ def broken_and_resumed(tmp_path, module, settings, last=3):
 
 
 def _model(path):
-    return weights.load(path / "model.npz")
+    return model_file.load(path / "model.npz")

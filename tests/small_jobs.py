@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from dbn_jax import weights
-from experiments import shared, train_dbn, train_rbm
+from dbn_jax import model_file
+from experiments import train_dbn, train_rbm
+from experiments.common import shared
 
 DIGITS = shared.DataSettings(dataset="digits")
 BINARY = dataclasses.replace(DIGITS, binarisation="stochastic")
@@ -24,4 +25,4 @@ def small_dbn(**changes):
 
 
 def load_net(workdir):
-    return weights.load(workdir / "model.npz")
+    return model_file.load(workdir / "model.npz")

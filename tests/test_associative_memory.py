@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dbn_jax import associative_memory as memory
-from dbn_jax import bound, dbn, rbm, units
+from dbn_jax import dbn, rbm, units
+from dbn_jax.likelihood import bound
 from tests import oracles
 from tests.random_models import at_random, jolt
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dbn_jax import associative_memory, dbn, networks, rbm, units, weights
+from dbn_jax import associative_memory, dbn, model_file, networks, rbm, units
 from tests import oracles
 from tests.random_models import at_random, jolt
 
@@ -159,13 +159,13 @@ def test_random_weights_are_of_the_published_width():
 )
 def test_round_trip_in_a_file(tmp_path, make):
     model = make()
-    weights.save(tmp_path / "model.npz", model)
-    loaded = weights.load(tmp_path / "model.npz")
+    model_file.save(tmp_path / "model.npz", model)
+    loaded = model_file.load(tmp_path / "model.npz")
     assert jax.tree.structure(loaded) == jax.tree.structure(model)
     jax.tree.map(np.testing.assert_array_equal, loaded, model)
     np.testing.assert_array_equal(loaded(images()), model(images()))
-    weights.save(tmp_path / "half.npz", model, dtype=jnp.bfloat16)
-    loaded = weights.load(tmp_path / "half.npz")
+    model_file.save(tmp_path / "half.npz", model, dtype=jnp.bfloat16)
+    loaded = model_file.load(tmp_path / "half.npz")
     for a, b in zip(loaded.layers(), model.layers(), strict=True):
         rounded = b.kernel[...].astype(jnp.bfloat16).astype(jnp.float32)
         np.testing.assert_array_equal(a.kernel[...], rounded)

@@ -61,7 +61,8 @@ def state_bytes(state):
 
 
 def main(directory, output):
-    from dbn_jax import checkpoints, training
+    from dbn_jax import training
+    from dbn_jax.training import checkpoints
 
     def evaluate(state):
         return {"norm": jnp.linalg.norm(state["weights"])}

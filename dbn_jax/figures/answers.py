@@ -20,7 +20,7 @@ from dbn_jax.figures.pages import (
     style,
     text_width,
 )
-from dbn_jax.shapes import Num
+from dbn_jax.typing import Num
 
 _SPACE = 8  # pixels between the cells and what is written beside them
 _DARKEST = 105  # grey levels taken off the paper; black text must stay readable on it

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dbn_jax.figures.checks import AnyArray, check_labels, finite_values
 from dbn_jax.figures.curves import PALETTE
 from dbn_jax.figures.pages import FAINT, INK, Panels, style, text_width
-from dbn_jax.shapes import Num
+from dbn_jax.typing import Num
 
 _BAR = 19  # pixels of a bar, wide enough for the number above it
 _HEIGHT = 220

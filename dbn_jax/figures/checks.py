@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from dbn_jax.shapes import Array, Num
+from dbn_jax.typing import Array, Num
 
 AnyArray = np.ndarray | Array
 

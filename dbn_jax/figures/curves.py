@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dbn_jax.figures.checks import AnyArray, check_count, finite_values
 from dbn_jax.figures.pages import BLUE, DEVICE_PIXELS, FONT_PIXELS, INK, Panels, style
-from dbn_jax.shapes import Num
+from dbn_jax.typing import Num
 
 _Values = Sequence[Real] | AnyArray
 

@@ -10,7 +10,7 @@ from matplotlib.image import BboxImage
 
 from dbn_jax.figures.checks import AnyArray, check_labels, finite_values, grey_levels
 from dbn_jax.figures.pages import BLUE, FAINT, FONT_PIXELS, INK, Panels, style, text_width
-from dbn_jax.shapes import Int, Num
+from dbn_jax.typing import Int, Num
 
 # Okabe and Ito's colours, olive for their yellow, which is too pale for small things on white, and
 # two more; what still looks alike to somebody is told apart by the names on the map.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dbn_jax.figures.checks import AnyArray, check_labels, grey_levels
 from dbn_jax.figures.grid import FRAME_GREY, PAGE, Grid, columns_for
 from dbn_jax.figures.pages import FAINT, INK, Label, Placed, picture, text_width
-from dbn_jax.shapes import Num
+from dbn_jax.typing import Num
 
 _SPACE = 8  # pixels between an image and what is written beside it
 _BETWEEN = 28  # pixels between panels

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dbn_jax.figures.checks import AnyArray, check_count, check_labels, grey_levels
 from dbn_jax.figures.grid import PAGE, Grid
 from dbn_jax.figures.pages import FAINT, FONT_PIXELS, Label, Placed, picture, text_width
-from dbn_jax.shapes import Num
+from dbn_jax.typing import Num
 
 _SPACE = 8  # pixels between an image and what is written beside it
 

@@ -19,7 +19,7 @@ from dbn_jax.figures.checks import (
 )
 from dbn_jax.figures.grid import FRAME_GREY, PAGE, Grid
 from dbn_jax.figures.pages import Label, Placed, picture, text_width
-from dbn_jax.shapes import Num
+from dbn_jax.typing import Num
 
 _HEADER, _BETWEEN = 22, 18  # pixels above and between the panels of a development
 _APART = 8  # pixels between their labels, at least

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from dbn_jax.shapes import Array, Float, Int, Key
+from dbn_jax.typing import Array, Float, Int, Key
 
 
 class Units(abc.ABC):
@@ -22,7 +22,7 @@ class Units(abc.ABC):
         `tail` is (see `elements`).
       tail: how fast a lone unit's density falls: "bounded" (finitely many values), "quadratic"
         (like exp(−x²/2)) or "factorial" (like 1/x!). It decides which pairs have a normalisable
-        joint density (`dbn_jax.normalisable`).
+        joint density (`dbn_jax.units.normalisable`).
     """
 
     bias: Any

@@ -5,8 +5,8 @@ import math
 
 import jax.numpy as jnp
 
-from dbn_jax import pytrees, threefry
-from dbn_jax.shapes import Array, Float
+from dbn_jax import pytrees, random
+from dbn_jax.typing import Array, Float
 from dbn_jax.units.base import Units
 
 
@@ -85,7 +85,7 @@ class Concat(Units):
         return jnp.concatenate(self._each("mean_statistic", inputs), axis=-1)
 
     def sample(self, key, inputs):
-        keys = threefry.split(key, len(self.parts))
+        keys = random.split(key, len(self.parts))
         shares = zip(self.parts, keys, self.split(inputs), strict=True)
         return jnp.concatenate([part.sample(k, share) for part, k, share in shares], axis=-1)
 

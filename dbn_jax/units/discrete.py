@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
-from dbn_jax import pytrees, threefry
+from dbn_jax import pytrees, random
 from dbn_jax.units.base import Units, digits, softplus, spread, widen
 
 # Poisson rates above which counts are drawn as rounded normal numbers: their skew is 0.003.
@@ -35,7 +35,7 @@ class Bernoulli(Units):
         return jax.nn.sigmoid(inputs + spread(self.bias, inputs))
 
     def sample(self, key, inputs):
-        return threefry.bernoulli(key, self.mean(inputs))
+        return random.bernoulli(key, self.mean(inputs))
 
     @property
     def num_states(self):
@@ -64,7 +64,7 @@ class Spin(Units):
 
     def sample(self, key, inputs):
         up = jax.nn.sigmoid(2 * (inputs + spread(self.bias, inputs)))
-        return 2 * threefry.bernoulli(key, up) - 1
+        return 2 * random.bernoulli(key, up) - 1
 
     @property
     def num_states(self):
@@ -165,7 +165,7 @@ class Binomial(Units):
         p = widen(jax.nn.sigmoid(inputs + spread(self.bias, inputs)))  # and wide enough to count
 
         def add_trial(trial, total):
-            return total + threefry.bernoulli(threefry.fold_in(key, trial), p)
+            return total + random.bernoulli(random.fold_in(key, trial), p)
 
         total = jax.lax.fori_loop(0, self.num_trials, add_trial, jnp.zeros_like(p))
         return total.astype(inputs.dtype)
@@ -201,7 +201,7 @@ class Poisson(Units):
     def sample(self, key, inputs):
         if str(jax.random.key_impl(key)) != "threefry2x32":  # the only one of jax.random.poisson
             key = jax.random.wrap_key_data(jax.random.bits(key, 2), impl="threefry2x32")
-        few_key, many_key = threefry.split(key)
+        few_key, many_key = random.split(key)
         rate = widen(self.mean(inputs))
         few = jax.random.poisson(few_key, jnp.minimum(rate, _MANY)).astype(rate.dtype)
         # jax's own method rounds too much there (its variance is 1.02 times a rate of 1e6, and 1.5

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import pytrees
-from dbn_jax.shapes import Array, Float
+from dbn_jax.typing import Array, Float
 from dbn_jax.units import truncated_normal
 from dbn_jax.units.base import Units, spread, widen
 

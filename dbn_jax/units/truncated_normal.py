@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtri
 
-from dbn_jax import threefry
+from dbn_jax import random
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # Left of this m, log Φ cancels against m²/2 in float32, and a continued fraction takes over.
@@ -60,7 +60,7 @@ def _cumulant_jvp(primals, tangents):
 
 def sample(key, m):
     """Inverts the survival function; in the tail by Newton's method on its logarithm."""
-    u = (1 - threefry.uniform(key, m.shape)).astype(m.dtype)  # on (0, 1]
+    u = (1 - random.uniform(key, m.shape)).astype(m.dtype)  # on (0, 1]
     body, tail = _parts(m)
     # Below 1, the survival of minus infinity: x would be 0, however large m is.
     survival = jnp.minimum(u * jnp.exp(log_ndtr(body)), 1 - jnp.finfo(m.dtype).epsneg)

@@ -1,0 +1,1 @@
+"""Sigmoid belief nets: explaining away, wake-sleep and the infinite tied net."""

@@ -1,0 +1,343 @@
+"""Sigmoid belief nets: directed nets of binary units, whose causes explain each other away.
+
+The units are in an order in which causes stand before their effects. Unit j is on with probability
+
+    p(x_j = 1 | x_1, …, x_{j−1}) = σ(a_j),    a_j = b_j + Σ_{i<j} x_i w_ij,
+
+so that log p(x) = Σ_j [x_j a_j − log(1 + exp a_j)], with nothing to normalise. Generation is easy:
+one pass along the order. Inference is not: given their effects, causes that are independent
+beforehand become dependent. Either of them explains the effect, and once one is known to be on, the
+other need not be.
+
+For a few hidden units everything can be enumerated (`posterior`, `log_likelihood`); for more, Gibbs
+sampling asks one unit after the other (`gibbs`). Learning with given states of all units is the
+delta rule (`gradient`); with states drawn from the posterior it ascends the likelihood, whose own
+gradient is also that of `log_likelihood`. `wake_sleep` draws them from a second net.
+
+References: Pearl, "Probabilistic reasoning in intelligent systems" (1988), for explaining away;
+Neal, "Connectionist learning of belief networks" (1992); Hinton, "To recognize shapes, first learn
+to generate images" (2007).
+"""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dbn_jax import pytrees, random
+from dbn_jax.typing import Array, Bool, Float, Int, Key
+from dbn_jax.units.base import softplus, spread
+
+MAX_HIDDEN = 20  # units that are enumerated at most
+
+
+@pytrees.dataclass
+class BeliefNet:
+    """A sigmoid belief net of N units, causes before effects.
+
+    Attributes:
+      weights: (N, N), from unit i to unit j; what stands where there is no connection has no
+        effect.
+      bias: (N,).
+      layers: sizes of the layers from the top down, each caused by the one above it alone; None:
+        every unit may be caused by every one before it.
+    """
+
+    weights: Array
+    bias: Array
+    layers: tuple[int, ...] | None = pytrees.static(None)
+
+    @property
+    def num_units(self) -> int:
+        """N."""
+        return self.bias.shape[-1]
+
+    @property
+    def connections(self) -> np.ndarray:
+        """Where there can be a weight: (N, N) bool."""
+        sizes = (1,) * self.num_units if self.layers is None else self.layers
+        layer = np.repeat(np.arange(len(sizes)), sizes)
+        above = layer - layer[:, None]
+        return above > 0 if self.layers is None else above == 1
+
+
+def make(weights: Float[Array, "from to"], bias: Float[Array, " N"]) -> BeliefNet:
+    """Makes a net of its arrays.
+
+    Args:
+      weights: (N, N), from unit i to unit j.
+      bias: (N,).
+
+    Raises:
+      ValueError: shapes do not fit; or values are known, and a unit would be its own cause or that
+        of an earlier one.
+    """
+    count = len(bias)
+    if weights.shape != (count, count):
+        raise ValueError(f"weights are {weights.shape}, but {count} biases need {(count, count)}")
+    if not isinstance(weights, jax.core.Tracer):
+        backward = np.argwhere(np.tril(np.asarray(weights)) != 0)
+        if len(backward):
+            i, j = backward[0]
+            raise ValueError(
+                f"there is a weight from unit {i} to unit {j}; a cause must stand before its "
+                "effects: put the units in another order"
+            )
+    return BeliefNet(weights, bias)
+
+
+@functools.partial(jax.jit, inline=True)
+def layered(
+    weights: tuple[Float[Array, "..."], ...], biases: tuple[Float[Array, "..."], ...]
+) -> BeliefNet:
+    """Makes a net of layers, from the top down; each is caused by the one above it alone.
+
+    Args:
+      weights: between neighbouring layers, (units above, units below).
+      biases: of each layer, one more than `weights`; those of the first layer are its prior.
+
+    Raises:
+      ValueError: shapes do not fit.
+    """
+    sizes = [len(bias) for bias in biases]
+    expected = list(itertools.pairwise(sizes))
+    shapes = [w.shape for w in weights]
+    if shapes != expected:
+        raise ValueError(f"weights are {shapes}, but layers of {sizes} units need {expected}")
+    starts = np.cumsum([0, *sizes])
+    bias = jnp.concatenate(biases)
+    whole = jnp.zeros((len(bias), len(bias)), bias.dtype)
+    for i, w in enumerate(weights):
+        rows, columns = slice(starts[i], starts[i + 1]), slice(starts[i + 1], starts[i + 2])
+        whole = whole.at[rows, columns].set(w)
+    return BeliefNet(whole, bias, tuple(sizes))
+
+
+def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
+    """a, each unit's input from its causes: (..., N) -> (..., N)."""
+    a = x @ _connected(net)
+    return a + spread(net.bias, a)
+
+
+def _connected(net):
+    # Where there is no connection gradients must be zero, and noise on all weights joins nothing.
+    return jnp.where(net.connections, net.weights, 0)
+
+
+@functools.partial(jax.jit, inline=True)
+def log_prob(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
+    """log p(x) of states of all units, nats: (..., N) -> (...)."""
+    a = inputs(net, x)
+    return jnp.sum(x * a - softplus(a), axis=-1)
+
+
+@functools.partial(jax.jit, static_argnames="shape", inline=True)
+def sample(key: Key[Array, ""], net: BeliefNet, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+    """Ancestral sampling, unit by unit along the order.
+
+    Args:
+      key: consumed.
+      net: the net.
+      shape: batch axes of the result.
+
+    Returns:
+      (*shape, N).
+    """
+    return complete(key, net, jnp.zeros((*shape, 0), net.bias.dtype))
+
+
+@functools.partial(jax.jit, inline=True)
+def complete(
+    key: Key[Array, ""], net: BeliefNet, first: Float[Array, "*batch K"]
+) -> Float[Array, "*batch N"]:
+    """Ancestral sampling of all other units, given the first K.
+
+    Args:
+      key: consumed.
+      net: the net.
+      first: (..., K) states of the units that stand first in the order, K ≤ N.
+
+    Returns:
+      (..., N).
+    """
+    weights = _connected(net)
+
+    def draw(j, x):
+        a = net.bias[j] + x @ weights[:, j]
+        on = random.bernoulli(random.fold_in(key, j), jax.nn.sigmoid(a))
+        return x.at[..., j].set(on)
+
+    *batch, given = first.shape
+    rest = jnp.zeros((*batch, net.num_units - given), first.dtype)
+    x = jnp.concatenate([first, rest], axis=-1)
+    return jax.lax.fori_loop(given, net.num_units, draw, x)
+
+
+def completions(
+    x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+) -> Float[Array, "states N"]:
+    """All states that agree with the observed units.
+
+    Args:
+      x: (N,) states; those of hidden units do not matter.
+      observed: (N,) which units are observed.
+
+    Returns:
+      (2^H, N), H the number of hidden units; the last of them changes fastest.
+
+    Raises:
+      ValueError: there are more than `MAX_HIDDEN` hidden units, or `observed` does not say of each
+        unit whether it is.
+    """
+    _check_observed(observed, len(x))
+    hidden = np.flatnonzero(~np.asarray(observed))
+    if len(hidden) > MAX_HIDDEN:
+        raise ValueError(
+            f"{len(hidden)} hidden units have {2.0 ** len(hidden):.3g} states; at most "
+            f"{MAX_HIDDEN} units are enumerated: sample them with `gibbs` instead"
+        )
+    numbers = np.arange(2 ** len(hidden))[:, None]
+    bits = (numbers >> np.arange(len(hidden))[::-1]) & 1
+    states = np.zeros((len(bits), len(x)), bool)
+    states[:, hidden] = bits
+    return _fill_in(observed, x, states)
+
+
+@functools.partial(jax.jit, inline=True)
+def _fill_in(observed, x, states):
+    return jnp.where(spread(observed, states), spread(x, states), states.astype(x.dtype))
+
+
+def _check_observed(observed, count):
+    # Numbers would be negated bit by bit, and JAX leaves out what is written beyond an array's end.
+    if observed.shape != (count,) or observed.dtype != bool:
+        raise ValueError(
+            f"observed is {observed.dtype} {observed.shape}; it must be bool ({count},), whether "
+            "each unit is observed"
+        )
+
+
+def log_likelihood(
+    net: BeliefNet, x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+) -> Float[Array, ""]:
+    """log p of the observed units, the others summed out by enumeration; nats.
+
+    Its gradient by the net is that of maximum likelihood.
+
+    Args:
+      net: the net.
+      x: (N,) states; those of hidden units do not matter.
+      observed: (N,) which units are observed.
+
+    Raises:
+      ValueError: see `completions`.
+    """
+    return _log_sum(net, completions(x, observed))
+
+
+@functools.partial(jax.jit, inline=True)
+def _log_sum(net, states):
+    return jax.nn.logsumexp(log_prob(net, states))
+
+
+def posterior(
+    net: BeliefNet, x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+) -> tuple[Float[Array, "states N"], Float[Array, " states"]]:
+    """The exact distribution of the hidden units given the observed ones, by enumeration.
+
+    Args:
+      net: the net.
+      x: (N,) states; those of hidden units do not matter.
+      observed: (N,) which units are observed.
+
+    Returns:
+      All states that agree with the observed units, (2^H, N), and their probabilities, (2^H,).
+
+    Raises:
+      ValueError: see `completions`.
+    """
+    states = completions(x, observed)
+    return states, _normalised(net, states)
+
+
+@functools.partial(jax.jit, inline=True)
+def _normalised(net, states):
+    return jax.nn.softmax(log_prob(net, states))
+
+
+@functools.partial(jax.jit, inline=True)
+def gibbs(
+    key: Key[Array, ""],
+    net: BeliefNet,
+    x: Float[Array, "*batch N"],
+    observed: Bool[Array, " N"],
+    num_sweeps: int | Int[Array, ""],
+) -> Float[Array, "*batch N"]:
+    """Gibbs sampling of the hidden units given the observed ones.
+
+    A sweep draws each hidden unit in turn given all others: causes, effects, and through these the
+    other causes of its effects,
+
+        log p(x_j = 1 | rest) / p(x_j = 0 | rest)
+            = a_j + Σ_k [x_k w_jk − log(1 + exp(ã_k + w_jk)) + log(1 + exp ã_k)],
+
+    where ã_k is unit k's input without unit j. A sweep costs three passes over the weights.
+
+    Args:
+      key: consumed.
+      net: the net.
+      x: (..., N) where the chains start; the observed units stay.
+      observed: (N,) which units are observed.
+      num_sweeps: at least 0.
+
+    Returns:
+      (..., N).
+
+    Raises:
+      ValueError: `observed` does not say of each unit whether it is.
+    """
+    _check_observed(observed, net.num_units)
+    weights = _connected(net)
+
+    def draw(t, carry):
+        x, a = carry
+        j = t % net.num_units
+        w = weights[j]
+        without = a - x[..., j, None] * spread(w, x)
+        shifted = without + spread(w, x)
+        effects = x * spread(w, x) - softplus(shifted) + softplus(without)
+        # A unit is not among its effects: there w is 0.
+        odds = a[..., j] + jnp.sum(effects, axis=-1)
+        on = random.bernoulli(random.fold_in(key, t), jax.nn.sigmoid(odds))
+        on = jnp.where(observed[j], x[..., j], on)
+        return x.at[..., j].set(on), without + on[..., None] * spread(w, x)
+
+    def sweep(i, x):
+        # The inputs anew each time: kept up to date alone, they would drift with rounding.
+        first = i * net.num_units
+        return jax.lax.fori_loop(first, first + net.num_units, draw, (x, inputs(net, x)))[0]
+
+    return jax.lax.fori_loop(0, num_sweeps, sweep, x)
+
+
+@functools.partial(jax.jit, inline=True)
+def gradient(net: BeliefNet, x: Float[Array, "*batch N"]) -> BeliefNet:
+    """The delta rule: the descent direction −∂ log p(x) / ∂ net, averaged over the batch.
+
+    For w_ij it is −x_i (x_j − σ(a_j)), and zero where there can be no weight. With hidden states
+    drawn from the posterior it is unbiased for the gradient of the observed units' −log p.
+
+    Args:
+      net: the net.
+      x: (..., N) states of all units.
+
+    Returns:
+      A tree like `net`.
+    """
+    x = x.reshape(-1, net.num_units)
+    surprise = x - jax.nn.sigmoid(inputs(net, x))
+    weights = jnp.where(net.connections, x.T @ surprise, 0) / len(x)
+    return dataclasses.replace(net, weights=-weights, bias=-jnp.mean(surprise, axis=0))

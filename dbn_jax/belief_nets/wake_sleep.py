@@ -1,0 +1,212 @@
+"""The wake-sleep algorithm: a sigmoid belief net learns with a recognition net of its own.
+
+A Helmholtz machine has two nets over the same units (`dbn_jax.belief_nets.sbn`). The generative one
+p goes from causes to effects; its last V units are observed. The recognition one q has the same
+units in the *reverse* order, so that it goes from what is observed to its causes: one pass draws
+the hidden units, where Gibbs sampling of p's posterior would need many.
+
+- Wake: hidden states of a datum are drawn from q, and the delta rule teaches p to make them and the
+  datum. It descends −E_q log p(v, h): with q held still, it ascends the variational bound
+
+      log p(v) ≥ E_q[log p(v, h) − log q(h | v)] = log p(v) − KL(q(h | v) ‖ p(h | v)).
+
+- Sleep: p dreams, and the delta rule teaches q to find the causes of the dream, which are known. It
+  descends −E_p log q(h | v), that is KL(p(h | v) ‖ q(h | v)) averaged over what p dreams of.
+
+The sleep phase minimises the wrong divergence, and for dreams instead of data: the two phases
+descend no common function, and where q cannot be the posterior it covers all of its modes, and what
+lies between them, instead of one. Learning works all the same, since the wake phase favours a p
+whose posterior q can follow.
+
+References: Hinton, Dayan, Frey, Neal, "The wake-sleep algorithm for unsupervised neural networks"
+(1995); Dayan, Hinton, Neal, Zemel, "The Helmholtz machine" (1995).
+"""
+
+import dataclasses
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dbn_jax import pytrees, random, rbm
+from dbn_jax.belief_nets import sbn
+from dbn_jax.typing import Array, Float, Key
+from dbn_jax.units.base import softplus
+
+
+@pytrees.dataclass
+class HelmholtzMachine:
+    """Two sigmoid belief nets of N units, the last V of them observed.
+
+    Attributes:
+      generative: a `sbn.BeliefNet`, causes before effects, the observed units last.
+      recognition: another, over the same units in reverse order, the observed ones first. What
+        would cause these is not used, and does not learn.
+    """
+
+    generative: Any
+    recognition: Any
+
+
+def init(
+    key: Key[Array, ""], sizes: tuple[int, ...], *, weight_scale: float = 0.1
+) -> HelmholtzMachine:
+    """Makes a machine of layers, with weights from N(0, weight_scale²) and zero biases.
+
+    A recognition net of layers takes the units of a layer for independent given the layer below.
+    One that has connections within layers too, ``sbn.make(...)`` in its place, can tell that a
+    cause is explained away.
+
+    Args:
+      key: consumed.
+      sizes: of the layers, from the top down; the last one is observed.
+      weight_scale: standard deviation of the initial weights; with zero, hidden units of a layer
+        would stay alike.
+
+    Raises:
+      ValueError: there is no hidden layer.
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes is {sizes}; a machine needs a hidden and an observed layer")
+
+    def net(key, sizes):
+        shapes = list(itertools.pairwise(sizes))
+        weights = tuple(
+            weight_scale * jax.random.normal(layer_key, shape)
+            for layer_key, shape in zip(random.split(key, len(shapes)), shapes, strict=True)
+        )
+        return sbn.layered(weights, tuple(jnp.zeros(size) for size in sizes))
+
+    generative_key, recognition_key = random.split(key)
+    return HelmholtzMachine(net(generative_key, sizes), net(recognition_key, sizes[::-1]))
+
+
+@functools.partial(jax.jit, inline=True)
+def recognise(
+    key: Key[Array, ""], machine: HelmholtzMachine, v: Float[Array, "*batch V"]
+) -> Float[Array, "*batch N"]:
+    """Draws the hidden units from q(h | v).
+
+    Args:
+      key: consumed.
+      machine: the machine.
+      v: (..., V) states of the observed units.
+
+    Returns:
+      (..., N) states of all units in the generative net's order: the hidden ones, then v.
+    """
+    return sbn.complete(key, machine.recognition, v[..., ::-1])[..., ::-1]
+
+
+@functools.partial(jax.jit, inline=True)
+def log_recognition(
+    machine: HelmholtzMachine, h: Float[Array, "*batch H"], v: Float[Array, "*batch V"]
+) -> Float[Array, "*batch"]:
+    """log q(h | v), nats: (..., H), (..., V) -> (...)."""
+    x = jnp.concatenate([h, v], axis=-1)[..., ::-1]
+    x, a = (y[..., v.shape[-1] :] for y in (x, sbn.inputs(machine.recognition, x)))
+    return jnp.sum(x * a - softplus(a), axis=-1)
+
+
+@functools.partial(jax.jit, inline=True)
+def bound(machine: HelmholtzMachine, v: Float[Array, " V"]) -> Float[Array, ""]:
+    """The variational bound on log p(v), nats, by enumeration of the hidden units.
+
+    Args:
+      machine: the machine.
+      v: (V,) states of the observed units.
+
+    Raises:
+      ValueError: there are more hidden units than `sbn.completions` enumerates.
+    """
+    num_hidden = machine.generative.num_units - len(v)
+    x = jnp.concatenate([jnp.zeros(num_hidden, v.dtype), v])
+    states = sbn.completions(x, np.arange(len(x)) >= num_hidden)
+    log_q = log_recognition(machine, states[:, :num_hidden], states[:, num_hidden:])
+    return jnp.sum(jnp.exp(log_q) * (sbn.log_prob(machine.generative, states) - log_q))
+
+
+@functools.partial(jax.jit, static_argnames=("num_dreams",), inline=True)
+def gradient(
+    key: Key[Array, ""],
+    machine: HelmholtzMachine,
+    v: Float[Array, "*batch V"],
+    *,
+    num_dreams: int | None = None,
+) -> tuple[HelmholtzMachine, rbm.Metrics]:
+    """The wake-sleep estimate of a descent direction for both nets.
+
+    Args:
+      key: consumed.
+      machine: the machine.
+      v: (..., V) data, 0 and 1.
+      num_dreams: of the sleep phase; None: as many as there are data.
+
+    Returns:
+      A tree like `machine`, and the metrics `wake_loss` and `sleep_loss` (nats, what the phases
+      descend, means of −log p(v, h) and of −log q(h | v)) and `bound` (nats, an unbiased estimate
+      of the variational bound, averaged over the data).
+
+    Raises:
+      ValueError: the nets have different numbers of units, or no hidden one.
+    """
+    sizes = machine.generative.num_units, machine.recognition.num_units
+    num_visible = v.shape[-1]
+    if sizes[0] != sizes[1] or num_visible >= sizes[0]:
+        raise ValueError(
+            f"the nets have {sizes[0]} and {sizes[1]} units, and {num_visible} are observed; both "
+            "need the same, and at least one hidden unit"
+        )
+    wake_key, sleep_key = random.split(key)
+    wake = recognise(wake_key, machine, v)
+    dreams = v.size // num_visible if num_dreams is None else num_dreams
+    dream = sbn.sample(sleep_key, machine.generative, (dreams,))
+
+    recognition = sbn.gradient(machine.recognition, dream[..., ::-1])
+    hidden = jnp.arange(sizes[1]) >= num_visible  # in the recognition net's order
+    recognition = dataclasses.replace(
+        recognition,
+        weights=jnp.where(hidden[None, :], recognition.weights, 0),
+        bias=jnp.where(hidden, recognition.bias, 0),
+    )
+    change = HelmholtzMachine(sbn.gradient(machine.generative, wake), recognition)
+
+    h = sizes[0] - num_visible
+    log_p = jnp.mean(sbn.log_prob(machine.generative, wake))
+    log_q = jnp.mean(log_recognition(machine, wake[..., :h], wake[..., h:]))
+    dream_log_q = jnp.mean(log_recognition(machine, dream[..., :h], dream[..., h:]))
+    return change, {"wake_loss": -log_p, "sleep_loss": -dream_log_q, "bound": log_p - log_q}
+
+
+def init_state(machine: HelmholtzMachine, optimizer: optax.GradientTransformation) -> rbm.State:
+    """Starts learning of a machine: `State.params` is the machine."""
+    return rbm.State(machine, optimizer.init(machine), jnp.zeros((), jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "num_dreams"), inline=True)
+def step(
+    key: Key[Array, ""],
+    state: rbm.State,
+    v: Float[Array, "*batch V"],
+    *,
+    optimizer: optax.GradientTransformation,
+    num_dreams: int | None = None,
+) -> tuple[rbm.State, rbm.Metrics]:
+    """One update by wake-sleep (`gradient`).
+
+    Args:
+      key: consumed.
+      state: from `init_state`.
+      v: (..., V) data, 0 and 1.
+      optimizer: the one that `state` was made with.
+      num_dreams: see `gradient`.
+
+    Returns:
+      The new state, and the metrics of `gradient`.
+    """
+    change, metrics = gradient(key, state.params, v, num_dreams=num_dreams)
+    return rbm.apply_gradient(state, change, optimizer), metrics

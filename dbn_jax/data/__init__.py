@@ -1,0 +1,23 @@
+"""Data sets as arrays: images that packages ship, IDX folders, TFDS, and patches of photographs."""
+
+from dbn_jax.data.datasets import (
+    Dataset,
+    Split,
+    Standardisation,
+    binarise,
+    load,
+    standardise,
+)
+from dbn_jax.data.transforms import BINARISATIONS, Transform, transform
+
+__all__ = [
+    "BINARISATIONS",
+    "Dataset",
+    "Split",
+    "Standardisation",
+    "Transform",
+    "binarise",
+    "load",
+    "standardise",
+    "transform",
+]

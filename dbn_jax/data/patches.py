@@ -1,0 +1,256 @@
+"""Patches of photographs that packages ship, and their whitening: real-valued data, no network.
+
+Grey levels are the luma that the files code, which is near a square root of light, and in which one
+step of the bytes is equally small everywhere. (The logarithm of linear
+light, usual for calibrated photographs, would blow up the steps in the shadows.) Uniform noise of
+one step turns bytes into real numbers, so that a density has a finite likelihood (Theis, van den
+Oord, Bethge, "A note on the evaluation of generative models", 2016, section 3.1).
+
+Training, validation and test patches come from regions of each photograph that share no pixel. The
+mean of each patch is subtracted: what is left has D − 1 directions, and `fit_whitening` keeps those
+in which it varies, so that every model of whitened patches is a density in the same space.
+"""
+
+import dataclasses
+import importlib.util
+from numbers import Real
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from dbn_jax import pytrees
+from dbn_jax.typing import Array, Float, Num, UInt8
+
+# Package that ships it, its distribution, and the file. Left out: pictures with large areas of pure
+# black or white, and pictures through microscopes and telescopes.
+_SKLEARN = ("sklearn", "scikit-learn", "datasets/images")
+_SKIMAGE = ("skimage", "scikit-image", "data")
+PHOTOGRAPHS = {
+    "china": (*_SKLEARN, "china.jpg"),
+    "flower": (*_SKLEARN, "flower.jpg"),
+    "brick": (*_SKIMAGE, "brick.png"),
+    "camera": (*_SKIMAGE, "camera.png"),
+    "chelsea": (*_SKIMAGE, "chelsea.png"),
+    "coffee": (*_SKIMAGE, "coffee.png"),
+    "grass": (*_SKIMAGE, "grass.png"),
+    "gravel": (*_SKIMAGE, "gravel.png"),
+    "motorcycle": (*_SKIMAGE, "motorcycle_left.png"),
+    "rocket": (*_SKIMAGE, "rocket.jpg"),
+}
+# Shares of the columns of each photograph, from the left.
+_REGIONS = {"train": (0.0, 0.7), "validation": (0.7, 0.8), "test": (0.8, 1.0)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Patches:
+    """Patches without their means, in steps of the bytes.
+
+    Attributes:
+      train: (N, size²) what models learn from, float32, in random order.
+      validation: likewise, what settings are chosen on.
+      test: likewise, what is reported on.
+      size: rows and columns of a patch.
+    """
+
+    train: Float[np.ndarray, "examples D"]
+    validation: Float[np.ndarray, "validation_examples D"]
+    test: Float[np.ndarray, "test_examples D"]
+    size: int
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """(rows, columns) of one patch."""
+        return self.size, self.size
+
+
+def photograph(name: str) -> UInt8[np.ndarray, "rows columns"]:
+    """Reads one of `PHOTOGRAPHS` as grey levels.
+
+    Raises:
+      ValueError: there is no photograph of that name.
+      ImportError: the package that ships it, or pillow, is not installed.
+      FileNotFoundError: the installed package lacks the file.
+    """
+    if name not in PHOTOGRAPHS:
+        raise ValueError(f"photograph {name!r} is none of {', '.join(PHOTOGRAPHS)}")
+    package, distribution, folder, file = PHOTOGRAPHS[name]
+    spec = importlib.util.find_spec(package)
+    if spec is None or importlib.util.find_spec("PIL") is None:
+        missing = distribution if spec is None else "pillow"
+        raise ModuleNotFoundError(
+            f"the photograph {name} needs {missing}, which is not installed: "
+            "pip install 'dbn_jax[experiments]'"
+        )
+    path = Path(spec.origin).parent / folder / file
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{distribution} lacks {path}: pip install --force-reinstall {distribution}"
+        )
+    import PIL.Image
+
+    with PIL.Image.open(path) as picture:
+        return np.asarray(picture.convert("L"))
+
+
+def load(
+    *,
+    size: int = 12,
+    shrink: int = 2,
+    min_contrast: Real = 4.0,
+    num_train: int = 100_000,
+    num_validation: int = 10_000,
+    num_test: int = 10_000,
+    seed: int = 0,
+) -> Patches:
+    """Cuts patches at random places of the photographs, as many of each as it has places for.
+
+    The left 70 % of each photograph's columns train, the next 10 % are for validation, the rest for
+    testing. Patches of one part overlap, those of two parts never.
+
+    Args:
+      size: rows and columns of a patch, at least 2.
+      shrink: a pixel is the mean of so many rows and columns of the photograph. 2 removes most of
+        the camera's noise, of its interpolation of colours, and of JPEG's errors.
+      min_contrast: patches whose grey levels have a smaller standard deviation (steps of the
+        bytes, before the uniform noise) are left out of all parts. Sky and blurred background
+        show little but noise and compression, and would decide any density; 0 keeps them.
+      num_train: number of training patches.
+      num_validation: of validation patches.
+      num_test: of test patches.
+      seed: of places and noise.
+
+    Returns:
+      The patches.
+
+    Raises:
+      ValueError: a number is out of range, or there are fewer places than patches wanted.
+      ImportError, FileNotFoundError: see `photograph`.
+    """
+    counts = {"train": num_train, "validation": num_validation, "test": num_test}
+    for name, value, least in (
+        ("size", size, 2),
+        ("shrink", shrink, 1),
+        ("min_contrast", min_contrast, 0),
+        *((f"num_{part}", count, 1) for part, count in counts.items()),
+    ):
+        if not value >= least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+    pictures = {name: _shrunk(photograph(name), shrink) for name in PHOTOGRAPHS}
+    parts = {
+        # RandomState's streams are frozen, so the same seed gives the same patches under any numpy.
+        part: _cut(pictures, part, count, size, min_contrast, np.random.RandomState([seed, index]))
+        for index, (part, count) in enumerate(counts.items())
+    }
+    return Patches(**parts, size=size)
+
+
+def _shrunk(picture, shrink):
+    rows, columns = (length // shrink for length in picture.shape)
+    blocks = picture[: rows * shrink, : columns * shrink].reshape(rows, shrink, columns, shrink)
+    return blocks.mean(axis=(1, 3)) if shrink > 1 else picture.astype(np.float64)
+
+
+def _cut(pictures, part, count, size, min_contrast, random):
+    """(count, size²) patches of one part of all photographs, without means."""
+    windows = {}
+    for name, picture in pictures.items():
+        first, last = (round(share * picture.shape[1]) for share in _REGIONS[part])
+        region = picture[:, first:last]
+        if size > min(region.shape):
+            raise ValueError(
+                f"size is {size}, but the {part} region of the photograph {name} has "
+                f"{region.shape[0]}×{region.shape[1]} pixels: choose smaller patches, or shrink "
+                "the photographs less"
+            )
+        windows[name] = np.lib.stride_tricks.sliding_window_view(region, (size, size))
+    places = np.concatenate(
+        [_places(index, window, min_contrast) for index, window in enumerate(windows.values())]
+    )
+    if count > len(places):
+        raise ValueError(
+            f"num_{part} is {count}, but the photographs have {len(places)} places for {part} "
+            f"patches of size {size} and a contrast of at least {min_contrast}: ask for fewer"
+        )
+    places = places[random.choice(len(places), count, replace=False)]
+    patches = np.empty((count, size, size))
+    for index, window in enumerate(windows.values()):
+        (mine,) = np.nonzero(places[:, 0] == index)
+        patches[mine] = window[places[mine, 1], places[mine, 2]]
+    patches = patches.reshape(count, -1) + random.random_sample((count, size**2))
+    return (patches - patches.mean(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _places(index, window, min_contrast):
+    """(places, 3): number of the photograph, row and column of each patch of enough contrast."""
+    mean = window.mean(axis=(2, 3))
+    variance = (window**2).mean(axis=(2, 3)) - mean**2
+    rows, columns = np.nonzero(variance >= min_contrast**2)
+    return np.stack([np.full_like(rows, index), rows, columns], axis=1)
+
+
+@pytrees.dataclass
+class Whitening:
+    """A linear map to K coordinates of zero mean, unit variance and no correlation.
+
+    Principal components over their standard deviations. Turned back into the space of pixels by the
+    components alone, whitened patches are ZCA's: the same numbers in another orthonormal basis.
+
+    Attributes:
+      mean: (D,) of the training patches.
+      components: (K, D) orthonormal principal directions, largest variance first.
+      scales: (K,) standard deviations along them.
+    """
+
+    mean: Float[Array, " D"]
+    components: Float[Array, "K D"]
+    scales: Float[Array, " K"]
+
+    def whiten(self, x: Num[Array, "*batch D"]) -> Float[Array, "*batch K"]:
+        """(..., D) -> (..., K)."""
+        centred = x - jnp.broadcast_to(self.mean, x.shape)
+        z = centred @ self.components.T
+        return z / jnp.broadcast_to(self.scales, z.shape)
+
+    def unwhiten(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
+        """(..., K) -> (..., D), patches without their means, as far as the K directions tell."""
+        x = (z * jnp.broadcast_to(self.scales, z.shape)) @ self.components
+        return x + jnp.broadcast_to(self.mean, x.shape)
+
+    def zca(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
+        """(..., K) -> (..., D), as pixels of ZCA-whitened patches."""
+        return z @ self.components
+
+
+def fit_whitening(x: Num[np.ndarray, "examples D"], num_components: int | None = None) -> Whitening:
+    """Fits the whitening to training patches.
+
+    Args:
+      x: (N, D) patches without their means.
+      num_components: K; None keeps all directions but the null one of the means, D − 1.
+
+    Returns:
+      The whitening, float32; fitted in double precision.
+
+    Raises:
+      ValueError: K is not in 1..D − 1, or the patches do not vary in K directions.
+    """
+    num_pixels = x.shape[1]
+    kept = num_pixels - 1 if num_components is None else num_components
+    if not 1 <= kept < num_pixels:
+        raise ValueError(
+            f"num_components is {kept}; patches of {num_pixels} pixels without their means vary in "
+            f"1 to {num_pixels - 1} directions"
+        )
+    x = x.astype(np.float64)
+    mean = x.mean(axis=0)
+    variances, directions = np.linalg.eigh(np.cov(x, rowvar=False, bias=True))
+    variances, directions = variances[::-1][:kept], directions[:, ::-1][:, :kept]
+    # Of the covariance's accuracy in the single precision of the patches.
+    if not variances[-1] > 1e-6 * variances[0]:
+        raise ValueError(
+            f"{len(x)} patches vary in fewer than {kept} directions: their variances fall from "
+            f"{variances[0]:.3g} to {variances[-1]:.3g}; give more patches, or fewer num_components"
+        )
+    arrays = mean, directions.T, np.sqrt(variances)
+    return Whitening(*(jnp.asarray(a, jnp.float32) for a in arrays))

@@ -1,0 +1,1 @@
+"""PCA, logistic PCA and maps of points by UNI-SNE."""

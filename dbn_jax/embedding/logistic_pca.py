@@ -1,0 +1,293 @@
+"""Logistic principal components, for pixels in [0, 1].
+
+Pixels are taken for probabilities: pixel j of image i is on with probability σ(θ_ij), where
+
+    θ_ij = μ_j + v_jᵀ u_i.
+
+u_i is the code of image i, v_j holds the loadings of pixel j. `fit` maximises
+
+    Σ_ij [x_ij θ_ij − log(1 + exp θ_ij)] − λ/2 (Σ_i |u_i|² + Σ_j |v_j|² + Σ_j μ_j²).
+
+Without the penalty λ there may be no maximum: a pixel that is off in all images drives μ_j, and
+images that a hyperplane parts drive their codes, to infinity. It says that all of these were drawn
+from a normal distribution of variance 1/λ; on codes and loadings it is λ times the nuclear norm of
+UVᵀ (Srebro, Rennie, Jaakkola 2005), and next to the likelihood it vanishes as data are added.
+
+Given the loadings, each code is a penalised logistic regression of its own, and given the codes
+each pixel's loadings are: strictly concave problems (`dbn_jax.embedding.newton`). An iteration
+makes one Newton step in each, which is halved until the objective does not fall, so that it rises
+to a stationary point. Once it rises slowly, iterations start ahead of where the last one ended, as
+Nesterov's do, and one with which it falls is taken back. The codes of unseen images are found by
+the same steps, to convergence.
+
+A code is thus the best one for its image. Where codes must be linear in the image instead, which
+makes an autoencoder without hidden layers of it (`networks.init_autoencoder`), the error is far
+larger: of 30 components on MNIST 7.8 instead of 2.7 per test image. The 8.01 that Hinton and
+Salakhutdinov (2006) give for logistic PCA agrees with linear codes.
+
+References: Collins, Dasgupta, Schapire, "A generalization of principal component analysis to the
+exponential family" (2002); Schein, Saul, Ungar, "A generalized linear model for principal component
+analysis of binary data" (2003); de Leeuw, "Principal component analysis of binary data by iterated
+singular value decomposition" (2006); O'Donoghue, Candès, "Adaptive restart for accelerated gradient
+schemes" (2015); Srebro, Rennie, Jaakkola, "Maximum-margin matrix factorization" (2005).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dbn_jax import pytrees, units
+from dbn_jax.embedding import newton, pca
+from dbn_jax.typing import Array, Float, Num
+from dbn_jax.units.base import spread
+
+# An iteration that gains more than this share of the objective needs no help.
+_LARGE_GAIN = 3e-3
+
+
+@pytrees.dataclass
+class LogisticPCA:
+    """Logistic principal components.
+
+    Attributes:
+      offset: (V,) μ, logits of the pixels of an image whose code is zero.
+      components: (V, K) the loadings; orthogonal columns, the longest first, signs as for
+        `pca.PCA`.
+      penalty: () λ.
+    """
+
+    offset: Any
+    components: Any
+    penalty: Any
+
+
+class Fit(NamedTuple):
+    """What `fit` found.
+
+    Attributes:
+      model: the components.
+      codes: (N, K) of the training images. Their mean is close to zero, and they have the same
+        K×K matrix of inner products, a diagonal one, as the loadings.
+      objective: nats per image, penalised, after each iteration that raised it.
+      converged: whether it stopped before the last iteration allowed.
+    """
+
+    model: LogisticPCA
+    codes: Array
+    objective: np.ndarray
+    converged: bool
+
+
+def fit(
+    x: Num[Array, "examples V"],
+    num_components: int,
+    *,
+    penalty: float = 0.1,
+    tolerance: float = 1e-5,
+    max_iterations: int = 200,
+    callback: Callable[[int, float], None] | None = None,
+) -> Fit:
+    """Fits them, from the linear components on.
+
+    An iteration is one compiled program. Up to six copies of the data are in memory at once, in
+    float32 unless x is wider: for 60,000 images of MNIST the process takes 1.6 GB.
+
+    Args:
+      x: (N, V) in [0, 1]; grey levels count as probabilities.
+      num_components: K.
+      penalty: λ, positive.
+      tolerance: it stops when an iteration from where the last one ended raises the objective by
+        less than this share of it.
+      max_iterations: it stops at the latest after these.
+      callback: (iterations made, objective), called after each.
+
+    Raises:
+      ValueError: K is not in 1..min(N, V); x holds values outside [0, 1], or NaN; or the penalty is
+        not positive.
+      TypeError: x holds integers.
+    """
+    x = _checked(x, num_components)
+    if not penalty > 0:
+        raise ValueError(
+            f"penalty is {penalty}; it must be positive: without one the likelihood may have no "
+            "maximum"
+        )
+    best = start = _start(x, num_components, penalty)
+    objectives: list[float] = []
+    num_extrapolated, converged, iteration = 0, False, 0
+    while iteration < max_iterations and not converged:
+        model, codes, objective = _iterate(x, *start)
+        iteration += 1
+        gain = float(objective) - objectives[-1] if objectives else np.inf
+        previous = best
+        if gain > 0:
+            best = model, codes
+            objectives.append(float(objective))
+        if callback is not None:
+            callback(iteration, objectives[-1])
+        if gain > max(_LARGE_GAIN, tolerance) * abs(objectives[-1]):
+            num_extrapolated, start = 0, best
+        elif gain > tolerance * abs(objectives[-1]):
+            num_extrapolated += 1
+            weight = np.float32(num_extrapolated / (num_extrapolated + 3))
+            start = _extrapolated(best, previous, weight)
+        else:  # from an extrapolated start it may have gone too far: once more, without
+            converged = num_extrapolated == 0
+            num_extrapolated, start = 0, best
+    return Fit(*_canonical(*best), np.array(objectives), converged)
+
+
+def encode(
+    model: LogisticPCA,
+    x: Num[Array, "*batch V"],
+    *,
+    tolerance: float = 1e-6,
+    max_iterations: int = 50,
+) -> Float[Array, "*batch K"]:
+    """The codes of images: (..., V) -> (..., K).
+
+    The one maximum of each image's penalised log-likelihood, by Newton steps from zero, for blocks
+    of images at a time.
+
+    Args:
+      model: the components.
+      x: (..., V) in [0, 1].
+      tolerance: an image is done when the next step would gain less than this, in nats.
+      max_iterations: and at the latest after so many steps.
+
+    Raises:
+      ValueError: x has another number of pixels, or, where known and not traced, holds NaN, or
+        values outside [0, 1].
+      TypeError: x holds integers.
+    """
+    x = _checked(x, model=model)
+    return _encode(model, x.astype(model.components.dtype), tolerance, max_iterations)
+
+
+@functools.partial(jax.jit, inline=True)
+def decode(model: LogisticPCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
+    """The probabilities that codes stand for: (..., K) -> (..., V)."""
+    with jax.default_matmul_precision("highest"):
+        x = codes @ model.components.T
+    return jax.nn.sigmoid(x + spread(model.offset, x))
+
+
+def reconstruction_error(model: LogisticPCA, x: Num[Array, "examples V"]) -> Float[Array, ""]:
+    """Squared error of the images encoded and decoded, summed over pixels, averaged over images.
+
+    The measure of Hinton and Salakhutdinov (2006), for grey levels in [0, 1].
+    """
+    x_hat = decode(model, encode(model, x))
+    return jnp.mean(jnp.sum((x.astype(x_hat.dtype) - x_hat) ** 2, axis=-1))
+
+
+def _checked(x, num_components=None, *, model=None):
+    """As `pca.checked`; x must lie in [0, 1]."""
+    x = pca.checked(x, num_components, model=model)
+    if pca.known(x):
+        low, high = (float(value) for value in _extremes(x))
+        if not 0 <= low <= high <= 1:
+            raise ValueError(
+                f"x lies in [{low:.4g}, {high:.4g}], but logistic PCA takes values in [0, 1]; "
+                "scale the grey levels"
+            )
+    return x
+
+
+@jax.jit
+def _extremes(x):
+    return jnp.min(x), jnp.max(x)
+
+
+@functools.partial(jax.jit, static_argnames="num_components", inline=True)
+def _start(x, num_components, penalty):
+    """Base rates, and linear components: near one half the logit has four times the slope."""
+    linear = pca.fit(x, num_components)
+    scale = 4 * jnp.sqrt(linear.variances)
+    components = linear.components * spread(scale, linear.components)
+    offset = units.Bernoulli().fit(x).bias
+    codes = jnp.zeros((x.shape[0], num_components), x.dtype)
+    return LogisticPCA(offset, components, jnp.asarray(penalty, x.dtype)), codes
+
+
+@jax.jit
+def _iterate(x, model, codes):
+    """One Newton step of every code, then of every pixel's loadings; the objective after them."""
+    num_images, num_components = codes.shape
+    ridge = jnp.full(num_components + 1, model.penalty)
+    codes, _ = newton.climb(model.components, x, codes, offset=model.offset, ridge=ridge[1:])
+    # To the pixels, codes are features, and the offset is the loading of one that is always 1.
+    loadings, log_likelihoods = newton.climb(
+        jnp.append(codes, jnp.ones_like(codes[:, :1]), axis=1),
+        x.T,
+        jnp.append(model.components, model.offset[:, None], axis=1),
+        offset=jnp.zeros_like(codes[:, 0]),
+        ridge=ridge,
+    )
+    with jax.default_matmul_precision("highest"):
+        balanced, codes = _balanced(loadings, codes, model.penalty)
+        # The turn that brings the loadings nearest to where they were, so that one can extrapolate.
+        left, _, right = jnp.linalg.svd(balanced.components.T @ model.components)
+        model, codes = _turned(balanced, codes, left @ right)
+    squares = sum(jnp.sum(part**2) for part in (codes, model.components, model.offset))
+    objective = jnp.sum(log_likelihoods) - model.penalty / 2 * squares
+    return model, codes, objective / num_images
+
+
+@jax.jit
+def _extrapolated(new, old, weight):
+    return jax.tree.map(lambda a, b: a + weight.astype(a.dtype) * (a - b), new, old)
+
+
+def _balanced(loadings, codes, penalty):
+    """The same θ, written with the least penalty: two steps that raise the objective, or leave it.
+
+    Alternation alone would find the way along these directions, in which θ is constant, slowly.
+    """
+    components, offset = loadings[:, :-1], loadings[:, -1]
+    # The shift of all codes that minimises |μ + V c|² + Σ_i |u_i − c|².
+    gram = components.T @ components + codes.shape[0] * jnp.eye(codes.shape[1], dtype=codes.dtype)
+    shift = jnp.linalg.solve(gram, jnp.sum(codes, axis=0) - components.T @ offset)
+    codes = codes - spread(shift, codes)
+    offset = offset + components @ shift
+    # Of all factors of UVᵀ = P S Qᵀ, P√S and Q√S have the least sum of squares, and so have these
+    # turned by any R: P√S R and Q√S R.
+    q_codes, r_codes = jnp.linalg.qr(codes)
+    q_loadings, r_loadings = jnp.linalg.qr(components)
+    left, singular_values, right = jnp.linalg.svd(r_codes @ r_loadings.T)
+    scale = jnp.sqrt(singular_values)
+    components = q_loadings @ (right.T * spread(scale, right))
+    codes = q_codes @ (left * spread(scale, left))
+    return LogisticPCA(offset, components, penalty), codes
+
+
+def _turned(model, codes, rotation):
+    """The same θ and penalty: both factors of UVᵀ times an orthogonal (K, K) matrix."""
+    return dataclasses.replace(model, components=model.components @ rotation), codes @ rotation
+
+
+@jax.jit
+def _canonical(model, codes):
+    """The turn that makes the loadings' columns orthogonal, the longest first; and their signs."""
+    with jax.default_matmul_precision("highest"):
+        rotation = jnp.linalg.svd(model.components, full_matrices=False)[2].T
+        signs = pca.signs(model.components @ rotation)
+        return _turned(model, codes, rotation * spread(signs, rotation))
+
+
+@functools.partial(jax.jit, inline=True)
+def _encode(model, x, tolerance, max_iterations):
+    codes = newton.solve(
+        model.components,
+        x.reshape(-1, x.shape[-1]),
+        offset=model.offset,
+        ridge=jnp.full(model.components.shape[1], model.penalty),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return codes.reshape(*x.shape[:-1], -1)

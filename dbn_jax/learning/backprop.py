@@ -1,0 +1,233 @@
+"""Backpropagation: losses of the networks of `dbn_jax.networks`, and their learning with optax.
+
+Learning is an (init, step) pair as for RBMs: `split` parts a model into what is static and its
+arrays, `step` is a pure function of the latter. What is random, dropout, belongs to the loss.
+
+References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
+(2006); Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting"
+(2014).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from dbn_jax import networks, pytrees, random
+from dbn_jax.learning import virtual_adversarial
+from dbn_jax.typing import Array, Float, Int, Key
+from dbn_jax.units.base import softplus
+
+Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Array]]]
+
+
+def dropout(key: Key[Array, ""], x: Float[Array, "*shape"], rate: float) -> Float[Array, "*shape"]:
+    """Sets each value to zero with probability `rate`, and divides the rest by 1 − rate.
+
+    So its expectation is x, and the trained weights need no scaling (inverted dropout; Srivastava
+    et al. 2014, section 10).
+
+    Args:
+      key: consumed.
+      x: any shape.
+      rate: in [0, 1); at 0 nothing is drawn.
+
+    Raises:
+      ValueError: the rate is not in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"the dropout rate is {rate}; it must be at least 0 and below 1")
+    if rate == 0:
+        return x
+    kept = random.bernoulli(key, jnp.full_like(x, 1 - rate))
+    return x * kept / (1 - rate)
+
+
+def dropped_logits(
+    key: Key[Array, ""],
+    model: networks.Classifier,
+    v: Float[Array, "*batch V"],
+    *,
+    input_rate: float,
+    hidden_rate: float,
+) -> Float[Array, "*batch L"]:
+    """Logits of a classifier while pixels and hidden units drop out (see `dropout`).
+
+    Args:
+      key: consumed.
+      model: the classifier.
+      v: (..., V) pixels.
+      input_rate: share of pixels that drop out, in [0, 1).
+      hidden_rate: share of each layer's hidden units, in [0, 1).
+
+    Returns:
+      (..., L).
+    """
+    keys = random.split(key, len(model.hidden) + 1)
+    x = dropout(keys[0], v, input_rate)
+    for layer, layer_key in zip(model.hidden, keys[1:], strict=True):
+        x = dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
+    return model.softmax(x)
+
+
+def classification_loss(
+    key: Key[Array, ""],
+    model: networks.Classifier,
+    batch: tuple[Float[Array, "B V"], Int[Array, " B"]],
+    *,
+    input_dropout: float = 0.0,
+    hidden_dropout: float = 0.0,
+    label_smoothing: float = 0.0,
+    adversarial_radius: float = 0.0,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Mean cross-entropy of the labels, nats, and a penalty on answers that change nearby.
+
+    Args:
+      key: of the dropout and of the penalty; consumed.
+      model: the classifier.
+      batch: (B, V) pixels, and (B,) labels.
+      input_dropout: share of pixels that drop out.
+      hidden_dropout: share of hidden units that drop out.
+      label_smoothing: s; the target is 1 − s for the label, plus s/L for each class (Szegedy et
+        al., "Rethinking the inception architecture for computer vision" 2016, section 7).
+      adversarial_radius: how far the images move in `smoothness.penalty`, which is added with
+        weight 1; 0 adds nothing. The same units drop out at both ends of the move.
+
+    Returns:
+      The loss; and "loss", without the penalty, and "error_rate" of the batch; with a radius,
+      "adversarial_divergence" too.
+    """
+    v, labels = batch
+    dropout_key, penalty_key = random.split(key)
+
+    def answers(v):
+        return dropped_logits(
+            dropout_key, model, v, input_rate=input_dropout, hidden_rate=hidden_dropout
+        )
+
+    logits = answers(v)
+    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    targets = optax.smooth_labels(targets, label_smoothing)
+    loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
+    wrong = jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels
+    metrics = {"loss": loss, "error_rate": jnp.mean(wrong.astype(loss.dtype))}
+    if not adversarial_radius:
+        return loss, metrics
+    penalty = jnp.mean(
+        virtual_adversarial.penalty(penalty_key, answers, v, logits, adversarial_radius)
+    )
+    return loss + penalty, metrics | {"adversarial_divergence": penalty}
+
+
+def reconstruction_loss(
+    key: Key[Array, ""], model: networks.Autoencoder, v: Float[Array, "B V"]
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Mean cross-entropy of the pixels, nats per image: −Σᵢ [vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ)].
+
+    Args:
+      key: not used; all losses take one.
+      model: the autoencoder.
+      v: (B, V) pixels in [0, 1].
+
+    Returns:
+      The loss; and "loss" and "squared_error" of the batch.
+    """
+    del key
+    logits = model(v)
+    loss = jnp.mean(jnp.sum(softplus(logits) - v * logits, axis=-1))
+    error = jnp.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
+    return loss, {"loss": loss, "squared_error": error}
+
+
+@pytrees.dataclass
+class State:
+    """What a step of learning needs.
+
+    Attributes:
+      params: the model's arrays, nested dicts (`split`).
+      opt_state: the optimizer's state.
+      step: number of updates made, int32.
+    """
+
+    params: Any
+    opt_state: Any
+    step: Any
+
+
+def split(model: networks.Network) -> tuple[Any, dict[str, Any]]:
+    """Parts a model into what is static, which is hashable, and its arrays; `merge` joins them."""
+    graphdef, params = nnx.split(model)
+    return graphdef, nnx.to_pure_dict(params)
+
+
+def merge(graphdef: Any, params: dict[str, Any]) -> networks.Network:
+    """Joins what `split` parted."""
+    return nnx.merge(graphdef, params)
+
+
+def init_state(params: dict[str, Any], optimizer: optax.GradientTransformation) -> State:
+    """Makes the state before the first update."""
+    return State(params, optimizer.init(params), jnp.int32(0))
+
+
+def step(
+    key: Key[Array, ""],
+    state: State,
+    batch: Any,
+    *,
+    graphdef: Any,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+) -> tuple[State, dict[str, Array]]:
+    """One update by backpropagation.
+
+    Args:
+      key: handed to the loss; consumed.
+      state: the state.
+      batch: what the loss takes.
+      graphdef: the model's static part, from `split`.
+      loss: (key, model, batch) -> (scalar, metrics), such as `reconstruction_loss`, or
+        `classification_loss` with its settings (`functools.partial`).
+      optimizer: any of optax.
+
+    Returns:
+      The new state; and the metrics.
+    """
+
+    def cost(params):
+        return loss(key, merge(graphdef, params), batch)
+
+    gradient, metrics = jax.grad(cost, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
+
+
+def kernel_mask(params: dict[str, Any]) -> dict[str, Any]:
+    """True at the weight matrices of `split`'s arrays: what weight decay is for."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def top_first(num_updates: int) -> optax.GradientTransformation:
+    """Lets only the softmax layer of a classifier change in the first updates.
+
+    Last in a chain of transformations. So gradients of a new softmax layer, at first arbitrary,
+    do not spoil what the layers below have learnt (Hinton and Salakhutdinov's program keeps them
+    for 5 epochs).
+
+    Args:
+      num_updates: how many updates that are.
+    """
+
+    def hold(updates, count, params=None):
+        del params
+        free = count >= num_updates
+        held = {
+            name: part if name == "softmax" else jax.tree.map(lambda x: jnp.where(free, x, 0), part)
+            for name, part in updates.items()
+        }
+        return held, count + 1
+
+    return optax.GradientTransformation(lambda params: jnp.int32(0), hold)

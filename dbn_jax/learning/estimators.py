@@ -1,0 +1,214 @@
+"""Learners: ways to estimate the gradient of the log-likelihood of an RBM.
+
+A learner is an immutable value with two pure functions,
+
+    init(key, params) -> chains                                    what persists between updates
+    estimate(key, params, chains, batch) -> (gradient, chains, metrics)
+
+where the gradient is a descent direction, a tree like `params`, for any optax optimizer. Equal
+learners are equal values, so a program compiled for one serves the other. `step` makes one update
+with any of them; `Centred` and `Sparse` wrap any other. Maximum-likelihood learning with a long
+chain (a *fantasy*) is `CD` with many steps: its gradient tends to that of `Exact`.
+
+References: Hinton 2002 (CD); Tieleman 2008 (PCD); Tieleman and Hinton, "Using fast weights to
+improve persistent contrastive divergence" (2009); Desjardins et al., "Tempered Markov chain Monte
+Carlo for training of restricted Boltzmann machines" (2010); Cho, Raiko, Ilin, "Enhanced gradient
+for training restricted Boltzmann machines" (2013); Melchior, Fischer, Wiskott, "How to center deep
+Boltzmann machines" (2016); Hinton's practical guide (2010), section 11 (sparsity).
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dbn_jax import random, rbm
+from dbn_jax.likelihood import partition
+from dbn_jax.typing import Array, Float, Key
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """What a learner provides. The keys are consumed."""
+
+    def init(self, key: Key[Array, ""], params: rbm.RBM) -> Any:
+        """Makes what persists between updates: a pytree of arrays, or None."""
+
+    def estimate(
+        self, key: Key[Array, ""], params: rbm.RBM, chains: Any, batch: Float[Array, "*batch V"]
+    ) -> tuple[rbm.RBM, Any, rbm.Metrics]:
+        """Returns a descent direction for −log p(batch), what persists, and scalar metrics."""
+
+
+def init_state(
+    key: Key[Array, ""],
+    params: rbm.RBM,
+    *,
+    learner: Learner,
+    optimizer: optax.GradientTransformation,
+) -> rbm.State:
+    """Starts learning with any learner. The key is consumed."""
+    return rbm.init_state(params, optimizer, chains=learner.init(key, params))
+
+
+@functools.partial(jax.jit, static_argnames=("learner", "optimizer"), inline=True)
+def step(
+    key: Key[Array, ""],
+    state: rbm.State,
+    batch: Float[Array, "*batch V"],
+    *,
+    learner: Learner,
+    optimizer: optax.GradientTransformation,
+) -> tuple[rbm.State, rbm.Metrics]:
+    """One update with any learner; compiled when called directly, inlined inside a `jit`.
+
+    Args:
+      key: consumed.
+      state: from `init_state`.
+      batch: (..., V) data.
+      learner: the one that `state` was made with.
+      optimizer: likewise.
+
+    Returns:
+      The new state and the learner's metrics.
+
+    Raises:
+      ValueError: the state was made with another learner; or as the learner has it.
+    """
+    needed = jax.tree.structure(jax.eval_shape(learner.init, key, state.params))
+    if jax.tree.structure(state.chains) != needed:
+        raise ValueError(
+            f"state.chains are not those of {learner}: make the state with "
+            "learning.init_state(key, params, learner=learner, optimizer=optimizer)"
+        )
+    gradient, chains, metrics = learner.estimate(key, state.params, state.chains, batch)
+    return rbm.apply_gradient(state, gradient, optimizer, chains=chains), metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact:
+    """The exact gradient, by enumerating the smaller layer: the oracle for all the others."""
+
+    def init(self, key, params):
+        """Nothing persists."""
+        del key, params
+
+    def estimate(self, key, params, chains, batch):
+        """Gradient of −mean log p(batch); the metric is `log_likelihood`, nats per example."""
+        del key
+        batch = rbm.as_batch(params, batch)
+
+        def loss(params):
+            log_z = partition.exact_log_partition(params)
+            return -jnp.mean(partition.log_likelihood(params, batch, log_z))
+
+        value, gradient = jax.value_and_grad(loss)(rbm.vary_as(batch, params))
+        metrics = {"log_likelihood": -value, "gradient_norm": rbm.norm(gradient)}
+        return gradient, chains, metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class CD:
+    """Contrastive divergence (`rbm.cd_gradient`).
+
+    Attributes:
+      num_gibbs_steps: n of CD-n.
+      sample_visible: False takes probabilities for the reconstruction.
+    """
+
+    num_gibbs_steps: int = 1
+    sample_visible: bool = True
+
+    def init(self, key, params):
+        """Nothing persists."""
+        del key, params
+
+    def estimate(self, key, params, chains, batch):
+        """See `Learner`."""
+        gradient, metrics = rbm.cd_gradient(
+            key,
+            params,
+            batch,
+            num_gibbs_steps=self.num_gibbs_steps,
+            sample_visible=self.sample_visible,
+        )
+        return gradient, chains, metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class PCD:
+    """Persistent contrastive divergence (`rbm.pcd_gradient`).
+
+    Attributes:
+      num_chains: number of persistent chains; about the batch size is usual.
+      num_gibbs_steps: their Gibbs steps in each update.
+    """
+
+    num_chains: int = 100
+    num_gibbs_steps: int = 1
+
+    def init(self, key, params):
+        """Hidden states of the chains, (num_chains, H)."""
+        return rbm.init_chains(key, params, self.num_chains)
+
+    def estimate(self, key, params, chains, batch):
+        """See `Learner`."""
+        return rbm.pcd_gradient(key, params, chains, batch, num_gibbs_steps=self.num_gibbs_steps)
+
+
+class FastChains(NamedTuple):
+    """What persists in fast PCD: `hidden` (chains, H), and the `fast` parameters."""
+
+    hidden: Any
+    fast: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class FastPCD:
+    """PCD whose chains run on params + fast parameters, which learn quickly and decay.
+
+    The fast parameters raise the energy where the chains are, and so drive them on (Tieleman and
+    Hinton 2009, section 4).
+
+    Attributes:
+      num_chains: number of persistent chains.
+      num_gibbs_steps: their Gibbs steps in each update.
+      fast_rate: learning rate of the fast parameters; the paper keeps it at the initial rate of
+        the regular ones while that decays.
+      fast_decay: factor on the fast parameters at each update; 19/20 in the paper.
+    """
+
+    num_chains: int = 100
+    num_gibbs_steps: int = 1
+    fast_rate: float = 0.05
+    fast_decay: float = 0.95
+
+    def __post_init__(self):
+        if not self.fast_rate >= 0 or not 0 <= self.fast_decay <= 1:
+            raise ValueError(
+                f"fast_rate is {self.fast_rate} and fast_decay {self.fast_decay}; they must lie in "
+                "[0, infinity) and [0, 1], or the fast parameters grow without bound"
+            )
+
+    def init(self, key, params):
+        """Chains, and fast parameters of zero."""
+        hidden = rbm.init_chains(key, params, self.num_chains)
+        return FastChains(hidden, jax.tree.map(jnp.zeros_like, params))
+
+    def estimate(self, key, params, chains, batch):
+        """See `Learner`."""
+        batch = rbm.as_batch(params, batch)
+        fantasy_key, hidden_key = random.split(key)
+        driven = jax.tree.map(jnp.add, params, chains.fast)
+        v, _, inputs = rbm.fantasy(fantasy_key, driven, chains.hidden, self.num_gibbs_steps)
+        hidden = driven.hidden.sample(hidden_key, inputs)
+        gradient, metrics = rbm.contrast(
+            params, batch, rbm.hidden_inputs(params, batch), v, rbm.hidden_inputs(params, v)
+        )
+        fast = jax.tree.map(
+            lambda f, g: self.fast_decay * f - self.fast_rate * g, chains.fast, gradient
+        )
+        return gradient, FastChains(hidden, fast), metrics

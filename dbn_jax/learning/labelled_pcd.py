@@ -1,0 +1,143 @@
+"""Learning of an associative memory by persistent chains that keep their labels.
+
+Free chains of a memory over features and a label seldom change class, and learning cannot tell
+whether a class has lost its chains or its probability: whole classes are lost, others take over.
+Here a chain's label never moves. The joint likelihood is that of the features, given the label,
+times that of the label; chains with a clamped label are samples of the first factor's model, so
+that persistent CD is maximum likelihood of
+
+    log p(features | label)
+
+and every class has its chains for ever. They cannot tell how probable the classes are: this part's
+gradient by the label biases is zero. What is left to learn is how labels follow from features,
+
+    label_cost · log p(label | features),
+
+whose gradient is exact. With a cost of 1 the sum of both is the composite likelihood of the two
+blocks of variables, a pseudo-likelihood, whose maximum is the data's distribution if that is a
+model's at all; a larger cost makes the memory a better classifier.
+
+References: Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
+gradient" (2008); Besag, "Statistical analysis of non-lattice data" (1975), for pseudo-likelihood;
+Larochelle and Bengio, "Classification using discriminative restricted Boltzmann machines" (2008),
+for the exact gradient of log p(label | features) and the hybrid with a generative one.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dbn_jax import associative_memory, dbn, random, rbm
+
+
+class LabelledChains(NamedTuple):
+    """What persists: `hidden` states (chains, H), and each chain's one-hot `labels` (chains, L)."""
+
+    hidden: Any
+    labels: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledPCD:
+    """Descends −log p(features | label) − label_cost · log p(label | features).
+
+    A learner (`dbn_jax.learning.Learner`) of RBMs that `associative_memory.init_params` made.
+
+    Attributes:
+      num_chains: number of persistent chains, at least one for each label; they are shared out
+        evenly.
+      num_gibbs_steps: their Gibbs steps in each update.
+      label_cost: weight of log p(label | features). With 0, recognition is not learnt.
+    """
+
+    num_chains: int = 100
+    num_gibbs_steps: int = 1
+    label_cost: float = 1.0
+
+    def __post_init__(self):
+        rbm.check_steps(self.num_gibbs_steps)
+        if self.label_cost < 0:
+            raise ValueError(f"label_cost is {self.label_cost}; it must not be negative")
+
+    def init(self, key, params):
+        """Hidden states drawn from their biases alone, beside labels in turn.
+
+        Raises:
+          ValueError: the RBM has no label units, or more of them than there are chains.
+        """
+        _, num_labels = _memory(params)
+        if self.num_chains < num_labels:
+            raise ValueError(
+                f"num_chains is {self.num_chains}, but there are {num_labels} labels, and each "
+                "needs a chain of its own at least"
+            )
+        labels = jnp.arange(self.num_chains, dtype=jnp.int32) % num_labels
+        return LabelledChains(
+            rbm.init_chains(key, params, self.num_chains),
+            jax.nn.one_hot(labels, num_labels, dtype=params.weights.dtype),
+        )
+
+    def estimate(self, key, params, chains, batch):
+        """See `dbn_jax.learning.Learner`; the batch holds features, then one-hot labels.
+
+        Among the metrics is `label_loss`, −log p(label | features) in nats.
+        """
+        batch = rbm.as_batch(params, batch)
+        net, num_labels = _memory(params)
+        features, labels = dbn.split(net, batch)
+        x, hidden = self.sample(key, params, chains)
+        # A chain stands for the examples of its class: to it goes its part of their share.
+        share = jnp.mean(labels.reshape(-1, num_labels), axis=0)
+        weights = chains.labels @ (share / jnp.sum(chains.labels, axis=0))
+
+        def loss(params):
+            energies = associative_memory.label_free_energies(_memory(params)[0], features)
+            data = jnp.mean(jnp.sum(labels * energies, axis=-1))
+            fantasies = jnp.sum(weights * rbm.free_energy(params, x))
+            log_p = jax.nn.log_softmax(-energies)
+            label_loss = -jnp.mean(jnp.sum(labels * log_p, axis=-1))
+            return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)
+
+        gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(
+            rbm.vary_as(batch, params)
+        )
+        metrics = {
+            "free_energy_data": data,
+            "free_energy_fantasies": fantasies,
+            "gradient_norm": rbm.norm(gradient),
+            "label_loss": label_loss,
+        }
+        return gradient, chains._replace(hidden=hidden), metrics
+
+    def sample(self, key, params, chains):
+        """Gibbs sampling of p(features, h | label), `num_gibbs_steps` times down and up.
+
+        Args:
+          key: consumed.
+          params: the RBM.
+          chains: `LabelledChains`.
+
+        Returns:
+          x (chains, F + L), features beside the labels; and the hidden states drawn from it.
+        """
+
+        def step(t, carry):
+            _, h = carry
+            down_key, up_key = random.split(random.fold_in(key, t))
+            x = rbm.sample_visible(down_key, params, h)
+            x = jnp.concatenate([x[:, : -chains.labels.shape[1]], chains.labels], axis=-1)
+            return x, rbm.sample_hidden(up_key, params, x)
+
+        # One step has no loop: XLA then fuses across the phases of an update.
+        x, h = step(0, (None, chains.hidden))
+        if self.num_gibbs_steps > 1:
+            x, h = jax.lax.fori_loop(1, self.num_gibbs_steps, step, (x, h))
+        return x, h
+
+
+def _memory(params):
+    """The RBM as a net of one layer, and the number of its labels."""
+    net = dbn.DBN((params,))
+    return net, associative_memory.require_labels(net)

@@ -1,0 +1,155 @@
+"""Learners that change the gradient of another: centred, and with a sparsity target.
+
+References: Cho, Raiko, Ilin, "Enhanced gradient for training restricted Boltzmann machines" (2013);
+Melchior, Fischer, Wiskott, "How to center deep Boltzmann machines" (2016); Hinton's practical guide
+(2010), section 11 (sparsity).
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from dbn_jax import rbm
+from dbn_jax.learning.estimators import CD, Learner
+
+
+class Offsets(NamedTuple):
+    """What persists in a centred gradient: `visible` (V,), `hidden` (H,), the `inner` chains."""
+
+    visible: Any
+    hidden: Any
+    inner: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Centred:
+    """The centred gradient of another learner's gradient.
+
+    Gradient descent in the parameters of E = U_v + U_h − (s_v − μ)ᵀW(s_h − λ), mapped back to the
+    ordinary ones: learning no longer depends on which value of a unit is called 0 (Melchior et
+    al. 2016, equations 8 to 12). The model itself is unchanged. A learnt σ is not centred: its own
+    derivative is taken as it is, though s_v = v/σ and so μ depend on it.
+
+    Attributes:
+      learner: whose gradient is centred.
+      model_share: offsets μ, λ are (1 − share) × data means + share × model means.
+      sliding: weight of the present batch in the moving averages μ and λ. `model_share` 1/2 and
+        `sliding` 1 make it the enhanced gradient of Cho et al. (2013).
+    """
+
+    learner: Learner = CD()
+    model_share: float = 0.0
+    sliding: float = 0.01
+
+    def __post_init__(self):
+        if not 0 <= self.model_share <= 1 or not 0 < self.sliding <= 1:
+            raise ValueError(
+                f"model_share is {self.model_share} and sliding {self.sliding}; "
+                "they are shares, in [0, 1] and (0, 1]"
+            )
+        if self.model_share and isinstance(self.learner, Sparse):
+            raise ValueError(
+                f"model_share is {self.model_share}, and the model means would be read from a "
+                "gradient that has the pull of Sparse in it; write Sparse(Centred(...))"
+            )
+
+    def init(self, key, params):
+        """Offsets at the means under the biases alone, which `Units.fit` takes from the data."""
+        visible = params.visible.mean_statistic(jnp.zeros_like(params.visible.bias))
+        hidden = params.hidden.mean_statistic(jnp.zeros_like(params.hidden.bias))
+        return Offsets(visible, hidden, self.learner.init(key, params))
+
+    def estimate(self, key, params, chains, batch):
+        """See `Learner`."""
+        batch = rbm.as_batch(params, batch)
+        gradient, inner, metrics = self.learner.estimate(key, params, chains.inner, batch)
+        # Gradients along the coefficients of s: model means minus data means.
+        visible_gap = params.visible.statistic_scale * gradient.visible.bias
+        hidden_gap = params.hidden.statistic_scale * gradient.hidden.bias
+        statistic = params.visible.statistic(batch)
+        hidden_statistic = params.hidden.mean_statistic(rbm.hidden_inputs(params, batch))
+
+        def slide(old, data_statistic, gap):
+            axes = tuple(range(data_statistic.ndim - 1))
+            new = jnp.mean(data_statistic, axis=axes) + self.model_share * gap
+            return old + self.sliding * (new - old)
+
+        mu = slide(chains.visible, statistic, visible_gap)
+        lam = slide(chains.hidden, hidden_statistic, hidden_gap)
+        weights = gradient.weights - jnp.outer(mu, hidden_gap) - jnp.outer(visible_gap, lam)
+        visible_change = -params.visible.statistic_scale * (weights @ lam)
+        hidden_change = -params.hidden.statistic_scale * (mu @ weights)
+        gradient = rbm.RBM(
+            weights,
+            gradient.visible.add_to_bias(visible_change),
+            gradient.hidden.add_to_bias(hidden_change),
+        )
+        return gradient, Offsets(mu, lam, inner), metrics
+
+
+class Activity(NamedTuple):
+    """What persists with a sparsity target: `mean` activity (H,), and the `inner` chains."""
+
+    mean: Any
+    inner: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Sparse:
+    """Another learner's gradient and a pull of each hidden unit's mean activity to a target.
+
+    The cross-entropy penalty of the guide, section 11: its derivative by a unit's total input,
+    cost · (q − target) with q a moving average of the unit's mean, is applied to the bias and,
+    times the mean visible statistic, to the incoming weights.
+
+    Attributes:
+      learner: whose gradient is meant.
+      target: wanted mean activity; the guide suggests 0.01 to 0.1 for binary units.
+      cost: strength of the pull.
+      decay: of the moving average; the guide suggests 0.9 to 0.99.
+    """
+
+    learner: Learner = CD()
+    target: float = 0.1
+    cost: float = 0.1
+    decay: float = 0.9
+
+    def __post_init__(self):
+        if not self.cost >= 0 or not 0 <= self.decay < 1:
+            raise ValueError(
+                f"cost is {self.cost} and decay {self.decay}; they must lie in [0, infinity) and "
+                "[0, 1): a negative cost pushes activities away from their target"
+            )
+
+    def init(self, key, params):
+        """Activities at their target, so that nothing pulls at first.
+
+        Raises:
+          ValueError: the hidden units cannot have the target for a mean.
+        """
+        for part in params.hidden.elements():
+            low, high = part.support
+            if not low < self.target < high:
+                raise ValueError(
+                    f"target is {self.target}; the mean of {type(part).__name__} hidden units "
+                    f"lies between {low:g} and {high:g}"
+                )
+        mean = jnp.full_like(params.hidden.bias, self.target)
+        return Activity(mean, self.learner.init(key, params))
+
+    def estimate(self, key, params, chains, batch):
+        """See `Learner`."""
+        batch = rbm.as_batch(params, batch)
+        gradient, inner, metrics = self.learner.estimate(key, params, chains.inner, batch)
+        axes = tuple(range(batch.ndim - 1))
+        active = jnp.mean(params.hidden.mean(rbm.hidden_inputs(params, batch)), axis=axes)
+        mean = self.decay * chains.mean + (1 - self.decay) * active
+        pull = self.cost * (mean - self.target)
+        statistic = jnp.mean(params.visible.statistic(batch), axis=axes)
+        gradient = dataclasses.replace(
+            gradient,
+            weights=gradient.weights + jnp.outer(statistic, pull),
+            hidden=gradient.hidden.add_to_bias(pull),
+        )
+        return gradient, Activity(mean, inner), metrics

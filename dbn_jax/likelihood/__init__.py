@@ -1,0 +1,1 @@
+"""Partition functions, likelihoods and the variational bound."""

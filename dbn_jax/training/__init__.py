@@ -1,0 +1,15 @@
+"""The training loop of every experiment, and what a run keeps on disk."""
+
+from dbn_jax.training.checkpoints import Checkpoints
+from dbn_jax.training.loop import Diverged, Interrupted, Settings, train
+from dbn_jax.training.workdir import Workdir, open_workdir
+
+__all__ = [
+    "Checkpoints",
+    "Diverged",
+    "Interrupted",
+    "Settings",
+    "Workdir",
+    "open_workdir",
+    "train",
+]

@@ -1,0 +1,1 @@
+"""Models that others use for the same data."""

@@ -1,0 +1,156 @@
+"""A net at work: a movie of it generating, and what is on its mind after it was shown noise."""
+
+import math
+import shutil
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from dbn_jax import associative_memory, dbn, figures, random, trajectories
+from dbn_jax.training import workdir
+
+# Gibbs iterations before each frame: what is clamped takes over quickly at first, slowly later.
+_MOVIE_INTERVALS = (1, 1, 1, 2, 5, 10, 20, 20, 40, 50, 50, 50, 50, 50, 50)
+_MIND_INTERVALS = (1,) * 10 + (2,) * 10 + (5,) * 14 + (10,) * 20 + (35,) * 20
+# Iterations after which the sheet shows it; the animation passes through them.
+_MIND_STEPS = (1, 3, 10, 30, 100, 300, 1000)
+_FRAMES_PER_SECOND = 8
+# Frames for which the noise stands.
+_NUM_SHOWN = 8
+# Enough for the orange of a clamped unit beside the greys.
+_NUM_COLOURS = 128
+
+
+def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Random pixels, each on with probability 1/2, as published; the key is consumed."""
+    return random.bernoulli(key, jnp.full(shape, 0.5, jnp.float32))
+
+
+def movie(
+    key: jax.Array,
+    run: workdir.Workdir,
+    net: dbn.Net,
+    classes: Sequence[int | None],
+    image_shape: tuple[int, ...],
+) -> None:
+    """Draws movie.gif, and movie.mp4 with ffmpeg: one chain, that starts at random pixels.
+
+    Args:
+      key: consumed.
+      run: the folder.
+      net: the net.
+      classes: the label units that are clamped, one after the other; None leaves all free.
+      image_shape: of an image.
+    """
+    noise_key, up_key, chain_key = jax.random.split(key, 3)
+    _, x = _perceive(up_key, net, noise(noise_key, (math.prod(image_shape),)))
+    frames = []
+    for i, label in enumerate(classes):
+        clamped, what = jnp.zeros(x.shape, bool), "nothing is clamped"
+        if label is not None:
+            clamped, what = associative_memory.labels_mask(net), f"label unit {label} is clamped"
+            one_hot = jax.nn.one_hot(label, dbn.num_labels(net), dtype=x.dtype)
+            x = dbn.join(net, dbn.split(net, x)[0], one_hot)
+        intervals = jnp.asarray(_MOVIE_INTERVALS)
+        seen, x = _trajectory(jax.random.fold_in(chain_key, i), net, x, clamped, intervals)
+        seen = jax.device_get(seen)
+        *_, (name, states) = _layers(seen).items()
+        for t, step in enumerate(np.cumsum(_MOVIE_INTERVALS)):
+            frames.append(
+                figures.moment(
+                    seen.pixels[t],
+                    {_with_size(name, states): states[t]},
+                    image_shape=image_shape,
+                    image_name="image",
+                    labels=_named(seen.labels[t]),
+                    clamped=None if label is None else str(label),
+                    title="A net generates",
+                    subtitle=f"{what}; Gibbs iterations since: {step}",
+                )
+            )
+    _write(frames, run, "movie")
+
+
+def mind_and_brain(
+    key: jax.Array, run: workdir.Workdir, net: dbn.Net, image_shape: tuple[int, ...]
+) -> None:
+    """Draws mind_and_brain as .png, .gif and, with ffmpeg, .mp4: what the net makes of noise.
+
+    Args:
+      key: consumed.
+      run: the folder.
+      net: the net, of any number of layers.
+      image_shape: of an image.
+    """
+    noise_key, up_key, chain_key = jax.random.split(key, 3)
+    shown, x = _perceive(up_key, net, noise(noise_key, (math.prod(image_shape),)))
+    free = jnp.zeros(x.shape, bool)
+    seen, _ = _trajectory(chain_key, net, x, free, jnp.asarray(_MIND_INTERVALS))
+    seen = jax.tree.map(lambda a, b: np.concatenate([a[None], b]), *jax.device_get((shown, seen)))
+    steps = [0, *np.cumsum(_MIND_INTERVALS).tolist()]
+
+    columns = np.array([0, *(steps.index(step) for step in _MIND_STEPS)])
+    notes = None
+    if seen.labels.size:
+        notes = [f"{p.argmax()} ({p.max():.0%})" for p in seen.labels[columns]]
+    picture = figures.moments(
+        seen.pixels[columns],
+        {f"brain: {name}": states[columns] for name, states in _layers(seen).items()},
+        image_shape=image_shape,
+        times=["shown", *(f"{step:,}" for step in _MIND_STEPS)],
+        notes=notes,
+        title="Mind and brain",
+        subtitle="a net is shown random pixels, then left to itself; brain: its hidden units, "
+        "white is on; mind: the image that they stand for"
+        + (", and what the label units say" if notes else ""),
+    )
+    figures.save(picture, run.figures / "mind_and_brain.png")
+
+    frames = []
+    for t, step in enumerate(steps):
+        since = f"left to itself; Gibbs iterations since: {step:,}"
+        frame = figures.moment(
+            seen.pixels[t],
+            {_with_size(*layer): layer[1][t] for layer in _layers(seen).items()},
+            image_shape=image_shape,
+            image_name="mind: the image that these states stand for" if t else "shown",
+            labels=_named(seen.labels[t]),
+            title="Mind and brain",
+            subtitle=since if t else "shown random pixels",
+        )
+        frames += [frame] * (1 if t else _NUM_SHOWN)
+    _write(frames, run, "mind_and_brain")
+
+
+_perceive = jax.jit(trajectories.perceive)
+_trajectory = jax.jit(trajectories.trajectory)
+
+
+def _layers(seen):
+    """The states of each hidden layer, first to last, by name."""
+    *lower, top = seen.hidden
+    return {f"layer {i + 1}": h for i, h in enumerate(lower)} | {"top layer": top}
+
+
+def _with_size(name, states):
+    return f"{name}, {states.shape[-1]:,} units, white: on"
+
+
+def _named(probabilities):
+    return {str(label): p for label, p in enumerate(probabilities)}
+
+
+def _write(frames: Sequence[Figure], run: workdir.Workdir, name: str) -> None:
+    figures.animate(
+        frames,
+        run.figures / f"{name}.gif",
+        frames_per_second=_FRAMES_PER_SECOND,
+        num_colours=_NUM_COLOURS,
+    )
+    if shutil.which("ffmpeg") is None:
+        print(f"{name}.mp4 is left out: there is no ffmpeg on the PATH; {name}.gif shows the same")
+    else:
+        figures.film(frames, run.figures / f"{name}.mp4", frames_per_second=_FRAMES_PER_SECOND)

@@ -1,0 +1,257 @@
+"""The infinite tied net against an RBM enumerated in numpy, and against a net of real layers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import dbn, learning, rbm, units
+from dbn_jax.belief_nets import infinite, sbn
+from dbn_jax.likelihood import bound
+from tests import oracles
+from tests.belief_nets.test_sbn import binary, probabilities, sigmoid
+
+
+def make(seed, num_visible, num_hidden, dtype=jnp.float64, scale=1.5):
+    rng = np.random.default_rng(seed)
+    return rbm.RBM(
+        jnp.asarray(scale * rng.normal(size=(num_visible, num_hidden)), dtype),
+        units.Bernoulli(bias=jnp.asarray(rng.normal(size=num_visible), dtype)),
+        units.Bernoulli(bias=jnp.asarray(rng.normal(size=num_hidden), dtype)),
+    )
+
+
+@pytest.fixture(autouse=True)
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def params(x64):
+    return make(0, 4, 3)
+
+
+@pytest.fixture
+def model(params):
+    return oracles.Model.of(params)
+
+
+def factorial(bias):
+    """The law of independent units, over `binary`."""
+    on = sigmoid(np.asarray(bias))
+    return np.prod(np.where(binary(len(on)) == 1, on, 1 - on), axis=1)
+
+
+def test_kernel_and_equilibrium(params, model):
+    np.testing.assert_allclose(infinite.kernel(params), model.gibbs(1), atol=1e-12)
+    np.testing.assert_allclose(infinite.equilibrium(params), model.visible_marginal(), atol=1e-12)
+
+
+def test_total_variation_falls_with_the_second_eigenvalue(params, model):
+    top = factorial(np.zeros(4))
+    found = np.asarray(infinite.total_variation(params, jnp.asarray(top), 40))
+    for depth in (0, 1, 7):
+        law = top @ model.gibbs(depth)
+        expected = oracles.total_variation(law, model.visible_marginal())
+        assert found[depth] == pytest.approx(expected, abs=1e-12)
+    spectrum = np.asarray(infinite.spectrum(params))
+    expected = np.sort(np.linalg.eigvals(model.gibbs(1)).real)[::-1]
+    np.testing.assert_allclose(spectrum, expected[: 2**3], atol=1e-10)
+    assert 0.2 < spectrum[1] < 0.95  # a rate that the next lines can tell from others
+    assert found[25] / found[24] == pytest.approx(spectrum[1], rel=1e-4)
+    p = model.visible_marginal()
+    chi = np.sqrt(np.sum((top - p) ** 2 / p))
+    assert (found <= 0.5 * chi * spectrum[1] ** np.arange(41) + 1e-12).all()
+
+
+def test_spectrum_where_states_are_too_improbable_for_single_precision():
+    """Total inputs of up to 300 are rounded by up to 1e-5 each, and the probabilities with them."""
+    params = make(5, 5, 4, scale=60.0)
+    expected = infinite.spectrum(params)
+    assert infinite.equilibrium(params).min() < 1e-60
+    found = infinite.spectrum(jax.tree.map(lambda x: x.astype(jnp.float32), params))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_net_of_real_layers(params, depth):
+    """Its pixels, summed out of all states of a net of 4 + 7T units, have the law of that depth."""
+    params = make(0, 3, 2)
+    bias = jnp.array([0.5, -1.0, 2.0])
+    states, p = probabilities(infinite.as_belief_net(params, depth, bias))
+    pixels = (states[:, -3:] @ [4, 2, 1]).astype(int)
+    law = np.bincount(pixels, p, minlength=8)
+    found = infinite.laws(params, jnp.asarray(factorial(bias)), depth)
+    np.testing.assert_allclose(found[depth], law, atol=1e-12)
+    np.testing.assert_allclose(found[0], factorial(bias), atol=1e-12)
+
+
+def test_sample_is_a_pass_down_that_net():
+    """The joint law of V₀, H₀ and V₁, and the top that is given."""
+    with jax.enable_x64(False):
+        params = make(0, 2, 2, jnp.float32)
+        net = infinite.as_belief_net(params, 2, jnp.array([0.5, -1.0]))
+        states, p = probabilities(net)
+        top = jnp.broadcast_to(jnp.array([1.0, 0.0]), (40_000, 2))
+        visible, hidden = infinite.sample(jax.random.key(0), params, top, 2)
+    assert visible.shape == (3, 40_000, 2)
+    assert hidden.shape == (2, 40_000, 2)
+    np.testing.assert_array_equal(visible[2], top)
+    # From the top down, as the net has its units.
+    x = np.concatenate([visible[2], hidden[1], visible[1], hidden[0], visible[0]], axis=1)
+    given = (states[:, :2] == [1, 0]).all(axis=1)
+    number = (x[:, 2:] @ 2 ** np.arange(8)[::-1]).astype(int)
+    assert oracles.chi_squared(np.bincount(number, minlength=256), p[given]) > 1e-6
+
+
+def coupling(log_p):
+    """What is not factorial in a distribution over two units, by the definition of independence."""
+    return float(log_p[0] + log_p[3] - log_p[1] - log_p[2])
+
+
+def test_complementary_prior(params, model):
+    v = np.array([1.0, 0, 1, 1])
+    found = infinite.complementary_prior(params, jnp.asarray(v))
+    h = model.hidden.states
+    np.testing.assert_array_equal(found.states, h)
+    state = model.visible.number(v)
+    expected = np.log(model.visible_given(h)[:, state])
+    np.testing.assert_allclose(found.log_likelihood, expected, atol=1e-10)
+    np.testing.assert_allclose(found.log_prior, np.log(model.hidden_marginal()), atol=1e-10)
+    np.testing.assert_allclose(found.log_posterior, np.log(model.hidden_given(v)), atol=1e-10)
+    on = np.asarray(rbm.hidden_mean(params, jnp.asarray(v)))
+    factors = np.where(h == 1, on, 1 - on).prod(axis=1)
+    np.testing.assert_allclose(np.exp(found.log_posterior), factors, atol=1e-12)
+
+
+def test_likelihood_and_prior_couple_the_hidden_units_in_opposite_ways():
+    params = make(1, 4, 2)
+    found = infinite.complementary_prior(params, jnp.array([1.0, 0, 1, 1]))
+    assert abs(coupling(found.log_likelihood)) > 0.05
+    assert coupling(found.log_likelihood) == pytest.approx(-coupling(found.log_prior), abs=1e-10)
+    assert coupling(found.log_posterior) == pytest.approx(0, abs=1e-10)
+
+
+def test_the_layers_above_give_that_prior(params, model):
+    """From any top: the law of H₀ in a net that is deep enough."""
+    law = np.full(2**3, 1 / 8) @ model.gibbs(300, side="hidden")
+    found = infinite.complementary_prior(params, jnp.zeros(4))
+    np.testing.assert_allclose(np.exp(found.log_prior), law, atol=1e-10)
+
+
+def test_inference_becomes_exact_as_the_net_grows():
+    """KL from the posterior of H₀ in a net cut off at a depth to what one step up says."""
+    params = make(2, 2, 2)
+    v = np.array([1.0, 0.0])
+    log_q = np.asarray(infinite.complementary_prior(params, jnp.asarray(v)).log_posterior)
+    gaps = []
+    for depth in (1, 2, 3):
+        net = infinite.as_belief_net(params, depth)
+        observed = np.arange(net.num_units) >= net.num_units - 2
+        x = jnp.asarray(np.concatenate([np.zeros(net.num_units - 2), v]))
+        posterior = jax.jit(functools.partial(sbn.posterior, observed=observed))
+        states, p = posterior(net, x)
+        number = (np.asarray(states)[:, -4:-2] @ [2, 1]).astype(int)
+        q = np.bincount(number, p, minlength=4)
+        gaps.append(np.sum(q * (np.log(q) - log_q)))
+    assert gaps[0] > 1e-3
+    assert gaps[1] < gaps[0] / 2
+    assert gaps[2] < gaps[1] / 2
+
+
+DATA = np.array([[1.0, 0, 1, 1], [0, 1, 1, 0], [1, 0, 1, 1]])
+
+
+def test_terms_of_the_learning_rule_one_by_one(params, model):
+    """Against all paths v₀, h₀, v₁, h₁, v₂, and against the delta rule of a net of real layers."""
+    terms = infinite.gradient_terms(params, jnp.asarray(DATA), 2).weights
+    start = np.zeros(16)
+    np.add.at(start, model.visible.number(DATA), 1 / 3)
+    v, h = model.visible.states, model.hidden.states
+    up, down = model.hidden_given(v), model.visible_given(h)
+    path = np.einsum("a,ab,bc,cd,de->abcde", start, up, down, up, down)
+    expected = [
+        np.einsum("abcde,bj,ai->ij", path, h, v) - np.einsum("abcde,bj,ci->ij", path, h, v),
+        np.einsum("abcde,ci,bj->ij", path, v, h) - np.einsum("abcde,ci,dj->ij", path, v, h),
+        np.einsum("abcde,dj,ci->ij", path, h, v) - np.einsum("abcde,dj,ei->ij", path, h, v),
+    ]
+    np.testing.assert_allclose(terms[:3], -np.array(expected), atol=1e-12)
+
+    net = infinite.as_belief_net(params, 1)  # V₁, H₀, V₀
+    path = np.einsum("a,ab,bc->abc", start, up, down)
+    a, b, c = np.meshgrid(np.arange(16), np.arange(8), np.arange(16), indexing="ij")
+    x = np.concatenate([v[c.ravel()], h[b.ravel()], v[a.ravel()]], axis=1)
+    each = jax.jit(jax.vmap(lambda row: sbn.gradient(net, row)))(jnp.asarray(x))
+    rule = np.tensordot(path.ravel(), np.asarray(each.weights), axes=1)
+    np.testing.assert_allclose(terms[0], rule[4:7, 7:].T, atol=1e-12)
+    np.testing.assert_allclose(terms[1], rule[:4, 4:7], atol=1e-12)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 5])
+def test_first_terms_are_contrastive_divergence(params, model, num_steps):
+    terms = infinite.gradient_terms(params, jnp.asarray(DATA), num_steps)
+    found = oracles.leaves(jax.tree.map(lambda leaf: np.sum(leaf, axis=0), terms))
+    for name, expected in model.cd_gradient(DATA, num_steps).items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-10, err_msg=name)
+
+
+def test_all_terms_are_the_boltzmann_machines_rule(params):
+    terms = infinite.gradient_terms(params, jnp.asarray(DATA), 400)
+    exact, _, _ = jax.jit(learning.Exact().estimate)(None, params, None, jnp.asarray(DATA))
+    for a, b in zip(jax.tree.leaves(terms), jax.tree.leaves(exact), strict=True):
+        np.testing.assert_allclose(np.sum(a, axis=0), b, atol=1e-10)
+        assert np.abs(np.asarray(a)[:2].sum(axis=0) - b).max() > 1e-3  # CD-1 is not it
+
+
+def test_untying_makes_inference_a_bound(params, model):
+    v = jnp.asarray(binary(4))
+    tied = dbn.upside_down(rbm.init_params(jax.random.key(0), 3, 4, dtype=jnp.float64), params)
+    found = infinite.untied(params, tied, v)
+    log_p = model.log_likelihood(binary(4))
+    np.testing.assert_allclose(found.log_likelihood, log_p, atol=1e-10)
+    np.testing.assert_allclose(found.bound, log_p, atol=1e-10)
+
+    upper = make(3, 3, 5)
+    found = infinite.untied(params, upper, v)
+    h = model.hidden.states
+    prior = oracles.Model.of(upper).visible_marginal()
+    expected = np.log(prior @ model.visible_given(h))
+    np.testing.assert_allclose(found.log_likelihood, expected, atol=1e-10)
+    q = model.hidden_given(binary(4))  # (16, 8)
+    p = model.visible_given(h).T * prior / np.exp(expected)[:, None]
+    gap = np.sum(q * np.log(q / p), axis=1)
+    np.testing.assert_allclose(found.log_likelihood - found.bound, gap, atol=1e-10)
+    assert (gap > 1e-3).all()
+
+
+def test_bound_is_what_the_deep_nets_samples_estimate(params):
+    upper = make(3, 3, 5)
+    v = jnp.asarray(binary(4)[5])
+    net = dbn.stack((params, upper))
+    many = jnp.broadcast_to(v, (20_000, 4))
+    ratio = jax.jit(bound.sample_terms)(jax.random.key(4), net, many).total
+    log_z = oracles.Model.of(upper).log_z()
+    oracles.assert_mean(ratio - log_z, np.asarray(infinite.untied(params, upper, v).bound))
+
+
+def test_bad_input(params):
+    with pytest.raises(ValueError, match=r"depth is 0; a net has at least one hidden layer"):
+        infinite.sample(jax.random.key(0), params, jnp.zeros(4), 0)
+    with pytest.raises(ValueError, match="depth is 0"):
+        infinite.as_belief_net(params, 0)
+    with pytest.raises(ValueError, match=r"data go from 0.5 to 0.5; .* binarise"):
+        infinite.gradient_terms(params, jnp.full((1, 4), 0.5), 1)
+    with pytest.raises(ValueError, match="data have 3 pixels, and the RBM has 4 visible units"):
+        infinite.gradient_terms(params, jnp.ones((1, 3)), 1)
+    big = rbm.init_params(jax.random.key(0), 13, 2)
+    with pytest.raises(ValueError, match=r"13 and 2 units.* at most 12 can.*`sample`"):
+        infinite.kernel(big)
+    spins = rbm.init_params(jax.random.key(0), 3, 2, visible=units.Spin())
+    for call in (infinite.kernel, lambda p: infinite.as_belief_net(p, 1)):
+        with pytest.raises(TypeError, match="Bernoulli units; these are Spin"):
+            call(spins)
+    with pytest.raises(ValueError, match="layer 0 has 3 hidden units, but layer 1 has 4"):
+        infinite.untied(params, params, jnp.zeros(4))

@@ -1,0 +1,136 @@
+"""Probabilities of pairs against a root finder in float64; perplexities; what has none."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import sklearn.datasets
+
+from dbn_jax.embedding import affinities
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return sklearn.datasets.load_digits().data[:150]
+
+
+def clusters(seed=0):
+    """Distances of very different size: two tight clusters and some points far out."""
+    rng = np.random.default_rng(seed)
+    parts = [1e-2 * rng.normal(size=(20, 3)), 5 + 1e-1 * rng.normal(size=(20, 3))]
+    return np.concatenate([*parts, 100 * rng.normal(size=(13, 3))])
+
+
+def conditional(x, perplexity):
+    """p(j | i), by a root finder."""
+    distances = ((x[:, None] - x[None]) ** 2).sum(axis=-1)
+    p = np.zeros_like(distances)
+    for i, row in enumerate(distances):
+        others = np.arange(len(x)) != i
+        excess = row[others] - row[others].min()
+
+        def probabilities(log_precision, excess=excess):
+            weights = np.exp(-np.exp(log_precision) * excess)
+            return weights / weights.sum()
+
+        def surplus(log_precision, probabilities=probabilities):
+            q = probabilities(log_precision)
+            return -np.sum(q * np.log(np.maximum(q, 1e-300))) - np.log(perplexity)
+
+        p[i, others] = probabilities(scipy.optimize.brentq(surplus, -40, 40, xtol=1e-12))
+    return p
+
+
+@pytest.mark.parametrize("perplexity", [2.5, 10.0, 30.0])
+@pytest.mark.parametrize("make", [clusters, None])
+def test_probabilities_are_those_of_a_root_finder(digits, make, perplexity):
+    x = digits if make is None else make()
+    p = conditional(x, perplexity)
+    expected = (p + p.T) / (2 * len(x))
+    with jax.enable_x64(True):
+        found = np.asarray(affinities.joint_probabilities(jnp.asarray(x), perplexity))
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-12)
+    np.testing.assert_array_equal(np.diag(found), 0)
+    assert found.sum() == pytest.approx(1)
+    # In float32 too; what float32 does to the distances themselves is not judged here.
+    single = affinities.joint_probabilities(jnp.asarray(digits, jnp.float32), perplexity)
+    p = conditional(digits, perplexity)
+    np.testing.assert_allclose(single, (p + p.T) / (2 * len(digits)), rtol=5e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("perplexity", [1.5, 5.0, 30.0, 100.0])
+def test_perplexities_are_met(digits, perplexity):
+    """Those of the probabilities that the precisions give, in float64."""
+    x = jnp.asarray(digits, jnp.float32)
+    found = affinities.neighbourhoods(x, perplexity, block=64)
+    centred = np.float64(digits - digits.mean(axis=0))
+    centred /= np.abs(centred).max()
+    distances = ((centred[:, None] - centred[None]) ** 2).sum(axis=-1)
+    weights = np.exp(-np.float64(found.precision)[:, None] * distances)
+    np.fill_diagonal(weights, 0)
+    p = weights / weights.sum(axis=1, keepdims=True)
+    entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1)
+    np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found.perplexity, perplexity, rtol=0, atol=1e-3)
+
+
+def test_probabilities_depend_on_distances_only(digits):
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(64, 64)))[0]
+    with jax.enable_x64(True):
+        p = affinities.joint_probabilities(jnp.asarray(digits), 10.0)
+        for moved in (digits + 3.5, digits @ rotation, 1e-9 * digits, 1e25 * digits):
+            same = affinities.joint_probabilities(jnp.asarray(moved), 10.0)
+            np.testing.assert_allclose(same, p, rtol=1e-6, atol=1e-18)
+        order = np.random.default_rng(1).permutation(len(digits))
+        permuted = affinities.joint_probabilities(jnp.asarray(digits[order]), 10.0)
+        np.testing.assert_allclose(permuted, p[order][:, order], rtol=1e-6, atol=1e-18)
+    np.testing.assert_allclose(p, p.T, rtol=1e-9)
+
+
+@pytest.mark.parametrize("block", [1, 40, 149])
+def test_blocks_change_nothing(digits, block):
+    """Nor does a point's bisection end later for others that share its block."""
+    with jax.enable_x64(True):
+        x = jnp.asarray(digits)
+        whole = affinities.joint_probabilities(x, 10.0, block=150)
+        found = affinities.joint_probabilities(x, 10.0, block=block)
+        np.testing.assert_allclose(found, whole, rtol=1e-8, atol=1e-18)
+
+
+def test_some_copies_do_no_harm(digits):
+    x = jnp.asarray(np.repeat(digits[:30], 4, axis=0), jnp.float32)
+    p = np.asarray(affinities.joint_probabilities(x, 8.0))
+    assert np.isfinite(p).all()
+    copies = np.kron(np.eye(30), np.ones((4, 4))) - np.eye(120)
+    assert p[copies == 1].min() >= p[copies == 0].max()
+    assert p.sum() == pytest.approx(1, rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 255.0])
+def test_too_many_copies_are_refused(digits, scale):
+    """Exact copies, though products of them differ by rounding."""
+    x = np.concatenate([np.tile(digits[:1], (40, 1)), digits[1:21]]) * scale / 16
+    with pytest.raises(
+        ValueError, match=r"points have too many nearest points .*copies.*above"
+    ) as e:
+        affinities.joint_probabilities(jnp.asarray(x, jnp.float32), 30.0)
+    if scale:
+        # Also refused is who has all copies for his nearest neighbours.
+        assert 40 <= int(str(e.value).split(" of 60 points")[0]) <= 60
+        assert "point 0 has 39 neighbours at least" in str(e.value)
+        assert re.search(r"perplexity above (39|4\d)$", str(e.value))
+        assert np.isfinite(affinities.joint_probabilities(jnp.asarray(x, jnp.float32), 45.0)).all()
+
+
+def test_bad_input_is_refused(digits):
+    x = jnp.asarray(digits, jnp.float32)
+    with pytest.raises(ValueError, match=r"1 of 150 points in x hold NaN or infinity.* at row 7"):
+        affinities.joint_probabilities(x.at[7, 0].set(jnp.nan))
+    for perplexity in (1.0, 29.0, 0.0, float("nan")):
+        with pytest.raises(ValueError, match=r"perplexity is .* each of 30 points has 29"):
+            affinities.joint_probabilities(x[:30], perplexity)
+    with pytest.raises(ValueError, match="x holds 3 points"):
+        affinities.joint_probabilities(x[:3], 1.5)

@@ -1,0 +1,140 @@
+"""Blocks of penalised logistic regressions against numpy and scipy, one at a time."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.special
+
+from dbn_jax.embedding import newton
+
+NUM_OBSERVATIONS, NUM_FEATURES, NUM_REGRESSIONS = 25, 3, 7
+
+
+@pytest.fixture(autouse=True)
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def problem():
+    """Features, grey and binary targets, offset and ridge (float64 numpy)."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(NUM_OBSERVATIONS, NUM_FEATURES))
+    targets = rng.uniform(size=(NUM_REGRESSIONS, NUM_OBSERVATIONS))
+    targets[:3] = np.round(targets[:3])
+    return features, targets, rng.normal(size=NUM_OBSERVATIONS), np.array([0.3, 1.0, 2.5])
+
+
+def objective(c, features, targets, offset, ridge):
+    theta = offset + features @ c
+    return targets @ theta - np.logaddexp(0, theta).sum() - ridge @ c**2 / 2
+
+
+def derivatives(c, features, targets, offset, ridge):
+    p = scipy.special.expit(offset + features @ c)
+    gradient = features.T @ (targets - p) - ridge * c
+    return gradient, features.T @ ((p * (1 - p))[:, None] * features) + np.diag(ridge)
+
+
+def climb(features, targets, c, offset, ridge):
+    features, targets, c, offset, ridge = map(jnp.asarray, (features, targets, c, offset, ridge))
+    return jax.jit(newton.climb)(features, targets, c, offset=offset, ridge=ridge)
+
+
+def solve(features, targets, offset, ridge, tolerance=1e-12, max_iterations=50):
+    features, targets, offset, ridge = map(jnp.asarray, (features, targets, offset, ridge))
+    return jax.jit(newton.solve)(
+        features,
+        targets,
+        offset=offset,
+        ridge=ridge,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+
+
+def test_a_step_is_newtons(problem):
+    features, targets, offset, ridge = problem
+    c = np.random.default_rng(1).normal(size=(NUM_REGRESSIONS, NUM_FEATURES)) / 4
+    found, log_likelihoods = climb(features, targets, c, offset, ridge)
+    for r in range(NUM_REGRESSIONS):
+        arguments = features, targets[r], offset, ridge
+        gradient, curvature = derivatives(c[r], *arguments)
+        expected = c[r] + np.linalg.solve(curvature, gradient)
+        assert objective(expected, *arguments) > objective(c[r], *arguments)  # nothing to halve
+        np.testing.assert_allclose(found[r], expected, rtol=1e-10)
+        unpenalised = objective(expected, features, targets[r], offset, 0 * ridge)
+        np.testing.assert_allclose(log_likelihoods[r], unpenalised, rtol=1e-12)
+
+
+def test_a_step_too_far_is_halved(problem):
+    features, targets, offset, ridge = problem
+    c = 8 * np.random.default_rng(2).normal(size=(NUM_REGRESSIONS, NUM_FEATURES))
+    found, _ = climb(features, targets, c, offset, ridge)
+    lengths = []
+    for r in range(NUM_REGRESSIONS):
+        arguments = features, targets[r], offset, ridge
+        gradient, curvature = derivatives(c[r], *arguments)
+        direction = np.linalg.solve(curvature, gradient)
+        length = 1.0
+        while objective(c[r] + length * direction, *arguments) < objective(c[r], *arguments):
+            length /= 2
+        lengths.append(length)
+        np.testing.assert_allclose(found[r], c[r] + length * direction, rtol=1e-8)
+    assert min(lengths) < 1 == max(lengths)  # each has its own
+
+
+def test_maxima_are_scipys(problem):
+    features, targets, offset, ridge = problem
+    found = solve(features, targets, offset, ridge)
+    assert found.shape == (NUM_REGRESSIONS, NUM_FEATURES)
+    for r in range(NUM_REGRESSIONS):
+        arguments = features, targets[r], offset, ridge
+        best = scipy.optimize.minimize(
+            lambda *arguments: -objective(*arguments),
+            np.zeros(NUM_FEATURES),
+            arguments,
+            jac=lambda *arguments: -derivatives(*arguments)[0],
+            tol=1e-10,
+        )
+        np.testing.assert_allclose(found[r], best.x, atol=1e-6)
+
+
+def test_separable_targets_have_finite_maxima(problem):
+    features, _, offset, _ = problem
+    targets = (features @ np.array([1.0, -2.0, 0.5]) > 0).astype(float)[None]
+    ridge = np.full(NUM_FEATURES, 1e-4)
+    found = solve(features, targets, offset, ridge)
+    assert np.abs(found).max() > 10  # only the ridge holds it
+    gradient, _ = derivatives(np.asarray(found[0]), features, targets[0], offset, ridge)
+    assert np.abs(gradient).max() < 1e-6
+
+
+@pytest.mark.parametrize("rows", [1, 2, NUM_REGRESSIONS, 100])
+def test_blocks_change_nothing(problem, monkeypatch, rows):
+    features, targets, offset, ridge = problem
+    expected = solve(features, targets, offset, ridge)
+    monkeypatch.setattr(newton, "_BLOCK", rows * NUM_OBSERVATIONS)
+    for name in ("solve", "climb"):  # new functions, so that JAX traces them anew
+        anew = functools.partial(getattr(newton, name))
+        monkeypatch.setattr(newton, name, anew)
+    np.testing.assert_allclose(solve(features, targets, offset, ridge), expected, rtol=1e-9)
+    stepped, _ = climb(features, targets, np.zeros_like(expected), offset, ridge)
+    first, _ = climb(features, targets[:1], np.zeros_like(expected[:1]), offset, ridge)
+    np.testing.assert_allclose(stepped[0], first[0], rtol=1e-12)
+
+
+def test_tolerance_and_iterations_end_it(problem):
+    features, targets, offset, ridge = problem
+    exact = solve(features, targets, offset, ridge)
+    one, _ = climb(features, targets, np.zeros_like(exact), offset, ridge)
+    np.testing.assert_allclose(solve(features, targets, offset, ridge, max_iterations=1), one)
+    np.testing.assert_allclose(solve(features, targets, offset, ridge, tolerance=1e3), one)
+    # Newton's method squares its error: what a step that promised 1e-5 leaves is about 1e-5 itself.
+    rough = solve(features, targets, offset, ridge, tolerance=1e-5)
+    assert 0 < np.abs(rough - exact).max() < 1e-4

@@ -1,0 +1,175 @@
+"""What the updates of a map are, and what maps depend on; clusters come apart."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax.embedding import affinities, objective, pairwise, sne
+from tests.embedding.test_objective import joint, positions
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.usefixtures("x64")
+def test_steps_follow_the_published_rules():
+    """Momentum, gains and λ by a loop in numpy."""
+    method = sne.Method(
+        background=0.3, background_rise=(0.25, 0.75), exaggeration=4.0, exaggeration_share=0.3,
+        num_steps=12, step_size=0.03, momentum=0.4, final_momentum=0.7,
+    )  # fmt: skip
+    p = joint()
+    y = positions(scale=0.5)
+    y -= y.mean(axis=0)
+    zeros = np.zeros_like(y)
+    state = sne.State(*map(jnp.asarray, (y, zeros, zeros + 1)), jnp.int32(0))
+    velocity, gains = zeros, zeros + 1
+    turns = 0
+    for t in range(12):
+        background = 0.3 * np.clip((t / 12 - 0.25) / 0.5, 0, 1)
+        exaggeration = 4.0 if t < 0.3 * 12 else 1.0
+        slope = np.asarray(
+            objective.gradient(
+                jnp.asarray(y), jnp.asarray(p), background, kernel="gaussian",
+                exaggeration=exaggeration,
+            )
+        )  # fmt: skip
+        same = np.sign(slope) == np.sign(velocity)
+        turns += same.sum()
+        gains = np.maximum(np.where(same, gains * 0.8, gains + 0.2), 0.01)
+        velocity = (0.4 if t < 3 else 0.7) * velocity - 0.03 * len(p) * gains * slope
+        y = y + velocity
+        y -= y.mean(axis=0)
+        state, metrics = sne.step(state, jnp.asarray(p), method=method)
+        np.testing.assert_allclose(state.positions, y, rtol=1e-7, atol=1e-12)
+        assert float(metrics["background"]) == pytest.approx(background)
+        assert float(metrics["gradient_norm"]) == pytest.approx(np.linalg.norm(slope))
+    assert int(state.step) == 12
+    assert 0 < turns < 12 * y.size
+    y_all, _ = sne.advance(state._replace(step=jnp.int32(9)), jnp.asarray(p), 9, method=method)[:2]
+    np.testing.assert_array_equal(y_all, state.positions)
+
+
+def three_clusters(n=20, dims=10):
+    centres = 8 * np.eye(3, dims)
+    x = np.concatenate([c + np.random.default_rng(7).normal(size=(n, dims)) for c in centres])
+    return jnp.asarray(x, jnp.float32), np.repeat(np.arange(3), n)
+
+
+def quick(name, **changes):
+    return dataclasses.replace(sne.METHODS[name], num_steps=300, **changes)
+
+
+@pytest.mark.parametrize("name", list(sne.METHODS))
+@pytest.mark.parametrize("start", sne.STARTS)
+def test_clusters_come_apart(name, start):
+    x, labels = three_clusters()
+    found = sne.fit(
+        jax.random.key(0), x, perplexity=10.0, method=quick(name), start=start, record_every=100
+    )
+    assert pairwise.leave_one_out_error(found.positions, labels) == 0
+    assert found.steps.tolist() == [0, 100, 200, 300]
+    values = np.asarray(found.objective)
+    assert np.isfinite(values).all()
+    assert values[-1] < 0.5 * values[0]
+    np.testing.assert_allclose(found.positions.mean(axis=0), 0, atol=1e-3)
+
+
+def test_background_opens_gaps():
+    """Between clusters that touch, in units of the kernel's width: what UNI-SNE is for."""
+    labels = np.repeat(np.arange(4), 100)
+    noise = np.random.default_rng(7).normal(size=(400, 10))
+    x = jnp.asarray(3 * np.eye(4, 10)[labels] + noise, jnp.float32)
+
+    def gap(name):
+        method = dataclasses.replace(sne.METHODS[name], num_steps=200)
+        y = np.asarray(sne.embed(jax.random.key(0), x, perplexity=15.0, method=method))
+        distances = np.sqrt(((y[:, None] - y[None]) ** 2).sum(axis=-1))
+        apart = labels[:, None] != labels[None, :]
+        return np.median(np.where(apart, distances, np.inf).min(axis=1))
+
+    assert gap("unisne") > 1.5 * gap("sne")
+
+
+def test_equal_keys_give_equal_maps():
+    x, _ = three_clusters()
+    method = dataclasses.replace(sne.UNI_SNE, num_steps=60)
+    first, again, other = (
+        sne.fit(jax.random.key(seed), x, perplexity=10.0, method=method) for seed in (3, 3, 4)
+    )
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.abs(first.positions - other.positions).max() > 0.1
+    whole = sne.embed(jax.random.key(3), x, perplexity=10.0, method=method)
+    np.testing.assert_array_equal(whole, first.positions)
+    # The objective is looked at, and changes nothing; interrupted or not.
+    p = affinities.joint_probabilities(x, 10.0)
+    state = sne.init_state(jax.random.key(3), x)
+    for stop in (17, 60):
+        state = sne.advance(state, p, stop, method=method)
+    np.testing.assert_array_equal(state.positions, first.positions)
+
+
+@pytest.mark.usefixtures("x64")
+def test_maps_of_points_in_another_order_are_in_that_order():
+    x, _ = three_clusters()
+    x = x.astype(jnp.float64)
+    order = np.random.default_rng(0).permutation(len(x))
+    state = sne.init_state(jax.random.key(0), x)
+    method = dataclasses.replace(sne.UNI_SNE, num_steps=40)
+    ends = [
+        sne.advance(
+            state._replace(positions=state.positions[rows]),
+            affinities.joint_probabilities(x[rows], 10.0),
+            40,
+            method=method,
+        ).positions
+        for rows in (np.arange(len(x)), order)
+    ]
+    np.testing.assert_allclose(ends[1], ends[0][order], rtol=1e-5, atol=1e-6)
+
+
+def test_starts():
+    x, _ = three_clusters()
+    random = sne.init_state(jax.random.key(0), x, num_dims=3).positions
+    assert random.shape == (60, 3)
+    np.testing.assert_allclose(np.std(random), 0.01, rtol=0.3)
+    state = sne.init_state(jax.random.key(0), x, start="pca")
+    centred = np.float64(x) - np.float64(x).mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    expected = (u * s)[:, :2] / (u * s)[:, 0].std() * 0.01
+    signs = np.sign(np.sum(expected * np.asarray(state.positions), axis=0))
+    np.testing.assert_allclose(state.positions, signs * expected, atol=1e-5)
+    assert not np.any(state.velocity)
+    with pytest.raises(ValueError, match="points of 10 dimensions have no 11"):
+        sne.init_state(jax.random.key(0), x, num_dims=11, start="pca")
+    with pytest.raises(ValueError, match="start 'middle' is none of random, pca"):
+        sne.init_state(jax.random.key(0), x, start="middle")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kernel": "cauchy"}, "kernel 'cauchy' is none of gaussian, student"),
+        ({"background": 1.0}, "background is 1.0"),
+        ({"background_rise": (0.5, 0.5)}, "background_rise"),
+        ({"num_steps": 0}, "num_steps is 0"),
+    ],
+)
+def test_methods_that_make_no_sense(changes, message):
+    with pytest.raises(ValueError, match=message):
+        sne.Method(**changes)
+
+
+def test_bad_points_are_refused_before_any_update():
+    x, _ = three_clusters()
+    with pytest.raises(ValueError, match="NaN or infinity, the first at row 5"):
+        sne.embed(jax.random.key(0), x.at[5, 2].set(jnp.nan))
+    with pytest.raises(ValueError, match="perplexity is 30"):
+        sne.embed(jax.random.key(0), x[:20])

@@ -1,0 +1,248 @@
+"""Discriminative fine-tuning: what it leaves on disk, resumption, early stopping, bad input."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import dbn, figures, model_file, networks, rbm, units
+from dbn_jax.learning import backprop
+from experiments import finetune_classifier, publish, train_dbn
+from experiments.common import models, shared
+from experiments.finetune_classifier import Settings
+from experiments.pictures import classifier as classifier_pictures
+from tests import binaries, finished_runs
+from tests.random_models import jolt
+from tests.resumption import broken_and_resumed
+
+DIGITS = shared.DataSettings(dataset="digits")
+VALIDATED = dataclasses.replace(DIGITS, num_validation=100)
+PICTURES = {"curves", "errors", "features_after", "features_before"}
+
+
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A net with labels whose run held images out."""
+    return finished_runs.random_net(
+        tmp_path_factory.mktemp("net"), (30, 40), data=VALIDATED, weight_scale=0.1
+    )
+
+
+def gentle(pretrained, **changes):
+    settings = {"epochs": 4, "batch_size": 50, "hidden_dropout": 0.1, "adversarial_radius": 0.0}
+    return Settings(str(pretrained), **settings | changes)
+
+
+def finished_net(path, net, data=DIGITS):
+    """A finished run of train_dbn, as if it had learnt."""
+    settings = train_dbn.Settings(data=data, labels=False, top_learner="cd")
+    return finished_runs.save(path, net, settings, "train_dbn")
+
+
+def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
+    summary = finetune_classifier.run(gentle(pretrained), tmp_path / "run")
+    results = summary["figures"]
+    assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == PICTURES
+    assert results["split"] == "validation"
+    assert results["epoch"] == 4
+    assert f"of 100 validation images it gets wrong: {results['error_rate']:.2%}" in (
+        capsys.readouterr().out
+    )
+    model = model_file.load(tmp_path / "run/model.npz")
+    dataset, transform = VALIDATED.load()
+    v = transform(None, jnp.asarray(dataset.validation.images))
+    answers = np.asarray(model(v)).argmax(axis=-1)
+    assert results["error_rate"] == pytest.approx(np.mean(answers != dataset.validation.labels))
+    table = figures.read_metrics(tmp_path / "run/metrics.csv")
+    np.testing.assert_allclose(table["eval_error_rate"][-1], results["error_rate"])
+    assert table["eval_error_rate_train"][-1] < table["eval_error_rate_train"][0]
+    net = model_file.load(pathlib.Path(pretrained, "model.npz"))
+    start = networks.classifier_of(net, 10)
+    for i, (old, new) in enumerate(zip(start.hidden, model.hidden, strict=True), 1):
+        old, new = np.float64(old.kernel[...]), np.float64(new.kernel[...])
+        change = np.linalg.norm(new - old) / np.linalg.norm(old)
+        assert results[f"weight_change_{i}"] == pytest.approx(change, rel=1e-4)
+        assert 0 < results[f"feature_correlation_{i}"] < 1
+
+    # It is done, and stays as it is; it can be published; it is no net to start from.
+    again = finetune_classifier.run(gentle(pretrained), tmp_path / "run")
+    assert again == json.loads((tmp_path / "run/summary.json").read_text())
+    publish.publish(tmp_path / "run", tmp_path / "published")
+    loaded, data_settings = models.load(str(tmp_path / "published"), "finetune_classifier")
+    assert isinstance(loaded, networks.Classifier)
+    assert data_settings == VALIDATED
+    with pytest.raises(ValueError, match="was made by finetune_classifier; expected train_dbn"):
+        finetune_classifier.run(gentle(tmp_path / "run"), tmp_path / "other")
+
+
+def test_changes_by_hand():
+    before = networks.init_classifier(jax.random.key(0), (6, 5, 4, 3))
+    after = jolt(1, before, scale=0.5)
+    # A unit whose activity never varies has no correlation.
+    before.hidden[0].kernel[...] = before.hidden[0].kernel[...].at[:, 0].set(0)
+    v = jax.random.uniform(jax.random.key(2), (50, 6))
+    found = classifier_pictures.changes(before, after, v)
+    for i, (x, y) in enumerate(zip(before.features(v), after.features(v), strict=True), 1):
+        some = range(1 if i == 1 else 0, x.shape[1])
+        total = sum(np.corrcoef(x[:, j], y[:, j])[0, 1] for j in some)
+        assert found[f"feature_correlation_{i}"] == pytest.approx(total / x.shape[1], abs=1e-5)
+    same = classifier_pictures.changes(after, after, v)
+    np.testing.assert_allclose([same["weight_change_1"], same["feature_correlation_1"]], [0, 1])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_from_random_weights(tmp_path):
+    settings = Settings(
+        models.NONE, data=DIGITS, hidden_sizes=(30, 40), epochs=12, batch_size=20,
+        adversarial_radius=0.0,
+    )  # fmt: skip
+    results = finetune_classifier.run(settings, tmp_path / "run")["figures"]
+    assert results["split"] == "test"
+    assert results["error_rate"] < 0.3  # 0.9 is chance
+    header = (tmp_path / "run/metrics.csv").read_text().splitlines()[0]
+    # Without a validation set nothing is held out until the end.
+    assert "eval_error_rate_train" in header
+    assert "eval_error_rate," not in header + ","
+    # Its flags.txt repeats it (in a copy: this process holds the workdir).
+    copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    done = binaries.run(
+        "experiments.finetune_classifier", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
+    )
+    assert "done already" in done.stdout, done.stderr
+    # There is no run that it went on from; its data are its own.
+    _, data_settings = models.load(str(tmp_path / "run"), "finetune_classifier")
+    assert data_settings == DIGITS
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_early_stopping_takes_the_best_epoch(pretrained, tmp_path, monkeypatch):
+    """The first of two that are equally good."""
+    rates, seen = [0.9, 0.5, 0.2, 0.4, 0.2], []
+
+    def watch_errors(*arguments, **keywords):
+        def evaluate(model):
+            seen.append(model)
+            return {"error_rate_train": 0.1, "error_rate": rates[len(seen) - 1]}
+
+        return evaluate
+
+    monkeypatch.setattr(finetune_classifier.recognition, "watch_errors", watch_errors)
+    settings = gentle(pretrained, early_stopping=True)
+    results = finetune_classifier.run(settings, tmp_path / "run")["figures"]
+    assert results["epoch"] == 2
+    model = model_file.load(tmp_path / "run/model.npz")
+    jax.tree.map(np.testing.assert_array_equal, model, seen[2])
+    assert float(jnp.abs(seen[4].softmax.kernel[...] - seen[2].softmax.kernel[...]).max()) > 1e-3
+
+
+@pytest.mark.parametrize("optimizer", finetune_classifier.OPTIMIZERS)
+def test_optimizers_by_hand(optimizer):
+    """The first update of a weight with gradient 2 and of a bias with gradient −3."""
+    rule = finetune_classifier._optimizer(optimizer, 0.1, 0.9, 0.01, 10, 0)
+    params = {"softmax": {"kernel": jnp.full((1, 1), 5.0), "bias": jnp.full(1, 5.0)}}
+    gradient = {"softmax": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, -3.0)}}
+    updates, _ = jax.jit(lambda: rule.update(gradient, rule.init(params), params))()
+    expected = {"sgd": (-0.1 * (2 + 0.05), 0.3), "adam": (-0.1 * (1 + 0.05), 0.1)}[optimizer]
+    found = updates["softmax"]["kernel"][0, 0], updates["softmax"]["bias"][0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
+    seen = []
+
+    def loss(key, model, batch, **keywords):
+        seen.append(keywords)
+        return classification_loss(key, model, batch, **keywords)
+
+    classification_loss = backprop.classification_loss
+    monkeypatch.setattr(backprop, "classification_loss", loss)
+    settings = gentle(
+        pretrained, epochs=2, top_only_epochs=2, input_dropout=0.3, label_smoothing=0.2,
+        adversarial_radius=0.5,
+    )  # fmt: skip
+    results = finetune_classifier.run(settings, tmp_path)["figures"]
+    assert seen[0] == {
+        "input_dropout": 0.3, "hidden_dropout": 0.1, "label_smoothing": 0.2,
+        "adversarial_radius": 0.5,
+    }  # fmt: skip
+    # Only the softmax layer has learnt.
+    assert results["weight_change_1"] == results["weight_change_2"] == 0
+    model = model_file.load(tmp_path / "model.npz")
+    start = networks.classifier_of(model_file.load(pathlib.Path(pretrained, "model.npz")), 10)
+    assert float(jnp.abs(model.softmax.kernel[...] - start.softmax.kernel[...]).max()) > 1e-3
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_broken_run_goes_on_to_the_same_bits(pretrained, tmp_path):
+    settings = gentle(
+        pretrained, early_stopping=True, top_only_epochs=2, batch_size=20, adversarial_radius=0.5
+    )
+    broken_and_resumed(tmp_path, finetune_classifier, settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--pretrained=NET", "--hidden_sizes=30,41"], ["--hidden_sizes=30,41", "30, 40 units"]),
+        (["--pretrained=NET", "--dataset=mnist"], ["--dataset", "learnt from"]),
+        (["--pretrained=nowhere"], ["nowhere", "no finished run"]),
+        (["--pretrained=none", "--hidden_sizes=a"], ["--hidden_sizes=a", "whole numbers"]),
+        (["--pretrained=none", "--dataset=digits", "--early_stopping"], ["--num_validation"]),
+        (["--pretrained=NET", "--batch_size=1334"], ["--batch_size=1334", "1333 training images"]),
+        (["--pretrained=NET", "--hidden_dropout=1"], ["--hidden_dropout=1", "[0, 1)"]),
+        (["--pretrained=NET", "--top_only_epochs=9"], ["--top_only_epochs=9", "--epochs=1"]),
+    ],
+)  # fmt: skip
+def test_bad_input_ends_in_a_sentence(pretrained, tmp_path, flags, words):
+    flags = [flag.replace("NET", pretrained) for flag in flags]
+    done = binaries.run(
+        "experiments.finetune_classifier", f"--workdir={tmp_path}/run", "--epochs=1", *flags
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
+
+
+def test_a_net_of_other_data_is_refused(tmp_path):
+    def net(pixels, hidden):
+        top = rbm.init_params(jax.random.key(0), 5, 4, hidden=hidden)
+        return dbn.stack((rbm.init_params(jax.random.key(0), pixels, 5), top))
+
+    path = finished_net(tmp_path / "wide", net(100, units.Bernoulli()))
+    with pytest.raises(ValueError, match=r"64 pixels .* the model has 100 pixels; are these its"):
+        finetune_classifier.run(gentle(path), tmp_path / "run")
+    path = finished_net(tmp_path / "real", net(64, units.Gaussian()))
+    with pytest.raises(ValueError, match="hidden layer 2 of 2 has Gaussian units"):
+        finetune_classifier.run(gentle(path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_of_another_experiment_is_refused(pretrained, tmp_path):
+    shutil.copytree(pretrained, tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"program: was experiments\.train_dbn, now experiments\."):
+        finetune_classifier.run(gentle(pretrained), tmp_path / "copy")
+
+
+def test_data_come_from_one_place():
+    for pretrained, data in ((models.NONE, None), ("runs/net", DIGITS)):
+        with pytest.raises(ValueError, match="random weights needs data settings, and a net bring"):
+            Settings(pretrained, data=data)
+
+
+def test_the_best_epoch_is_known_by_its_number(tmp_path):
+    """Also where rows are missing, of a file that was moved away before the run went on."""
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,eval_error_rate\n61,0.3\n62,0.1\n63,0.2\n")
+    assert finetune_classifier._best_epoch(types.SimpleNamespace(metrics=path)) == 62

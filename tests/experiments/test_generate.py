@@ -1,0 +1,284 @@
+"""The binary that generates, on a net made by hand that knows ten digits and nothing else."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+
+from dbn_jax import associative_memory, data, dbn, figures, model_file, rbm, units
+from experiments import generate
+from experiments.baseline_models import svm_judge
+from experiments.common import shared
+from experiments.pictures import movies
+from tests import binaries
+
+DIGITS = shared.DataSettings(dataset="digits")
+PROGRAM = {"train_dbn": dbn.DBN, "finetune_updown": dbn.UntiedDBN}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return DIGITS.load()[0]
+
+
+def make_net(dataset, labels=range(10)):
+    """Unit k of the first layer stands for the mean digit k, which the memory calls labels[k]."""
+    grey = dataset.train.images / dataset.scale
+    means = np.stack([grey[dataset.train.labels == k].mean(axis=0) for k in range(10)])
+    logits = np.log((means + 0.01) / (1.01 - means))
+    bias = logits.mean(axis=0)
+    bottom = rbm.RBM(
+        jnp.asarray((logits - bias).T, jnp.float32),
+        units.Bernoulli(jnp.asarray(bias, jnp.float32)),
+        units.Bernoulli(jnp.zeros(10)),
+    )
+    # Top unit k is on if its label is, whatever the features, and turns feature k on alone.
+    called = 60 * np.eye(10)[list(labels)].T - 40
+    top = rbm.RBM(
+        jnp.asarray(np.concatenate([20 * np.eye(10), called]), jnp.float32),
+        units.Concat(
+            (units.Bernoulli(jnp.full(10, -10.0)), units.Softmax(jnp.zeros(10))), (10, 10)
+        ),
+        units.Bernoulli(jnp.full(10, -10.0)),
+    )
+    return dbn.stack((bottom, top))
+
+
+def save_run(path, net, program="train_dbn", **flags):
+    """A finished run, as far as others look at it."""
+    path.mkdir(parents=True)
+    model_file.save(path / "model.npz", net)
+    texts = {
+        "dataset": "digits", "num_validation": "0", "binarisation": "none", "standardise": "false",
+    } | flags  # fmt: skip
+    summary = {"figures": {}, "program": f"experiments.{program}", "flags": texts}
+    (path / "summary.json").write_text(json.dumps(summary))
+    return str(path)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few frames, that are small; returns what they and the sheets were made of, by function."""
+    monkeypatch.setattr(movies, "_MOVIE_INTERVALS", (1, 2))
+    monkeypatch.setattr(movies, "_MIND_INTERVALS", (1, 2, 7))
+    monkeypatch.setattr(movies, "_MIND_STEPS", (1, 10))
+    calls = {"moment": [], "moments": [], "film": []}
+
+    def noted(name, function):
+        def call(*args, **settings):
+            calls[name].append((args, settings))
+            return function(*args, **settings)
+
+        monkeypatch.setattr(figures, name, call)
+
+    noted("moment", lambda *args, **kw: np.full((4, 4), len(calls["moment"]), np.uint8))
+    noted("moments", figures.moments)
+    noted("film", lambda frames, path, **kw: path.write_bytes(b"film"))
+    monkeypatch.setattr(shutil, "which", lambda program: f"/bin/{program}")
+    return calls
+
+
+def quick_settings(pretrained, **changes):
+    sizes = {"steps": 5, "columns": 2, "judged": 6, "judge_images": 600}
+    return generate.Settings(pretrained, **(sizes | changes))
+
+
+def num_frames(path):
+    with PIL.Image.open(path) as gif:
+        return gif.n_frames
+
+
+@pytest.mark.parametrize("program", PROGRAM)
+def test_a_labelled_net_leaves_a_whole_workdir(tmp_path, capsys, quick, dataset, program):
+    net = make_net(dataset)
+    if program == "finetune_updown":
+        net = dbn.untie(net)
+    settings = quick_settings(save_run(tmp_path / "net", net, program))
+    summary = generate.run(settings, tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run/figures").iterdir()} == {
+        "classes.png", "forgetting.png", "movie.gif", "movie.mp4",
+        "mind_and_brain.png", "mind_and_brain.gif", "mind_and_brain.mp4",
+    }  # fmt: skip
+    found = summary["figures"]
+    assert found["recognised"] > 0.95  # each sample is a mean digit, whatever the chain came from
+    assert list(found["recognised_by_class"]) == [str(k) for k in range(10)]
+    assert np.mean(list(found["recognised_by_class"].values())) == pytest.approx(
+        found["recognised"]
+    )
+    assert found["recognised_as_nothing"] < 0.05
+    assert found["judge_images"] == 600
+    printed = capsys.readouterr().out
+    assert f"{found['judge_error']:.2%} wrong" in printed
+    assert f"recognises {found['recognised']:.1%}" in printed
+
+    # The movie clamps one label after the other; at the end of each the digit is there.
+    frames = [(args, kw) for args, kw in quick["moment"] if kw["image_name"] == "image"]
+    assert num_frames(tmp_path / "run/figures/movie.gif") == len(frames) == 20
+    assert [kw["clamped"] for _, kw in frames] == [str(k) for k in range(10) for _ in range(2)]
+    last = np.stack([args[0] for args, _ in frames[1::2]])
+    examiner = svm_judge.train(dataset, 600)
+    assert np.mean(examiner.answers(last) == np.arange(10)) >= 0.9
+    for k, (args, kw) in enumerate(frames[1::2]):
+        (states,) = args[1].values()
+        np.testing.assert_array_equal(states, np.eye(10)[k])
+        np.testing.assert_allclose([*kw["labels"].values()], np.eye(10)[k], atol=1e-6)
+
+    # Mind and brain: first the noise, then all layers, nothing clamped.
+    frames = [(args, kw) for args, kw in quick["moment"] if kw["image_name"] != "image"]
+    assert frames[0][1]["image_name"] == "shown"
+    assert set(np.unique(frames[0][0][0])) == {0.0, 1.0}
+    assert len(frames) == 4
+    assert [len(states) for states in frames[-1][0][1].values()] == [10, 10]
+    assert all("clamped" not in kw for _, kw in frames)
+    assert "since: 10" in frames[-1][1]["subtitle"]
+    (((images, layers), kw),) = quick["moments"]
+    assert kw["times"] == ["shown", "1", "10"]
+    np.testing.assert_array_equal(images[0], frames[0][0][0])
+    np.testing.assert_array_equal(images[-1], frames[-1][0][0])
+    assert [states.shape for states in layers.values()] == [(3, 10), (3, 10)]
+    assert len(quick["film"]) == 2
+
+    # A finished run is left as it is; other settings are refused.
+    assert generate.run(settings, tmp_path / "run") == summary
+    assert "done already" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--steps: was 5, now 6"):
+        generate.run(quick_settings(settings.pretrained, steps=6), tmp_path / "run")
+
+
+def test_a_net_that_mistakes_classes_is_found_out_and_mp4_may_be_missing(
+    tmp_path, capsys, quick, monkeypatch, dataset
+):
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    swapped = [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]
+    net = make_net(dataset, swapped)
+    settings = quick_settings(save_run(tmp_path / "net", net), start="features")
+    found = generate.run(settings, tmp_path / "run")["figures"]
+    by_class = list(found["recognised_by_class"].values())
+    assert by_class[0] == by_class[1] == 0
+    assert np.mean(by_class[2:]) > 0.95
+    assert found["recognised"] == pytest.approx(np.mean(by_class))
+    n = 60
+    p = found["recognised"]
+    assert found["recognised_standard_error"] == pytest.approx((p * (1 - p) / n) ** 0.5)
+    assert not list((tmp_path / "run/figures").glob("*.mp4"))
+    assert not quick["film"]
+    assert "movie.mp4 is left out: there is no ffmpeg on the PATH" in capsys.readouterr().out
+
+
+def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick):
+    keys = jax.random.split(jax.random.key(0), 3)
+    sizes = ((64, 12), (12, 9), (9, 7))
+    layers = [rbm.init_params(key, *pair) for key, pair in zip(keys, sizes, strict=True)]
+    settings = quick_settings(save_run(tmp_path / "net", dbn.stack(tuple(layers))))
+    summary = generate.run(settings, tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run/figures").iterdir()}
+    assert names == {f"{name}.{kind}" for name in ("movie", "mind_and_brain")
+                     for kind in ("gif", "mp4")} | {"mind_and_brain.png"}  # fmt: skip
+    assert summary["figures"] == {}
+    assert "the net has no label units" in capsys.readouterr().out
+    _, kw = quick["moment"][0]
+    assert kw["labels"] == {}
+    assert kw["clamped"] is None
+    (((_, layers), kw),) = quick["moments"]
+    assert [states.shape[1] for states in layers.values()] == [12, 9, 7]
+    assert kw["notes"] is None
+
+
+def test_chains_start_at_real_images_of_other_classes(dataset):
+    """A net of one layer, so that the features are the pixels."""
+    net = dbn.stack((associative_memory.init_params(jax.random.key(0), 64, 5),))
+    _, transform = data.binarise(dataset, "none")
+    labels = np.repeat(np.arange(10), 30)
+
+    def begin(name, seed=1):
+        return generate.start(jax.random.key(seed), name, net, dataset, transform, labels)
+
+    for name in generate.STARTS:
+        x, began = begin(name)
+        np.testing.assert_array_equal(x[:, 64:], np.eye(10)[labels])
+        assert (began is not None) == (name == "images")
+        assert np.abs(begin(name, 2)[0] - x).max() > 0.1
+    x, began = begin("images")
+    assert not (began == labels).any()
+    assert len(set(began)) == 10
+    known = {row.tobytes(): label for row, label in
+             zip(dataset.train.images, dataset.train.labels, strict=True)}  # fmt: skip
+    rows = np.round(np.asarray(x[:, :64]) * dataset.scale).astype(dataset.train.images.dtype)
+    assert [known[row.tobytes()] for row in rows] == list(began)
+    noise, _ = begin("noise")
+    on = np.asarray(noise[:, :64]).mean()  # 19,200 pixels: standard error 0.0036
+    assert set(np.unique(noise[:, :64])) == {0.0, 1.0}
+    assert abs(on - 0.5) < 5 * 0.0036
+
+
+def test_the_sheets_steps_are_among_those_of_the_animation():
+    assert set(movies._MIND_STEPS) <= set(np.cumsum(movies._MIND_INTERVALS))
+
+
+def test_shares_by_hand():
+    intended = np.array([0, 0, 0, 0, 7, 7, 3])
+    answers = np.array([0, 0, 0, 7, 7, 0, 0])
+    assert svm_judge.shares(answers, intended) == {0: 0.75, 3: 0.0, 7: 0.5}
+
+
+def test_the_judge_is_good_and_its_error_is_that_on_images_it_has_not_seen(dataset):
+    found = svm_judge.train(dataset, 10_000)
+    assert found.num_train == len(dataset.train)
+    grey = dataset.test.images / dataset.scale
+    wrong = found.answers(grey) != dataset.test.labels
+    assert found.error == pytest.approx(wrong.mean())
+    assert found.error < 0.06  # of 360; 0.9 is chance
+    seen = found.answers(dataset.train.images / dataset.scale) != dataset.train.labels
+    assert seen.mean() < found.error  # what it would have said of those it has seen
+    # Without the look at the ink, pages without or full of it would have classes.
+    pages = np.stack([np.zeros(64), np.ones(64), grey[0]])
+    assert set(found.classifier.predict(pages)) <= set(range(10))
+    assert list(found.answers(pages)) == [svm_judge.NONE, svm_judge.NONE, dataset.test.labels[0]]
+    # The bounds are those of the class that the machine sees, not of all.
+    thin = grey[dataset.test.labels == 0].mean(axis=0)
+    low = found.least[0] / thin.sum()
+    answers = found.answers(np.stack([1.01 * low * thin, 0.99 * low * thin]))
+    np.testing.assert_array_equal(found.classifier.predict([low * thin]), 0)
+    np.testing.assert_array_equal(answers, [0, svm_judge.NONE])
+    few = svm_judge.train(dataset, 40)
+    assert few.num_train == 40
+    assert few.error > 2 * found.error
+    by_rows = found.answers(grey[:60].reshape(3, 20, 64))
+    np.testing.assert_array_equal(by_rows.ravel(), found.answers(grey[:60]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": "nowhere"}, "start 'nowhere' is none of images, noise, features"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"judged": -1}, "judged is -1"),
+    ],
+)
+def test_bad_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        quick_settings("anywhere", **changes)
+
+
+def test_what_is_no_net_is_refused_before_anything_is_made(tmp_path, dataset):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no finished run"):
+        generate.run(quick_settings("nowhere"), tmp_path / "run")
+    other = save_run(tmp_path / "rbm", make_net(dataset).top, "train_rbm")
+    with pytest.raises(ValueError, match="made by train_rbm; expected train_dbn,finetune_updown"):
+        generate.run(quick_settings(other), tmp_path / "run")
+    twos = save_run(tmp_path / "twos", make_net(dataset), classes="2")
+    with pytest.raises(ValueError, match=r"learnt the class 2 only; .*at least two classes"):
+        generate.run(quick_settings(twos), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_ends_in_a_sentence(tmp_path):
+    line = [f"--workdir={tmp_path}/run", "--pretrained=nowhere", "--start=noise", "--columns=3"]
+    done = binaries.run("experiments.generate", *line)
+    assert done.returncode == 1
+    assert "/nowhere: there is no finished run" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,234 @@
+"""The deep autoencoder's binary: what it leaves on disk, its figure, resumption, bad input."""
+
+import dataclasses
+import functools
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import dbn, figures, model_file, networks
+from dbn_jax.embedding import logistic_pca
+from dbn_jax.learning import backprop
+from experiments import publish, train_autoencoder
+from experiments.common import models, shared
+from tests import binaries, pictures
+from tests.resumption import broken_and_resumed
+
+DIGITS = shared.DataSettings(dataset="digits")
+QUICK = shared.LearningSettings(epochs=3, batch_size=50)
+
+
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
+
+
+def small(**changes):
+    settings = train_autoencoder.Settings(
+        data=DIGITS, learning=QUICK, hidden_sizes=(40, 20, 5), finetune_epochs=3
+    )
+    return dataclasses.replace(settings, **changes)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Arguments of each sheet of rows that was drawn, and the sheet."""
+    calls = []
+    draw = figures.image_rows
+
+    def spy(rows, **keywords):
+        calls.append((rows, keywords, draw(rows, **keywords)))
+        return calls[-1][-1]
+
+    monkeypatch.setattr(figures, "image_rows", spy)
+    return calls
+
+
+def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
+    settings = small()
+    summary = train_autoencoder.run(settings, tmp_path / "run")
+    results = summary["figures"]
+    assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == {
+        "reconstructions", "curves_autoencoder", "curves_layer_1", "curves_layer_2",
+        "curves_layer_3",
+    }  # fmt: skip
+    model = model_file.load(tmp_path / "run/model.npz")
+    assert [layer.kernel[...].shape for layer in model.layers()] == [
+        (64, 40), (40, 20), (20, 5), (5, 20), (20, 40), (40, 64)
+    ]  # fmt: skip
+    dataset, transform = DIGITS.load()
+    train, v = (
+        np.asarray(transform(None, jnp.asarray(part.images)), np.float64)
+        for part in (dataset.train, dataset.test)
+    )
+    v_32 = jnp.asarray(v, jnp.float32)
+    deep = np.asarray(model.decode(model.encode(v_32)), np.float64)
+    error = np.sum((v - deep) ** 2, axis=-1).mean()
+    assert results["reconstruction_error"] == pytest.approx(error, rel=1e-5)
+    # PCA in float64.
+    mean = train.mean(axis=0)
+    components = np.linalg.svd(train - mean, full_matrices=False)[2][:5]
+    linear = mean + (v - mean) @ components.T @ components
+    error = np.sum((v - linear) ** 2, axis=-1).mean()
+    assert results["reconstruction_error_pca"] == pytest.approx(error, rel=1e-4)
+    logistic = logistic_pca.fit(jnp.asarray(train, jnp.float32), 5)
+    error = float(logistic_pca.reconstruction_error(logistic.model, v_32))
+    assert results["reconstruction_error_logistic_pca"] == pytest.approx(error, rel=1e-4)
+    assert results["logistic_pca_converged"] == logistic.converged
+    assert results["split"] == "test"
+    table = figures.read_metrics(tmp_path / "run/metrics.csv")
+    assert table["eval_error_train"][-1] < table["eval_error_train"][0]
+    np.testing.assert_allclose(
+        results["reconstruction_error_train"], table["eval_error_train"][-1], rtol=1e-5
+    )
+    out = capsys.readouterr().out
+    assert f"squared error per test image: {results['reconstruction_error']:.2f} (deep" in out
+
+    ((rows, keywords, sheet),) = drawn
+    assert list(rows) == [
+        "real data",
+        "5-D deep autoencoder",
+        "5-D logistic PCA, best codes",
+        "5-D logistic PCA, linear codes",
+        "5-D PCA",
+    ]
+    shown = [np.flatnonzero(dataset.test.labels == label)[0] for label in range(10)]
+    expected = (v, deep, None, None, np.clip(linear, 0, 1))
+    for images, restored in zip(rows.values(), expected, strict=True):
+        if restored is not None:
+            flat = np.asarray(images).reshape(10, -1)
+            np.testing.assert_allclose(flat, restored[shown], atol=1e-4)
+    # Linear codes: the logits of all images lie in an affine subspace of five dimensions.
+    shallow = np.asarray(rows["5-D logistic PCA, linear codes"], np.float64).reshape(10, -1)
+    logits = np.log(shallow) - np.log1p(-shallow)
+    spectrum = np.linalg.svd(logits - logits.mean(axis=0), compute_uv=False)
+    assert spectrum[4] > 1
+    assert spectrum[5] < 1e-3
+    assert 0 < results["reconstruction_error_linear_codes"] < np.sum(v**2, axis=-1).mean()
+    assert list(keywords["notes"]) == list(rows)[1:]
+    assert keywords["notes"]["5-D PCA"] == f"{results['reconstruction_error_pca']:.2f}"
+    assert "averaged over all 364 test images" in pictures.words(sheet)
+    pictures.assert_readable(sheet)
+
+    again = train_autoencoder.run(settings, tmp_path / "run")
+    assert again == json.loads((tmp_path / "run/summary.json").read_text())
+    # Its flags.txt repeats it (in a copy: this process holds the workdir).
+    copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    done = binaries.run(
+        "experiments.train_autoencoder", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
+    )
+    assert "done already" in done.stdout, done.stderr
+    publish.publish(tmp_path / "run", tmp_path / "published")
+    loaded, data_settings = models.load(str(tmp_path / "published"), "train_autoencoder")
+    assert isinstance(loaded, networks.Autoencoder)
+    assert data_settings == DIGITS
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
+    seen = {}
+    unroll, split = networks.unroll, backprop.split
+    monkeypatch.setattr(networks, "unroll", lambda net: seen.setdefault("start", unroll(net)))
+    monkeypatch.setattr(backprop, "split", lambda model: split(seen.setdefault("split", model)))
+    stack = dbn.stack
+    monkeypatch.setattr(dbn, "stack", lambda layers: seen.setdefault("net", stack(layers)))
+    data = dataclasses.replace(DIGITS, num_validation=100)
+    results = train_autoencoder.run(small(data=data), tmp_path)["figures"]
+    assert seen["split"] is seen["start"]
+    assert [type(layer.hidden).__name__ for layer in seen["net"].layers] == [
+        "Bernoulli", "Bernoulli", "Gaussian"
+    ]  # fmt: skip
+    table = figures.read_metrics(tmp_path / "metrics.csv")
+    dataset, transform = data.load()
+    v = transform(None, jnp.asarray(dataset.validation.images))
+    error = jnp.mean(jnp.sum((v - dbn.reconstruct(seen["net"], v)) ** 2, axis=-1))
+    np.testing.assert_allclose(table["eval_error"][0], error, rtol=1e-4)
+    assert table["eval_error"][-1] < table["eval_error"][0]
+    assert results["split"] == "validation"
+    np.testing.assert_allclose(results["reconstruction_error"], table["eval_error"][-1], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
+    seen = {}
+    learn = train_autoencoder.layer.learn
+
+    def watch(settings, learner, what, *arguments, **keywords):
+        seen[what.name] = settings.learning_rate, keywords["seed"]
+        return learn(settings, learner, what, *arguments, **keywords)
+
+    monkeypatch.setattr(train_autoencoder.pretraining, "learn", watch)
+    train_autoencoder.run(small(code_learning_rate=0.002, seed=7), tmp_path)
+    assert seen == {"layer_1": (0.1, 7), "layer_2": (0.1, 8), "layer_3": (0.002, 9)}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_from_random_weights(tmp_path):
+    settings = small(pretraining=False)
+    results = train_autoencoder.run(settings, tmp_path)["figures"]
+    assert {p.stem for p in (tmp_path / "figures").iterdir()} == {
+        "reconstructions", "curves_autoencoder"
+    }  # fmt: skip
+    assert not list(tmp_path.glob("metrics_layer*"))
+    table = figures.read_metrics(tmp_path / "metrics.csv")
+    assert table["eval_error_train"][-1] < table["eval_error_train"][0]
+    assert "eval_error" not in table
+    assert np.isfinite(results["reconstruction_error"])
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("last", [3, 7], ids=["in the second layer", "in the autoencoder"])
+def test_broken_run_goes_on_to_the_same_bits(tmp_path, last):
+    settings = small(
+        hidden_sizes=(16, 5),
+        learning=dataclasses.replace(QUICK, epochs=2),
+        finetune_epochs=4,
+    )
+    broken_and_resumed(tmp_path, train_autoencoder, settings, last)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--hidden_sizes=30"], ["--hidden_sizes=30", "at least one hidden layer below its code"]),
+        (["--hidden_sizes=70,65"], ["--hidden_sizes=70,65", "at most 64 units"]),
+        (["--standardise"], ["--standardise", "[0, 1]"]),
+        (["--hidden_sizes=8,x"], ["--hidden_sizes=8,x", "whole numbers"]),
+        (["--batch_size=5000"], ["--batch_size=5000", "1433 training images"]),
+        (["--finetune_batch_size=5000"], ["--finetune_batch_size=5000", "1433 training images"]),
+    ],
+)  # fmt: skip
+def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
+    line = [f"--workdir={tmp_path}/run", "--dataset=digits", *flags]
+    done = binaries.run("experiments.train_autoencoder", *line)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
+    train_autoencoder.run(small(), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"--hidden_sizes: was 40,20,5, now 40,20,6"):
+        train_autoencoder.run(small(hidden_sizes=(40, 20, 6)), tmp_path / "run")
+    # Should flags.txt be lost, the checkpoints say so themselves.
+    (tmp_path / "run/summary.json").unlink()
+    (tmp_path / "run/flags.txt").unlink()
+    with pytest.raises(ValueError, match=r"does not fit.*\[20,5\].*\[20,6\]|\[20,5\]"):
+        train_autoencoder.run(small(hidden_sizes=(40, 20, 6)), tmp_path / "run")
+
+
+def test_weights_decay_and_biases_do_not():
+    _, params = backprop.split(networks.init_autoencoder(jax.random.key(0), (6, 4, 2)))
+    params = jax.tree.map(lambda x: np.asarray(x) + 1, params)
+    optimizer = train_autoencoder._optimizer(0.01, 0.5, 10)
+    flat = jax.tree.map(np.zeros_like, params)
+    updates, _ = jax.jit(lambda: optimizer.update(flat, optimizer.init(params), params))()
+    for path, update in jax.tree_util.tree_leaves_with_path(updates):
+        x = functools.reduce(lambda tree, entry: tree[entry.key], path, params)
+        share = 0.01 * 0.5 if path[-1].key == "kernel" else 0
+        np.testing.assert_allclose(update, -share * x, rtol=1e-5)

@@ -1,0 +1,207 @@
+"""Learners: one contract for all of them."""
+
+import dataclasses
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import optax
+import pytest
+
+from dbn_jax import learning, rbm, units
+from dbn_jax.learning import labelled_pcd
+from dbn_jax.learning.estimators import CD, PCD, Centred, Exact, FastPCD, ParallelTempering, Sparse
+from dbn_jax.learning.labelled_pcd import LabelledPCD
+from tests.small_learning import PAIRS, assert_trees_close, draw_batch, make
+
+LEARNERS = {
+    "exact": Exact(),
+    "cd_1": CD(1),
+    "cd_3": CD(3),
+    "cd_probabilities": CD(1, sample_visible=False),
+    "pcd": PCD(num_chains=7),
+    "fast_pcd": FastPCD(num_chains=7),
+    "tempering": ParallelTempering(num_chains=7, num_temperatures=3),
+    "labelled_pcd": LabelledPCD(num_chains=7, label_cost=2.0),
+    "centred": Centred(CD(1)),
+    "enhanced": Centred(PCD(num_chains=7), model_share=0.5, sliding=1.0),
+    "sparse": Sparse(PCD(num_chains=7)),
+    "centred_sparse": Centred(Sparse(CD(1))),
+    "centred_labelled": Centred(LabelledPCD(num_chains=7)),
+}
+# Other settings or nestings of learners there, for which one pair is enough.
+VARIANTS = ("cd_3", "cd_probabilities", "enhanced", "centred_sparse", "centred_labelled")
+# Label units beside features, without which some learners have no meaning.
+WITH_LABELS = ("concat", "memory")
+
+
+def pair_of(name):
+    """A pair that the learner of this name can learn."""
+    return "memory" if "labelled" in name else "bernoulli"
+
+
+def stack(trees):
+    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+def nested(learner):
+    yield learner
+    if hasattr(learner, "learner"):
+        yield from nested(learner.learner)
+
+
+def test_every_learner_is_in_the_table():
+    tested = {type(part) for learner in LEARNERS.values() for part in nested(learner)}
+    public = {
+        cls
+        for module in (learning, labelled_pcd)
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__ and hasattr(cls, "estimate")
+    }
+    assert tested == public - {learning.Learner}
+
+
+def test_every_unit_type_is_in_the_table():
+    sides = [layer for pair in PAIRS.values() for layer, _ in pair]
+    tested = {type(part) for side in sides for part in [side, *side.elements()]}
+    public = {cls for _, cls in inspect.getmembers(units, inspect.isclass)}
+    assert tested == {cls for cls in public if issubclass(cls, units.Units)} - {units.Units}
+
+
+def described(tree):
+    """Structure, shapes and dtypes; a weak dtype would be traced again once it is strong."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(x.shape, x.dtype, getattr(x, "weak_type", False)) for x in leaves]
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "dtype"),
+    [
+        (name, pair, dtype)
+        for name in LEARNERS
+        for pair, dtype in [
+            *((pair, "float32") for pair in (["memory"] if name in VARIANTS else PAIRS)),
+            ("concat", "float64"),
+            (pair_of(name), "bfloat16"),
+        ]
+        if pair in WITH_LABELS or pair_of(name) == "bernoulli"
+    ],
+)
+def test_shapes_and_dtypes_are_kept(name, pair, dtype):
+    learner, key = LEARNERS[name], jax.random.key(0)
+    with jax.enable_x64(dtype == "float64"):
+        params = make(pair, dtype=jnp.dtype(dtype))
+        batch = jax.ShapeDtypeStruct((5, params.visible.num_units), dtype)
+        chains = jax.eval_shape(learner.init, key, params)
+        gradient, new_chains, metrics = jax.eval_shape(learner.estimate, key, params, chains, batch)
+        assert described(gradient) == described(params)
+        assert described(new_chains) == described(chains)
+        assert metrics
+        for metric, value in metrics.items():
+            assert value.shape == (), metric
+            assert jnp.issubdtype(value.dtype, jnp.floating), metric
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_step_is_compiled_once_and_equals_its_parts_and_mapped(name):
+    learner, traces = LEARNERS[name], []
+    sgd = optax.sgd(0.1)
+
+    def update(gradient, opt_state, params):
+        traces.append(gradient)
+        return sgd.update(gradient, opt_state, params)
+
+    optimizer = optax.GradientTransformation(sgd.init, update)
+    keys = jax.random.split(jax.random.key(1), 3)
+    models = [make(pair_of(name), seed=seed) for seed in range(3)]
+    batch = draw_batch(models[0])
+    start, end = [], []
+    for key, params in zip(keys, models, strict=True):
+        state = learning.init_state(key, params, learner=learner, optimizer=optimizer)
+        for _ in range(2):  # the second from where the first ended
+            start.append(state)
+            # A learner made anew is the same value.
+            state, metrics = learning.step(
+                key, state, batch, learner=dataclasses.replace(learner), optimizer=optimizer
+            )
+            end.append((state, metrics))
+    assert len(traces) == 1
+    assert [int(state.step) for state, _ in end] == [1, 2] * 3
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(end))
+
+    before, (after, metrics) = start[1], end[1]
+    gradient, *kept = jax.jit(learner.estimate)(keys[0], before.params, before.chains, batch)
+    moved = jax.tree.map(lambda x, g: x - 0.1 * g, before.params, gradient)
+    close = functools.partial(assert_trees_close, rtol=1e-4, atol=1e-5)
+    close((moved, *kept), (after.params, after.chains, metrics))
+
+    def step(key, state):
+        return learning.step(key, state, batch, learner=learner, optimizer=optimizer)
+
+    close(jax.jit(jax.vmap(step))(keys, stack(start[1::2])), stack(end[1::2]))
+
+
+@pytest.fixture
+def unchecked_annotations():
+    """As in a user's program, where this package's own messages must come."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize("name", LEARNERS)
+def test_wrong_batches_are_refused(name):
+    learner, params, key = LEARNERS[name], make(pair_of(name)), jax.random.key(0)
+    chains = learner.init(key, params)
+    with pytest.raises(ValueError, match=r"shape \(5, 3\).* 4 visible units"):
+        learner.estimate(key, params, chains, jnp.zeros((5, 3)))
+    with pytest.raises(TypeError, match="int32 numbers; convert them"):
+        learner.estimate(key, params, chains, jnp.zeros((5, 4), jnp.int32))
+
+
+@pytest.mark.parametrize("learner", [Centred(Exact()), Sparse(PCD(7)), LabelledPCD(7)])
+def test_every_leading_axis_is_a_batch_axis(learner):
+    params, key = make("memory"), jax.random.key(4)
+    batch, chains = draw_batch(params, 6), learner.init(key, params)
+    estimate = jax.jit(learner.estimate)
+    flat, grid = (
+        estimate(key, params, chains, batch.reshape(shape)) for shape in [(6, 4), (2, 3, 4)]
+    )
+    assert_trees_close(grid, flat, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("learner", [PCD(7), Centred(CD()), FastPCD(7), Centred(PCD(7))])
+def test_the_state_of_another_learner_is_refused(learner):
+    params, key, optimizer = make("bernoulli"), jax.random.key(0), optax.sgd(0.1)
+    batch = draw_batch(params, 6)
+    for state in (
+        rbm.init_state(params, optimizer),
+        learning.init_state(key, params, learner=Sparse(CD()), optimizer=optimizer),
+    ):
+        with pytest.raises(ValueError, match=r"not those of .*learning.init_state\(key, params"):
+            learning.step(key, state, batch, learner=learner, optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    ("make_learner", "message"),
+    [
+        (lambda: ParallelTempering(num_temperatures=1), "num_temperatures is 1; .* PCD"),
+        (lambda: ParallelTempering(num_gibbs_steps=0), "num_gibbs_steps is 0; .* at least 1"),
+        (lambda: ParallelTempering(min_beta=1.0), r"min_beta is 1\.0"),
+        (lambda: Centred(model_share=1.5), r"model_share is 1\.5"),
+        (lambda: Centred(sliding=0.0), r"sliding 0\.0"),
+        (lambda: LabelledPCD(label_cost=-1.0), r"label_cost is -1\.0"),
+        (lambda: FastPCD(fast_rate=-0.1), r"fast_rate is -0\.1"),
+        (lambda: FastPCD(fast_decay=2.0), r"fast_decay 2\.0; .* grow without bound"),
+        (lambda: Sparse(cost=-1.0), r"cost is -1\.0"),
+        (lambda: Sparse(decay=1.0), r"decay 1\.0"),
+        (lambda: LabelledPCD(num_gibbs_steps=0), "number of Gibbs steps is 0; .* at least 1"),
+    ],
+)
+def test_senseless_settings_are_refused(make_learner, message):
+    with pytest.raises(ValueError, match=message):
+        make_learner()

@@ -1,0 +1,119 @@
+"""Learners on the way to maximum likelihood, up to the end.
+
+Statistical tests use fixed keys; each passes always or never, and its threshold follows from the
+standard error at a false-alarm rate of 1e-6 (`oracles`). Beside each stands its power: the same
+test fails for a kernel, a rule or an estimate that is wrong.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dbn_jax import learning, rbm
+from dbn_jax.learning.estimators import CD, PCD, Centred, Exact, FastPCD, ParallelTempering
+from tests import oracles
+from tests.small_learning import (
+    assert_leaves_close,
+    draw_batch,
+    make,
+    mixing_rate,
+    negative,
+    replicas,
+)
+
+
+def test_exact_gradient_is_the_likelihood_gradient():
+    # The other types, and log Z itself: test_partition.
+    models = {pair: make(pair) for pair in ("bernoulli", "gaussian", "binomial", "concat")}
+    batches = {pair: draw_batch(params) for pair, params in models.items()}
+
+    @jax.jit  # one program for all pairs: several small ones take longer to compile
+    def estimates(models, batches):
+        return {p: Exact().estimate(None, models[p], None, batches[p]) for p in models}
+
+    for pair, (gradient, _, metrics) in estimates(models, batches).items():
+        model, batch = oracles.Model.of(models[pair]), np.asarray(batches[pair], np.float64)
+        expected = model.log_likelihood_gradient(batch)
+        assert_leaves_close(negative(gradient), expected, err_msg=pair)
+        likelihood = model.log_likelihood(batch).mean()
+        np.testing.assert_allclose(metrics["log_likelihood"], likelihood, rtol=1e-5, err_msg=pair)
+
+
+def test_long_contrastive_divergence_is_maximum_likelihood():
+    params = make("bernoulli", weight_scale=2.0)
+    model, batch = oracles.Model.of(params), draw_batch(params)
+    exact = model.log_likelihood_gradient(np.asarray(batch, np.float64))
+    exact = {name: -value for name, value in exact.items()}
+    distance, farthest = {}, {}
+    for n in (1, 4, 16):
+        samples = replicas(CD(n), params, batch, num_replicas=20_000, burn_in=0)
+        oracles.assert_mean(samples, model.cd_gradient(np.asarray(batch, np.float64), n))
+        gaps = {name: x.mean(0) - exact[name] for name, x in samples.items()}
+        distance[n] = math.sqrt(sum((gap**2).sum() for gap in gaps.values()))
+        farthest[n] = oracles.largest_z(samples, exact)
+    assert mixing_rate(model) ** 16 < 1e-4  # a hundredth of the standard errors
+    oracles.assert_mean(samples, exact)
+    assert distance[4] < distance[1] / 4
+    assert distance[16] < distance[4] / 4
+    # Power: the bias of a few steps is seen.
+    assert farthest[1] > 2 * oracles.z_bound(100)
+
+
+# Learning, to the end.
+
+# 3×3 images with some rows filled or some columns filled: 14 different ones.
+BARS = np.unique(
+    [image for bits in np.ndindex(2, 2, 2) for image in np.broadcast_arrays(*np.ix_(bits, bits))],
+    axis=0,
+).reshape(-1, 9)
+MAXIMUM = -math.log(len(BARS))  # each image once: no model gives all of them more
+
+
+@functools.cache
+def learnt(learner, *, num_updates=2_000, rate=0.2, momentum=None):
+    """Exact mean log-likelihood of BARS after learning them, the rate falling to zero."""
+    optimizer = optax.sgd(optax.linear_schedule(rate, 0.0, num_updates), momentum)
+    batch = jnp.asarray(BARS, jnp.float32)
+
+    @jax.jit
+    @jax.numpy_dtype_promotion("standard")  # optax mixes counts and rates
+    def run(key):
+        init_key, chain_key, key = jax.random.split(key, 3)
+        params = rbm.init_params(init_key, 9, 12, weight_scale=0.1)
+        state = learning.init_state(chain_key, params, learner=learner, optimizer=optimizer)
+
+        def update(t, state):
+            key_t = jax.random.fold_in(key, t)
+            return learning.step(key_t, state, batch, learner=learner, optimizer=optimizer)[0]
+
+        return jax.lax.fori_loop(0, num_updates, update, state).params
+
+    model = oracles.Model.of(run(jax.random.key(12)))
+    return model.log_likelihood(np.float64(BARS)).mean()
+
+
+def test_exact_gradient_learns_up_to_the_maximum():
+    reached = learnt(Exact(), num_updates=3_000, rate=0.3, momentum=0.9)
+    assert MAXIMUM - 0.02 < reached < MAXIMUM
+
+
+# Chains of learners that mix well enough learn as the exact gradient does; over seeds, their
+# likelihoods differ from its by 0.02 nats.
+@pytest.mark.parametrize(
+    "learner",
+    [CD(10), PCD(), FastPCD(), ParallelTempering(num_chains=50, num_temperatures=3)],
+    ids=lambda learner: type(learner).__name__,
+)
+def test_learning_by_sampling_goes_as_far_as_the_exact_gradient(learner):
+    assert abs(learnt(learner) - learnt(Exact())) < 0.1
+    # Power: the bias of CD-1 costs more.
+    assert learnt(CD(1)) < learnt(Exact()) - 0.2
+
+
+def test_centring_learns_farther_in_the_same_time():
+    assert learnt(Exact()) + 0.2 < learnt(Centred(Exact())) < MAXIMUM

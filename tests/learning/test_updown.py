@@ -1,0 +1,322 @@
+"""The up-down algorithm: its expected update against enumeration, and its descent."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dbn_jax import associative_memory, dbn, rbm
+from dbn_jax.learning import updown
+from tests import oracles
+from tests.random_models import at_random
+
+NUM_KEYS = 20_000
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.fixture(scope="module")
+def net():
+    """4 pixels, 2 features beside 2 labels, 3 top units; recognition and generation differ."""
+
+    def blank():
+        key = jax.random.key(0)
+        top = associative_memory.init_params(key, 2, 3, 2)
+        return dbn.untie(dbn.stack((rbm.init_params(key, 4, 2), top)))
+
+    return at_random(2, blank)
+
+
+@pytest.mark.parametrize("num_gibbs_steps", [1, 3])
+def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
+    v, label = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0])
+
+    @jax.jit
+    @jax.vmap
+    def estimate(key):
+        # The same example twice: directions are means over the batch.
+        batch = (jnp.tile(jnp.asarray(x, jnp.float32), (2, 1)) for x in (v, label))
+        return updown.gradient(key, net, *batch, num_gibbs_steps=num_gibbs_steps)
+
+    found, metrics = estimate(jax.random.split(jax.random.key(3), NUM_KEYS))
+
+    h = np.array(list(itertools.product([0.0, 1.0], repeat=2)))
+    up, down = net.recognition[0], net.generative[0]
+    on = sigmoid(v @ np.float64(up.weights) + np.float64(up.hidden.bias))
+    p_h = np.prod(np.where(h == 1, on, 1 - on), axis=-1)
+    x = np.concatenate([h, np.tile(label, (4, 1))], axis=-1)
+    model = oracles.Model.of(net.top)
+
+    # Wake: the delta rule of the generative weights.
+    means = sigmoid(h @ np.float64(down.weights).T + np.float64(down.visible.bias))
+    residual = means - v
+    oracles.assert_mean(found.generative[0].weights, np.einsum("s,sv,sh->vh", p_h, residual, h))
+    oracles.assert_mean(found.generative[0].visible.bias, p_h @ residual)
+    error = p_h @ np.sum(residual**2, axis=-1)
+    oracles.assert_mean(metrics["reconstruction_error"], error)
+    log_p = np.log(np.where(v == 1, means, 1 - means)).sum(axis=-1)
+    oracles.assert_mean(metrics["wake_loss"], -p_h @ log_p)
+
+    # The top: contrastive divergence from the wake states.
+    expected = {}
+    for probability, row in zip(p_h, x, strict=True):
+        for name, value in model.cd_gradient(row[None], num_gibbs_steps).items():
+            expected[name] = expected.get(name, 0) + probability * value
+    oracles.assert_mean(oracles.leaves(found.top), expected)
+
+    # Sleep: from the end of that chain down to pixel means, and the recognition weights.
+    after = sum(
+        p * model.after_gibbs(r[None], num_gibbs_steps) for p, r in zip(p_h, x, strict=True)
+    )
+    dreamt = model.visible.states[:, :2]
+    pixels = sigmoid(dreamt @ np.float64(down.weights).T + np.float64(down.visible.bias))
+    on = sigmoid(pixels @ np.float64(up.weights) + np.float64(up.hidden.bias))
+    residual = on - dreamt
+    log_p = np.log(np.where(dreamt == 1, on, 1 - on)).sum(axis=-1)
+    oracles.assert_mean(metrics["sleep_loss"], -after @ log_p)
+    weights = np.einsum("s,sv,sh->vh", after, pixels, residual)
+    oracles.assert_mean(found.recognition[0].weights, weights)
+    oracles.assert_mean(found.recognition[0].hidden.bias, after @ residual)
+
+    # What has no part in a direction is left alone.
+    for unused in (found.recognition[0].visible.bias, found.generative[0].hidden.bias):
+        assert not np.any(unused)
+    # The power: dreams from another number of steps, or wake states, would be noticed.
+    other = p_h @ (sigmoid(means @ np.float64(up.weights) + np.float64(up.hidden.bias)) - h)
+    with pytest.raises(AssertionError):
+        oracles.assert_mean(found.recognition[0].hidden.bias, other)
+
+
+def test_label_cost_adds_the_gradient_of_the_posterior(net):
+    """By differences of the enumerated −log p(label | features), averaged over the wake states."""
+    v, label = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0])
+
+    @jax.jit
+    @jax.vmap
+    def added(key):
+        batch = jnp.asarray(v, jnp.float32)[None], jnp.asarray(label, jnp.float32)[None]
+        # The same key, and so the same wake states and fantasies.
+        hybrid, metrics = updown.gradient(key, net, *batch, label_cost=2.0)
+        plain, _ = updown.gradient(key, net, *batch)
+        return jax.tree.map(jnp.subtract, hybrid, plain), metrics["label_loss"]
+
+    found, loss = added(jax.random.split(jax.random.key(3), NUM_KEYS))
+
+    h = np.array(list(itertools.product([0.0, 1.0], repeat=2)))
+    top_h = np.array(list(itertools.product([0.0, 1.0], repeat=3)))
+    up = net.recognition[0]
+    on = sigmoid(v @ np.float64(up.weights) + np.float64(up.hidden.bias))
+    p_h = np.prod(np.where(h == 1, on, 1 - on), axis=-1)
+
+    def expected_loss(weights, visible_bias, hidden_bias):
+        total = 0.0
+        for probability, features in zip(p_h, h, strict=True):
+            x = np.concatenate([np.tile(features, (2, 1)), np.eye(2)], axis=-1)
+            exponent = (x @ visible_bias)[:, None] + (x @ weights + hidden_bias) @ top_h.T
+            joint = np.exp(exponent).sum(axis=-1)
+            total -= probability * np.log(label @ joint / joint.sum())
+        return total
+
+    visible_bias = np.concatenate([np.float64(part.bias) for part in net.top.visible.parts])
+    at = [np.float64(net.top.weights), visible_bias, np.float64(net.top.hidden.bias)]
+    expected = []
+    for i, value in enumerate(at):
+        slope = np.zeros_like(value)
+        for index in np.ndindex(*value.shape):
+            ends = []
+            for shift in (1e-5, -1e-5):
+                moved = [array.copy() for array in at]
+                moved[i][index] += shift
+                ends.append(expected_loss(*moved))
+            slope[index] = (ends[0] - ends[1]) / 2e-5
+        expected.append(2 * slope)
+    oracles.assert_mean(loss, expected_loss(*at))
+    top = found.top
+    oracles.assert_mean(top.weights, expected[0])
+    bias = jnp.concatenate([part.bias for part in top.visible.parts], axis=-1)
+    # The features' own biases cancel in the posterior.
+    assert np.abs(expected[1][:2]).max() < 1e-9 < np.abs(expected[1][2:]).min()
+    oracles.assert_mean(bias[:, 2:], expected[1][2:])
+    np.testing.assert_allclose(bias[:, :2], 0, atol=1e-6)
+    oracles.assert_mean(top.hidden.bias, expected[2])
+    for part in (*found.recognition, *found.generative):
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(part))
+
+
+def test_adversarial_radius_adds_the_gradient_of_the_worst_divergence(net):
+    """By differences of the enumerated divergence between an image and the same image moved.
+
+    And recognition learns from the enumerated −log p(label | image).
+
+    Between two labels the divergence's Hessian has one eigenvector, the slope of the logit, so that
+    the worst move is that or its opposite, as the random start of its search leans.
+    """
+    cost, radius = 3.0, 0.7
+    net = jax.tree.map(lambda x: 3 * x, net)  # or the answers would hardly change
+    v, label = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0])
+    top_h = np.array(list(itertools.product([0.0, 1.0], repeat=3)))
+    up = net.recognition[0]
+
+    @jax.jit
+    @jax.vmap
+    def added(key):
+        batch = jnp.asarray(v, jnp.float32)[None], jnp.asarray(label, jnp.float32)[None]
+        smooth, metrics = updown.gradient(
+            key, net, *batch, label_cost=cost, adversarial_radius=radius
+        )
+        hybrid, _ = updown.gradient(key, net, *batch, label_cost=cost)
+        return jax.tree.map(jnp.subtract, smooth, hybrid), metrics["adversarial_divergence"]
+
+    found, divergences = added(jax.random.split(jax.random.key(3), 40))
+
+    def log_posterior(v, up_weights, up_bias, weights, visible_bias, hidden_bias):
+        """By mean-field recognition."""
+        features = sigmoid(v @ up_weights + up_bias)
+        x = np.concatenate([np.tile(features, (2, 1)), np.eye(2)], axis=-1)
+        joint = np.exp((x @ visible_bias)[:, None] + (x @ weights + hidden_bias) @ top_h.T).sum(-1)
+        return np.log(joint / joint.sum())
+
+    visible_bias = np.concatenate([np.float64(part.bias) for part in net.top.visible.parts])
+    at = [np.float64(x) for x in (up.weights, up.hidden.bias, net.top.weights)]
+    at += [visible_bias, np.float64(net.top.hidden.bias)]
+    answers = log_posterior(v, *at)
+
+    def differences(function, x, step=1e-5):
+        slope = np.zeros_like(x)
+        for index in np.ndindex(*x.shape):
+            shift = np.zeros_like(x)
+            shift[index] = step
+            slope[index] = (function(x + shift) - function(x - shift)) / (2 * step)
+        return slope
+
+    def log_p_at(k, value):
+        return label @ log_posterior(v, *at[:k], value, *at[k + 1 :])
+
+    slope = differences(lambda v: np.subtract(*log_posterior(v, *at)), v)
+    worst = radius * slope / np.linalg.norm(slope)
+    signs = []
+    for i, divergence in enumerate(divergences):
+        expected = {
+            sign: np.exp(answers) @ (answers - log_posterior(v + sign * worst, *at))
+            for sign in (1, -1)
+        }
+        signs.append(min(expected, key=lambda sign: abs(expected[sign] - divergence)))
+        np.testing.assert_allclose(divergence, expected[signs[-1]], rtol=1e-3)
+        if signs.count(signs[-1]) > 1:
+            continue  # the same again
+
+        def divergence_at(k, value, moved=v + signs[-1] * worst):
+            changed = log_posterior(moved, *at[:k], value, *at[k + 1 :])
+            return cost * np.exp(answers) @ (answers - changed)
+
+        top = found.top
+        biases = jnp.concatenate([part.bias for part in top.visible.parts], axis=-1)
+        changes = (
+            found.recognition[0].weights, found.recognition[0].hidden.bias, top.weights, biases,
+            top.hidden.bias,
+        )  # fmt: skip
+        for k, change in enumerate(changes):
+            wanted = differences(lambda value, k=k: divergence_at(k, value), at[k])
+            if k < 2:  # recognition
+                wanted -= differences(lambda value, k=k: cost * log_p_at(k, value), at[k])
+            np.testing.assert_allclose(change[i], wanted, rtol=1e-3, atol=1e-5)
+    assert set(signs) == {1, -1}
+    for part in found.generative:
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(part))
+
+
+def test_adversarial_radius_needs_a_cost(net):
+    with pytest.raises(ValueError, match=r"adversarial_radius is 2\.0, but label_cost.* is 0"):
+        updown.gradient(
+            jax.random.key(0), net, jnp.ones((3, 4)), jnp.ones((3, 2)), adversarial_radius=2.0
+        )
+
+
+def test_labels_with_a_cost_must_exist():
+    net = dbn.untie(dbn.stack((rbm.init_params(jax.random.key(0), 4, 2),)))
+    with pytest.raises(ValueError, match="no label units"):
+        updown.gradient(jax.random.key(0), net, jnp.ones((3, 4)), label_cost=1.0)
+
+
+def test_steps_scan_and_learn(net):
+    """A scan of updates equals a loop, the number of iterations traced; the wake loss falls."""
+    optimizer = optax.sgd(0.05, momentum=0.5)
+    v = jnp.asarray(np.random.default_rng(0).integers(0, 2, (2, 4)), jnp.float32)
+    v, labels = jnp.tile(v, (50, 1)), jnp.tile(jnp.eye(2), (50, 1))
+    keys = jax.random.split(jax.random.key(0), 200)
+
+    def body(state, inputs):
+        key, count = inputs
+        state, metrics = updown.step(
+            key, state, v, labels, optimizer=optimizer, num_gibbs_steps=count
+        )
+        return state, (metrics, state)
+
+    start = updown.init_state(net, optimizer)
+    counts = jnp.where(jnp.arange(200) < 100, 3, 6)
+    state, (metrics, states) = jax.jit(lambda s: jax.lax.scan(body, s, (keys, counts)))(start)
+    assert int(state.step) == 200
+    assert isinstance(state.params, dbn.UntiedDBN)
+    loss = np.asarray(metrics["wake_loss"])
+    assert loss[-20:].mean() < 0.7 * loss[:5].mean()
+    looped = start
+    for key in keys[:3]:
+        looped, _ = updown.step(
+            key, looped, v, labels, optimizer=optimizer, num_gibbs_steps=jnp.int32(3)
+        )
+    for a, b in zip(jax.tree.leaves(looped), jax.tree.leaves(states), strict=True):
+        np.testing.assert_allclose(a, np.asarray(b)[2], rtol=1e-4, atol=1e-5)
+
+
+def test_net_of_one_layer_without_labels_learns_by_contrastive_divergence():
+    only = at_random(0, lambda: rbm.init_params(jax.random.key(0), 4, 3))
+    v = np.random.default_rng(0).integers(0, 2, (5, 4)).astype(np.float32)
+
+    @jax.jit
+    @jax.vmap
+    def estimate(key):
+        return updown.gradient(key, dbn.untie(dbn.stack((only,))), jnp.asarray(v))
+
+    change, metrics = estimate(jax.random.split(jax.random.key(2), NUM_KEYS))
+    assert change.recognition == change.generative == ()
+    assert not np.any(metrics["wake_loss"])
+    assert not np.any(metrics["sleep_loss"])
+    oracles.assert_mean(oracles.leaves(change.top), oracles.Model.of(only).cd_gradient(v, 1))
+    # The pixels' means given the hidden states, drawn from the data.
+    h = np.array(list(itertools.product([0.0, 1.0], repeat=3)))
+    on = sigmoid(v @ np.float64(only.weights) + np.float64(only.hidden.bias))
+    p_h = np.prod(np.where(h == 1, on[:, None], 1 - on[:, None]), axis=-1)
+    means = sigmoid(h @ np.float64(only.weights).T + np.float64(only.visible.bias))
+    errors = np.sum((v[:, None] - means) ** 2, axis=-1)
+    oracles.assert_mean(metrics["reconstruction_error"], np.mean(np.sum(p_h * errors, axis=-1)))
+
+
+def test_bad_pixels_and_numbers_are_refused(net):
+    key, v, labels = jax.random.key(0), jnp.ones((3, 4)), jnp.ones((3, 2))
+    with pytest.raises(TypeError, match="holds uint8 numbers; convert them"):
+        updown.gradient(key, net, v.astype(jnp.uint8), labels)
+    with pytest.raises(ValueError, match="its last axis must hold the RBM's 4 visible units"):
+        updown.gradient(key, net, v[:, :3], labels)
+    with pytest.raises(ValueError, match="number of Gibbs steps is 0; it must be at least 1"):
+        updown.gradient(key, net, v, labels, num_gibbs_steps=0)
+    optimizer = optax.sgd(0.1)
+    state = updown.init_state(net, optimizer)
+    with pytest.raises(ValueError, match="number of Gibbs steps is -1; it must be at least 1"):
+        updown.step(key, state, v, labels, optimizer=optimizer, num_gibbs_steps=-1)
+
+
+def test_labels_are_required(net):
+    with pytest.raises(ValueError, match="2 label units"):
+        updown.gradient(jax.random.key(0), net, jnp.ones((3, 4)))
+
+
+def test_weight_mask(net):
+    mask = dbn.weight_mask(net)
+    assert jax.tree.structure(mask) == jax.tree.structure(net)
+    assert mask.recognition[0].weights is mask.generative[0].weights is mask.top.weights is True
+    assert sum(jax.tree.leaves(mask)) == 3

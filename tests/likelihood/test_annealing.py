@@ -1,0 +1,224 @@
+"""Annealed importance sampling, forwards and backwards, against enumeration and quadrature."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dbn_jax import data, rbm, units
+from dbn_jax.likelihood import partition
+from tests import oracles
+from tests.small_layers import FINITE, LAYERS, make
+
+# Few steps, so that the weights vary and every factor of them matters; and uneven ones.
+BETAS = jnp.array([0.0, 0.2, 0.5, 1.0])
+# Every type as visible units, some inside Concat; hidden layers that can be enumerated, so that
+# exact draws are made.
+ANNEALED = {
+    "bernoulli": "softmax",
+    "binomial": "concat",
+    "concat": "binomial",
+    "gaussian_learnt": "spin",
+    "relu": "bernoulli",
+    "concat_infinite": "softmax",
+}
+
+
+def test_annealed_weights_are_unbiased_for_the_partition_function():
+    def both_ways(case):
+        params, base, h, key = case
+        v = rbm.sample_visible(key, params, h)
+        forward = partition.ais(
+            jax.random.key(0), params, base=base, betas=BETAS, num_chains=len(v)
+        )
+        backward = partition.reverse_ais(jax.random.key(1), params, v, base=base, betas=BETAS)
+        return forward.log_weights, backward
+
+    cases, log_zs = {}, {}
+    rng = np.random.default_rng(0)
+    for i, (visible, hidden) in enumerate(ANNEALED.items()):
+        # Strong weights: noise that the steps share, or wrong by a step, is then noticed.
+        params = make(LAYERS[visible], LAYERS[hidden], seed=i, scale=0.5)
+        base = make(LAYERS[visible], LAYERS[hidden], seed=100 + i, scale=0.5).visible
+        model = oracles.Model.of(params)
+        log_zs[visible], p = model.log_z(), model.hidden_marginal()
+        states = model.hidden.states[rng.choice(len(p), 10_000, p=p / p.sum())]
+        cases[visible] = params, base, jnp.asarray(states, jnp.float32), jax.random.key(i)
+    results = jax.jit(lambda cases: {name: both_ways(case) for name, case in cases.items()})(cases)
+    # Relative to what is exact: weights for Z; and, from draws of the model backwards, for 1/Z.
+    ratios = {
+        (name, way): np.exp(sign * (np.asarray(log_weights, np.float64) - log_zs[name]))
+        for name, both in results.items()
+        for way, sign, log_weights in zip(("Z", "1/Z"), (1, -1), both, strict=True)
+    }
+    oracles.assert_mean(ratios, dict.fromkeys(ratios, 1.0))
+    assert min(np.std(ratio) for ratio in ratios.values()) > 0.01
+
+
+def test_summary_of_the_weights():
+    params = make(LAYERS["spin"], LAYERS["bernoulli"])
+    forward = partition.ais(jax.random.key(0), params, betas=BETAS, num_chains=50)
+    w = np.exp(np.asarray(forward.log_weights, np.float64))
+    np.testing.assert_allclose(forward.log_z, np.log(w.mean()), rtol=1e-6)
+    expected = w.std(ddof=1) / w.mean() / math.sqrt(len(w))
+    np.testing.assert_allclose(forward.standard_error, expected, rtol=1e-4)
+    expected = w.sum() ** 2 / (w**2).sum()
+    np.testing.assert_allclose(forward.effective_sample_size, expected, rtol=1e-4)
+
+
+def test_reverse_annealing_is_unbiased_for_where_the_annealing_ends():
+    # Not for p(v): for the distribution of the forward chain's last state, by transition matrices.
+    params = make(FINITE["bernoulli"], FINITE["spin"], scale=1.0)
+    base = make(FINITE["bernoulli"], FINITE["spin"], seed=1, scale=1.0).visible
+    p = None
+    for beta in np.asarray(BETAS):
+        visible = jax.tree.map(lambda x, y, b=beta: (1 - b) * x + b * y, base, params.visible)
+        model = oracles.Model.of(rbm.RBM(beta * params.weights, visible, params.hidden))
+        p = model.visible_marginal() if p is None else p @ model.gibbs(1)
+    model = oracles.Model.of(params)
+    assert oracles.total_variation(p, model.visible_marginal()) > 0.01
+    v = jnp.asarray(model.visible.states, jnp.float32)
+    grid = jnp.broadcast_to(v, (20_000, *v.shape))
+    r = partition.reverse_ais(jax.random.key(0), params, grid, base=base, betas=BETAS)
+    log_p = partition.log_likelihood(params, grid, r)
+    assert log_p.shape == grid.shape[:2]
+    oracles.assert_mean(np.exp(np.asarray(log_p, np.float64)), p)
+
+
+@functools.cache
+def digits_rbm():
+    """An RBM of 20 hidden units that learnt binary digits, and the digits."""
+    rows = jnp.asarray(data.load("digits").train.images > 127, jnp.float32)
+    params = rbm.init_params(jax.random.key(0), rows.shape[1], 20)
+    params = rbm.fit_visible(params, rows)
+    optimizer = optax.sgd(0.1)
+
+    def update(state, t):
+        batch_key, step_key = jax.random.split(jax.random.fold_in(jax.random.key(1), t))
+        batch = jax.random.choice(batch_key, rows, (50,))
+        return rbm.pcd_step(step_key, state, batch, optimizer=optimizer)[0], None
+
+    chains = rbm.init_chains(jax.random.key(2), params, 50)
+    state = rbm.init_state(params, optimizer, chains=chains)
+    learn = jax.jit(lambda state: jax.lax.scan(update, state, jnp.arange(1000))[0])
+    return learn(state).params, rows
+
+
+def test_digits():
+    params, rows = digits_rbm()
+    base = params.visible.fit(rows)
+    betas = partition.published_betas(500)
+    # Everything exact from one enumeration of the hidden layer.
+    h = params.hidden.states(jnp.arange(params.hidden.num_states))
+    log_p = jax.jit(  # h as an argument: it is too large for a constant of the program
+        lambda params, h: (
+            params.visible.cumulant(rbm.visible_inputs(params, h)) - params.hidden.energy(h)
+        )
+    )(params, h)
+    log_z = jax.nn.logsumexp(log_p)
+    forward = partition.ais(jax.random.key(3), params, base=base, betas=betas, num_chains=100)
+    assert abs(forward.log_z - log_z) < 3 * forward.standard_error
+    assert 0 < forward.standard_error < 0.2
+    assert forward.effective_sample_size > 20
+
+    p = np.exp(np.asarray(log_p - log_z, np.float64))
+    chosen = np.random.default_rng(4).choice(len(p), 100, p=p / p.sum())
+    v = rbm.sample_visible(jax.random.key(5), params, h[chosen])
+    backward = partition.reverse_ais(jax.random.key(6), params, v, base=base, betas=betas)
+    assert jnp.mean(forward.log_weights) < log_z < jnp.mean(backward)
+    assert jnp.mean(backward) - jnp.mean(forward.log_weights) < 3
+    # There was something to estimate: a model far better than independent pixels.
+    gain = partition.log_likelihood(params, rows, log_z) - base.log_prob(rows, jnp.zeros_like(rows))
+    assert jnp.mean(gain) > 3
+
+
+def test_published_schedule():
+    betas = np.asarray(partition.published_betas())
+    assert betas.shape == (14_501,)
+    assert (betas[0], betas[-1]) == (0, 1)
+    assert (np.diff(betas) > 0).all()
+    ends = np.searchsorted(betas, np.float32([0.5, 0.9]))
+    np.testing.assert_array_equal(np.diff([0, *ends, 14_500]), [500, 4_000, 10_000])
+    for num_steps in (3, 10, 1000):
+        betas = np.asarray(partition.published_betas(num_steps))
+        assert betas.shape == (num_steps + 1,)
+        assert (betas[0], betas[-1]) == (0, 1)
+        assert (np.diff(betas) > 0).all()
+    with pytest.raises(ValueError, match="num_steps is 2"):
+        partition.published_betas(2)
+
+
+def test_one_chain_has_no_standard_error():
+    params = make((units.Bernoulli(), 3), (units.Bernoulli(), 2))
+    with pytest.raises(ValueError, match="num_chains is 1; a standard error takes at least 2"):
+        partition.ais(jax.random.key(0), params, betas=BETAS, num_chains=1)
+
+
+def test_annealing_maps_and_keeps_precision():
+    with jax.enable_x64(True):
+        models = [make(LAYERS["concat"], LAYERS["gaussian_learnt"], seed=i) for i in range(3)]
+        models = jax.tree.map(lambda x: x.astype(jnp.float64), models)
+        ensemble = jax.tree.map(lambda *x: jnp.stack(x), *models)
+        keys = jax.random.split(jax.random.key(0), 3)
+
+        def estimate(key, params):
+            return partition.ais(key, params, betas=BETAS, num_chains=5)
+
+        mapped = jax.jit(jax.vmap(estimate))(keys, ensemble)
+        for i, params in enumerate(models):
+            one = estimate(keys[i], params)
+            assert one.log_z.dtype == jnp.float64
+            np.testing.assert_allclose(mapped.log_weights[i], one.log_weights, rtol=1e-10)
+
+
+def test_what_annealing_refuses():
+    params = make(LAYERS["bernoulli"], LAYERS["spin"])
+    key, v = jax.random.key(0), jnp.zeros((2, 4))
+    for base in (units.Spin().init(4), units.Bernoulli().init(5), units.Bernoulli()):
+        with pytest.raises(ValueError, match=r"make it with params\.visible\.fit"):
+            partition.ais(key, params, base=base)
+        with pytest.raises(ValueError, match=r"make it with params\.visible\.fit"):
+            partition.reverse_ais(key, params, v, base=base)
+    for betas in ([0.0, 0.5], [0.1, 1.0], [0.0, 0.6, 0.5, 1.0]):
+        with pytest.raises(ValueError, match="must rise from 0 to 1"):
+            partition.ais(key, params, betas=jnp.array(betas))
+    with pytest.raises(ValueError, match="1 entry"):
+        partition.reverse_ais(key, params, v, betas=jnp.array([1.0]))
+    real = rbm.RBM(jnp.array([[1.2]]), units.Gaussian().init(1), units.Gaussian().init(1))
+    for annealed in (
+        lambda: partition.ais(key, real, betas=BETAS),
+        lambda: partition.reverse_ais(key, real, v[:, :1], betas=BETAS),
+    ):
+        with pytest.raises(ValueError, match=r"not normalisable: .* is 1\.2, and must be below 1"):
+            annealed()
+
+
+def test_half_precision_does_not_reach_the_estimates():
+    """Parameters in bfloat16 are a model like any other, of which log Z is found as well."""
+    model = make((units.Bernoulli(), 40), (units.Bernoulli(), 10), scale=0.5)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), model)
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32), half)
+    expected = float(partition.exact_log_partition(wide))
+    assert float(partition.exact_log_partition(half)) == pytest.approx(expected, rel=1e-6)
+    betas = partition.published_betas(500)
+    for params in (half, wide):
+        found = partition.ais(jax.random.key(0), params, betas=betas, num_chains=50)
+        assert found.log_z.dtype == jnp.float32
+        assert abs(float(found.log_z) - expected) < 5 * float(found.standard_error) + 1e-3
+
+
+def test_reverse_annealing_takes_whole_numbers_and_checks_their_number():
+    params = make(LAYERS["bernoulli"], LAYERS["spin"])
+    v = np.array([[0, 1, 1, 0], [1, 1, 1, 1]])
+    key = jax.random.key(0)
+    whole = partition.reverse_ais(key, params, jnp.asarray(v, jnp.int32), betas=BETAS)
+    real = partition.reverse_ais(key, params, jnp.asarray(v, jnp.float32), betas=BETAS)
+    np.testing.assert_array_equal(whole, real)
+    with pytest.raises(ValueError, match=r"v has shape \(2, 3\); .* the RBM's 4 visible units"):
+        partition.reverse_ais(key, params, jnp.zeros((2, 3)), betas=BETAS)
+    with pytest.raises(ValueError, match="must rise from 0 to 1"):
+        partition.ais(key, params, betas=jnp.array([0.0, jnp.nan, 1.0]))

@@ -1,0 +1,212 @@
+"""Exact log Z, its gradient and likelihoods, against enumeration and quadrature."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import rbm, units
+from dbn_jax.likelihood import partition
+from tests import oracles
+from tests.small_layers import FINITE, INFINITE, LAYERS, make
+
+log_partition = jax.jit(partition.exact_log_partition)
+log_partition_and_gradient = jax.jit(jax.value_and_grad(partition.exact_log_partition))
+
+
+def solve(function, models):
+    """A function of one RBM for a dict of RBMs, as one compiled program: many cost more."""
+    return jax.jit(lambda models: {name: function(params) for name, params in models.items()})(
+        models
+    )
+
+
+@functools.cache
+def of_visible(visible):
+    """By hidden type: a model and its log Z."""
+    partners = LAYERS if visible in FINITE else FINITE
+    models = {hidden: make(LAYERS[visible], LAYERS[hidden]) for hidden in partners}
+    log_zs = solve(partition.exact_log_partition, models)
+    return {hidden: (models[hidden], log_zs[hidden]) for hidden in partners}
+
+
+def concrete_types(cls=units.Units):
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from concrete_types(subclass)
+
+
+def test_every_unit_type_is_in_the_table():
+    layers = [layer for layer, _ in LAYERS.values()]
+    assert set(concrete_types()) == {type(layer) for layer in layers}
+
+
+@pytest.mark.parametrize("visible", LAYERS)
+def test_log_partition_of_every_pair(visible):
+    for hidden, (params, log_z) in of_visible(visible).items():
+        assert (log_z.shape, log_z.dtype) == ((), jnp.float32)
+        expected = oracles.Model.of(params).log_z()
+        np.testing.assert_allclose(log_z, expected, rtol=3e-6, atol=3e-6, err_msg=hidden)
+
+
+@pytest.mark.parametrize("summed", ["hidden", "visible"])
+def test_gradient_is_the_model_expectation(summed):
+    # ∂ log Z/∂θ = −E[∂E/∂θ]: the negative phase of learning. Every type on either side.
+    small = FINITE["bernoulli"]
+    models = {
+        name: make(*((layer, small) if summed == "hidden" else (small, layer)))
+        for name, layer in LAYERS.items()
+    }
+    for name, gradient in solve(jax.grad(partition.exact_log_partition), models).items():
+        assert_model_expectation(gradient, models[name], name, tolerance=2e-5)
+
+
+def assert_model_expectation(gradient, params, case, *, tolerance):
+    model = oracles.Model.of(params)
+    expected = model.free_energy_gradient(model.visible.states, model.visible_marginal())
+    for name, value in oracles.leaves(gradient).items():
+        np.testing.assert_allclose(
+            value, -expected[name], rtol=tolerance, atol=tolerance, err_msg=f"{case}: {name}"
+        )
+
+
+# More states than one block holds, on either side, and a number of them that no block divides.
+LARGE = {
+    "hidden": (INFINITE["gaussian_learnt"][0], 1, units.Bernoulli(), 13),
+    "visible": (units.Bernoulli(), 13, INFINITE["gaussian_learnt"][0], 1),
+    "hidden_uneven": (units.Poisson(), 1, units.Softmax(num_classes=3), 24),
+    "visible_uneven": (units.Softmax(num_classes=3), 24, units.ReLU(), 1),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_many_blocks(case):
+    visible, num_visible, hidden, num_hidden = LARGE[case]
+    params = make((visible, num_visible), (hidden, num_hidden))
+    side = params.visible if case.startswith("visible") else params.hidden
+    assert side.num_states > partition._BLOCK
+    assert (side.num_states % partition._BLOCK != 0) == case.endswith("uneven")
+    log_z, gradient = log_partition_and_gradient(params)
+    np.testing.assert_allclose(log_z, oracles.Model.of(params).log_z(), rtol=3e-6)
+    assert_model_expectation(gradient, params, case, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(40, 3), (3, 40)])
+def test_enumerates_the_smaller_side(sizes):
+    # 2⁴⁰ states would be refused; here the sum over the small side is written out.
+    params = make(*[(units.Bernoulli(), size) for size in sizes])
+    weights, (b, c) = np.asarray(params.weights, np.float64), (params.visible, params.hidden)
+    if sizes[0] < sizes[1]:
+        weights, b, c = weights.T, c, b
+    b, c = np.asarray(b.bias, np.float64), np.asarray(c.bias, np.float64)
+    h = np.array(list(np.ndindex(2, 2, 2)), np.float64)
+    expected = np.logaddexp.reduce(h @ c + np.logaddexp(0, b + h @ weights.T).sum(axis=1))
+    np.testing.assert_allclose(log_partition(params), expected, rtol=3e-6)
+
+
+def test_strong_weights_neither_overflow_nor_vanish():
+    params = make(FINITE["spin"], FINITE["spin"])
+    params = rbm.RBM(400 * params.weights, params.visible, params.hidden)
+    expected = oracles.Model.of(params).log_z()
+    assert expected > 200  # exp(expected) is beyond float32
+    np.testing.assert_allclose(log_partition(params), expected, rtol=3e-6)
+
+
+# Σ_x exp(−U(x)) of one layer with zero biases; 4, 3, 6, 2, … are their numbers of units.
+ZERO = {
+    "bernoulli": 4 * math.log(2),
+    "spin": 3 * math.log(2),
+    "softmax": 2 * math.log(3),
+    "binomial": 2 * 3 * math.log(2),
+    "concat": 2 * math.log(2) + math.log(3),
+    "poisson": 2 * 1,
+    "gaussian": 2 * math.log(1.7 * math.sqrt(2 * math.pi)),
+    "gaussian_learnt": 2 * math.log(0.6 * math.sqrt(2 * math.pi)),
+    "relu": 2 * math.log(math.sqrt(math.pi / 2)),
+    "concat_infinite": 2 * math.log(2) + 1,
+}
+
+
+@pytest.mark.parametrize("visible", LAYERS)
+def test_closed_form_without_weights(visible):
+    layer, size = LAYERS[visible]
+    params = rbm.RBM(jnp.zeros((size, 7)), layer.init(size), units.Bernoulli().init(7))
+    expected = ZERO[visible] + 7 * math.log(2)
+    np.testing.assert_allclose(log_partition(params), expected, rtol=3e-6)
+
+
+@pytest.mark.parametrize("visible", LAYERS)
+def test_likelihoods_are_those_of_the_oracle_and_sum_to_one(visible):
+    params, log_z = of_visible(visible)["binomial"]
+    model = oracles.Model.of(params)
+    v = model.visible.states
+    log_p = jax.jit(partition.log_likelihood)(params, v.astype(np.float32), log_z)
+    assert log_p.shape == v.shape[:1]
+    likely = model.log_likelihood(v) > -30  # beyond, quadrature nodes and counts without weight
+    log_p = np.asarray(log_p)
+    np.testing.assert_allclose(log_p[likely], model.log_likelihood(v)[likely], rtol=1e-5, atol=1e-5)
+    nodes = model.visible.log_weights - model.visible.log_density(v)  # zero where a sum is a sum
+    total = np.exp(np.asarray(log_p, np.float64) + nodes).sum()
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_likelihood_takes_any_leading_axes():
+    params, log_z = of_visible("bernoulli")["bernoulli"]
+    v = jnp.asarray(oracles.Model.of(params).visible.states, jnp.float32)
+    log_p = partition.log_likelihood(params, v, log_z)
+    grid = partition.log_likelihood(params, v.reshape(2, 8, 4), log_z)
+    np.testing.assert_allclose(grid.reshape(-1), log_p, rtol=1e-6)
+    assert partition.log_likelihood(params, v[3], log_z).shape == ()
+
+
+def test_eager_and_mapped_equal_compiled():
+    models = [make(LAYERS["concat"], LAYERS["gaussian_learnt"], seed=seed) for seed in range(3)]
+    one_by_one = [log_partition(params) for params in models]
+    assert len({float(x) for x in one_by_one}) == 3
+    ensemble = jax.tree.map(lambda *x: jnp.stack(x), *models)
+    mapped = jax.jit(jax.vmap(partition.exact_log_partition))(ensemble)
+    np.testing.assert_allclose(mapped, jnp.stack(one_by_one), rtol=1e-6)
+    eager = partition.exact_log_partition(models[0])
+    np.testing.assert_allclose(eager, one_by_one[0], rtol=1e-6)
+
+
+def test_is_as_precise_as_its_parameters():
+    with jax.enable_x64(True):
+        params = make(LAYERS["concat"], LAYERS["gaussian_learnt"])
+        params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
+        log_z = log_partition(params)
+        assert log_z.dtype == jnp.float64
+        np.testing.assert_allclose(log_z, oracles.Model.of(params).log_z(), rtol=1e-11)
+
+
+def test_limit_and_its_message():
+    assert partition.MAX_STATES == 2**25
+    within = make((units.Bernoulli(), 30), (units.Bernoulli(), 25))
+    assert jax.eval_shape(partition.exact_log_partition, within).shape == ()
+    beyond = make((units.Bernoulli(), 30), (units.Bernoulli(), 26))
+    with pytest.raises(ValueError, match=r"limited to 2\^25 states.* has 2\^26;"):
+        partition.exact_log_partition(beyond)
+    far_beyond = make((units.Bernoulli(), 1100), (units.Bernoulli(), 1100))  # no such float
+    with pytest.raises(ValueError, match=r"has 2\^1\.1e\+03;"):
+        partition.exact_log_partition(far_beyond)
+
+
+def test_many_blocks_are_not_rounded_one_by_one(monkeypatch):
+    """Independent units have a closed form; float32 holds its five digits to 1e-4."""
+    monkeypatch.setattr(partition, "_BLOCK", 16)
+    params = make((units.Bernoulli(), 900), (units.Bernoulli(), 16), scale=0.0)
+    biases = [np.float64(layer.bias) for layer in (params.visible, params.hidden)]
+    expected = sum(np.logaddexp(0, bias).sum() for bias in biases)
+    assert expected > 512
+    np.testing.assert_allclose(partition.exact_log_partition(params), expected, atol=1e-3)
+
+
+def test_two_sides_without_end_are_refused():
+    for pair in [("gaussian", "relu"), ("gaussian", "gaussian"), ("concat_infinite", "gaussian")]:
+        visible, hidden = (LAYERS[name] for name in pair)
+        params = make(visible, hidden, scale=0.0)
+        with pytest.raises(ValueError, match=r"smaller layer of this RBM has infinitely many"):
+            partition.exact_log_partition(params)

@@ -1,0 +1,164 @@
+"""Models in a file."""
+
+import functools
+import hashlib
+import io
+import pathlib
+import subprocess
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import associative_memory, dbn, model_file, rbm, units
+from tests.random_models import at_random
+
+
+def pair(*sizes, **types):
+    return rbm.init_params(jax.random.key(0), *sizes, **types)
+
+
+def digit_model():
+    top = associative_memory.init_params(jax.random.key(0), 5, 4, 3)
+    return dbn.stack((pair(6, 5), top))
+
+
+MODELS = {
+    "rbm": lambda: pair(3, 2, visible=units.Gaussian(sigma=0.5), hidden=units.ReLU()),
+    "learnt sigma": lambda: pair(3, 2, visible=units.Gaussian(learn_sigma=True)),
+    "net": digit_model,
+    "untied": lambda: dbn.untie(digit_model()),
+}
+
+
+@functools.cache
+def made(name):
+    return at_random(0, MODELS[name])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_round_trip(tmp_path, name):
+    model = made(name)
+    model_file.save(tmp_path / "model.npz", model)
+    loaded = model_file.load(tmp_path / "model.npz")
+    assert jax.tree.structure(loaded) == jax.tree.structure(model)
+    jax.tree.map(np.testing.assert_array_equal, loaded, model)
+    digest = hashlib.sha256((tmp_path / "model.npz").read_bytes()).hexdigest()
+    assert (tmp_path / "model.npz.sha256").read_text() == f"{digest}  model.npz\n"
+    assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "model.npz.sha256"}
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [(jnp.float16, 2**-11), (jnp.bfloat16, 2**-8)])
+def test_half_precision_is_that_of_the_weights(tmp_path, dtype, precision):
+    model = made("net")
+    model_file.save(tmp_path / "half.npz", model, dtype=dtype)
+    loaded = model_file.load(tmp_path / "half.npz")
+    exact = True
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(model), strict=True):
+        assert a.dtype == jnp.float32
+        np.testing.assert_allclose(a, b, rtol=precision if a.ndim > 1 else 0)
+        # Rounded to nearest, to the bit.
+        np.testing.assert_array_equal(a, b.astype(dtype).astype(a.dtype) if a.ndim > 1 else b)
+        exact &= bool((a == b).all())
+    assert not exact
+
+
+def test_models_that_are_in_half_precision_keep_it(tmp_path):
+    model = jax.tree.map(lambda x: x.astype(jnp.bfloat16), made("untied"))
+    model_file.save(tmp_path / "model.npz", model)
+    loaded = model_file.load(tmp_path / "model.npz", dtype=jnp.bfloat16)
+    jax.tree.map(np.testing.assert_array_equal, loaded, model)
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path):
+    large = jax.tree.map(lambda x: x + 1e6, made("net"))
+    with pytest.raises(OverflowError, match=r"layers\.0\.weights.*too large for float16"):
+        model_file.save(tmp_path / "large.npz", large, dtype=jnp.float16)
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_precision_takes_a_byte_and_a_half(tmp_path):
+    """Weights spread as learnt ones are, with a scale of its own for each pixel."""
+    rng = np.random.default_rng(0)
+    learnt = rng.normal(0, 0.2, (784, 100)) * rng.exponential(1, (784, 1))
+    model = rbm.RBM(
+        jnp.asarray(learnt, jnp.float32), units.Bernoulli().init(784), units.Bernoulli().init(100)
+    )
+    model_file.save(tmp_path / "model.npz", model, dtype=jnp.bfloat16)
+    assert (tmp_path / "model.npz").stat().st_size < 1.55 * learnt.size
+
+
+def test_the_checksum_is_verified_if_it_is_there(tmp_path):
+    path, sidecar = tmp_path / "model.npz", tmp_path / "model.npz.sha256"
+    model_file.save(path, made("rbm"))
+    right = sidecar.read_text()
+    assert subprocess.run(["sha256sum", "-c", sidecar.name], cwd=tmp_path).returncode == 0
+    sidecar.write_text(f"{'0' * 64}  model.npz\n")
+    with pytest.raises(ValueError, match=r"SHA-256.*model\.npz\.sha256 says 0000.*fetch both"):
+        model_file.load(path)
+    sidecar.write_text("")
+    with pytest.raises(ValueError, match="says nothing"):
+        model_file.load(path)
+    # A file that still is a model, but another one: only the checksum can tell.
+    other = tmp_path / "other.npz"
+    model_file.save(other, made("net"))
+    other.replace(path)
+    sidecar.write_text(right)
+    with pytest.raises(ValueError, match="SHA-256"):
+        model_file.load(path)
+    sidecar.unlink()
+    assert jax.tree.structure(model_file.load(path)) == jax.tree.structure(made("net"))
+
+
+def test_an_interrupted_save_leaves_no_false_checksum(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    model_file.save(path, made("rbm"))
+    replace = pathlib.Path.replace
+    for survives in (0, 1):  # renamings before the end
+        left = [survives]
+
+        def interrupted(self, target, left=left):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return replace(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pathlib.Path, "replace", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                model_file.save(path, made("net"))
+        expected = made("net") if survives else made("rbm")
+        assert jax.tree.structure(model_file.load(path)) == jax.tree.structure(expected)
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no model file.*missing\.npz"):
+        model_file.load(tmp_path / "missing.npz")
+    path = tmp_path / "model.npz"
+    for dtype in (None, jnp.bfloat16):
+        model_file.save(path, rbm.init_params(jax.random.key(0), 60, 50), dtype=dtype)
+        (tmp_path / "model.npz.sha256").unlink()
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-40])
+        with pytest.raises(ValueError, match="damaged"):
+            model_file.load(path)
+        # One flipped bit among the weights, wherever: the archive's own checks see it.
+        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+            member = max(archive.infolist(), key=lambda info: info.compress_size)
+        for place in range(member.header_offset + 120, member.header_offset + 1000, 7):
+            flipped = bytearray(whole)
+            flipped[place] ^= 1
+            path.write_bytes(flipped)
+            with pytest.raises(ValueError, match="damaged"):
+                model_file.load(path)
+    np.savez(path, other=np.ones(3))
+    with pytest.raises(ValueError, match="no model file of dbn_jax"):
+        model_file.load(path)
+
+
+def test_other_objects_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="expected an RBM, a DBN, an UntiedDBN, a C"):
+        model_file.save(tmp_path / "model.npz", {"weights": jnp.ones(3)})
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,221 @@
+"""The fused generator: bits and keys of jax.random, draws that obey their probabilities exactly."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dbn_jax import random
+from tests import binaries, oracles
+
+SHAPES = [(), (0,), (1,), (7,), (3, 5), (2, 3, 400)]
+bernoulli = jax.jit(random.bernoulli)
+DTYPES = ["bfloat16", "float32", "float64"]
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def integers(key, shape):
+    """The 24-bit integers behind `uniform`, by way of jax.random."""
+    return np.asarray(jax.random.bits(key, shape, jnp.uint32)) >> 8
+
+
+def primitives(function, *args):
+    """Names of all primitives in a function's jaxpr."""
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    return {equation.primitive.name for equation in oracles.equations(jaxpr)}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bits_are_those_of_jax(shape):
+    key = jax.random.key(17)
+    result = jax.jit(random.bits, static_argnums=1)(key, shape)
+    assert result.dtype == jnp.uint32
+    np.testing.assert_array_equal(result, jax.random.bits(key, shape, jnp.uint32))
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_bits_are_those_of_jax_for_every_generator_also_uncompiled(impl):
+    key = jax.random.key(18, impl=impl)
+    expected = jax.random.bits(key, (4, 3), jnp.uint32)
+    np.testing.assert_array_equal(random.bits(key, (4, 3)), expected)
+    np.testing.assert_array_equal(jax.jit(lambda: random.bits(key, (4, 3)))(), expected)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_bits_are_those_of_jax_for_mapped_keys(impl):
+    keys = jax.random.split(jax.random.key(3, impl=impl), 6).reshape(2, 3)
+
+    def mapped(draw):
+        return jax.vmap(jax.vmap(lambda key: draw(key, (5, 2))))(keys)
+
+    expected = mapped(lambda key, shape: jax.random.bits(key, shape, jnp.uint32))
+    assert expected.shape == (2, 3, 5, 2)
+    np.testing.assert_array_equal(jax.jit(lambda: mapped(random.bits))(), expected)
+
+
+def test_bits_are_those_of_jax_in_a_loop():
+    key = jax.random.key(5)
+
+    def body(total, i):
+        return total, random.bits(jax.random.fold_in(key, i), (11,))
+
+    drawn = jax.lax.scan(body, 0, jnp.arange(4))[1]
+    for i in range(4):
+        expected = jax.random.bits(jax.random.fold_in(key, i), (11,), jnp.uint32)
+        np.testing.assert_array_equal(drawn[i], expected)
+
+
+def test_bits_are_those_of_jax_when_it_is_not_partitionable():
+    key = jax.random.key(2)
+    partitionable = jax.random.bits(key, (9,), jnp.uint32)
+    with jax.threefry_partitionable(False):
+        expected = jax.random.bits(key, (9,), jnp.uint32)
+        np.testing.assert_array_equal(random.bits(key, (9,)), expected)
+    assert np.any(expected != partitionable)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_keys_are_those_of_jax(impl):
+    key = jax.random.key(31, impl=impl)
+
+    def compare(keys, expected):
+        assert keys.dtype == expected.dtype
+        np.testing.assert_array_equal(*map(jax.random.key_data, (keys, expected)))
+
+    compare(random.split(key), jax.random.split(key))
+    compare(jax.jit(lambda key: random.split(key, 5))(key), jax.random.split(key, 5))
+    for number in (0, 7, 2**32 - 1, jnp.int32(-1), jnp.uint32(2**32 - 2)):
+        compare(random.fold_in(key, number), jax.random.fold_in(key, number))
+    keys, numbers = jax.random.split(key, 6).reshape(2, 3), jnp.arange(6).reshape(2, 3)
+    for ours, theirs, *args in [
+        (random.split, jax.random.split, keys),
+        (random.fold_in, jax.random.fold_in, keys, numbers),
+    ]:
+        ours, theirs = (jax.jit(jax.vmap(jax.vmap(function))) for function in (ours, theirs))
+        compare(ours(*args), theirs(*args))
+
+
+def test_keys_are_those_of_jax_when_it_is_not_partitionable():
+    key = jax.random.key(32)
+    partitionable = jax.random.key_data(random.split(key, 3))
+    with jax.threefry_partitionable(False):
+        keys = jax.random.key_data(random.split(key, 3))
+        np.testing.assert_array_equal(keys, jax.random.key_data(jax.random.split(key, 3)))
+    assert np.any(keys != partitionable)
+
+
+def test_fold_in_takes_one_number():
+    with pytest.raises(TypeError, match=r"\(2,\).* one number"):
+        random.fold_in(jax.random.key(0), jnp.arange(2))
+    with pytest.raises(OverflowError, match="-1"):
+        random.fold_in(jax.random.key(0), -1)
+
+
+def test_bits_and_keys_are_elementwise_operations_only():
+    """The point of the module: nothing that stops XLA from fusing the draw with its use."""
+    loops = {"threefry2x32", "random_bits", "random_wrap", "while", "scan"}
+    assert not loops & primitives(lambda key: random.bits(key, (100, 5)), jax.random.key(0))
+    # Nor does a key need a loop of tiny programs; wrapping its words is none.
+    key_loops = loops - {"random_wrap"}
+    assert not key_loops & primitives(lambda key: random.split(key, 5), jax.random.key(0))
+    assert not key_loops & primitives(random.fold_in, jax.random.key(0), 3)
+    # Beyond 2³² the counter would wrap: jax.random takes over. Traced only, 16 GB otherwise.
+    large = primitives(lambda key: random.bits(key, (2**16, 2**16)), jax.random.key(0))
+    assert "random_bits" in large
+
+
+def test_uniform_are_the_upper_24_bits():
+    key, shape = jax.random.key(7), (1000, 30)
+    draws = jax.jit(random.uniform, static_argnums=1)(key, shape)
+    assert draws.dtype == jnp.float32
+    np.testing.assert_array_equal(np.float64(draws), integers(key, shape) / 2**24)
+    assert draws.min() >= 0
+    assert draws.max() < 1
+
+
+def test_uniform_mean_and_variance():
+    draws = np.float64(jax.jit(random.uniform, static_argnums=1)(jax.random.key(8), (200_000,)))
+    moments = np.stack([draws, (draws - 0.5) ** 2, (draws - 0.5) * (np.roll(draws, 1) - 0.5)])
+    oracles.assert_mean(moments.T, np.array([1 / 2, 1 / 12, 0]))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bernoulli_acts_on_probabilities_rounded_up_to_24_bits(dtype):
+    key = jax.random.key(9)
+    special = [0.0, 1.0, 2**-24, 1e-30, 1 - 2**-24, 0.5, 1 / 3, 0.3 * 2**-23, 1 - 2**-30]
+    smooth = np.random.default_rng(0).random(5000)
+    probability = jnp.tile(jnp.array([*special, *smooth], dtype), (40, 1))
+    draws = bernoulli(key, probability)
+    assert draws.dtype == probability.dtype
+    assert draws.shape == probability.shape
+    threshold = np.ceil(np.float64(probability) * 2**24)  # exact: a product by a power of two
+    expected = integers(key, probability.shape) < threshold
+    np.testing.assert_array_equal(np.float64(draws), expected)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bernoulli_is_0_at_its_own_draw_and_1_just_above(dtype):
+    key = jax.random.key(12)
+    drawn = jnp.asarray(integers(key, (10_000,)) / 2**24, dtype)  # exact in float32
+    assert not np.any(bernoulli(key, drawn))
+    assert np.all(bernoulli(key, jnp.nextafter(drawn, jnp.ones_like(drawn))) == 1)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bernoulli_extremes_are_certain(dtype):
+    key = jax.random.key(10)
+    assert not np.any(bernoulli(key, jnp.zeros(2**22, dtype)))
+    assert np.all(bernoulli(key, jnp.ones(2**22, dtype)) == 1)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bernoulli_mean_and_independence(dtype):
+    probability = jnp.array([0.01, 0.25, 0.5, 0.875, 0.99], dtype)
+    p = np.float64(probability)
+    draws = bernoulli(jax.random.key(11), jnp.tile(probability, (50_000, 1)))
+    centred = np.float64(draws) - p
+    # The last axis tells neighbouring units apart, the first successive rows.
+    pairs = np.stack([centred * np.roll(centred, 1, axis=1), centred * np.roll(centred, 1, axis=0)])
+    oracles.assert_mean(centred, np.zeros(5))
+    oracles.assert_mean(centred**2, p * (1 - p))
+    oracles.assert_mean(np.moveaxis(pairs, 1, 0), np.zeros((2, 5)))
+
+
+def test_several_keys_are_refused_as_jax_refuses_them():
+    """By what the shape checks of the tests leave alone: inside they see no key of ours."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert random._is_ours(keys[0])
+    assert not random._is_ours(keys)
+
+
+def test_sizes_may_be_symbols():
+    """In a process of its own: run-time checks of shapes ask for numbers."""
+    program = """
+import jax, jax.numpy as jnp
+from jax import export
+from dbn_jax import threefry
+shape = jax.ShapeDtypeStruct(export.symbolic_shape("b, 6"), jnp.float32)
+key, p = jax.random.key(0), jnp.full((5, 6), 0.5)
+exported = export.export(jax.jit(threefry.bernoulli))(key, shape)
+print(bool((exported.call(key, p) == threefry.bernoulli(key, p)).all()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=binaries.ROOT,
+        env=binaries.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True\n", done.stderr

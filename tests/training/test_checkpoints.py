@@ -1,0 +1,297 @@
+import dataclasses
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from absl import logging as absl_logging
+from jax.sharding import NamedSharding, PartitionSpec
+
+from dbn_jax.training import checkpoints
+from dbn_jax.training.checkpoints import Checkpoints
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Units:
+    bias: Any
+    kind: str = dataclasses.field(default="binary", metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class OtherUnits:
+    bias: Any
+    kind: str = dataclasses.field(default="binary", metadata={"static": True})
+
+
+class Chains(NamedTuple):
+    hidden: Any
+    fast: Any
+
+
+def tree(num_hidden=5, units=Units, dtype=jnp.float32, kind="binary"):
+    params = {
+        "weights": jax.device_put(np.arange(3 * num_hidden, dtype=dtype).reshape(3, num_hidden)),
+        "a.b/c": units(jax.device_put(np.ones(3, dtype)), kind),
+    }
+    optimizer = optax.chain(optax.trace(0.9), optax.scale(-0.1))
+    return {
+        "params": params,
+        "opt_state": optimizer.init(params),
+        "chains": Chains(jax.device_put(np.zeros((2, num_hidden), np.float32)), None),
+        "key": jax.random.key(7),
+        "count": jnp.int32(4),
+        "half": jax.device_put(np.ones(2, jnp.bfloat16)),
+        "seconds": np.asarray(1 / 3, np.float64),
+        "large": np.asarray(2**40, np.int64),
+        "nothing": (),
+    }
+
+
+def assert_same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        assert type(x) is type(y)
+        assert x.dtype == y.dtype
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        assert x.shape == y.shape
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+def zeros_like(tree):
+    """Other values, so that a restored value cannot come from `like`."""
+
+    def zero(x):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.key(0)
+        return np.zeros_like(x) if isinstance(x, np.ndarray) else jnp.zeros_like(x)
+
+    return jax.tree.map(zero, tree)
+
+
+class TestRoundTrip:
+    def test_every_kind_of_leaf_and_node(self, tmp_path):
+        saved = tree()
+        with Checkpoints(tmp_path / "new" / "folder") as c:
+            assert c.latest_step() is None
+            assert c.restore(saved) is None
+            c.save(3, saved)
+            step, restored = c.restore(zeros_like(saved))
+        assert step == 3
+        assert_same(restored, saved)
+        # What may move between devices still may.
+        assert not restored["params"]["weights"].committed
+        assert not restored["key"].committed
+
+    def test_from_shapes_alone(self, tmp_path):
+        saved = {"w": jnp.arange(6.0), "n": None}
+        like = jax.eval_shape(lambda: saved)
+        with Checkpoints(tmp_path) as c:
+            c.save(1, saved)
+            assert_same(c.restore(like)[1], saved)
+
+    def test_keeps_shardings(self, tmp_path):
+        mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+        rows = NamedSharding(mesh, PartitionSpec("x"))
+        saved = {"a": jax.device_put(jnp.arange(16.0), rows), "b": jnp.float32(2)}
+        with Checkpoints(tmp_path) as c:
+            c.save(1, saved)
+            _, restored = c.restore(saved)
+            assert restored["a"].sharding == rows
+            assert_same(restored, saved)
+            # Saved on eight devices, wanted on one; and usable together.
+            _, restored = c.restore({"a": jnp.zeros(16), "b": jnp.float32(0)})
+            assert len(restored["a"].devices()) == 1
+            np.testing.assert_array_equal(restored["a"] * restored["b"][None], np.arange(16.0) * 2)
+
+
+class TestSeries:
+    def test_keeps_the_newest(self, tmp_path):
+        with Checkpoints(tmp_path, max_to_keep=2) as c:
+            for step in (1, 5, 9):
+                c.save(step, {"x": jnp.float32(step)})
+            assert c.latest_step() in (5, 9)  # the last may still be on its way
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["5", "9"]
+        with Checkpoints(tmp_path) as c:
+            step, restored = c.restore({"x": jnp.float32(0)})
+        assert step == 9
+        assert restored["x"] == 9
+
+    def test_steps_grow(self, tmp_path):
+        with Checkpoints(tmp_path) as c:
+            c.save(5, {"x": jnp.zeros(2)})
+            with pytest.raises(ValueError, match="checkpoint of step 5 already; step is 5"):
+                c.save(5, {"x": jnp.zeros(2)})
+        with Checkpoints(tmp_path) as c, pytest.raises(ValueError, match="step is 4"):
+            c.save(4, {"x": jnp.zeros(2)})
+
+    def test_ignores_and_removes_what_a_kill_leaves(self, tmp_path):
+        with Checkpoints(tmp_path) as c:
+            c.save(1, {"x": jnp.float32(1)})
+        left = tmp_path / "7.orbax-checkpoint-tmp"
+        left.mkdir()
+        (left / "half").write_text("half")
+        with Checkpoints(tmp_path) as c:
+            assert c.restore({"x": jnp.float32(0)})[0] == 1
+            c.save(2, {"x": jnp.float32(2)})
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
+
+    def test_max_to_keep(self, tmp_path):
+        with pytest.raises(ValueError, match="max_to_keep is 0"):
+            Checkpoints(tmp_path, max_to_keep=0)
+
+
+class TestMismatch:
+    @pytest.mark.parametrize(
+        ("wanted", "words"),
+        [
+            (
+                lambda: tree(num_hidden=6),
+                r"\['weights'\]: saved float32\[3,5\], wanted float32\[3,6\]",
+            ),
+            (lambda: tree(dtype=jnp.bfloat16), r"saved float32\[3,5\], wanted bfloat16\[3,5\]"),
+            (lambda: tree(units=OtherUnits), r"saved Units\('binary',\), wanted OtherUnits"),
+            (lambda: tree(kind="spin"), r"saved Units\('binary',\), wanted Units\('spin',\)"),
+            (
+                lambda: {**tree(), "chains": None},
+                r"\['chains'\]\.hidden: saved float32\[2,5\], wanted no",
+            ),
+            (
+                lambda: {**tree(), "more": jnp.zeros(2)},
+                r"\['more'\]: saved nothing, wanted float32\[2\]",
+            ),
+        ],
+        ids=["shape", "dtype", "class", "static data", "none", "leaf"],
+    )
+    def test_names_what_differs(self, tmp_path, wanted, words):
+        with Checkpoints(tmp_path / "series") as c:
+            c.save(1, tree())
+            with pytest.raises(ValueError, match=words) as caught:
+                c.restore(wanted())
+        assert "step 1" in str(caught.value)
+
+    def test_long_lists_are_cut(self, tmp_path):
+        with Checkpoints(tmp_path) as c:
+            c.save(1, {str(i): jnp.zeros(2) for i in range(20)})
+            with pytest.raises(ValueError, match="and 12 more") as caught:
+                c.restore({str(i): jnp.zeros(3) for i in range(20)})
+        assert len(str(caught.value).splitlines()) == 10
+
+    def test_unfit_leaves(self, tmp_path):
+        with Checkpoints(tmp_path) as c:
+            with pytest.raises(ValueError, match=r"\['x'\] is float32\[0,2\].*empty"):
+                c.save(1, {"x": jnp.zeros((0, 2))})
+            with pytest.raises(ValueError, match="is 'text', which is no array"):
+                c.save(1, {"x": "text"})
+            c.save(1, {"x": jnp.zeros((10, 20))})
+
+
+class TestTrouble:
+    def test_damaged(self, tmp_path):
+        with Checkpoints(tmp_path) as c:
+            c.save(1, {"x": jnp.zeros(1000)})
+        for path in (tmp_path / "1" / "tree").rglob("*"):
+            if path.is_file() and path.parent.name == "d":
+                path.write_bytes(b"")
+        with Checkpoints(tmp_path) as c, pytest.raises(OSError, match=r"cannot read.*delete") as e:
+            c.restore({"x": jnp.zeros(1000)})
+        assert str(tmp_path / "1") in str(e.value)
+
+    def test_a_changed_byte_is_noticed(self, tmp_path):
+        """The storage layer itself hands out whatever the file holds."""
+        saved = {"a": jnp.ones(3), "x": jax.device_put(np.random.default_rng(0).random(1000))}
+        with Checkpoints(tmp_path) as c:
+            c.save(1, saved)
+        files = [p for p in (tmp_path / "1" / "tree").rglob("*") if p.parent.name == "d"]
+        path = max(files, key=lambda p: p.stat().st_size)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with Checkpoints(tmp_path) as c, pytest.raises(OSError, match=r"cannot read.*delete"):
+            c.restore(saved)
+
+    def test_unwritable(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with Checkpoints(tmp_path / "file" / "below") as c, pytest.raises(OSError, match="cannot"):
+            c.save(1, {"x": jnp.zeros(2)})
+
+    def test_failed_write_keeps_the_last_good_one(self, tmp_path):
+        """A limit on file sizes stops the write half-way, as a full disk would."""
+        program = """
+import resource, sys
+import numpy as np
+from dbn_jax.checkpoints import Checkpoints
+noise = np.random.default_rng(0).normal(size=100_000)
+with Checkpoints(sys.argv[1]) as c:
+    c.save(1, {"x": noise})
+    c.wait()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+    try:
+        c.save(2, {"x": noise + 1})
+        c.wait()
+    except OSError as e:
+        print(str(e).splitlines()[0])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+with Checkpoints(sys.argv[1]) as c:
+    step, restored = c.restore({"x": noise * 0})
+    print(step, np.array_equal(restored["x"], noise))
+"""
+        result = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "saved"],
+            cwd=ROOT,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+        )
+        message, kept = result.stdout.splitlines()
+        assert "cannot write the checkpoint of step 2" in message
+        assert "last complete checkpoint is kept" in message
+        assert kept == "1 True"
+        assert result.stderr == ""
+
+    def test_full_disk_is_named(self):
+        def fail():
+            with checkpoints._explained("cannot write X"):
+                raise ValueError("INTERNAL: ... No space left on device [os_error_code='28']")
+
+        with pytest.raises(OSError, match=r"cannot write X \(no space left on device\)"):
+            fail()
+
+
+class TestManners:
+    def test_orbax_is_silent(self, tmp_path, caplog):
+        """Even when absl logs everything, as it does in a program started by absl.app."""
+        logger = absl_logging.get_absl_logger()
+        level = logger.level
+        logger.addHandler(caplog.handler)
+        logger.setLevel(logging.DEBUG)
+        try:
+            with Checkpoints(tmp_path) as c:
+                c.save(1, {"x": jnp.zeros(2)})
+                c.restore({"x": jnp.zeros(2)})
+            assert caplog.records == []
+            absl_logging.info("heard")
+            assert {r.message for r in caplog.records} == {"heard"}
+        finally:
+            logger.setLevel(level)
+            logger.removeHandler(caplog.handler)
+
+    def test_orbax_is_imported_late(self):
+        program = (
+            "import dbn_jax.training, dbn_jax.training.workdir, sys; print('orbax' in sys.modules)"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+        )
+        assert result.stdout.strip() == "False", result.stderr

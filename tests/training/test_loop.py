@@ -1,0 +1,491 @@
+import functools
+import os
+import pathlib
+import random
+import signal
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from dbn_jax import training
+from dbn_jax.figures import read_metrics
+from dbn_jax.training.checkpoints import Checkpoints
+from dbn_jax.training.loop import Diverged, Interrupted, Settings
+from tests import binaries, toy_learning
+from tests.toy_learning import cd_step, images, initial_state, scale, state_bytes
+
+UPDATES_PER_EPOCH = toy_learning.NUM_EXAMPLES // 10  # 10, with 3 examples left out
+
+
+def settings(**changes):
+    values = {
+        "seed": 3,
+        "batch_size": 10,
+        "num_epochs": 3,
+        "show_progress": False,
+        "chunk_seconds": 0.0,  # one update a chunk: the hardest case for everything below
+    }
+    return Settings(**{**values, **changes})
+
+
+def train(data=None, *, step=cd_step, state=None, transform=scale, hooks=None, **changes):
+    return training.train(
+        step,
+        initial_state() if state is None else state,
+        images() if data is None else data,
+        settings=settings(**changes),
+        transform=transform,
+        **(hooks or {}),
+    )
+
+
+def evaluate(state):
+    return {"norm": jnp.linalg.norm(state["weights"])}
+
+
+def rows_without_times(path):
+    columns = read_metrics(path)
+    return {k: v for k, v in columns.items() if k not in ("seconds", "images_per_second")}
+
+
+def assert_same_rows(one, other):
+    one, other = rows_without_times(one), rows_without_times(other)
+    assert list(one) == list(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+signal_at = {"count": None, "number": None}
+
+
+def interruptible_step(key, state, batch):
+    """Sends a signal from within an update, so that it comes in the middle of an epoch too."""
+
+    def send(count):
+        if count + 1 == signal_at["count"]:
+            signal_at["count"] = None
+            os.kill(os.getpid(), signal_at["number"])
+
+    jax.debug.callback(send, state["count"], ordered=True)
+    return cd_step(key, state, batch)
+
+
+def never(*args):
+    raise AssertionError("called again")
+
+
+class TestMeaning:
+    def test_equals_a_plain_loop(self):
+        """Update t gets fold_in(key(seed), t); an epoch visits no example twice."""
+        seen = []
+
+        def step(key, state, batch):
+            state, metrics = cd_step(key, state, scale(key, batch["image"]))
+            jax.debug.callback(lambda k, i: seen.append((np.array(k), np.array(i))),
+                               jax.random.key_data(key), batch["index"], ordered=True)  # fmt: skip
+            return state, metrics
+
+        data = {"image": images(), "index": np.arange(toy_learning.NUM_EXAMPLES, dtype=np.int32)}
+        final = train(data, step=step, transform=None, num_epochs=2, chunk_seconds=10.0)
+        jax.effects_barrier()
+        assert len(seen) == 2 * UPDATES_PER_EPOCH
+
+        state, update = initial_state(), jax.jit(cd_step)
+        for t, (key_data, index) in enumerate(seen):
+            key = jax.random.fold_in(jax.random.key(3), t)
+            np.testing.assert_array_equal(key_data, jax.random.key_data(key))
+            state, _ = update(key, state, scale(key, jnp.asarray(images()[index])))
+        # Two programs may round differently.
+        np.testing.assert_allclose(final["weights"], state["weights"], rtol=1e-3, atol=1e-4)
+        epochs = np.reshape([i for _, i in seen], (2, -1))
+        for epoch in epochs:
+            assert len(np.unique(epoch)) == 100
+        assert not np.array_equal(epochs[0], epochs[1])
+        assert set(epochs[0]) != set(epochs[1])  # each leaves out other examples
+
+    def test_epoch_order_is_uniform(self):
+        """The first example of an epoch is any of N: chi-squared, false alarm 1e-6."""
+        first = []
+
+        def step(key, state, batch):
+            return {"first": batch[0]}, {}
+
+        def callback(epoch, _, state):
+            if epoch > 0:
+                first.append(int(state["first"]))
+
+        train(
+            np.arange(4, dtype=np.int32),
+            step=step,
+            state={"first": jnp.int32(0)},
+            transform=None,
+            hooks={"callback": callback},
+            batch_size=4,
+            num_epochs=400,
+        )
+        counts = np.bincount(first, minlength=4)
+        assert np.sum((counts - 100) ** 2 / 100) < 30.7  # chi-squared(3) beyond this: 1e-6
+
+    def test_transform_key_differs_from_step_key(self):
+        def transform(key, batch):
+            return {"key": jax.random.key_data(key), "batch": batch}
+
+        def step(key, state, batch):
+            of_step = jnp.all(jax.random.key_data(key) == batch["key"])
+            repeated = jnp.all(state["last"] == batch["key"])
+            bad = (of_step | repeated).astype(jnp.int32)
+            return {"last": batch["key"], "bad": state["bad"] + bad}, {}
+
+        state = {"last": jnp.zeros(2, jnp.uint32), "bad": jnp.int32(0)}
+        assert train(step=step, state=state, transform=transform)["bad"] == 0
+
+    def test_chunk_length_changes_no_bit(self):
+        one = train(chunk_seconds=0.0)
+        many = train(chunk_seconds=100.0)
+        assert state_bytes(one) == state_bytes(many)
+        assert state_bytes(one) != state_bytes(train(seed=4))
+
+    def test_streamed_equals_resident(self, tmp_path):
+        """From a memory map, in windows of three updates, so that an epoch's last is not full."""
+        file = np.memmap(tmp_path / "images", np.uint8, "w+", shape=images().shape)
+        file[:] = images()
+        limit = 2 * 3 * 10 * toy_learning.NUM_PIXELS
+        resident = state_bytes(train(images(), stream=False))
+        streamed = train(file, stream=True, max_resident_bytes=limit)
+        assert state_bytes(streamed) == resident
+        # Larger than the limit: streamed without being asked for, in chunks of another length.
+        chosen = train(file, max_resident_bytes=limit, chunk_seconds=float("inf"))
+        assert state_bytes(chosen) == resident
+
+    def test_metrics_are_epoch_means(self, tmp_path):
+        def step(key, state, batch):
+            return state + 1, {"t": state, "big": jnp.where(state < 10, 1.0, 3.0)}
+
+        path = tmp_path / "metrics.csv"
+        hooks = {"metrics_path": path, "evaluate": lambda state: {"double": 2 * int(state)}}
+        train(step=step, state=0, num_epochs=2, hooks=hooks)
+        columns = read_metrics(path)
+        assert list(columns) == [
+            "step", "epoch", "seconds", "images_per_second", "big", "t", "eval_double"
+        ]  # fmt: skip
+        np.testing.assert_array_equal(columns["step"], [0, 10, 20])
+        np.testing.assert_array_equal(columns["epoch"], [0, 1, 2])
+        np.testing.assert_array_equal(columns["t"], [np.nan, 4.5, 14.5])
+        np.testing.assert_array_equal(columns["big"], [np.nan, 1, 3])
+        np.testing.assert_array_equal(columns["eval_double"], [0, 20, 40])
+        assert np.all(np.diff(columns["seconds"]) > 0)
+        # Updates take a part of an epoch's time.
+        rates = 100 / np.diff(columns["seconds"])
+        assert np.all(columns["images_per_second"][1:] > rates)
+
+    def test_callback_moments(self):
+        calls = []
+        hooks = {"callback": lambda epoch, step, state: calls.append((epoch, step))}
+        train(num_epochs=2, hooks=hooks)
+        assert calls == [(0, 0), (1, 10), (2, 20)]
+
+
+class TestCompilation:
+    def test_once_per_shape(self):
+        """Not for other epochs, seeds, chunk lengths, learning rates in the state, or runs."""
+        traces = []
+
+        def step(key, state, batch, scale):
+            traces.append(batch.shape)
+            return {"w": state["w"] + state["rate"] * scale, "rate": state["rate"]}, {"x": 1.0}
+
+        def run(rate, scale=1.0, **changes):
+            state = {"w": jnp.zeros(3), "rate": rate}  # a Python number at first
+            train(step=functools.partial(step, scale=scale), state=state, **changes)
+            return len(traces)
+
+        first = run(0.1)
+        assert first <= 3  # compiled once; the shapes of the metrics are looked at before
+        assert run(0.2, seed=8, num_epochs=5, chunk_seconds=1.0) == first
+        assert run(0.1, scale=2.0) > first  # another function
+        now = len(traces)
+        assert run(0.1, batch_size=20) > now  # another shape
+
+    def test_nothing_compiles_once_training_has_begun(self):
+        """XLA itself is asked, on one device and on eight; nor in a second run."""
+        mesh = jax.make_mesh((8,), ("chains",), axis_types=(jax.sharding.AxisType.Auto,))
+        rows = NamedSharding(mesh, PartitionSpec("chains"))
+
+        def step(key, state, batch):
+            inner, metrics = cd_step(key, {**state, "chains": None}, batch)
+            chains = state["chains"] + jnp.mean(inner["weights"])
+            # Left to itself, the compiler would spread these as the chains are.
+            sums = state["sums"] + chains
+            return {**inner, "chains": chains, "sums": sums}, metrics
+
+        def listen(event, *_, **__):
+            if "backend_compile" in event:
+                compiled.append(event)
+
+        def callback(epoch, step, state):
+            if epoch == 0:
+                begun.append(len(compiled))
+
+        compiled, begun = [], []
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            for placement in (None, rows):
+                chains = jax.device_put(jnp.zeros((8, 2)), placement)
+                state = {**initial_state(), "chains": chains, "sums": jnp.zeros((8, 2))}
+                before = len(compiled)
+                one = train(step=step, state=state, hooks={"callback": callback})
+                assert before < begun[-1] == len(compiled)
+                again = train(step=step, state=state, hooks={"callback": callback})
+                assert begun[-2] == len(compiled)
+                assert state_bytes(one) == state_bytes(again)
+                if placement is not None:
+                    assert one["chains"].sharding == rows
+                    assert one["sums"].sharding.is_fully_replicated
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    def test_ensemble(self):
+        """A vmap over states trains each member as if it were alone."""
+
+        def ensemble_step(key, states, batch):
+            states, metrics = jax.vmap(cd_step, (None, 0, None))(key, states, batch)
+            return states, {name: jnp.mean(value) for name, value in metrics.items()}
+
+        first, second = initial_state(), initial_state()
+        second["weights"] = -second["weights"]
+        both = jax.tree.map(lambda *x: jnp.stack(x), first, second)
+        result = train(step=ensemble_step, state=both)
+        for i, state in enumerate((first, second)):
+            alone = train(state=state)
+            np.testing.assert_allclose(result["weights"][i], alone["weights"], rtol=1e-3, atol=1e-4)
+
+
+class TestResuming:
+    def test_finished_run_returns_at_once(self, tmp_path):
+        with Checkpoints(tmp_path) as checkpoints:
+            done = train(hooks={"checkpoints": checkpoints})
+            hooks = {"checkpoints": checkpoints, "evaluate": never, "callback": never}
+            again = train(hooks=hooks)
+            assert state_bytes(done) == state_bytes(again)
+            longer = train(num_epochs=5, hooks={"checkpoints": checkpoints})
+            assert state_bytes(longer) == state_bytes(train(num_epochs=5))
+            with pytest.raises(ValueError, match=r"of 50 updates.*at least 5 epochs"):
+                train(num_epochs=4, hooks={"checkpoints": checkpoints})
+
+    @pytest.mark.parametrize("name", ["seed", "batch_size"])
+    def test_refuses_other_settings(self, tmp_path, name):
+        with Checkpoints(tmp_path) as checkpoints:
+            train(hooks={"checkpoints": checkpoints})
+            with pytest.raises(ValueError, match=f"made with {name} .*now it is 11"):
+                train(hooks={"checkpoints": checkpoints}, **{name: 11})
+
+    def test_refuses_another_number_of_examples(self, tmp_path):
+        """As many updates an epoch, but another order."""
+        with Checkpoints(tmp_path) as checkpoints:
+            train(hooks={"checkpoints": checkpoints})
+            with pytest.raises(ValueError, match="made with num_examples 103, now it is 104"):
+                train(images(104), hooks={"checkpoints": checkpoints})
+
+    def test_time_goes_on(self, tmp_path):
+        """Rows of a resumed run count the seconds of the runs before it."""
+        path = tmp_path / "metrics.csv"
+        with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+            hooks = {"checkpoints": checkpoints, "metrics_path": path}
+            train(num_epochs=1, hooks=hooks | {"callback": lambda *_: time.sleep(0.2)})
+            train(num_epochs=2, hooks=hooks)
+        seconds = read_metrics(path)["seconds"]
+        assert seconds[-1] > seconds[-2] > 0.2
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("stop_at", [0, 13, 20])
+    def test_signal_saves_and_stops(self, tmp_path, number, stop_at):
+        """Before the first update, within an epoch, and at an epoch's end."""
+        unbroken_path, path = tmp_path / "unbroken.csv", tmp_path / "metrics.csv"
+        unbroken = train(hooks={"evaluate": evaluate, "metrics_path": unbroken_path})
+        handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+
+        def callback(epoch, step, state):
+            epochs.append(epoch)
+            if step == 0 == stop_at:
+                os.kill(os.getpid(), number)
+
+        epochs = []
+        signal_at.update(count=stop_at, number=number)
+        hooks = {"evaluate": evaluate, "callback": callback, "metrics_path": path}
+        with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+            with pytest.raises(Interrupted, match="the same command continues") as caught:
+                train(step=interruptible_step, hooks={**hooks, "checkpoints": checkpoints})
+            assert caught.value.step == stop_at == checkpoints.latest_step()
+            assert caught.value.signal == number
+            assert int(caught.value.state["count"]) == stop_at
+        assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+        assert epochs == list(range(stop_at // UPDATES_PER_EPOCH + 1))
+
+        with path.open("a") as file:  # as a process that was killed might leave it
+            file.write("30,3,1,1,1,1,1\n30,")
+        stop_at = None
+        with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+            resumed = train(hooks={**hooks, "checkpoints": checkpoints})
+        assert state_bytes(resumed) == state_bytes(unbroken)
+        assert_same_rows(path, unbroken_path)
+        assert epochs == [0, 1, 2, 3]  # nothing is done twice
+
+    def test_second_ctrl_c_stops_at_once(self):
+        def callback(epoch, step, state):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+
+        before = signal.getsignal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            train(hooks={"callback": callback})
+        assert signal.getsignal(signal.SIGINT) == before
+
+    def test_works_outside_the_main_thread(self):
+        results = []
+        thread = threading.Thread(target=lambda: results.append(train()))
+        thread.start()
+        thread.join()
+        assert state_bytes(results[0]) == state_bytes(train())
+
+    def test_interrupted_without_checkpoints_hands_over_the_state(self):
+        def callback(epoch, step, state):
+            if epoch == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(Interrupted, match="nothing is saved") as caught:
+            train(hooks={"callback": callback})
+        assert int(caught.value.state["count"]) == 10
+
+    def test_kill_9_at_any_moment(self, tmp_path):
+        """Killed without warning three times, the run ends with the bits of an unbroken one."""
+
+        def start(directory):
+            return binaries.start("tests.toy_learning", str(directory), f"{directory}.out")
+
+        unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+        moments, saved = random.Random(time.time_ns()), []
+        for _ in range(3):
+            process = start(broken)
+            # Checkpoints follow one another without a pause, so that many kills hit a write.
+            deadline, have = time.monotonic() + 60, set(list_steps(broken))
+            while time.monotonic() < deadline and process.is_alive():
+                if set(list_steps(broken)) - have:
+                    break
+                time.sleep(0.005)
+            time.sleep(moments.uniform(0, 0.3))
+            process.kill()
+            process.join()
+            assert process.exitcode in (-signal.SIGKILL, 0)
+            saved.append(max(list_steps(broken)))
+        assert saved == sorted(set(saved)), "each attempt must go on from the one before"
+        assert saved[0] < toy_learning.NUM_UPDATES, "the first kill must come before the end"
+        last = start(broken)
+        toy_learning.main(unbroken, f"{unbroken}.out")
+        last.join(timeout=120)
+        assert last.exitcode == 0
+        ours = pathlib.Path(f"{broken}.out").read_bytes()
+        assert ours == pathlib.Path(f"{unbroken}.out").read_bytes()
+        assert_same_rows(broken / "metrics.csv", unbroken / "metrics.csv")
+
+
+def list_steps(directory):
+    folder = directory / "checkpoints"
+    return [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
+
+
+def diverging_step(key, state, batch):
+    new, metrics = cd_step(key, state, batch)
+    value = jnp.where(new["count"] == state["bad_at"], jnp.inf, new["weights"][1, 2])
+    new["weights"] = new["weights"].at[1, 2].set(value)
+    return {**new, "bad_at": state["bad_at"]}, metrics
+
+
+class TestDivergence:
+    @pytest.mark.parametrize("bad_at", [1, 13, 20])  # the first, one within an epoch, the last
+    @pytest.mark.parametrize("chunk_seconds", [0.0, 100.0])
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_names_the_exact_step(self, tmp_path, bad_at, chunk_seconds, stream):
+        hooks = {"checkpoints": Checkpoints(tmp_path)}
+        changes = {
+            "chunk_seconds": chunk_seconds, "stream": stream, "checkpoint_seconds": 0.0,
+            "num_epochs": 2, "max_resident_bytes": 800,
+        }  # fmt: skip
+        state = {**initial_state(), "bad_at": bad_at}
+        with hooks["checkpoints"], pytest.raises(Diverged, match="Lower the learning") as caught:
+            train(step=diverging_step, state=state, hooks=hooks, **changes)
+        error = caught.value
+        assert error.step == bad_at
+        assert int(error.state["count"]) == bad_at - 1
+        assert np.isfinite(error.state["weights"]).all()
+        assert f"update {bad_at} " in str(error)
+        assert "['weights'] (1 of 84 values)" in str(error)
+        with Checkpoints(tmp_path) as kept:
+            latest = kept.latest_step()
+        assert latest is None or latest < bad_at
+        if bad_at == 13 and chunk_seconds == 0.0:
+            assert latest == 12
+            assert "12 updates, still finite, is kept" in str(error)
+
+    def test_first_state(self):
+        state = initial_state()
+        state["velocity"] = state["velocity"].at[0, 0].set(jnp.nan)
+        with pytest.raises(ValueError, match=r"first state holds NaN.*\['velocity'\] \(1 of 84"):
+            train(state=state)
+
+
+class TestMistakes:
+    def test_fewer_examples_than_a_batch(self):
+        with pytest.raises(ValueError, match="9 examples, fewer than the batch size 10"):
+            train(images(9))
+
+    def test_unequal_leading_axes(self):
+        with pytest.raises(ValueError, match=r"common leading axis.*\(103, 12\).*\(100,\)"):
+            train({"image": images(), "label": np.zeros(100, np.int32)})
+
+    @pytest.mark.parametrize("name", ["batch_size", "num_epochs"])
+    def test_settings(self, name):
+        with pytest.raises(ValueError, match=f"{name} is 0"):
+            settings(**{name: 0})
+
+    @pytest.mark.parametrize("seed", [-1, 2**32])
+    def test_seeds_that_keys_would_shorten(self, seed):
+        with pytest.raises(ValueError, match=f"seed is {seed}; it must be from 0 to"):
+            settings(seed=seed)
+
+    def test_times_that_are_no_numbers(self):
+        with pytest.raises(ValueError, match="chunk_seconds is nan"):
+            settings(chunk_seconds=float("nan"))
+
+    @pytest.mark.parametrize("name", ["epoch", "step", "eval_error"])
+    def test_metrics_with_the_names_of_the_loop(self, name):
+        with pytest.raises(ValueError, match=f"metric {name} has the name of one of the loop's"):
+            train(step=lambda key, state, batch: (state, {name: 1.0}))
+
+    def test_step_changes_the_state(self):
+        def step(key, state, batch):
+            return {**state, "weights": state["weights"].astype(jnp.bfloat16)}, {}
+
+        with pytest.raises(ValueError, match=r"\['weights'\] as float32.*returned bfloat16"):
+            train(step=step)
+        with pytest.raises(ValueError, match="structure that it got"):
+            train(step=lambda key, state, batch: ({}, {}))
+
+    def test_metrics_must_be_scalars(self):
+        with pytest.raises(ValueError, match=r"metric x is.*scalars"):
+            train(step=lambda key, state, batch: (state, {"x": jnp.zeros(3)}))
+        with pytest.raises(ValueError, match=r"metric y has shape \(2,\)"):
+            train(hooks={"evaluate": lambda state: {"y": jnp.zeros(2)}})
+
+    def test_new_metrics_midway(self, tmp_path):
+        def evaluate(state):
+            return {"a": 1.0} if state["count"] == 0 else {"b": 1.0}
+
+        hooks = {"evaluate": evaluate, "metrics_path": tmp_path / "metrics.csv"}
+        with pytest.raises(ValueError, match=r"adds \['eval_b'\] and lacks \['eval_a'\]"):
+            train(hooks=hooks)

@@ -1,0 +1,80 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from dbn_jax.figures import read_metrics
+from dbn_jax.training.metrics import MetricsFile
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "folder" / "metrics.csv"
+    file = MetricsFile(path)
+    file.append({"epoch": 0, "error": None, "a,b": 1.5})
+    file.append({"a,b": float(np.float32(0.1)), "error": float("inf"), "epoch": 1})
+    assert path.read_text() == 'epoch,error,"a,b"\n0,,1.5\n1,inf,0.100000001\n'
+    columns = read_metrics(path)
+    np.testing.assert_array_equal(columns["epoch"], [0, 1])
+    np.testing.assert_array_equal(columns["error"], [np.nan, np.inf])
+    assert np.float32(columns["a,b"][1]) == np.float32(0.1)
+
+
+@pytest.mark.parametrize("left", ["", "3,0.25\n", "3,0.", "3", "3,0.25\n4,", "1", "1,0."])
+def test_drops_what_came_after_the_checkpoint(tmp_path, left):
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path)
+    for epoch in range(3):
+        file.append({"epoch": epoch, "error": 0.5})
+    with path.open("a") as handle:
+        handle.write(left)
+    file = MetricsFile(path, keep_epochs=1)
+    np.testing.assert_array_equal(read_metrics(path)["epoch"], [0, 1])
+    file.append({"epoch": 2, "error": 0.5})
+    np.testing.assert_array_equal(read_metrics(path)["epoch"], [0, 1, 2])
+    with pytest.raises(ValueError, match=r"adds \['other'\] and lacks \['error'\]"):
+        file.append({"epoch": 3, "other": 0.5})
+
+
+@pytest.mark.parametrize("content", [None, "", "epo"])
+def test_nothing_to_keep(tmp_path, content):
+    path = tmp_path / "metrics.csv"
+    if content is not None:
+        path.write_text(content)
+    MetricsFile(path, keep_epochs=3).append({"epoch": 4})
+    assert path.read_text() == "epoch\n4\n"
+    MetricsFile(path)
+    assert path.read_text() == ""
+
+
+def test_a_file_of_another_kind(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("x,y\n1,2\n")
+    with pytest.raises(ValueError, match=r"metrics.csv has no column named epoch"):
+        MetricsFile(path, keep_epochs=3)
+
+
+def test_full_disk():
+    if not pathlib.Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    file = MetricsFile("/dev/full")
+    with pytest.raises(OSError, match="cannot write /dev/full: No space left on device"):
+        file.append({"epoch": 0})
+
+
+@pytest.mark.parametrize("row", ["x,0.5", ",0.5", "1.5,0.5"])
+def test_a_damaged_row_is_named(tmp_path, row):
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"step,epoch\n0,0\n3,{row}\n")
+    with pytest.raises(ValueError, match=r"metrics.csv is damaged: a row has no whole number"):
+        MetricsFile(path, keep_epochs=3)
+    assert path.read_text().count("\n") == 3
+
+
+def test_a_path_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = MetricsFile("metrics.csv")
+    file.append({"epoch": 0})
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    file.append({"epoch": 1})
+    np.testing.assert_array_equal(read_metrics(tmp_path / "metrics.csv")["epoch"], [0, 1])

@@ -1,0 +1,330 @@
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags as absl_flags
+
+from dbn_jax.training import workdir
+from dbn_jax.training.workdir import open_workdir
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+FLAGS = {"workdir": "somewhere", "rate": 0.1, "layers": [500, 2000], "fast": True, "data": None}
+
+
+def open_it(path, flags=FLAGS, program="experiments.toy", **settings):
+    return open_workdir(path, flags, program=program, **settings)
+
+
+class TestFlags:
+    def test_flagfile_repeats_the_run(self, tmp_path):
+        """What is written, absl reads back as the same values."""
+        values = {
+            "text": "a b, c=d",
+            "nothing": None,
+            "empty": "",
+            "number": -3,
+            "rate": 1e-7,
+            "on": True,
+            "off": False,
+            "sizes": [500, 2000],
+            "names": ("x", "y"),
+            "folder": tmp_path / "data",
+        }
+        open_it(tmp_path, values)
+        read = absl_flags.FlagValues()
+        absl_flags.DEFINE_string("text", None, "", flag_values=read)
+        absl_flags.DEFINE_string("nothing", None, "", flag_values=read)
+        absl_flags.DEFINE_string("empty", None, "", flag_values=read)
+        absl_flags.DEFINE_integer("number", None, "", flag_values=read)
+        absl_flags.DEFINE_float("rate", None, "", flag_values=read)
+        absl_flags.DEFINE_bool("on", None, "", flag_values=read)
+        absl_flags.DEFINE_bool("off", None, "", flag_values=read)
+        absl_flags.DEFINE_list("sizes", None, "", flag_values=read)
+        absl_flags.DEFINE_list("names", None, "", flag_values=read)
+        absl_flags.DEFINE_string("folder", None, "", flag_values=read)
+        read(["program", f"--flagfile={tmp_path / 'flags.txt'}"])
+        expected = {
+            **values,
+            "sizes": ["500", "2000"],
+            "names": ["x", "y"],
+            "folder": str(values["folder"]),
+        }
+        assert {name: getattr(read, name) for name in values} == expected
+
+    def test_same_flags_go_on(self, tmp_path):
+        open_it(tmp_path)
+        open_it(tmp_path, {**FLAGS, "workdir": "elsewhere"})
+        assert "--workdir=elsewhere" in (tmp_path / "flags.txt").read_text()
+
+    def test_names_each_difference(self, tmp_path):
+        open_it(tmp_path)
+        before = (tmp_path / "flags.txt").read_text()
+        changed = {**FLAGS, "rate": 0.2, "layers": [500], "data": "here", "workdir": "elsewhere"}
+        del changed["fast"]
+        with pytest.raises(ValueError, match="other settings") as caught:
+            open_it(tmp_path, changed, program="experiments.other")
+        assert str(caught.value).splitlines()[1:-1] == [
+            "  program: was experiments.toy, now experiments.other",
+            "  --rate: was 0.1, now 0.2",
+            "  --layers: was 500,2000, now 500",
+            "  --fast: was true, now not set",
+            "  --data: was not set, now here",
+        ]
+        assert (tmp_path / "flags.txt").read_text() == before
+
+    def test_ignored_flags(self, tmp_path):
+        open_it(tmp_path)
+        with pytest.raises(ValueError, match="--workdir: was somewhere, now x"):
+            open_it(tmp_path, {**FLAGS, "workdir": "x"}, ignored=("rate",))
+        open_it(tmp_path, {**FLAGS, "rate": 0.5}, ignored=("rate",))
+
+    @pytest.mark.parametrize("text", ["", "--rate=0.1\n", "# my flags\n--rate=0.1\n"])
+    def test_a_flagfile_of_something_else_is_left_alone(self, tmp_path, text):
+        file = tmp_path / "flags.txt"
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"flags\.txt is not of a run .*another --workdir"):
+            open_it(tmp_path)
+        assert file.read_text() == text
+
+    @pytest.mark.parametrize("value", [" a", "a\nb", ["a,b"]])
+    def test_values_that_a_flagfile_cannot_hold(self, tmp_path, value):
+        with pytest.raises(ValueError, match="flag odd"):
+            open_it(tmp_path, {"odd": value})
+        with pytest.raises(TypeError, match=r"flag odd is \{\}"):
+            open_it(tmp_path, {"odd": {}})
+
+
+class TestChecksBeforehand:
+    def test_unwritable(self, tmp_path):
+        """Below a regular file, and where the system lets nobody write: root too."""
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match=r"cannot write the workdir .*below.*another --workdir"):
+            open_it(tmp_path / "file" / "below")
+        if sys.platform == "linux":
+            with pytest.raises(OSError, match="cannot write the workdir /proc/below"):
+                open_it("/proc/below")
+
+    def test_space(self, tmp_path, monkeypatch):
+        open_it(tmp_path, needed_bytes=1000)
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2_000_000))
+        with pytest.raises(OSError, match=r"has 2 MB free, the run needs 5 MB; make room") as e:
+            open_it(tmp_path / "other/run", needed_bytes=5_000_000)
+        assert not (tmp_path / "other").exists()
+        assert e.value.errno == 28
+
+    def test_probe_finds_a_disk_that_takes_no_bytes(self, tmp_path):
+        """A limit on file sizes makes every write of the probe fail for real."""
+        program = f"""
+import resource
+from dbn_jax.workdir import open_workdir
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+try:
+    open_workdir({str(tmp_path)!r}, {{}}, program="p")
+except OSError as e:
+    print(e)
+"""
+        command = [sys.executable, "-c", program]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert "cannot write the workdir" in result.stdout, result.stderr
+        assert list(tmp_path.iterdir()) == []
+
+    def test_one_run_at_a_time(self, tmp_path):
+        """Another process is refused until this one ends."""
+        program = f"""
+import sys
+from dbn_jax.workdir import open_workdir
+w = open_workdir({str(tmp_path)!r}, {{}}, program="p")
+print("open", flush=True)
+sys.stdin.read()
+"""
+        other = subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(OSError, match="in use by another run"):
+            open_it(tmp_path, {}, program="p")
+        other.kill()
+        other.communicate()
+        open_it(tmp_path, {}, program="p")
+        open_it(tmp_path, {}, program="p")  # one process may come back, as a notebook does
+        (tmp_path / "link").symlink_to(tmp_path)
+        open_it(tmp_path / "link", {}, program="p")  # and by another name
+        open_it(tmp_path / "link" / ".." / tmp_path.name, {}, program="p")
+
+    def test_names_that_flags_txt_cannot_hold(self, tmp_path):
+        for name in ("bad\udcff", "two\nlines"):
+            with pytest.raises(ValueError, match="choose one whose name can be printed"):
+                open_it(tmp_path / "new" / name)
+        assert not (tmp_path / "new").exists()
+        open_it(tmp_path / "neuer Ordner, ü")
+
+
+class TestSummary:
+    def test_marks_the_run_done(self, tmp_path):
+        run = open_it(tmp_path / "new")
+        assert not run.is_done
+        assert run.figures.is_dir()
+        figures = {"error": jnp.float32(0.5), "curve": np.arange(3), "path": tmp_path, "n": 3}
+        returned = run.write_summary(figures, seed=8)
+        again = open_it(tmp_path / "new")
+        assert again.is_done
+        summary = again.summary()
+        assert summary == returned
+        assert summary["figures"] == {
+            "error": 0.5, "curve": [0, 1, 2], "path": str(tmp_path), "n": 3
+        }  # fmt: skip
+        assert summary["seed"] == 8
+        assert summary["program"] == "experiments.toy"
+        assert summary["flags"]["layers"] == "500,2000"
+        assert summary["device"]["platform"] == "cpu"
+        assert summary["device"]["count"] == 8
+        assert set(summary["versions"]) >= {"python", "jax", "jaxlib", "optax", "dbn_jax"}
+        assert summary["versions"]["jax"] == __import__("jax").__version__
+        assert {p.name for p in run.path.iterdir()} == {
+            "figures", "flags.txt", "summary.json", ".lock"
+        }  # fmt: skip
+
+    def test_the_commit_is_that_of_the_start(self, tmp_path, monkeypatch):
+        """The code in memory is the one that was checked out when the run began."""
+        monkeypatch.setattr(workdir, "commit", lambda: "before")
+        run = open_it(tmp_path)
+        monkeypatch.setattr(workdir, "commit", lambda: "after")
+        assert run.write_summary({}, seed=0)["commit"] == "before"
+
+    def test_wall_time_adds_up(self, tmp_path, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(workdir.time, "monotonic", lambda: now[0])
+        first = open_it(tmp_path)
+        now[0] += 7
+        first.note_time()
+        now[0] += 1
+        first.note_time()  # too soon to be written
+        assert first.wall_seconds() == 8
+        now[0] = 5.0  # another process, whose clock starts anywhere
+        second = open_it(tmp_path)
+        now[0] += 4
+        assert second.write_summary({}, seed=0)["wall_seconds"] == 11
+
+    def test_commit(self, tmp_path, monkeypatch):
+        """The commit of the package's own checkout, marked when tracked files have changed."""
+        if shutil.which("git") is None:
+            pytest.skip("needs git")
+        package = tmp_path / "dbn_jax"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        monkeypatch.setattr(workdir, "__file__", str(package / "training" / "workdir.py"))
+
+        def git(*arguments):
+            name = ["-c", "user.name=a", "-c", "user.email=a@b"]
+            return subprocess.run(
+                ["git", *name, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+            ).stdout.strip()
+
+        (tmp_path / "other.py").touch()
+        git("init", "-q")
+        git("add", "other.py")
+        git("commit", "-q", "-m", "without the package")
+        assert workdir.commit() is None  # as of a package installed below some other checkout
+        git("add", ".")
+        git("commit", "-q", "-m", "with the package")
+        head = git("rev-parse", "HEAD")
+        assert workdir.commit() == head
+        git("tag", "v1")
+        assert workdir.commit() == head
+        with (package / "__init__.py").open("a") as file:
+            file.write("\n")
+        assert workdir.commit() == f"{head}-dirty"
+
+
+def test_summary_is_never_half_written(tmp_path):
+    """What cannot be written as JSON leaves no file behind."""
+    opened = open_it(tmp_path)
+
+    class Broken:
+        def __str__(self):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError):
+        opened.write_summary({"x": Broken()}, seed=0)
+    assert not opened.is_done
+    opened.write_summary({"x": 1}, seed=0)
+    assert json.loads((tmp_path / "summary.json").read_text())["figures"] == {"x": 1}
+
+
+def test_what_json_cannot_say_is_null(tmp_path):
+    figures = {
+        "nan": float("nan"),
+        "list": [np.float32("inf"), 1],
+        "array": np.array([0.5, np.nan]),
+    }
+    open_it(tmp_path).write_summary({"inner": figures}, seed=0)
+    text = (tmp_path / "summary.json").read_text()
+    found = json.loads(text, parse_constant=pytest.fail)["figures"]["inner"]
+    assert found == {"nan": None, "list": [None, 1], "array": [0.5, None]}
+
+
+def test_files_are_replaced_whole(tmp_path, monkeypatch):
+    """A process that dies before the new file has its name leaves the old one as it was."""
+    run = open_it(tmp_path)
+    run.write_summary({"x": 1}, seed=0)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        run.write_summary({"x": 2}, seed=0)
+    assert run.summary()["figures"] == {"x": 1}
+
+
+def test_folders_that_are_no_workdirs(tmp_path):
+    with pytest.raises(ValueError, match="the workdir is ''; name a folder"):
+        open_it("")
+    published = tmp_path / "published"
+    published.mkdir()
+    (published / "summary.json").write_text('{"figures": 1}')
+    with pytest.raises(ValueError, match=r"published holds a summary.json, but is no workdir"):
+        open_it(published)
+    assert not (published / "flags.txt").exists()
+
+
+def test_damaged_notes_are_named(tmp_path):
+    open_it(tmp_path)
+    (tmp_path / "wall_seconds.txt").write_text("")
+    with pytest.raises(ValueError, match=r"wall_seconds.txt holds '', not a number; .*delete it"):
+        open_it(tmp_path)
+
+
+def test_the_lock_outlives_a_copy_and_ends_with_the_folder(tmp_path):
+    run = tmp_path / "run"
+    program = f"""
+from dbn_jax.workdir import open_workdir
+try:
+    open_workdir({str(run)!r}, {{}}, program="p")
+    print("open")
+except OSError as e:
+    print(e)
+"""
+    command = [sys.executable, "-c", program]
+
+    def check():
+        open_it(run, {}, program="p")
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert "in use by another run" in result.stdout, result.stderr
+
+    open_it(run, {}, program="p")
+    shutil.copytree(run, tmp_path / "copy")  # opens and closes the lock's file
+    check()
+    shutil.rmtree(run)
+    check()

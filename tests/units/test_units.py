@@ -1,0 +1,580 @@
+"""One table of unit types, and the contract that every row keeps."""
+
+import dataclasses
+import functools
+import inspect
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from dbn_jax import random, units
+from tests import oracles
+
+
+def concat(*parts_and_sizes):
+    parts, sizes = zip(*parts_and_sizes, strict=True)
+    return units.Concat(parts=parts, sizes=sizes), sum(sizes)
+
+
+# Name: (description, number of units). A new unit type is a row here, or the first test fails.
+TABLE = {
+    "bernoulli": (units.Bernoulli(), 2),
+    "spin": (units.Spin(), 2),
+    "softmax": (units.Softmax(num_classes=4), 4),
+    "softmax groups": (units.Softmax(num_classes=3), 6),
+    "binomial of 1": (units.Binomial(num_trials=1), 2),
+    "binomial of 5": (units.Binomial(num_trials=5), 2),
+    "poisson": (units.Poisson(), 2),
+    "gaussian": (units.Gaussian(), 2),
+    "gaussian narrow": (units.Gaussian(sigma=0.3), 2),
+    "gaussian learnt": (units.Gaussian(sigma=2.0, learn_sigma=True), 2),
+    "relu": (units.ReLU(), 2),
+    "pixels and label": concat((units.Bernoulli(), 3), (units.Softmax(num_classes=3), 3)),
+    "real concat": concat((units.Gaussian(sigma=0.5, learn_sigma=True), 1), (units.ReLU(), 1)),
+    "nested concat": concat(
+        concat((units.Spin(), 1), (units.Bernoulli(), 1)), (units.Binomial(num_trials=2), 2)
+    ),
+}
+REAL = [name for name in TABLE if re.match("gaussian|relu|real", name)]
+INFINITE = [*REAL, "poisson"]
+FINITE = [name for name in TABLE if name not in INFINITE]
+every_row = pytest.mark.parametrize("name", TABLE)
+
+# Of each p-value; the file computes about 200, so that a correct program fails it for one key in
+# 50,000. With 20,000 draws a distribution function that is off by 0.025 anywhere is noticed
+# (Kolmogorov's bound √(ln(2/α)/2n)), and so is a probability of ½ that is off by 0.02.
+FALSE_ALARM = 1e-7
+NUM_DRAWS = 20_000
+
+
+def make(name, dtype=jnp.float64, seed=0):
+    """Units of a row with random parameters."""
+    description, num_units = TABLE[name]
+    random = np.random.default_rng(seed)
+    return jax.tree.map(  # numpy's addition need not be compiled for every shape
+        lambda x: jnp.asarray(np.asarray(x) + 0.5 * random.normal(size=x.shape), x.dtype),
+        description.init(num_units, dtype),
+    )
+
+
+def make_inputs(name, shape=(2, 3), dtype=jnp.float64, seed=1):
+    """Inputs within ±2, different in every place."""
+    shape = (*shape, TABLE[name][1])
+    return jnp.asarray(np.random.default_rng(seed).uniform(-2, 2, shape), dtype)
+
+
+def allclose(actual, expected, rtol=1e-10, atol=1e-10):
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
+
+
+def test_every_unit_type_has_a_row():
+    public = {
+        cls
+        for _, cls in inspect.getmembers(units, inspect.isclass)
+        if issubclass(cls, units.Units) and not inspect.isabstract(cls)
+    }
+    assert len(public) >= 8
+    assert public == {type(description) for description, _ in TABLE.values()}
+
+
+# The formulae, against enumeration and quadrature. One program for each row, compiled once.
+
+
+@jax.jit
+def evaluate(made, inputs, x):
+    """All that units compute of inputs and values of shape (..., N), and its gradients."""
+    change = 0.1 + 0.2 * jnp.arange(made.num_units, dtype=inputs.dtype)
+    return {
+        "energy": made.energy(x),
+        "statistic": made.statistic(x),
+        "cumulant": made.cumulant(inputs),
+        "mean": made.mean(inputs),
+        "mean_statistic": made.mean_statistic(inputs),
+        "cumulant by inputs": jax.grad(lambda inputs: made.cumulant(inputs).sum())(inputs),
+        "cumulant by parameters": jax.grad(lambda made: made.cumulant(inputs).sum())(made),
+        "energy by parameters": jax.grad(lambda made: made.energy(x).sum())(made),
+        "scale": made.statistic_scale,
+        "change": change,
+        "mean, bias changed": made.add_to_bias(made.statistic_scale * change).mean(inputs),
+    }
+
+
+@jax.jit
+def draw(key, made, inputs):
+    return made.sample(key, inputs)
+
+
+@functools.cache
+def case(name):
+    """A row's random units, their oracle, inputs, values, and what is computed of them."""
+    with jax.enable_x64(True):
+        made, inputs = make(name), make_inputs(name)
+        layer = oracles.Layer.of(made)
+        chosen = np.random.default_rng(2).integers(len(layer.states), size=inputs.shape[:-1])
+        x = layer.states[chosen]
+        result = evaluate(made, inputs, jnp.asarray(x))
+    return made, layer, np.asarray(inputs), x, result
+
+
+@every_row
+def test_energy_and_statistic(name):
+    _, layer, _, x, result = case(name)
+    assert result["energy"].shape == (2, 3)
+    allclose(result["energy"], -layer.log_density(x))
+    allclose(result["statistic"], layer.statistic(x))
+
+
+@every_row
+def test_cumulant_is_the_log_sum_over_states(name):
+    _, layer, inputs, _, result = case(name)
+    assert result["cumulant"].shape == (2, 3)
+    allclose(result["cumulant"], layer.cumulant(inputs))
+
+
+@every_row
+def test_means_are_those_over_states_and_the_cumulants_gradient(name):
+    _, layer, inputs, _, result = case(name)
+    probability = layer.given(inputs)
+    allclose(result["mean"], probability @ layer.states)
+    allclose(result["mean_statistic"], probability @ layer.statistic(layer.states))
+    allclose(result["cumulant by inputs"], result["mean_statistic"])
+
+
+@every_row
+def test_gradients_by_the_parameters(name):
+    _, layer, inputs, x, result = case(name)
+    flat = inputs.reshape(-1, layer.num_units)
+    probability = layer.given(flat)
+    by_sigma = layer.log_sigma_derivative(layer.states, flat[:, None, :])
+    found = oracles.unit_leaves(result["cumulant by parameters"])
+    allclose(found["bias"], (probability @ layer.bias_derivative(layer.states)).sum(0))
+    allclose(found["log_sigma"], np.einsum("bs,bsi->i", probability, by_sigma))
+
+    found = oracles.unit_leaves(result["energy by parameters"])
+    allclose(found["bias"], -layer.bias_derivative(x).sum((0, 1)))
+    allclose(found["log_sigma"], -layer.log_sigma_derivative(x, 0).sum((0, 1)))
+
+
+@every_row
+def test_bias_moves_like_the_input(name):
+    """`statistic_scale` is the change of the bias that a change of the input amounts to."""
+    made, layer, inputs, _, result = case(name)
+    allclose(result["mean, bias changed"], layer.mean(inputs + np.asarray(result["change"])))
+    assert result["scale"].shape == (made.num_units,)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0])
+@pytest.mark.parametrize("learn_sigma", [False, True])
+def test_sigma_is_a_standard_deviation_and_not_a_variance(sigma, learn_sigma):
+    made = units.Gaussian(sigma=sigma, learn_sigma=learn_sigma).init(1)
+    x = made.sample(jax.random.key(0), jnp.ones((NUM_DRAWS, 1)))
+    oracles.assert_mean(x, np.array([sigma]))  # b + σI
+    oracles.assert_mean((x - sigma) ** 2, np.array([sigma**2]))
+    one_sigma = made.energy(jnp.array([sigma])) - made.energy(jnp.array([0.0]))
+    allclose(one_sigma, 0.5, rtol=1e-6)
+
+
+# Sampling.
+
+
+def distribution_function(block, i, inputs):
+    """x -> P(X <= x | input) of one real-valued unit."""
+    if block.kind == "Gaussian":
+        mean = block.bias[i] + block.sigma[i] * inputs[i]
+        return lambda x: scipy.special.ndtr((x - mean) / block.sigma[i])
+    total = block.bias[i] + inputs[i]
+    return lambda x: rectified_distribution(total, x)
+
+
+def rectified_distribution(m, x):
+    """P(X <= x) of the normal distribution N(m, 1) cut off below 0."""
+    log_ndtr = scipy.special.log_ndtr
+    return np.where(x < 0, 0, -np.expm1(log_ndtr(m - x) - log_ndtr(m)))
+
+
+@functools.cache
+def drawn(name):
+    """float32 units, inputs (3, N), and (NUM_DRAWS, 3, N) samples given them."""
+    made = make(name, jnp.float32)
+    rows = make_inputs(name, (3,), jnp.float32)  # different for each row: no mixing of them
+    inputs = jnp.broadcast_to(rows, (NUM_DRAWS, *rows.shape))
+    samples = draw(jax.random.key(1), made, inputs)
+    assert samples.shape == inputs.shape
+    return made, np.float64(rows), np.float64(samples)
+
+
+@every_row
+def test_samples_have_the_right_distribution(name):
+    made, rows, samples = drawn(name)
+    layer = oracles.Layer.of(made)
+    for row, x in zip(rows, np.moveaxis(samples, 1, 0), strict=True):
+        if name not in REAL:
+            assert oracles.chi_squared(layer.counts(x), layer.given(row)) > FALSE_ALARM
+            continue
+        functions = [
+            distribution_function(block, i, share)
+            for block, share in zip(layer.blocks, layer.split(row), strict=True)
+            for i in range(len(block.bias))
+        ]
+        u = np.stack([f(column) for f, column in zip(functions, x.T, strict=True)], axis=1)
+        for column in u.T:
+            assert scipy.stats.kstest(column, "uniform").pvalue > FALSE_ALARM
+        # Units are independent: every cell of a grid of quantiles is as likely as any other.
+        cell = np.minimum((u * 5).astype(int), 4) @ 5 ** np.arange(u.shape[1])
+        counts = np.bincount(cell, minlength=5 ** u.shape[1])
+        assert oracles.chi_squared(counts, np.full(len(counts), 1 / len(counts))) > FALSE_ALARM
+
+
+@every_row
+def test_samples_lie_in_the_support(name):
+    made, _, samples = drawn(name)
+    shares = oracles.Layer.of(made).split(samples)
+    for element, x in zip(made.elements(), shares, strict=True):
+        low, high = element.support
+        assert low <= x.min() <= x.max() <= high
+
+
+# Both sides of the switch at −5, the deep tail, and where nothing is cut off.
+RECTIFIED = np.array([-1000.0, -30.0, -5.001, -4.999, -1.0, 0.0, 1.0, 10.0, 1000.0])
+
+
+@pytest.mark.parametrize("m", RECTIFIED)
+def test_rectified_samples_also_in_the_tails(m):
+    made = units.ReLU().init(1)
+    x = np.float64(draw(jax.random.key(3), made, jnp.full((NUM_DRAWS, 1), m)))[:, 0]
+    assert np.all(np.isfinite(x))
+    assert np.all(x >= 0)
+    u = rectified_distribution(np.float64(np.float32(m)), x)
+    assert scipy.stats.kstest(u, "uniform").pvalue > FALSE_ALARM
+    # Without chance: what is inverted is the survival function, at uniform numbers of this key.
+    survival = 1 - np.float64(random.uniform(jax.random.key(3), (NUM_DRAWS, 1)))[:, 0]
+    # Float32 numbers at 1000 are 6e-5 apart; log Φ(−5) in float32 is off by 5e-6.
+    allclose(1 - u, survival, rtol=0, atol=8e-6 if abs(m) <= 10 else 5e-5)
+    oracles.assert_mean(x, rectified_mean(m), FALSE_ALARM)
+
+
+def rectified_mean(m):
+    """E[X] of the normal distribution N(m, 1) cut off below 0."""
+    return m + math.sqrt(2 / math.pi) / scipy.special.erfcx(-np.maximum(m, -1e6) / math.sqrt(2))
+
+
+def rectified_cumulant(m):
+    """log ∫₀^∞ exp(m x − x²/2) dx."""
+    left = np.log(math.sqrt(math.pi / 2) * scipy.special.erfcx(-np.minimum(m, 0) / math.sqrt(2)))
+    right = m**2 / 2 + scipy.special.log_ndtr(m) + 0.5 * math.log(2 * math.pi)
+    return np.where(m < 0, left, right)
+
+
+def test_rectified_units_in_float32_at_every_size_of_input():
+    grid = np.concatenate([-np.logspace(4, -3, 500), np.logspace(-3, 4, 500), [-5.0, 0.0]])
+    grid = np.float64(np.float32(grid))
+    made = units.ReLU().init(1)
+    inputs = jnp.asarray(grid, jnp.float32)[:, None]
+    result = evaluate(made, inputs, inputs)
+    # Just above −5, log Φ = −15 with an error of two units in the last place (2e-6) is multiplied
+    # by 5 in the mean. It is the worst place.
+    allclose(result["mean"][:, 0], rectified_mean(grid), rtol=2e-6, atol=1e-5)
+    allclose(result["cumulant"], rectified_cumulant(grid), rtol=1e-6, atol=4e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_rare_values_are_drawn_in_half_precision_too(dtype):
+    """Uniform numbers of half precision would miss them, and would favour the first of a tie."""
+    softmax = units.Softmax(num_classes=4).init(4, dtype)
+    inputs = np.array([-5.5, -5.0, -4.5, 0.0])  # exact in either type, as the zero biases are
+    many = jnp.broadcast_to(jnp.asarray(inputs, dtype), (25 * NUM_DRAWS, 4))
+    layer = oracles.Layer.of(softmax)
+    counts = layer.counts(np.float64(draw(jax.random.key(4), softmax, many)))
+    assert oracles.chi_squared(counts, layer.given(inputs)) > FALSE_ALARM
+
+    gaussian = units.Gaussian().init(1, dtype)
+    x = np.float64(draw(jax.random.key(5), gaussian, jnp.zeros((NUM_DRAWS, 1), dtype)))[:, 0]
+    # Between values of either type, so that rounding moves next to nothing across.
+    edges = np.array([-3.17, -2.17, -1.17, 0.17, 1.17, 2.17, 3.17])
+    counts = np.bincount(np.searchsorted(edges, x), minlength=8)
+    p = np.diff(scipy.special.ndtr([-np.inf, *edges, np.inf]))
+    assert oracles.chi_squared(counts, p) > FALSE_ALARM
+
+
+# Enumeration.
+
+
+@pytest.mark.parametrize("name", FINITE)
+def test_states_lists_each_state_once(name):
+    made = make(name, jnp.float32)
+    layer = oracles.Layer.of(made)
+    states = jax.jit(made.states)(jnp.arange(made.num_states)[None])  # leading axes are kept
+    assert made.num_states == len(layer.states)
+    assert states.shape == (1, *layer.states.shape)
+    np.testing.assert_array_equal(layer.counts(states), np.ones(made.num_states))
+    assert states.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", INFINITE)
+def test_infinitely_many_states_are_refused(name):
+    made = make(name, jnp.float32)
+    with pytest.raises(TypeError, match=r"infinitely many states.*enumerate the other layer"):
+        _ = made.num_states
+    with pytest.raises(TypeError, match=r"cannot be enumerated|infinitely many states"):
+        made.states(jnp.arange(2))
+
+
+@every_row
+def test_tail_says_whether_the_values_are_finitely_many(name):
+    bounded = all(part.tail == "bounded" for part in TABLE[name][0].elements())
+    assert bounded == (name in FINITE)
+
+
+# Fitting to data.
+
+
+@jax.jit
+def fit(description, data):
+    fitted = description.init(data.shape[-1]).fit(data)
+    return fitted, fitted.mean(jnp.zeros_like(data[0]))
+
+
+def counted_mean(layer, data):
+    """The mean with half a count of each extreme value, or of each class, added to the data."""
+    expected = []
+    for block, x in zip(layer.blocks, layer.split(data), strict=True):
+        total, count = x.sum(0), len(x)
+        if block.kind == "Softmax":
+            each = total.reshape(-1, block.count) + 0.5
+            expected.append((each / each.sum(1, keepdims=True)).ravel())
+        elif block.kind in ("Gaussian", "Poisson", "ReLU"):
+            expected.append(total / count)
+        else:
+            low, high = {"Bernoulli": (0, 1), "Spin": (-1, 1)}.get(block.kind, (0, block.count))
+            expected.append((total + (low + high) / 2) / (count + 1))
+    return np.concatenate(expected)
+
+
+@every_row
+def test_fit_reproduces_means_at_zero_weights(name):
+    made, _, samples = drawn(name)
+    data = samples[:500, 0]
+    expected = counted_mean(oracles.Layer.of(made), data)
+    # Half a count in 500 is all that the fitted mean may differ from the data's.
+    assert np.all(np.abs(expected - data.mean(0)) <= 0.5 * 5 / 500)
+    _, mean = fit(TABLE[name][0], jnp.asarray(data, jnp.float32))
+    allclose(mean, expected, rtol=1e-5, atol=1e-5)
+
+
+@every_row
+@pytest.mark.parametrize("which", ["a sample", "zeros"])
+def test_fit_of_units_that_never_vary_is_finite(name, which):
+    if which == "zeros" and (name == "spin" or "softmax" in name or "concat" in name):
+        return
+    made, _, samples = drawn(name)
+    value = np.zeros(made.num_units) if which == "zeros" else samples[7, 1]
+    data = np.broadcast_to(value, (500, made.num_units))
+    fitted, mean = fit(TABLE[name][0], jnp.asarray(data, jnp.float32))
+    expected = counted_mean(oracles.Layer.of(made), data)
+    if name in ("poisson", "relu"):
+        expected = np.maximum(expected, 0.5 / 500)
+    allclose(mean, expected, rtol=1e-5, atol=1e-5)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(fitted))
+
+
+def test_fit_learns_sigma_down_to_its_bound():
+    random = np.random.default_rng(0)
+    data = jnp.asarray(random.normal([1, -2, 7], [0.5, 3, 0], (1000, 3)), jnp.float32)
+    fitted, _ = fit(units.Gaussian(learn_sigma=True, min_sigma=0.05), data)
+    expected = np.maximum(np.float64(data).std(0), 0.05)
+    allclose(fitted.scale, expected, rtol=1e-5)
+    fixed, _ = fit(units.Gaussian(sigma=2.0), data)
+    allclose(fixed.scale, [2, 2, 2], rtol=1e-6)
+    allclose(fixed.bias, data.mean(0), rtol=1e-6)
+
+
+def test_learnt_sigma_does_not_fall_below_its_bound():
+    made = units.Gaussian(learn_sigma=True, min_sigma=0.1).init(2)
+    made = dataclasses.replace(made, log_sigma=jnp.array([-20.0, 0.5]))
+    allclose(made.scale, [0.1, math.exp(0.5)], rtol=1e-6)
+    x = jnp.array([0.3, 0.3])
+    allclose(made.energy(x), 0.5 * (3**2 + 0.09 / math.e), rtol=1e-5)
+    gradient = jax.grad(lambda made: made.energy(x))(made)
+    assert gradient.log_sigma[0] == 0
+    assert gradient.log_sigma[1] != 0
+
+
+@pytest.mark.parametrize("mean", [1e-3, 0.05, 0.8, 3.0, 200.0])
+def test_fit_of_rectified_units_inverts_their_mean(mean):
+    data = jnp.array([[0.5 * mean], [1.5 * mean]] * 1000)
+    fitted, _ = fit(units.ReLU(), data)
+    allclose(rectified_mean(np.float64(fitted.bias)), mean, rtol=1e-4)
+
+
+# What JAX asks of them.
+
+
+def everything(key, made, inputs):
+    """Samples and all methods, and the gradients that learning takes."""
+
+    def total(made, inputs):
+        return made.cumulant(inputs).sum() + made.mean(inputs).sum()
+
+    x = made.sample(key, inputs)
+    values = {
+        "sample": x,
+        "energy": made.energy(x),
+        "statistic": made.statistic(x),
+        "cumulant": made.cumulant(inputs),
+        "mean": made.mean(inputs),
+        "mean_statistic": made.mean_statistic(inputs),
+    }
+    return values, lambda: jax.grad(total, argnums=(0, 1))(made, inputs)
+
+
+@jax.jit
+@jax.vmap
+def mapped(key, made, inputs):
+    values, gradients = everything(key, made, inputs)
+    return values, gradients()
+
+
+@functools.cache
+def ensemble(name):
+    """Three models with ordinary inputs (3, 20, N) and a fourth with extreme ones; mapped."""
+    models = [make(name, jnp.float32, seed) for seed in range(4)]
+    num_units = models[0].num_units
+    # exp(I) is the mean of Poisson units: beyond 88 it is infinite in float32, and rightly so.
+    largest = 50.0 if name == "poisson" else 1e4
+    random = np.random.default_rng(5)
+    extreme = random.permuted(np.tile(np.linspace(-1, 0.8, num_units), (20, 1)), axis=1)
+    inputs = np.concatenate([random.uniform(-2, 2, (3, 20, num_units)), largest * extreme[None]])
+    inputs = jnp.asarray(inputs, jnp.float32)
+    keys = jax.random.split(jax.random.key(8), 4)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *models)
+    with jax.debug_nans(True):
+        return keys, models, inputs, mapped(keys, stacked, inputs)
+
+
+@jax.jit
+def one_by_one(key, made, inputs):
+    return everything(key, made, inputs)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [(name, one_by_one) for name in TABLE]
+    + [(name, one_by_one.__wrapped__) for name in ("bernoulli", "real concat")],
+)
+def test_mapped_equal_a_loop_compiled_or_not(name, function):
+    keys, models, inputs, (together, _) = ensemble(name)
+    for i in range(3):
+        alone = function(keys[i], models[i], inputs[i])
+        for method, value in alone.items():
+            # Inverting a distribution function magnifies rounding; other draws differ by about 1.
+            tolerance = 1e-3 if method == "sample" else 1e-5
+            allclose(together[method][i], value, rtol=1e-5, atol=tolerance)
+
+
+@every_row
+def test_extreme_inputs_give_finite_values_and_gradients(name):
+    _, models, inputs, results = ensemble(name)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(results))
+    if name in FINITE:  # so strong an input leaves no choice
+        layer = oracles.Layer.of(models[3])
+        values = {method: np.float64(value[3]) for method, value in results[0].items()}
+        extreme = np.float64(inputs[3])
+        only = layer.states[np.argmax(extreme @ layer.states.T, axis=1)]
+        np.testing.assert_array_equal(values["sample"], only)
+        allclose(values["mean"], only, atol=1e-6)
+        allclose(values["cumulant"], np.sum(extreme * only, axis=1), rtol=1e-2)
+
+
+@every_row
+def test_equal_types_are_equal_values_and_never_traced_twice(name):
+    traced = []
+
+    @jax.jit
+    def cumulant(made, inputs):
+        traced.append(name)
+        return made.cumulant(inputs)
+
+    inputs = make_inputs(name, dtype=jnp.float32)
+    for seed in range(3):
+        cumulant(make(name, jnp.float32, seed), inputs + seed)
+    assert len(traced) == 1
+
+    description, num_units = TABLE[name]
+    again = dataclasses.replace(description)
+    assert again is not description
+    assert again == description
+    assert hash(again) == hash(description)
+    structures = [jax.tree.structure(d.init(num_units)) for d in (description, again)]
+    assert structures[0] == structures[1]
+    assert hash(structures[0]) == hash(structures[1])
+    others = {jax.tree.structure(d.init(n)) for d, n in TABLE.values()}
+    assert len(others) == len(TABLE)  # what differs is told apart
+
+
+@every_row
+def test_a_description_becomes_units_of_the_wanted_size_and_dtype(name):
+    description, num_units = TABLE[name]
+    made = description.init(num_units, jnp.bfloat16)
+    assert type(made) is type(description)
+    assert made.num_units == num_units
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype(jnp.bfloat16)}
+    assert not np.any(np.float32(made.bias))
+    assert jax.tree.leaves(description) == []  # a description has no parameters
+
+
+@every_row
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_results_have_the_parameters_dtype(name, dtype):
+    description, num_units = TABLE[name]
+
+    def results(key, inputs):
+        made = description.init(num_units, dtype)
+        values, gradients = everything(key, made, inputs)
+        return values, gradients(), made.fit(inputs), made.statistic_scale
+
+    with jax.enable_x64(True):
+        shape = jax.ShapeDtypeStruct((4, num_units), dtype)
+        found = jax.eval_shape(results, jax.random.key(0), shape)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(dtype)}
+
+
+# Errors name the value and the remedy.
+
+ERRORS = {
+    "no units": (lambda: units.Bernoulli().init(0), "num_units is 0"),
+    "one class": (lambda: units.Softmax(num_classes=1), "num_classes is 1; .* at least 2"),
+    "split group": (
+        lambda: units.Softmax(num_classes=4).init(6),
+        "6 softmax units .* groups of 4; use a multiple",
+    ),
+    "no group": (lambda: units.Softmax(num_classes=4).init(0), "num_units is 0"),
+    "no trial": (lambda: units.Binomial(num_trials=0), "num_trials is 0; .* at least 1"),
+    "zero sigma": (lambda: units.Gaussian(sigma=0.0), r"sigma is 0\.0; .* at least 0\.01"),
+    "negative sigma": (lambda: units.Gaussian(sigma=-1.0), r"sigma is -1\.0"),
+    "nan sigma": (lambda: units.Gaussian(sigma=math.nan), "sigma is nan"),
+    "zero min_sigma": (lambda: units.Gaussian(min_sigma=0.0), r"min_sigma is 0\.0; .* positive"),
+    "below min_sigma": (lambda: units.Gaussian(sigma=0.1, min_sigma=0.2), r"at least 0\.2"),
+    "missing size": (
+        lambda: units.Concat(parts=(units.Spin(), units.Spin()), sizes=(3,)),
+        "2 parts and 1 sizes; .* one size for each part",
+    ),
+    "no parts": (lambda: units.Concat(), "0 parts and 0 sizes"),
+    "wrong sum": (lambda: TABLE["pixels and label"][0].init(7), r"\(3, 3\) .* 7 units"),
+    "part's own rule": (
+        lambda: units.Concat(parts=(units.Softmax(num_classes=3),), sizes=(4,)).init(4),
+        "groups of 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_wrong_options_are_refused(case):
+    call, message = ERRORS[case]
+    with pytest.raises(ValueError, match=message):
+        call()
