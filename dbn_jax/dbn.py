@@ -386,7 +386,7 @@ def generate(
       the chains can go on.
     """
     fantasy_key, top_key, down_key = random.split(key, 3)
-    x, _, inputs = rbm.fantasy(fantasy_key, net.top, h, num_gibbs_steps)
+    x, _, inputs = rbm.gibbs_from_hidden(fantasy_key, net.top, h, num_gibbs_steps)
     h = net.top.hidden.sample(top_key, inputs)
     return pixel_means(down_key, net, x, h), h
 

@@ -211,11 +211,11 @@ def gibbs(
     """
     hidden_key, chain_key = random.split(key)
     h = sample_hidden(hidden_key, params, v)
-    v, h, _ = fantasy(chain_key, params, h, num_steps)
+    v, h, _ = gibbs_from_hidden(chain_key, params, h, num_steps)
     return v, h
 
 
-def fantasy(
+def gibbs_from_hidden(
     key: Key[Array, ""],
     params: RBM,
     h: Float[Array, "*batch H"],
@@ -274,7 +274,7 @@ def free_energy_gradient(
     Returns:
       A tree like `params`.
     """
-    visible, hidden = vary_as(inputs, (params.visible, params.hidden))
+    visible, hidden = match_varying(inputs, (params.visible, params.hidden))
     mean_statistic = params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
     x = mean_statistic @ params.weights.T
@@ -298,7 +298,7 @@ def free_energy_gradient(
     )
 
 
-def vary_as(data: Float[Array, "..."], tree: Any) -> Any:
+def match_varying(data: Float[Array, "..."], tree: Any) -> Any:
     """Lets parameters vary over devices as the data do, for differentiation inside `shard_map`.
 
     JAX sums derivatives by parameters that are the same on all devices over the devices; the
@@ -315,7 +315,7 @@ def vary_as(data: Float[Array, "..."], tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf + zero, tree)
 
 
-def contrast(
+def contrastive_gradient(
     params: RBM,
     data: Float[Array, "*batch V"],
     data_inputs: Float[Array, "*batch H"],
@@ -349,7 +349,7 @@ def contrast(
     metrics = {
         "free_energy_data": mean_free_energy(data, data_inputs),
         "free_energy_fantasies": mean_free_energy(fantasies, fantasy_inputs),
-        "gradient_norm": norm(gradient),
+        "gradient_norm": optax.global_norm(gradient),
         "hidden_activity": jnp.mean(params.hidden.mean(data_inputs)),
     }
     return gradient, metrics
@@ -378,8 +378,8 @@ def cd_gradient(
 
     Returns:
       A descent direction for any optax optimizer, a tree like `params`; and metrics: those of
-      `contrast`, and `reconstruction_error`, the squared error of the first reconstruction's
-      means, summed over the visible units, averaged over the batch.
+      `contrastive_gradient`, and `reconstruction_error`, the squared error of the first
+      reconstruction's means, summed over the visible units, averaged over the batch.
 
     Raises:
       ValueError: the batch has another number of visible units, or no example; or
@@ -397,10 +397,10 @@ def cd_gradient(
     inputs = hidden_inputs(params, v)
     if num_gibbs_steps > 1:
         h = params.hidden.sample(last_key, inputs)
-        v, _, inputs = fantasy(
+        v, _, inputs = gibbs_from_hidden(
             chain_key, params, h, num_gibbs_steps - 1, sample_visible=sample_visible
         )
-    gradient, metrics = contrast(params, batch, data_inputs, v, inputs)
+    gradient, metrics = contrastive_gradient(params, batch, data_inputs, v, inputs)
     error = jnp.sum((batch - reconstruction) ** 2, axis=-1)
     return gradient, {"reconstruction_error": jnp.mean(error), **metrics}
 
@@ -427,7 +427,7 @@ def pcd_gradient(
       num_gibbs_steps: Gibbs steps of the chains in this update.
 
     Returns:
-      The gradient and metrics (see `contrast`), and between them the chains moved on.
+      The gradient and metrics (see `contrastive_gradient`), and between them the chains moved on.
 
     Raises:
       ValueError: the batch has another number of visible units, or no example; or
@@ -436,9 +436,9 @@ def pcd_gradient(
     """
     batch = as_batch(params, batch)
     fantasy_key, hidden_key = random.split(key)
-    v, _, inputs = fantasy(fantasy_key, params, chains, num_gibbs_steps)
+    v, _, inputs = gibbs_from_hidden(fantasy_key, params, chains, num_gibbs_steps)
     chains = params.hidden.sample(hidden_key, inputs)
-    gradient, metrics = contrast(params, batch, hidden_inputs(params, batch), v, inputs)
+    gradient, metrics = contrastive_gradient(params, batch, hidden_inputs(params, batch), v, inputs)
     return gradient, chains, metrics
 
 
@@ -545,7 +545,7 @@ def pcd_step(
       num_gibbs_steps: Gibbs steps of the chains in this update.
 
     Returns:
-      The new state, its chains moved on, and the metrics of `contrast`.
+      The new state, its chains moved on, and the metrics of `contrastive_gradient`.
 
     Raises:
       ValueError: the state has no chains, or as `pcd_gradient`.
@@ -560,11 +560,6 @@ def pcd_step(
         key, state.params, state.chains, batch, num_gibbs_steps=num_gibbs_steps
     )
     return apply_gradient(state, gradient, optimizer, chains=chains), metrics
-
-
-def norm(gradient: RBM) -> Float[Array, ""]:
-    """Euclidean norm of a gradient, over all its leaves."""
-    return jnp.sqrt(sum(jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(gradient)))
 
 
 def weight_mask(params: RBM) -> RBM:

@@ -159,7 +159,7 @@ def test_each_phase_is_averaged_over_its_own_examples():
 
     @jax.jit
     def contrast(params, v, w):
-        return rbm.contrast(
+        return rbm.contrastive_gradient(
             params, v, rbm.hidden_inputs(params, v), w, rbm.hidden_inputs(params, w)
         )
 

@@ -121,7 +121,7 @@ def test_a_broken_kernel_drifts(change, visible, hidden, patched):
 def test_gibbs_with_means_instead_of_samples_drifts(patched):
     params = make("bernoulli", "bernoulli", weight_scale=3.0)
     model = oracles.Model.of(params)
-    patched.setattr(rbm, "fantasy", functools.partial(rbm.fantasy, sample_visible=False))
+    patched.setattr(rbm, "fantasy", functools.partial(rbm.gibbs_from_hidden, sample_visible=False))
     ((_, h),) = run_gibbs(params, start(model), (4,))
     distance = oracles.total_variation(model.hidden.counts(h) / NUM_CHAINS, model.hidden_marginal())
     p = model.hidden_marginal()
@@ -155,7 +155,7 @@ def test_fantasy_returns_the_inputs_of_what_it_returns():
     h = jnp.ones((4, 3))
     for sample_visible in (True, False):
         for n in (1, 3):
-            v, last, inputs = rbm.fantasy(
+            v, last, inputs = rbm.gibbs_from_hidden(
                 jax.random.key(2), params, h, n, sample_visible=sample_visible
             )
             allclose(inputs, rbm.hidden_inputs(params, v), rtol=1e-5, atol=1e-6)

@@ -185,7 +185,9 @@ ERRORS = {
         "Gibbs steps is 0",
     ),
     "no steps for fantasies": (
-        lambda: rbm.fantasy(jax.random.key(0), make("bernoulli", "bernoulli"), jnp.ones((2, 3)), 0),
+        lambda: rbm.gibbs_from_hidden(
+            jax.random.key(0), make("bernoulli", "bernoulli"), jnp.ones((2, 3)), 0
+        ),
         ValueError,
         "Gibbs steps is 0",
     ),

@@ -27,9 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import pytrees, random
+from dbn_jax import numerics, pytrees, random
 from dbn_jax.typing import Array, Bool, Float, Int, Key
-from dbn_jax.units.base import softplus, spread
 
 MAX_HIDDEN = 20  # units that are enumerated at most
 
@@ -119,7 +118,7 @@ def layered(
 def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
     """a, each unit's input from its causes: (..., N) -> (..., N)."""
     a = x @ _connected(net)
-    return a + spread(net.bias, a)
+    return a + numerics.per_unit(net.bias, a)
 
 
 def _connected(net):
@@ -131,7 +130,7 @@ def _connected(net):
 def log_prob(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
     """log p(x) of states of all units, nats: (..., N) -> (...)."""
     a = inputs(net, x)
-    return jnp.sum(x * a - softplus(a), axis=-1)
+    return jnp.sum(x * a - numerics.softplus(a), axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames="shape", inline=True)
@@ -208,7 +207,9 @@ def completions(
 
 @functools.partial(jax.jit, inline=True)
 def _fill_in(observed, x, states):
-    return jnp.where(spread(observed, states), spread(x, states), states.astype(x.dtype))
+    return jnp.where(
+        numerics.per_unit(observed, states), numerics.per_unit(x, states), states.astype(x.dtype)
+    )
 
 
 def _check_observed(observed, count):
@@ -306,14 +307,16 @@ def gibbs(
         x, a = carry
         j = t % net.num_units
         w = weights[j]
-        without = a - x[..., j, None] * spread(w, x)
-        shifted = without + spread(w, x)
-        effects = x * spread(w, x) - softplus(shifted) + softplus(without)
+        without = a - x[..., j, None] * numerics.per_unit(w, x)
+        shifted = without + numerics.per_unit(w, x)
+        effects = (
+            x * numerics.per_unit(w, x) - numerics.softplus(shifted) + numerics.softplus(without)
+        )
         # A unit is not among its effects: there w is 0.
         odds = a[..., j] + jnp.sum(effects, axis=-1)
         on = random.bernoulli(random.fold_in(key, t), jax.nn.sigmoid(odds))
         on = jnp.where(observed[j], x[..., j], on)
-        return x.at[..., j].set(on), without + on[..., None] * spread(w, x)
+        return x.at[..., j].set(on), without + on[..., None] * numerics.per_unit(w, x)
 
     def sweep(i, x):
         # The inputs anew each time: kept up to date alone, they would drift with rounding.

@@ -32,10 +32,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import pytrees, random, rbm
+from dbn_jax import numerics, pytrees, random, rbm
 from dbn_jax.belief_nets import sbn
 from dbn_jax.typing import Array, Float, Key
-from dbn_jax.units.base import softplus
 
 
 @pytrees.dataclass
@@ -109,7 +108,7 @@ def log_recognition(
     """log q(h | v), nats: (..., H), (..., V) -> (...)."""
     x = jnp.concatenate([h, v], axis=-1)[..., ::-1]
     x, a = (y[..., v.shape[-1] :] for y in (x, sbn.inputs(machine.recognition, x)))
-    return jnp.sum(x * a - softplus(a), axis=-1)
+    return jnp.sum(x * a - numerics.softplus(a), axis=-1)
 
 
 @functools.partial(jax.jit, inline=True)

@@ -41,10 +41,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import pytrees, units
+from dbn_jax import numerics, pytrees, units
 from dbn_jax.embedding import newton, pca
 from dbn_jax.typing import Array, Float, Num
-from dbn_jax.units.base import spread
 
 # An iteration that gains more than this share of the objective needs no help.
 _LARGE_GAIN = 3e-3
@@ -174,7 +173,7 @@ def decode(model: LogisticPCA, codes: Float[Array, "*batch K"]) -> Float[Array, 
     """The probabilities that codes stand for: (..., K) -> (..., V)."""
     with jax.default_matmul_precision("highest"):
         x = codes @ model.components.T
-    return jax.nn.sigmoid(x + spread(model.offset, x))
+    return jax.nn.sigmoid(x + numerics.per_unit(model.offset, x))
 
 
 def reconstruction_error(model: LogisticPCA, x: Num[Array, "examples V"]) -> Float[Array, ""]:
@@ -209,7 +208,7 @@ def _start(x, num_components, penalty):
     """Base rates, and linear components: near one half the logit has four times the slope."""
     linear = pca.fit(x, num_components)
     scale = 4 * jnp.sqrt(linear.variances)
-    components = linear.components * spread(scale, linear.components)
+    components = linear.components * numerics.per_unit(scale, linear.components)
     offset = units.Bernoulli().fit(x).bias
     codes = jnp.zeros((x.shape[0], num_components), x.dtype)
     return LogisticPCA(offset, components, jnp.asarray(penalty, x.dtype)), codes
@@ -253,7 +252,7 @@ def _balanced(loadings, codes, penalty):
     # The shift of all codes that minimises |μ + V c|² + Σ_i |u_i − c|².
     gram = components.T @ components + codes.shape[0] * jnp.eye(codes.shape[1], dtype=codes.dtype)
     shift = jnp.linalg.solve(gram, jnp.sum(codes, axis=0) - components.T @ offset)
-    codes = codes - spread(shift, codes)
+    codes = codes - numerics.per_unit(shift, codes)
     offset = offset + components @ shift
     # Of all factors of UVᵀ = P S Qᵀ, P√S and Q√S have the least sum of squares, and so have these
     # turned by any R: P√S R and Q√S R.
@@ -261,8 +260,8 @@ def _balanced(loadings, codes, penalty):
     q_loadings, r_loadings = jnp.linalg.qr(components)
     left, singular_values, right = jnp.linalg.svd(r_codes @ r_loadings.T)
     scale = jnp.sqrt(singular_values)
-    components = q_loadings @ (right.T * spread(scale, right))
-    codes = q_codes @ (left * spread(scale, left))
+    components = q_loadings @ (right.T * numerics.per_unit(scale, right))
+    codes = q_codes @ (left * numerics.per_unit(scale, left))
     return LogisticPCA(offset, components, penalty), codes
 
 
@@ -277,7 +276,7 @@ def _canonical(model, codes):
     with jax.default_matmul_precision("highest"):
         rotation = jnp.linalg.svd(model.components, full_matrices=False)[2].T
         signs = pca.signs(model.components @ rotation)
-        return _turned(model, codes, rotation * spread(signs, rotation))
+        return _turned(model, codes, rotation * numerics.per_unit(signs, rotation))
 
 
 @functools.partial(jax.jit, inline=True)

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dbn_jax import numerics
 from dbn_jax.typing import Array, Float
-from dbn_jax.units.base import softplus
 
 # Numbers in a block of targets: 16 MB in float32.
 _BLOCK = 2**22
@@ -107,7 +107,7 @@ def _newton_step(features, pairs, targets, offset, ridge, c):
     """
 
     def f(theta, c):
-        return jnp.sum(targets * theta - softplus(theta)) - jnp.sum(ridge * c**2) / 2
+        return jnp.sum(targets * theta - numerics.softplus(theta)) - jnp.sum(ridge * c**2) / 2
 
     theta = offset + features @ c
     p = jax.nn.sigmoid(theta)

@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import pytrees
+from dbn_jax import numerics, pytrees
 from dbn_jax.typing import Array, Float, Num
-from dbn_jax.units.base import spread, widen
 
 
 @pytrees.dataclass
@@ -64,7 +63,7 @@ def decode(model: PCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch 
     """The images that codes stand for: (..., K) -> (..., V)."""
     with jax.default_matmul_precision("highest"):
         x = codes @ model.components.T
-    return x + spread(model.mean, x)
+    return x + numerics.per_unit(model.mean, x)
 
 
 def reconstruction_error(model: PCA, x: Num[Array, "examples V"]) -> Float[Array, ""]:
@@ -110,7 +109,7 @@ def checked(
         )
     if known(x) and not _all_finite(x):
         raise ValueError("x holds NaN or infinity; remove those images, or impute the pixels")
-    return widen(x)
+    return numerics.widen(x)
 
 
 @jax.jit
@@ -135,14 +134,14 @@ def signs(components: Float[Array, "V K"]) -> Float[Array, " K"]:
 def _fit(x, num_components):
     mean = jnp.mean(x, axis=0)
     with jax.default_matmul_precision("highest"):
-        r = jnp.linalg.qr(x - spread(mean, x), mode="r")
+        r = jnp.linalg.qr(x - numerics.per_unit(mean, x), mode="r")
         _, singular_values, rows = jnp.linalg.svd(r, full_matrices=False)
     components = rows[:num_components].T
     variances = singular_values[:num_components] ** 2 / x.shape[0]
-    return PCA(mean, components * spread(signs(components), components), variances)
+    return PCA(mean, components * numerics.per_unit(signs(components), components), variances)
 
 
 @functools.partial(jax.jit, inline=True)
 def _project(model, x):
     with jax.default_matmul_precision("highest"):
-        return (x - spread(model.mean, x)) @ model.components
+        return (x - numerics.per_unit(model.mean, x)) @ model.components

@@ -16,10 +16,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from dbn_jax import networks, pytrees, random
+from dbn_jax import networks, numerics, pytrees, random
 from dbn_jax.learning import virtual_adversarial
 from dbn_jax.typing import Array, Float, Int, Key
-from dbn_jax.units.base import softplus
 
 Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Array]]]
 
@@ -137,7 +136,7 @@ def reconstruction_loss(
     """
     del key
     logits = model(v)
-    loss = jnp.mean(jnp.sum(softplus(logits) - v * logits, axis=-1))
+    loss = jnp.mean(jnp.sum(numerics.softplus(logits) - v * logits, axis=-1))
     error = jnp.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
     return loss, {"loss": loss, "squared_error": error}
 

@@ -24,10 +24,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, learning, random, rbm, units
+from dbn_jax import dbn, learning, numerics, random, rbm, units
 from dbn_jax.likelihood import bound
 from dbn_jax.typing import Array, Float, Key, Num
-from dbn_jax.units.base import softplus
 
 
 @runtime_checkable
@@ -261,7 +260,7 @@ def _total_inputs(recognition, states):
 
 
 def _entropy(a):
-    return jnp.sum(softplus(a) - a * jax.nn.sigmoid(a), axis=-1)
+    return jnp.sum(numerics.softplus(a) - a * jax.nn.sigmoid(a), axis=-1)
 
 
 def _slopes(net, v, labels):

@@ -105,8 +105,8 @@ class Exact:
             log_z = partition.exact_log_partition(params)
             return -jnp.mean(partition.log_likelihood(params, batch, log_z))
 
-        value, gradient = jax.value_and_grad(loss)(rbm.vary_as(batch, params))
-        metrics = {"log_likelihood": -value, "gradient_norm": rbm.norm(gradient)}
+        value, gradient = jax.value_and_grad(loss)(rbm.match_varying(batch, params))
+        metrics = {"log_likelihood": -value, "gradient_norm": optax.global_norm(gradient)}
         return gradient, chains, metrics
 
 
@@ -203,9 +203,11 @@ class FastPCD:
         batch = rbm.as_batch(params, batch)
         fantasy_key, hidden_key = random.split(key)
         driven = jax.tree.map(jnp.add, params, chains.fast)
-        v, _, inputs = rbm.fantasy(fantasy_key, driven, chains.hidden, self.num_gibbs_steps)
+        v, _, inputs = rbm.gibbs_from_hidden(
+            fantasy_key, driven, chains.hidden, self.num_gibbs_steps
+        )
         hidden = driven.hidden.sample(hidden_key, inputs)
-        gradient, metrics = rbm.contrast(
+        gradient, metrics = rbm.contrastive_gradient(
             params, batch, rbm.hidden_inputs(params, batch), v, rbm.hidden_inputs(params, v)
         )
         fast = jax.tree.map(

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from dbn_jax import associative_memory, dbn, random, rbm
 
@@ -101,12 +102,12 @@ class LabelledPCD:
             return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)
 
         gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(
-            rbm.vary_as(batch, params)
+            rbm.match_varying(batch, params)
         )
         metrics = {
             "free_energy_data": data,
             "free_energy_fantasies": fantasies,
-            "gradient_norm": rbm.norm(gradient),
+            "gradient_norm": optax.global_norm(gradient),
             "label_loss": label_loss,
         }
         return gradient, chains._replace(hidden=hidden), metrics

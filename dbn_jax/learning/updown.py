@@ -70,8 +70,8 @@ def gradient(
       A tree like `net`, and the metrics `reconstruction_error` (of the pixels' means given the
       first hidden states; squared, summed over the pixels), `wake_loss` and `sleep_loss` (nats,
       −log-probabilities of the states that the generative and recognition weights predict,
-      summed over the layers), those of the top RBM, as `rbm.contrast` names them, and, where they
-      have a cost, `label_loss` and `adversarial_divergence` (nats).
+      summed over the layers), those of the top RBM, as `rbm.contrastive_gradient` names them, and,
+      where they have a cost, `label_loss` and `adversarial_divergence` (nats).
 
     Raises:
       ValueError: the net has label units, and `labels` is missing; or it has none, and they have
@@ -98,8 +98,8 @@ def _gradient(key, net, v, labels, num_gibbs_steps, label_cost, adversarial_radi
     x = dbn.join(net, wake[-1], labels)
     inputs = rbm.hidden_inputs(net.top, x)
     h = net.top.hidden.sample(top_key, inputs)
-    fantasy, _, fantasy_inputs = rbm.fantasy(fantasy_key, net.top, h, num_gibbs_steps)
-    top, metrics = rbm.contrast(net.top, x, inputs, fantasy, fantasy_inputs)
+    fantasy, _, fantasy_inputs = rbm.gibbs_from_hidden(fantasy_key, net.top, h, num_gibbs_steps)
+    top, metrics = rbm.contrastive_gradient(net.top, x, inputs, fantasy, fantasy_inputs)
 
     dream = dbn.sample_generation(down_key, net, dbn.split(net, fantasy)[0])
 

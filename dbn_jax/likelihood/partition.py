@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import random, rbm, units
+from dbn_jax import numerics, random, rbm, units
 from dbn_jax.typing import Array, Float, Key, Num
 from dbn_jax.units import normalisable
-from dbn_jax.units.base import widen
 
 MAX_STATES = 2**25
 _BLOCK = 2**12
@@ -268,7 +267,7 @@ def _path(params, base, betas):
 
 def _wide(tree):
     # In half precision thousands of small log weights add up to nats of error.
-    return jax.tree.map(widen, tree)
+    return jax.tree.map(numerics.widen, tree)
 
 
 def _visible_at(params, base, beta):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from dbn_jax import numerics
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -56,7 +57,7 @@ class Units(abc.ABC):
         """
         low, high = self.support
         count, dtype = data.shape[0], data.dtype
-        data = widen(data)  # the mean of a unit that never varies is next to 1
+        data = numerics.widen(data)  # the mean of a unit that never varies is next to 1
         # Data outside the support (see `health.check_data`) count as its ends.
         mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):
@@ -131,33 +132,8 @@ class Units(abc.ABC):
         raise TypeError(f"{type(self).__name__} units cannot be enumerated")
 
 
-def spread(parameter, like):
-    """Gives a per-unit parameter the batch axes of `like` (rank promotion may be forbidden)."""
-    return jnp.broadcast_to(parameter, like.shape)
-
-
-def widen(x):
-    """At least float32: half precision has too few uniform numbers to draw from (bfloat16 128)."""
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
-
-
 def digits(index, base, num_digits):
     """The digits of a number, most significant first: (...) -> (..., num_digits)."""
     powers = jnp.array([base**i for i in reversed(range(num_digits))], index.dtype)
     index = jnp.broadcast_to(index[..., None], (*index.shape, num_digits))
     return index // jnp.broadcast_to(powers, index.shape) % base
-
-
-@jax.custom_jvp
-def softplus(x):
-    """log(1 + exp(x)): a third of the time of `jax.nn.softplus` on CPUs, to the same accuracy.
-
-    Its derivative is the sigmoid itself, which the mean computes already.
-    """
-    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
-
-
-@softplus.defjvp
-def _softplus_jvp(primals, tangents):
-    (x,), (x_dot,) = primals, tangents
-    return softplus(x), jax.nn.sigmoid(x) * x_dot

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
-from dbn_jax import pytrees, random
-from dbn_jax.units.base import Units, digits, softplus, spread, widen
+from dbn_jax import numerics, pytrees, random
+from dbn_jax.units.base import Units, digits
 
 # Poisson rates above which counts are drawn as rounded normal numbers: their skew is 0.003.
 _MANY = 1e5
@@ -29,10 +29,10 @@ class Bernoulli(Units):
         return dataclasses.replace(self, bias=jnp.log(mean) - jnp.log1p(-mean))
 
     def cumulant(self, inputs):
-        return jnp.sum(softplus(inputs + spread(self.bias, inputs)), axis=-1)
+        return jnp.sum(numerics.softplus(inputs + numerics.per_unit(self.bias, inputs)), axis=-1)
 
     def mean(self, inputs):
-        return jax.nn.sigmoid(inputs + spread(self.bias, inputs))
+        return jax.nn.sigmoid(inputs + numerics.per_unit(self.bias, inputs))
 
     def sample(self, key, inputs):
         return random.bernoulli(key, self.mean(inputs))
@@ -56,14 +56,14 @@ class Spin(Units):
         return dataclasses.replace(self, bias=jnp.arctanh(mean))
 
     def cumulant(self, inputs):
-        total = inputs + spread(self.bias, inputs)
-        return jnp.sum(softplus(2 * total) - total, axis=-1)
+        total = inputs + numerics.per_unit(self.bias, inputs)
+        return jnp.sum(numerics.softplus(2 * total) - total, axis=-1)
 
     def mean(self, inputs):
-        return jnp.tanh(inputs + spread(self.bias, inputs))
+        return jnp.tanh(inputs + numerics.per_unit(self.bias, inputs))
 
     def sample(self, key, inputs):
-        up = jax.nn.sigmoid(2 * (inputs + spread(self.bias, inputs)))
+        up = jax.nn.sigmoid(2 * (inputs + numerics.per_unit(self.bias, inputs)))
         return 2 * random.bernoulli(key, up) - 1
 
     @property
@@ -102,7 +102,7 @@ class Softmax(Units):
         return x.reshape(*x.shape[:-1], x.shape[-1] // self.num_classes, self.num_classes)
 
     def _logits(self, inputs):
-        return self._grouped(inputs + spread(self.bias, inputs))
+        return self._grouped(inputs + numerics.per_unit(self.bias, inputs))
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, bias=jnp.log(mean))
@@ -114,7 +114,7 @@ class Softmax(Units):
         return jax.nn.softmax(self._logits(inputs), axis=-1).reshape(inputs.shape)
 
     def sample(self, key, inputs):
-        chosen = jax.random.categorical(key, widen(self._logits(inputs)), axis=-1)
+        chosen = jax.random.categorical(key, numerics.widen(self._logits(inputs)), axis=-1)
         return jax.nn.one_hot(chosen, self.num_classes, dtype=inputs.dtype).reshape(inputs.shape)
 
     @property
@@ -155,14 +155,16 @@ class Binomial(Units):
         return super().energy(x) - jnp.sum(log_ways, axis=-1)
 
     def cumulant(self, inputs):
-        total = inputs + spread(self.bias, inputs)
-        return self.num_trials * jnp.sum(softplus(total), axis=-1)
+        total = inputs + numerics.per_unit(self.bias, inputs)
+        return self.num_trials * jnp.sum(numerics.softplus(total), axis=-1)
 
     def mean(self, inputs):
-        return self.num_trials * jax.nn.sigmoid(inputs + spread(self.bias, inputs))
+        return self.num_trials * jax.nn.sigmoid(inputs + numerics.per_unit(self.bias, inputs))
 
     def sample(self, key, inputs):
-        p = widen(jax.nn.sigmoid(inputs + spread(self.bias, inputs)))  # and wide enough to count
+        p = numerics.widen(
+            jax.nn.sigmoid(inputs + numerics.per_unit(self.bias, inputs))
+        )  # and wide enough to count
 
         def add_trial(trial, total):
             return total + random.bernoulli(random.fold_in(key, trial), p)
@@ -196,13 +198,13 @@ class Poisson(Units):
         return jnp.sum(self.mean(inputs), axis=-1)
 
     def mean(self, inputs):
-        return jnp.exp(inputs + spread(self.bias, inputs))
+        return jnp.exp(inputs + numerics.per_unit(self.bias, inputs))
 
     def sample(self, key, inputs):
         if str(jax.random.key_impl(key)) != "threefry2x32":  # the only one of jax.random.poisson
             key = jax.random.wrap_key_data(jax.random.bits(key, 2), impl="threefry2x32")
         few_key, many_key = random.split(key)
-        rate = widen(self.mean(inputs))
+        rate = numerics.widen(self.mean(inputs))
         few = jax.random.poisson(few_key, jnp.minimum(rate, _MANY)).astype(rate.dtype)
         # jax's own method rounds too much there (its variance is 1.02 times a rate of 1e6, and 1.5
         # times one of 1e8), and ends at 2³¹.

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import pytrees
+from dbn_jax import numerics, pytrees
 from dbn_jax.typing import Array, Float
 from dbn_jax.units import truncated_normal
-from dbn_jax.units.base import Units, spread, widen
+from dbn_jax.units.base import Units
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -61,26 +61,28 @@ class Gaussian(Units):
         return units
 
     def energy(self, x):
-        z = (x - spread(self.bias, x)) / spread(self.scale, x)
+        z = (x - numerics.per_unit(self.bias, x)) / numerics.per_unit(self.scale, x)
         return 0.5 * jnp.sum(z * z, axis=-1)
 
     def statistic(self, x):
-        return x / spread(self.scale, x)
+        return x / numerics.per_unit(self.scale, x)
 
     def cumulant(self, inputs):
-        ratio = spread(self.bias / self.scale, inputs)
+        ratio = numerics.per_unit(self.bias / self.scale, inputs)
         log_norm = jnp.sum(jnp.log(self.scale)) + self.num_units * _HALF_LOG_2PI
         return jnp.sum(inputs * (ratio + 0.5 * inputs), axis=-1) + log_norm
 
     def mean(self, inputs):
-        return spread(self.bias, inputs) + spread(self.scale, inputs) * inputs
+        return numerics.per_unit(self.bias, inputs) + numerics.per_unit(self.scale, inputs) * inputs
 
     def mean_statistic(self, inputs):
-        return spread(self.bias / self.scale, inputs) + inputs
+        return numerics.per_unit(self.bias / self.scale, inputs) + inputs
 
     def sample(self, key, inputs):
-        noise = jax.random.normal(key, inputs.shape, widen(inputs).dtype).astype(inputs.dtype)
-        return self.mean(inputs) + spread(self.scale, inputs) * noise
+        noise = jax.random.normal(key, inputs.shape, numerics.widen(inputs).dtype).astype(
+            inputs.dtype
+        )
+        return self.mean(inputs) + numerics.per_unit(self.scale, inputs) * noise
 
     @property
     def statistic_scale(self):
@@ -101,7 +103,7 @@ class ReLU(Units):
     tail: ClassVar = "quadratic"
 
     def _match(self, mean, variance):
-        wide = widen(mean)
+        wide = numerics.widen(mean)
 
         # The mean rises with the bias, lies above it, and below −1/bias where that is negative.
         def halve(_, bounds):
@@ -115,7 +117,7 @@ class ReLU(Units):
 
     def _total(self, inputs):
         # log Φ does not exist in half precision.
-        return widen(inputs + spread(self.bias, inputs))
+        return numerics.widen(inputs + numerics.per_unit(self.bias, inputs))
 
     def energy(self, x):
         return super().energy(x) + 0.5 * jnp.sum(x * x, axis=-1)

@@ -56,9 +56,9 @@ NUM_DRAWS = 20_000
 def make(name, dtype=jnp.float64, seed=0):
     """Units of a row with random parameters."""
     description, num_units = TABLE[name]
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return jax.tree.map(  # numpy's addition need not be compiled for every shape
-        lambda x: jnp.asarray(np.asarray(x) + 0.5 * random.normal(size=x.shape), x.dtype),
+        lambda x: jnp.asarray(np.asarray(x) + 0.5 * rng.normal(size=x.shape), x.dtype),
         description.init(num_units, dtype),
     )
 
@@ -384,8 +384,8 @@ def test_fit_of_units_that_never_vary_is_finite(name, which):
 
 
 def test_fit_learns_sigma_down_to_its_bound():
-    random = np.random.default_rng(0)
-    data = jnp.asarray(random.normal([1, -2, 7], [0.5, 3, 0], (1000, 3)), jnp.float32)
+    rng = np.random.default_rng(0)
+    data = jnp.asarray(rng.normal([1, -2, 7], [0.5, 3, 0], (1000, 3)), jnp.float32)
     fitted, _ = fit(units.Gaussian(learn_sigma=True, min_sigma=0.05), data)
     expected = np.maximum(np.float64(data).std(0), 0.05)
     allclose(fitted.scale, expected, rtol=1e-5)
@@ -447,9 +447,9 @@ def ensemble(name):
     num_units = models[0].num_units
     # exp(I) is the mean of Poisson units: beyond 88 it is infinite in float32, and rightly so.
     largest = 50.0 if name == "poisson" else 1e4
-    random = np.random.default_rng(5)
-    extreme = random.permuted(np.tile(np.linspace(-1, 0.8, num_units), (20, 1)), axis=1)
-    inputs = np.concatenate([random.uniform(-2, 2, (3, 20, num_units)), largest * extreme[None]])
+    rng = np.random.default_rng(5)
+    extreme = rng.permuted(np.tile(np.linspace(-1, 0.8, num_units), (20, 1)), axis=1)
+    inputs = np.concatenate([rng.uniform(-2, 2, (3, 20, num_units)), largest * extreme[None]])
     inputs = jnp.asarray(inputs, jnp.float32)
     keys = jax.random.split(jax.random.key(8), 4)
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *models)
