@@ -349,7 +349,7 @@ def contrastive_gradient(
     metrics = {
         "free_energy_data": mean_free_energy(data, data_inputs),
         "free_energy_fantasies": mean_free_energy(fantasies, fantasy_inputs),
-        "gradient_norm": optax.global_norm(gradient),
+        "gradient_norm": optax.tree.norm(gradient),
         "hidden_activity": jnp.mean(params.hidden.mean(data_inputs)),
     }
     return gradient, metrics
