@@ -25,251 +25,155 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 import dataclasses
 
 import jax
-from absl import app, flags
 
-from dbn_jax import associative_memory, dbn, learning, model_file
-from dbn_jax.learning import labelled_pcd
-from dbn_jax.training import workdir
-from experiments.common import pretraining, recognition, shared
-from experiments.pictures import dbn as dbn_pictures
+from dbn_jax import data, label_units, rbm, recognition, units
+from dbn_jax.learning import greedy
+from experiments.common import data_settings, pretraining, runs
+from experiments.common.data_settings import DataSettings
+from experiments.common.rbm_settings import MemorySettings, RBMSettings
+from experiments.common.settings import declare, group, setting
+from experiments.pictures import dbn as pictures
 
-TOP_LEARNERS = (*shared.LEARNERS, "labelled_pcd")
 _ACTIVITIES = ("samples", "probabilities")
-_STARTS = ("random", "upside_down")
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class Settings(runs.TrainingSettings):
+    """Everything that decides the result."""
 
-    Attributes:
-      data: what is learnt from.
-      learning: how the lower layers learn.
-      hidden_sizes: number of units of each hidden layer.
-      layer_data: "samples" or "probabilities" of the layer below are the data of the layers between
-        the first and the top.
-      labels: whether the top RBM sees the images' labels beside the features.
-      top_learner: learner of the top RBM, one of `TOP_LEARNERS`.
-      top_gibbs_steps: its Gibbs steps in each update.
-      top_data: "samples" or "probabilities" of the layer below are the top RBM's data.
-      top_learning_rate: its learning rate.
-      top_epochs: its epochs.
-      top_start: "random" weights, or "upside_down": as the layer below turned upside down
-        (`dbn.upside_down`).
-      label_cost: see `labelled_pcd.LabelledPCD`; for this learner alone.
-      sample_steps: Gibbs steps of the top RBM before a digit is shown.
-      seed: of everything random.
-    """
-
-    data: shared.DataSettings = dataclasses.field(default_factory=shared.DataSettings)
-    learning: shared.LearningSettings = dataclasses.field(default_factory=shared.LearningSettings)
-    hidden_sizes: tuple[int, ...] = (500, 500, 2000)
-    layer_data: str = "probabilities"
-    labels: bool = True
-    top_learner: str = "labelled_pcd"
-    top_gibbs_steps: int = 1
-    top_data: str = "samples"
-    top_learning_rate: float = 0.02
-    top_epochs: int = 60
-    top_start: str = "random"
-    label_cost: float = 10.0
-    sample_steps: int = 1000
-    seed: int = 0
+    data: DataSettings = group(DataSettings)
+    learning: RBMSettings = group(RBMSettings, epochs=60, learning_rate_decay="linear")
+    top: MemorySettings = group(
+        MemorySettings, prefix="top_", epochs=60, learning_rate=0.02, learning_rate_decay="linear"
+    )
+    hidden_sizes: tuple[int, ...] = setting(
+        (500, 500, 2000), "Number of units of each hidden layer.", at_least=1
+    )
+    layer_data: str = setting(
+        "probabilities",
+        "What the layers between the first and the top learn from: states drawn from the layer "
+        "below, or its probabilities.",
+        choices=_ACTIVITIES,
+    )
+    top_data: str = setting(
+        "samples", "What the top RBM learns from, likewise.", choices=_ACTIVITIES
+    )
+    top_start: str = setting(
+        "random",
+        "First weights of the top RBM: small random ones, or the transposed weights of the layer "
+        "below (upside_down).",
+        choices=("random", "upside_down"),
+    )
+    labels: bool = setting(True, "Let the top RBM see labels beside the features.")
+    sample_steps: int = setting(
+        1000, "Gibbs steps of the top RBM before a generated digit is shown.", at_least=1
+    )
 
     def __post_init__(self):
+        super().__post_init__()
         if self.data.standardise:
             raise ValueError("--standardise: the pixels of the net are binary units, in [0, 1]")
-        if self.top_learner == "labelled_pcd" and not self.labels:
+        if self.top.learner == "labelled_pcd" and not self.labels:
             raise ValueError(
                 "--top_learner=labelled_pcd keeps the labels of its chains, and --nolabels leaves "
                 "none; choose another, such as pcd"
             )
 
+    @property
+    def memory(self) -> MemorySettings:
+        """How the top RBM learns, its learner chosen."""
+        usual = "labelled_pcd" if self.labels else "pcd"
+        return dataclasses.replace(self.top, learner=self.top.learner or usual)
 
-def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
-    """Learns the net in a workdir, or goes on there, and draws its pictures.
 
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
-    """
-    dataset, transform = settings.data.load()
-    held_out = dataset.validation or dataset.test
-    num_images, num_pixels = dataset.train.images.shape
-    shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
-    sizes = (num_pixels, *settings.hidden_sizes)
-    upside_down = settings.top_start == "upside_down"
-    if upside_down and (len(sizes) < 3 or sizes[-1] < sizes[-3]):
-        raise ValueError(
-            f"--top_start=upside_down turns the layer below the top RBM, and hidden_sizes "
-            f"{settings.hidden_sizes} over {sizes[0]} pixels has "
-            + ("none" if len(sizes) < 3 else f"one of {sizes[-3]} visible units: more than the top")
-        )
-    visible = binary = shared.UNITS["bernoulli"]
-    if settings.labels:
-        visible = associative_memory.visible_units(sizes[-2], dataset.num_classes)
-    num_labels = dataset.num_classes if settings.labels else 0
-    top_learner = _top_learner(settings)
-    pretraining.check_below(settings.learning, sizes[:-1])
-    pretraining.check(top_learner, visible, binary, sizes[-2] + num_labels, sizes[-1])
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program="experiments.train_dbn",
-        needed_bytes=pretraining.needed_bytes(sizes),
-    )
-    if run_dir.is_done:
-        print(f"done already: see {run_dir.figures}")
-        return run_dir.summary()
-
-    resumable = {"run": run_dir, "checkpoint_seconds": checkpoint_seconds}
-    names = [f"layer_{i + 1}" for i in range(len(settings.hidden_sizes))]
-    below = pretraining.learn_below(
+def run(settings: Settings, workdir: str) -> dict:
+    """Trains the net in a workdir, or resumes there, and draws its pictures."""
+    dataset, to_pixels = settings.data.load()
+    _check(settings, dataset)  # before a folder holds the mistake
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    _, held_out = dataset.held_out
+    stack = pretraining.train_stack(
+        run,
         settings.learning,
         settings.hidden_sizes[:-1],
+        greedy.Stack(to_pixels, redrawn=settings.data.redrawn),
         dataset.train.images,
         held_out.images,
-        transform,
-        redrawn=settings.data.redrawn,
         samples=settings.layer_data == "samples",
-        seed=settings.seed,
-        **resumable,
     )
-    examples, unseen = below.examples, below.held_out
-    view = below.view(settings.top_data == "samples")
+    top = _train_top(run, stack, dataset, held_out)
+    net = stack.net(top.params)
+    run.save_model(net)
+    picture_key, answer_key = jax.random.split(run.key)
+    results, drawn = pictures.draw(
+        picture_key,
+        net,
+        dataset,
+        to_pixels,
+        chains=settings.memory.make_learner().hidden_chains(top.chains),
+        keep_labels=settings.memory.learner == "labelled_pcd",
+        num_steps=settings.sample_steps,
+    )
+    run.save_figures(drawn | pretraining.layer_curves(run, len(net.layers)))
+    if settings.labels:
+        results |= recognition.error_rates(answer_key, net, held_out, to_pixels)
+    return run.finish(results)
+
+
+def _train_top(
+    run: runs.Run, stack: greedy.Stack, dataset: data.Dataset, held_out: data.Split
+) -> rbm.State:
+    """Trains the top RBM, beside labels if it is to see them."""
+    settings, number = run.settings, len(stack.layers)
+    examples, unseen = (stack.rows(split.images) for split in (dataset.train, held_out))
+    num_labels = dataset.num_classes if settings.labels else 0
     if settings.labels:
         examples = {"features": examples, "labels": dataset.train.labels}
         unseen = {"features": unseen, "labels": held_out.labels}
-        view = pretraining.Joined(view, dataset.num_classes)
-    top = pretraining.learn(
-        _top_learning(settings),
-        top_learner,
-        pretraining.Layer(
-            names[-1], visible, binary, sizes[-1], view, below.layers[-1] if upside_down else None
-        ),
+    return pretraining.train_layer(
+        run,
+        f"layer_{number + 1}",
+        settings.memory,
         examples,
         unseen,
-        seed=settings.seed + len(below.layers),
-        **resumable,
+        settings.hidden_sizes[-1],
+        view=stack.view(samples=settings.top_data == "samples", num_labels=num_labels),
+        visible=_visible_units(settings, dataset),
+        below=stack.layers[-1] if settings.top_start == "upside_down" else None,
+        seed=settings.seed + number,
     )
 
-    net = dbn.stack((*below.layers, top.params))
-    model_file.save(run_dir.path / "model.npz", net)
-    figures_of_run = dbn_pictures.draw(
-        run_dir,
-        dataset,
-        transform,
-        net,
-        sample_steps=settings.sample_steps,
-        seed=settings.seed + len(sizes) - 1,
-        top_chains=top.chains,
-    )
-    for name in names:
-        pretraining.draw_curves(run_dir, name, f"Learning of {name.replace('_', ' ')}")
-    if settings.labels:
-        rates = recognition.error_rates(jax.random.key(settings.seed), net, held_out, transform)
-        figures_of_run |= rates
-        part = "validation" if dataset.validation else "test"
-        print(
-            f"of {len(held_out):,} {part} images it gets wrong: "
-            + ", ".join(f"{rate:.2%} ({name.split('_', 2)[-1]})" for name, rate in rates.items())
+
+def _visible_units(settings: Settings, dataset: data.Dataset) -> units.Units:
+    """The visible units of the top RBM."""
+    if not settings.labels:
+        return units.Bernoulli()
+    num_features = (dataset.train.images.shape[1], *settings.hidden_sizes)[-2]
+    return label_units.visible_units(num_features, dataset.num_classes)
+
+
+def _check(settings: Settings, dataset: data.Dataset) -> None:
+    """Refuses what the training of some layer would refuse."""
+    num_images, num_pixels = dataset.train.images.shape
+    sizes = (num_pixels, *settings.hidden_sizes)
+    data_settings.check_batch_size("batch_size", settings.learning.batch_size, num_images)
+    data_settings.check_batch_size("top_batch_size", settings.top.batch_size, num_images)
+    if settings.top_start == "upside_down" and (len(sizes) < 3 or sizes[-1] < sizes[-3]):
+        raise ValueError(
+            f"--top_start=upside_down: the transposed weights of the layer below need a top RBM of "
+            f"at least as many hidden units as that has visible ones, but --hidden_sizes="
+            f"{','.join(map(str, sizes[1:]))} over {num_pixels} pixels has "
+            + ("no layer below" if len(sizes) < 3 else f"{sizes[-1]} and {sizes[-3]}")
         )
-    summary = run_dir.write_summary(figures_of_run, seed=settings.seed)
-    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
-    return summary
-
-
-def _top_learning(settings: Settings) -> shared.LearningSettings:
-    return dataclasses.replace(
-        settings.learning,
-        learner=settings.top_learner,
-        gibbs_steps=settings.top_gibbs_steps,
-        learning_rate=settings.top_learning_rate,
-        epochs=settings.top_epochs,
+    pretraining.check_layers(settings.learning, sizes[:-1])
+    num_labels = dataset.num_classes if settings.labels else 0
+    visible = _visible_units(settings, dataset)
+    pretraining.check(
+        settings.memory.make_learner(), sizes[-2] + num_labels, sizes[-1], visible=visible
     )
-
-
-def _top_learner(settings: Settings) -> learning.Learner:
-    top = _top_learning(settings)
-    if settings.top_learner != "labelled_pcd":
-        return top.make_learner()
-    learner = labelled_pcd.LabelledPCD(top.num_chains, top.gibbs_steps, settings.label_cost)
-    return top.wrapped(learner)
-
-
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings()
-    shared.define_run_flags()
-    shared.define_data_flags()
-    shared.define_learning_flags(epochs=60, learning_rate_decay="linear")
-    flags.DEFINE_list("hidden_sizes", ["500", "500", "2000"], "Units of each hidden layer.")
-    flags.DEFINE_enum(
-        "layer_data",
-        default.layer_data,
-        _ACTIVITIES,
-        "What layers between the first and the top learn from: drawn states of the layer below, or "
-        "their probabilities.",
-    )
-    flags.DEFINE_bool("labels", default.labels, "The top RBM sees labels beside the features.")
-    flags.DEFINE_enum(
-        "top_learner",
-        None,
-        TOP_LEARNERS,
-        "Learner of the top RBM; labelled_pcd unless chosen, and pcd with --nolabels.",
-    )
-    flags.DEFINE_integer(
-        "top_gibbs_steps",
-        default.top_gibbs_steps,
-        "Gibbs steps of the top RBM in each update.",
-        lower_bound=1,
-    )
-    flags.DEFINE_enum(
-        "top_data", default.top_data, _ACTIVITIES, "What the top RBM learns from, likewise."
-    )
-    flags.DEFINE_float(
-        "top_learning_rate",
-        default.top_learning_rate,
-        "Learning rate of the top RBM.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer("top_epochs", default.top_epochs, "Epochs of the top RBM.", lower_bound=1)
-    flags.DEFINE_enum(
-        "top_start",
-        default.top_start,
-        _STARTS,
-        "The top RBM's first weights: small random ones, or those of the layer below, transposed.",
-    )
-    flags.DEFINE_float(
-        "label_cost",
-        default.label_cost,
-        "Weight that labelled_pcd gives to telling labels apart.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "sample_steps",
-        default.sample_steps,
-        "Gibbs steps before a digit is shown.",
-        lower_bound=1,
-    )
-
-
-def settings_of_flags() -> Settings:
-    """Makes settings of the flags."""
-    usual_learner = "labelled_pcd" if flags.FLAGS.labels else "pcd"
-    return shared.from_flags(
-        Settings,
-        data=shared.data_settings(),
-        learning=shared.learning_settings(),
-        hidden_sizes=shared.whole_numbers("hidden_sizes", flags.FLAGS.hidden_sizes),
-        top_learner=flags.FLAGS.top_learner or usual_learner,
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-    shared.call(argv, run, settings_of_flags)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

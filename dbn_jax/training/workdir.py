@@ -1,8 +1,9 @@
 """The folder of one run: its flags, its summary, and the checks made before training starts.
 
 flags.txt       an absl flagfile that repeats the run
-summary.json    final figures, seed, commit, versions, device, wall time; there means: done
-metrics.csv  checkpoints/  figures/     by convention, for the experiment to fill
+summary.json    results, settings, seed, commit, versions, device, wall time; its presence marks the
+                run as finished
+figures/        pictures; metrics and checkpoints stand beside it
 """
 
 import contextlib
@@ -17,12 +18,13 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 
-_PROBE_BYTES = 64 << 10
+# Two checkpoints and one being written of the largest published net, its model and its pictures.
+_NEEDED_BYTES = 300_000_000
 _PACKAGES = ("dbn_jax", "jax", "jaxlib", "optax", "numpy")
 # Seconds between two notes of the wall time, which a killed process loses at most.
 _NOTE_INTERVAL = 5.0
@@ -36,16 +38,14 @@ class Workdir:
     Attributes:
       path: of the folder.
       figures: path of the folder of pictures, which exists.
-      metrics: path of the metrics file.
     """
 
-    def __init__(self, path: pathlib.Path, program: str, flags: dict[str, str]):
+    def __init__(self, path: pathlib.Path, program: str, settings: dict[str, Any]):
         """Use `open_workdir`."""
         self.path = path
         self.figures = path / "figures"
-        self.metrics = path / "metrics.csv"
         self._program = program
-        self._flags = flags
+        self._settings = settings
         # Now: a checkout that moves on during the run does not change the code in memory.
         self._commit = commit()
         self._opened = time.monotonic()
@@ -65,10 +65,6 @@ class Workdir:
     @property
     def _clock(self) -> pathlib.Path:
         return self.path / "wall_seconds.txt"
-
-    def checkpoints(self, phase: str) -> pathlib.Path:
-        """Returns the path of a phase's checkpoints, such as those of one layer."""
-        return self.path / "checkpoints" / phase
 
     @property
     def is_done(self) -> bool:
@@ -98,7 +94,7 @@ class Workdir:
           seed: that the run was made with.
 
         Returns:
-          What was written: the figures, and seed, program, flags, commit, versions, device, wall
+          What was written: the figures, and seed, program, settings, commit, versions, device, wall
           time.
         """
         devices = jax.devices()
@@ -106,7 +102,7 @@ class Workdir:
             "figures": dict(figures),
             "seed": seed,
             "program": self._program,
-            "flags": self._flags,
+            "settings": self._settings,
             "commit": self._commit,
             "versions": versions(),
             "device": {
@@ -134,8 +130,12 @@ def read_summary(path: str | os.PathLike) -> dict[str, Any]:
     file = pathlib.Path(path) / "summary.json"
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(summary, dict) or not summary.keys() >= {"figures", "flags", "program"}:
-            raise ValueError("figures, flags or program is missing")
+        if not isinstance(summary, dict) or not summary.keys() >= {
+            "figures",
+            "settings",
+            "program",
+        }:
+            raise ValueError("figures, settings or program is missing")
     except ValueError as e:
         raise ValueError(
             f"{file} is not the summary of a run ({e}); delete it, and the run's own command "
@@ -146,29 +146,28 @@ def read_summary(path: str | os.PathLike) -> dict[str, Any]:
 
 def open_workdir(
     path: str | os.PathLike,
-    flags: Mapping[str, Any],
+    flags: Mapping[str, str],
     *,
     program: str,
-    needed_bytes: int = 0,
-    ignored: Iterable[str] = ("workdir",),
+    settings: Mapping[str, Any] | None = None,
+    may_change: frozenset[str] = frozenset(),
 ) -> Workdir:
     """Opens the folder of a run, new or to be resumed, and checks it before anything is computed.
 
     Args:
       path: of the folder; made if need be.
-      flags: names and values of the flags that define the run: bool, int, float, str, path, None
-        (left out), or a sequence of these (joined by commas).
+      flags: names and texts of the flags that repeat the run.
       program: what takes the flags, such as ``experiments.train_rbm``.
-      needed_bytes: free disk space that the run needs.
-      ignored: names of flags that may differ when a run goes on: they change no result.
+      settings: what summary.json says of the settings, as JSON; the flags unless given.
+      may_change: names of flags that may differ when the run is resumed: they change no result.
 
     Returns:
       The folder, locked against other processes until this one ends.
 
     Raises:
-      OSError: the folder cannot be written, lacks space, or is in use by another process.
-      ValueError: it holds a run with other flags; names each with its old and new value. Or it is
-        no workdir, but holds a summary; or the path is empty.
+      OSError: the folder cannot be written, is almost full, or is in use by another process.
+      ValueError: it holds a run with other flags, which are named with their old and new values; or
+        it is the folder of something else.
     """
     if not os.fspath(path):
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
@@ -176,28 +175,14 @@ def open_workdir(
         raise ValueError(f"the workdir is {path!r}; choose one whose name can be printed")
     path = pathlib.Path(path).expanduser().absolute()
     with _explained(path):
-        folder = next(folder for folder in (path, *path.parents) if folder.exists())
-        free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise OSError(
-            errno.ENOSPC,
-            f"the workdir {path} has {free / 1e6:,.0f} MB free, the run needs "
-            f"{needed_bytes / 1e6:,.0f} MB; make room, or choose another --workdir",
-        )
-    with _explained(path):
+        _check_space(path)
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        try:
-            probe.write_bytes(bytes(_PROBE_BYTES))
-        finally:
-            probe.unlink(missing_ok=True)
-    _lock(path)
-    values = {name: _as_text(name, value) for name, value in flags.items() if value is not None}
-    _check_flags(path, program, values, frozenset(ignored))
-    lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
-    lines += [f"--{name}={value}" for name, value in values.items()]
-    _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
-    return Workdir(path, program, values)
+        _lock(path)
+        _check_flags(path, program, flags, may_change)
+        lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
+        lines += [f"--{name}={text}" for name, text in flags.items()]
+        _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
+    return Workdir(path, program, dict(flags if settings is None else settings))
 
 
 @contextlib.contextmanager
@@ -207,8 +192,17 @@ def _explained(path: pathlib.Path) -> Iterator[None]:
     except OSError as e:
         reason = e.strerror or str(e)
         raise OSError(
-            e.errno, f"cannot write the workdir {path}: {reason}; choose another --workdir"
+            e.errno, f"cannot use the workdir {path}: {reason}; choose another --workdir"
         ) from e
+
+
+def _check_space(path: pathlib.Path) -> None:
+    """Refuses a disk that is almost full: a run would lose its work there."""
+    folder = next(folder for folder in (path, *path.parents) if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if free < _NEEDED_BYTES:
+        reason = f"{free / 1e6:,.0f} MB are free, and a run may need {_NEEDED_BYTES / 1e6:,.0f} MB"
+        raise OSError(errno.ENOSPC, reason)
 
 
 def versions() -> dict[str, str | None]:
@@ -248,7 +242,7 @@ def commit() -> str | None:
 
 
 def _check_flags(
-    path: pathlib.Path, program: str, values: dict[str, str], ignored: frozenset[str]
+    path: pathlib.Path, program: str, flags: Mapping[str, str], may_change: frozenset[str]
 ) -> None:
     """Refuses a folder whose flags.txt tells of another run."""
     file = path / "flags.txt"
@@ -263,40 +257,20 @@ def _check_flags(
     made_by = re.match(r"# python -m (\S+) ", header)
     if made_by is None:
         raise ValueError(f"{file} is not of a run of dbn_jax; choose another --workdir")
-    old_program = made_by[1]
     old = dict(re.findall(r"^--(\w+)=(.*)$", lines, re.MULTILINE))
     differences = [
-        f"  --{name}: was {old.get(name, 'not set')}, now {values.get(name, 'not set')}"
-        for name in {**old, **values}
-        if name not in ignored and old.get(name) != values.get(name)
+        f"  --{name}: was {old.get(name, 'not set')}, now {flags.get(name, 'not set')}"
+        for name in {**old, **flags}
+        if name not in may_change and old.get(name) != flags.get(name)
     ]
-    if old_program != program:
-        differences.insert(0, f"  program: was {old_program}, now {program}")
+    if made_by[1] != program:
+        differences.insert(0, f"  program: was {made_by[1]}, now {program}")
     if differences:
         raise ValueError(
             f"{path} holds a run with other settings:\n"
             + "\n".join(differences)
             + f"\nUse another --workdir, or go on with that run: --workdir={path} --flagfile={file}"
         )
-
-
-def _as_text(name: str, value: Any) -> str:
-    """Writes a flag's value as absl reads it."""
-    if isinstance(value, (list, tuple)):
-        parts = [_as_text(name, part) for part in value]
-        if any("," in part for part in parts):
-            raise ValueError(f"flag {name}: {value!r} has a comma inside an element")
-        return ",".join(parts)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, (int, float, str, os.PathLike)):
-        raise TypeError(
-            f"flag {name} is {value!r}; flags are numbers, text, paths or lists of them"
-        )
-    text = repr(value) if isinstance(value, float) else str(value)
-    if text != text.strip() or len(text.splitlines()) > 1:
-        raise ValueError(f"flag {name} is {text!r}; a flagfile cannot hold its white space")
-    return text
 
 
 def _as_json(value: Any) -> Any:
@@ -344,9 +318,7 @@ def _lock(path: pathlib.Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as e:
         os.close(lock)
-        raise OSError(
-            errno.EAGAIN, f"the workdir {path} is in use by another run; choose another --workdir"
-        ) from e
+        raise OSError(errno.EAGAIN, "it is in use by another run") from e
     except OSError:  # some network file systems have no locks either
         os.close(lock)
         return

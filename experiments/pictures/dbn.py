@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import associative_memory, data, dbn, figures, rbm
-from dbn_jax.learning import labelled_pcd
-from dbn_jax.training import workdir
-from experiments.common import pretraining, recognition, shared
+from dbn_jax import associative_memory, data, dbn, figures, label_units, rbm
 
 _NUM_FEATURES = 100
 _NUM_SHOWN = 24
@@ -21,68 +18,64 @@ _CHAIN_STEPS = (0, 1, 3, 10, 30, 100, 300, 1000)
 
 
 def draw(
-    run_dir: workdir.Workdir,
-    dataset: data.Dataset,
-    transform: data.Transform,
+    key: jax.Array,
     net: dbn.DBN,
+    dataset: data.Dataset,
+    to_pixels: data.Transform,
     *,
-    sample_steps: int,
-    seed: int,
-    top_chains: object,
-) -> dict[str, float]:
-    """Draws the pictures of a net that was learnt.
+    chains: jax.Array | None,
+    keep_labels: bool,
+    num_steps: int,
+) -> tuple[dict[str, float], dict[str, Figure]]:
+    """Draws the pictures of a net.
 
     Args:
-      run_dir: where they go.
-      dataset: what it learnt from.
-      transform: makes pixels of the data set's rows.
+      key: consumed.
       net: with label units or without.
-      sample_steps: Gibbs steps before a digit is shown.
-      seed: of everything random.
-      top_chains: what persisted while the top RBM learnt.
+      dataset: what it learnt from.
+      to_pixels: makes pixels of the data set's rows.
+      chains: (N, H) hidden states of the chains that persisted while the top RBM learnt, if any.
+      keep_labels: whether chain i is one of label i modulo L (`learning.LabelledPCD`).
+      num_steps: Gibbs steps before a digit is shown.
 
     Returns:
-      Figures for the summary.
+      Results for the summary, and the pictures by name.
     """
-    view_key, start_key, chain_key, sample_key = jax.random.split(jax.random.key(seed), 4)
-    held_out = dataset.validation or dataset.test
-    v = shared.transformed(transform, view_key, held_out.images)
+    view_key, start_key, chain_key, sample_key = jax.random.split(key, 4)
+    _, held_out = dataset.held_out
+    v = data.apply(to_pixels, view_key, held_out.images)
     pictures = {f"features_{i + 1}": _features(net, i, dataset) for i in range(len(net.layers))}
     reconstruction = dbn.reconstruct(net, v)
     error = float(jnp.mean(jnp.sum((v - reconstruction) ** 2, axis=-1)))
-    some = np.linspace(0, len(v) - 1, min(_NUM_SHOWN, len(v))).astype(int)
+    shown = data.spread((np.asarray(v), np.asarray(reconstruction)), _NUM_SHOWN)
     pictures["reconstructions"] = figures.reconstructions(
-        dataset.pictures(np.asarray(v)[some]),
-        dataset.pictures(np.asarray(reconstruction)[some]),
+        *map(dataset.pictures, shown),
         image_shape=dataset.image_shape,
         title="Unseen images, and what comes back from the top of the net",
         subtitle=f"mean squared error per image {error:.1f}, summed over the pixels",
     )
     if dbn.num_labels(net):
         classes = np.unique(dataset.train.labels)
+        labels = np.repeat(classes, _NUM_OF_CLASS)
+        if keep_labels:
+            start, where = (
+                _start_from_chains(start_key, net, labels, chains),
+                "the chains of training",
+            )
+        else:
+            start, where = _start_from_labels(start_key, net, labels), "random features"
         pictures["chains"] = _chains_of_classes(start_key, chain_key, net, dataset, classes)
         pictures["samples"] = _samples_of_classes(
-            start_key,
-            sample_key,
-            net,
-            dataset,
-            classes,
-            pretraining.unwrapped(top_chains),
-            sample_steps,
+            sample_key, net, dataset, classes, start, where, num_steps
         )
     else:
         start = rbm.init_chains(start_key, net.top, _NUM_CHAINS)
         pictures["chains"] = _chains(chain_key, net, dataset, start)
-        start, where = (
-            pretraining.persistent_hidden(top_chains),
-            "the persistent chains of learning",
-        )
-        if start is None:
+        start, where = chains, "the persistent chains of training"
+        if chains is None:
             start, where = dbn.up_pass(net, v)[-1], "unseen images"
-        pictures["samples"] = _samples(sample_key, net, dataset, start, where, sample_steps)
-    for name, picture in pictures.items():
-        figures.save(picture, run_dir.figures / f"{name}.png")
-    return {"reconstruction_error": error}
+        pictures["samples"] = _samples(sample_key, net, dataset, start, where, num_steps)
+    return {"reconstruction_error": error}, pictures
 
 
 def _features(net: dbn.DBN, i: int, dataset: data.Dataset) -> Figure:
@@ -98,7 +91,7 @@ def _features(net: dbn.DBN, i: int, dataset: data.Dataset) -> Figure:
 
 def _chains_of_classes(start_key, key, net, dataset, classes) -> Figure:
     """A chain of each class, from random features."""
-    x, mask = _start_from_labels(start_key, net, classes), associative_memory.labels_mask(net)
+    x, mask = _start_from_labels(start_key, net, classes), label_units.mask(net.top)
     frames = []
     for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
         v, x = _imagine(jax.random.fold_in(key, t), net, x, mask, step - done)
@@ -113,13 +106,8 @@ def _chains_of_classes(start_key, key, net, dataset, classes) -> Figure:
     )
 
 
-def _samples_of_classes(start_key, key, net, dataset, classes, chains, num_steps) -> Figure:
-    labels = np.repeat(classes, _NUM_OF_CLASS)
-    if isinstance(chains, labelled_pcd.LabelledChains):
-        x, where = _start_from_chains(start_key, net, labels, chains), "the chains of learning"
-    else:
-        x, where = _start_from_labels(start_key, net, labels), "random features"
-    samples, _ = _imagine(key, net, x, associative_memory.labels_mask(net), num_steps)
+def _samples_of_classes(key, net, dataset, classes, start, where, num_steps) -> Figure:
+    samples, _ = _imagine(key, net, start, label_units.mask(net.top), num_steps)
     by_class = dataset.pictures(samples).reshape(len(classes), _NUM_OF_CLASS, -1)
     return figures.image_rows(
         {str(label): images for label, images in zip(classes, by_class, strict=True)},
@@ -132,10 +120,11 @@ def _samples_of_classes(start_key, key, net, dataset, classes, chains, num_steps
 
 
 def _start_from_chains(key, net, labels, chains):
-    """Visible states of the top RBM from persistent chains of these labels, (N, F + L)."""
-    taken = recognition.rows_with_labels(np.asarray(chains.labels).argmax(axis=-1), labels)
-    x = rbm.sample_visible(key, net.top, chains.hidden[taken])
-    return dbn.join(net, dbn.split(net, x)[0], chains.labels[taken])
+    """Visible states of the top RBM from chains that keep their labels, (N, F + L)."""
+    count = dbn.num_labels(net)
+    taken = data.rows_with_labels(np.arange(len(chains)) % count, labels)
+    features, _ = label_units.split(net.top, rbm.sample_visible(key, net.top, chains[taken]))
+    return label_units.join(net.top, features, jax.nn.one_hot(labels, count, dtype=features.dtype))
 
 
 def _chains(key, net, dataset, start) -> Figure:

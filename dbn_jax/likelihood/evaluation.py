@@ -1,15 +1,14 @@
-"""How probable a model finds images, in nats."""
+"""How probable a model finds the images of a data set, in nats."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import associative_memory, dbn, rbm
-from dbn_jax.likelihood import bound, partition
-
-_BLOCK = 1000
+from dbn_jax import associative_memory, data, dbn, rbm
+from dbn_jax.likelihood import annealing, bound
 
 # Values of the visible units (N, V), such as binary pixels; and one-hot labels (N, L), or None for
 # a net without label units.
@@ -36,18 +35,12 @@ def log_ratios(
     Returns:
       (N,) and (N,), nats; the same for a net without label units.
     """
-    v, labels = examples
-    blocks = []
-    for start in range(0, len(v), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        block = v[rows], None if labels is None else labels[rows]
-        blocks.append(_log_ratios(jax.random.fold_in(key, start), net, block, num_passes))
-    images, joint = zip(*blocks, strict=True)
-    return np.concatenate(images), np.concatenate(joint)
+    ratios = functools.partial(_log_ratios, net=net, num_passes=num_passes)
+    return data.in_blocks(ratios, key, examples)
 
 
 @jax.jit
-def _log_ratios(key, net, examples, num_passes):
+def _log_ratios(key, examples, net, num_passes):
     v, labels = examples
 
     def add(t, totals):
@@ -74,25 +67,25 @@ def top_states(key: jax.Array, net: dbn.Net, examples: Examples) -> jax.Array:
 
 def evaluate(
     key: jax.Array,
-    net: dbn.Net,
+    model: rbm.RBM | dbn.Net,
     train: Examples,
     held_out: Examples,
     *,
-    num_steps: int,
-    num_chains: int,
-    num_passes: int,
-    num_reverse: int,
+    num_steps: int = 14_500,
+    num_chains: int = 100,
+    num_passes: int = 20,
+    num_reverse: int = 100,
 ) -> dict[str, float]:
     """Estimates the mean log-likelihood of held-out images, or a lower bound on it.
 
     Args:
       key: consumed.
-      net: the net.
+      model: the RBM or the net.
       train: for the base rates of annealing.
       held_out: what is evaluated.
       num_steps: of annealing.
       num_chains: of annealing.
-      num_passes: see `log_ratios`.
+      num_passes: see `log_ratios`; an RBM and a net of one layer take one.
       num_reverse: held-out examples from which the path is walked backwards.
 
     Returns:
@@ -104,11 +97,13 @@ def evaluate(
       - of the one of these two that is about all that the top RBM sees, the conservative value
         `…_reverse`: with the annealing's own probabilities instead of the top RBM's.
     """
+    net = as_net(model)
     base_key, ais_key, ratio_key, state_key, reverse_key = jax.random.split(key, 5)
     base = net.top.visible.fit(top_states(base_key, net, train))
-    betas = partition.published_betas(num_steps)
-    estimate = partition.ais(ais_key, net.top, base=base, betas=betas, num_chains=num_chains)
+    betas = annealing.published_betas(num_steps)
+    estimate = annealing.ais(ais_key, net.top, base=base, betas=betas, num_chains=num_chains)
     log_z, log_z_error = float(estimate.log_z), float(estimate.standard_error)
+    num_passes = num_passes if net.recognition else 1
     images, joint = log_ratios(ratio_key, net, held_out, num_passes)
     name = "log_likelihood_bound" if net.recognition else "log_likelihood"
     results = {
@@ -125,10 +120,8 @@ def evaluate(
     if dbn.num_labels(net):
         name = f"joint_{name}"
         add(name, joint, log_z, log_z_error)
-    # Spread over the data set, which may be in an order.
-    some = np.linspace(0, len(images) - 1, min(num_reverse, len(images))).astype(int)
-    x = top_states(state_key, net, jax.tree.map(lambda rows: rows[some], held_out))
-    reverse = np.asarray(partition.reverse_ais(reverse_key, net.top, x, base=base, betas=betas))
+    x = top_states(state_key, net, data.spread(held_out, num_reverse))
+    reverse = np.asarray(annealing.reverse_ais(reverse_key, net.top, x, base=base, betas=betas))
     # Images differ much more in their free energy than in what takes the place of log Z, so that
     # few of them are enough for the mean of that.
     add(f"{name}_reverse", joint, float(reverse.mean()), _standard_error(reverse))

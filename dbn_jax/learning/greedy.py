@@ -1,0 +1,214 @@
+"""Greedy learning of a deep belief net: each RBM learns from what the layers below make of the data.
+
+    stack = greedy.Stack(to_pixels)
+    for size in (500, 500):
+        layer = greedy.train(stack.rows(images), size, view=stack.view(), ...)
+        stack = stack.add(layer.params)
+    rows = {"features": stack.rows(images), "labels": labels}
+    top = greedy.train(rows, 2000, view=stack.view(num_labels=10), ...)
+    net = stack.net(top.params)
+
+A layer sees the probabilities of the hidden units below, or states drawn from them anew at each
+presentation; the top RBM may see labels beside the features.
+
+References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
+4; Hinton, "To recognize shapes, first learn to generate images" (2007).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dbn_jax import data, dbn, label_units, random, rbm, training, units
+from dbn_jax.learning import estimators
+
+# Examples that the first biases and the persistent chains start from.
+_NUM_FIRST = 1000
+# Metrics that would cost a tenth of the time if every update computed them; left out, they cost
+# nothing.
+_COSTLY = ("free_energy_data", "free_energy_fantasies", "gradient_norm")
+
+# (key, rows) -> values of visible units.
+View = Callable[..., jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """The layers that have learnt, and what the next one sees of the data.
+
+    Attributes:
+      pixels: (key, images) -> values of the first layer's visible units.
+      redrawn: whether each presentation draws the pixels anew; the layers above then see them
+        through the layers below. Else they see what these make of the pixels once.
+      layers: the RBMs, from the pixels up.
+    """
+
+    pixels: View
+    redrawn: bool = False
+    layers: tuple[rbm.RBM, ...] = ()
+
+    def rows(self, images: np.ndarray) -> np.ndarray:
+        """What `view` takes rows of, (N, …): the images, or the last layer's probabilities."""
+        if self.redrawn or not self.layers:
+            return images
+        up = functools.partial(_up, self.pixels, self.layers)
+        return data.in_blocks(up, jax.random.key(0), images)
+
+    def view(self, *, samples: bool = False, num_labels: int = 0) -> View:
+        """What the next layer sees of rows: (key, rows) -> values of its visible units.
+
+        Args:
+          samples: whether it sees drawn states of the layer below, or probabilities.
+          num_labels: with label units, rows are {"features": what `rows` returned, "labels": (N,)}.
+        """
+        view = self.pixels
+        if self.layers:
+            view = Activities(samples)
+            if self.redrawn:
+                view = Redrawn(self.pixels, self.layers, view)
+        return BesideLabels(view, num_labels) if num_labels else view
+
+    def add(self, layer: rbm.RBM) -> "Stack":
+        """With one more layer."""
+        return dataclasses.replace(self, layers=(*self.layers, layer))
+
+    def net(self, top: rbm.RBM) -> dbn.DBN:
+        """The net with this top RBM."""
+        return dbn.stack((*self.layers, top))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _up(pixels, layers, key, images):
+    return recognise(layers, pixels(key, images))
+
+
+def recognise(layers: tuple[rbm.RBM, ...], v: jax.Array) -> jax.Array:
+    """The hidden probabilities of the last of some layers: (..., V) -> (..., H)."""
+    for layer in layers:
+        v = rbm.hidden_mean(layer, v)
+    return v
+
+
+@dataclasses.dataclass(frozen=True)
+class Activities:
+    """What a layer sees of the probabilities of the layer below: states drawn from them, or them."""
+
+    samples: bool
+
+    def __call__(self, key, probabilities):
+        return random.bernoulli(key, probabilities) if self.samples else probabilities
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no hash
+class Redrawn:
+    """What a layer sees of pixels that each presentation draws anew."""
+
+    pixels: View
+    layers: tuple[rbm.RBM, ...]
+    activities: Activities
+
+    def __call__(self, key, images):
+        pixel_key, key = random.split(key)
+        return self.activities(key, recognise(self.layers, self.pixels(pixel_key, images)))
+
+
+@dataclasses.dataclass(frozen=True)
+class BesideLabels:
+    """What a top RBM with label units sees: features, and labels one-hot beside them."""
+
+    features: View
+    num_labels: int
+
+    def __call__(self, key, rows):
+        x = self.features(key, rows["features"])
+        one_hot = jax.nn.one_hot(rows["labels"], self.num_labels, dtype=x.dtype)
+        return jnp.concatenate([x, one_hot], axis=-1)
+
+
+def train(
+    rows: Any,
+    num_hidden: int,
+    *,
+    view: View,
+    learner: estimators.Learner,
+    optimizer: optax.GradientTransformation,
+    settings: training.Settings,
+    visible: units.Units = units.Bernoulli(),
+    hidden: units.Units = units.Bernoulli(),
+    below: rbm.RBM | None = None,
+    **options: Any,
+) -> rbm.State:
+    """Trains one layer.
+
+    Args:
+      rows: what it learns from, as `Stack.rows` returns it.
+      num_hidden: H.
+      view: makes values of its visible units of them.
+      learner: estimator of the gradient.
+      optimizer: of all parameters.
+      settings: how long, with which seed.
+      visible, hidden: types of the units; `label_units.visible_units` for a top RBM with labels.
+      below: the layer below, if its transposed weights are the first ones (`dbn.upside_down`).
+      options: further ones of `training.train`, such as checkpoints.
+
+    Returns:
+      The final state; its `params` are the RBM.
+    """
+    state = init_state(
+        training.spare_key(settings.seed),
+        rows,
+        num_hidden,
+        view=view,
+        learner=learner,
+        optimizer=optimizer,
+        visible=visible,
+        hidden=hidden,
+        below=below,
+    )
+    update = functools.partial(step, learner=learner, optimizer=optimizer)
+    return training.train(update, state, rows, settings=settings, transform=view, **options)
+
+
+def init_state(
+    key: jax.Array,
+    rows: Any,
+    num_hidden: int,
+    *,
+    view: View,
+    learner: estimators.Learner,
+    optimizer: optax.GradientTransformation,
+    visible: units.Units = units.Bernoulli(),
+    hidden: units.Units = units.Bernoulli(),
+    below: rbm.RBM | None = None,
+) -> rbm.State:
+    """The state that a layer's training starts from; see `train`.
+
+    The visible biases are those of the data's means; with transposed weights of the layer below,
+    the RBM is a good model already, and persistent chains start at examples.
+    """
+    init_key, chain_key, move_key, view_key = jax.random.split(key, 4)
+    x = data.apply(view, view_key, data.spread(rows, _NUM_FIRST))
+    params = rbm.init_params(init_key, x.shape[1], num_hidden, visible=visible, hidden=hidden)
+    params = rbm.fit_visible(params, x)
+    if below is not None:
+        params = dbn.upside_down(params, below)
+    state = _init_state(chain_key, params, learner=learner, optimizer=optimizer)
+    if below is not None:
+        chains = learner.start_at(move_key, params, state.chains, x)
+        state = dataclasses.replace(state, chains=chains)
+    return state
+
+
+_init_state = jax.jit(estimators.init_state, static_argnames=("learner", "optimizer"))
+
+
+def step(key, state, batch, *, learner, optimizer):
+    """`learning.step` with the metrics that cost nothing."""
+    state, metrics = estimators.step(key, state, batch, learner=learner, optimizer=optimizer)
+    return state, {name: value for name, value in metrics.items() if name not in _COSTLY}

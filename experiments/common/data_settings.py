@@ -1,0 +1,133 @@
+"""Which images an experiment learns from, and the units that see them."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from dbn_jax import data, units
+from experiments.common.settings import Declared, declare, setting
+
+# Grey levels become counts of 0 to 8 for units that count.
+_COUNTS = 8
+UNITS = {
+    "bernoulli": units.Bernoulli(),
+    "spin": units.Spin(),
+    "gaussian": units.Gaussian(),
+    # Rarely used pixels would otherwise get a σ far below their largest values.
+    "gaussian_learnt": units.Gaussian(learn_sigma=True, min_sigma=0.1),
+    "relu": units.ReLU(),
+    "poisson": units.Poisson(),
+    "binomial": units.Binomial(num_trials=_COUNTS),
+    "softmax": units.Softmax(),
+}
+PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are no categories
+
+
+@declare
+class DataSettings(Declared):
+    """Which images to learn from; see `data.load` and `data.binarise`."""
+
+    dataset: str = setting(
+        "mnist5k",
+        "mnist5k and digits ship with packages; mnist, fashion_mnist and others are read from the "
+        "IDX files in --data_dir, or through TFDS by name.",
+    )
+    data_dir: str | None = setting(
+        None, "Folder of the IDX files, or of the TFDS data sets.", folder=True
+    )
+    classes: tuple[int, ...] | None = setting(
+        None, "Keep only the images of these classes, such as 2 or 3,5.", at_least=0
+    )
+    image_size: int | None = setting(
+        None, "Shrink the images to this many rows and columns.", at_least=1
+    )
+    num_validation: int = setting(
+        0, "Number of training images to hold out for validation.", at_least=0
+    )
+    binarisation: str = setting(
+        "none", "How grey levels become 0 and 1.", choices=data.BINARISATIONS
+    )
+    standardise: bool = setting(False, "Give each pixel mean 0 and variance 1, for Gaussian units.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.standardise and self.binarisation != "none":
+            raise ValueError(
+                f"--standardise and --binarisation={self.binarisation} exclude each other: "
+                "standardised pixels are real numbers"
+            )
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether each presentation draws the pixels anew."""
+        return self.binarisation == "stochastic"
+
+    def load(self) -> tuple[data.Dataset, data.Transform]:
+        """Loads the data set, and the function that makes model units of its bytes."""
+        dataset = self._load(classes=self.classes, num_validation=self.num_validation)
+        if self.standardise:
+            dataset = data.standardise(dataset)
+        return data.binarise(dataset, self.binarisation)
+
+    def left_out(self, dataset: data.Dataset) -> data.Split | None:
+        """Test images of the classes that are left out, prepared like those that `load` returned.
+
+        Returns:
+          None if there are none.
+        """
+        if self.classes is None:
+            return None
+        whole = self._load()
+        others = ~np.isin(whole.test.labels, self.classes)
+        if not others.any():
+            return None
+        split = data.Split(whole.test.images[others], whole.test.labels[others])
+        if dataset.standardisation is not None:
+            return dataset.standardisation.apply(split, whole.scale)
+        return data.binarise(dataclasses.replace(whole, test=split), self.binarisation)[0].test
+
+    def _load(self, **options):
+        return data.load(
+            self.dataset, data_dir=self.data_dir, image_size=self.image_size, **options
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """Makes values of visible units of a data set's rows, inside the compiled update.
+
+    Attributes:
+      transform: makes grey levels in [0, 1] (or standardised pixels) of the rows.
+      visible: name of the visible units' type.
+    """
+
+    transform: data.Transform
+    visible: str = "bernoulli"
+
+    def __call__(self, key, rows):
+        x = self.transform(key, rows)
+        match self.visible:
+            case "spin":
+                return 2 * x - 1
+            case "binomial" | "poisson":
+                return jnp.round(_COUNTS * x)
+        return x
+
+    def grey(self, v):
+        """Undoes what the unit type did to grey levels: (..., V) -> (..., pixels)."""
+        match self.visible:
+            case "spin":
+                return (v + 1) / 2
+            case "binomial" | "poisson":
+                return v / _COUNTS
+        return v
+
+
+def check_batch_size(flag: str, batch_size: int, num_images: int) -> None:
+    """Raises a ValueError if there are fewer images: before a workdir holds the mistake."""
+    if batch_size > num_images:
+        raise ValueError(
+            f"--{flag}={batch_size}, but there are {num_images} training images; choose a batch "
+            "size of at most as many"
+        )

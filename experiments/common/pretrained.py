@@ -1,0 +1,97 @@
+"""What another run has learnt: `--pretrained`, its workdir or the folder where it is published."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+from dbn_jax import data, model_file, training
+from experiments.common import settings as declarations
+from experiments.common.data_settings import DataSettings
+from experiments.common.settings import Declared, declare, setting
+
+# What --pretrained is for a start from random weights.
+NONE = "none"
+# The commands that make nets.
+NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
+
+
+@declare
+class Pretrained(Declared):
+    """The run to go on from, and where its data are."""
+
+    pretrained: str = setting(
+        help="Workdir of the run to go on from, or the folder where it is published.", folder=True
+    )
+    data_dir: str | None = setting(
+        None, "Folder of its data, if they are no longer where they were.", folder=True
+    )
+
+    def load(self, programs: tuple[str, ...]) -> tuple[Any, DataSettings]:
+        """Reads what the run has learnt, and from which data.
+
+        Args:
+          programs: the commands that may have made it.
+
+        Raises:
+          FileNotFoundError: there is no finished run.
+          ValueError: another program made it.
+        """
+        return load(self.pretrained, programs, self.data_dir)
+
+
+def run_summary(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads the summary of a finished run, or of a published one.
+
+    Returns:
+      What `training.Workdir.write_summary` wrote; and under "pretrained" the summary of the run
+      that it went on from.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+      ValueError: its summary is damaged.
+    """
+    if not (pathlib.Path(path) / "summary.json").is_file():
+        raise FileNotFoundError(
+            f"--pretrained={path}: there is no finished run (no summary.json in it)"
+        )
+    summary = training.read_summary(path)
+    origin = summary["settings"].pop("pretrained", NONE)
+    if origin != NONE:
+        summary["pretrained"] = run_summary(origin)
+    return summary
+
+
+def load(
+    path: str, programs: tuple[str, ...], data_dir: str | None = None
+) -> tuple[Any, DataSettings]:
+    """See `Pretrained.load`."""
+    summary = run_summary(path)
+    made_by = summary["program"].removeprefix("experiments.")
+    if made_by not in programs:
+        raise ValueError(
+            f"--pretrained={path} was made by {made_by}; expected a run of {', '.join(programs)}"
+        )
+    while "pretrained" in summary:  # the data are those of the run that it went on from
+        data_dir = data_dir or summary["settings"].get("data_dir")
+        summary = summary["pretrained"]
+    data_settings = declarations.from_json(DataSettings, summary["settings"]["data"])
+    if data_dir is not None:
+        data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
+    return model_file.load(pathlib.Path(path) / "model.npz"), data_settings
+
+
+def check_data(dataset: data.Dataset, num_pixels: int, num_labels: int = 0) -> None:
+    """Raises ValueError unless the data are like those that a model learnt from.
+
+    Args:
+      dataset: the data.
+      num_pixels: of the model.
+      num_labels: its label units; 0 for a model without.
+    """
+    if dataset.train.images.shape[1] != num_pixels or num_labels not in (0, dataset.num_classes):
+        raise ValueError(
+            f"the images of {dataset.name} have {dataset.train.images.shape[1]} pixels and "
+            f"{dataset.num_classes} classes, but the model has {num_pixels} pixels"
+            f"{f' and {num_labels} label units' if num_labels else ''}; are these its data?"
+        )

@@ -1,0 +1,133 @@
+"""How an RBM learns: its learner and its optimizer."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from dbn_jax import learning, rbm
+from experiments.common.settings import Declared, declare, setting
+
+LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
+
+
+@declare
+class RBMSettings(Declared):
+    """How an RBM learns; the defaults are those of Hinton's programs."""
+
+    learner: str = setting("cd", "Estimator of the gradient.", choices=LEARNERS)
+    gibbs_steps: int = setting(1, "Gibbs steps in each update.", at_least=1)
+    reconstruction: str = setting(
+        "samples",
+        "Whether CD's reconstruction of the visible units is sampled.",
+        choices=("samples", "probabilities"),
+    )
+    num_chains: int = setting(100, "Number of persistent chains (or ladders).", at_least=1)
+    temperatures: int = setting(10, "Number of levels of parallel tempering.", at_least=2)
+    min_beta: float = setting(
+        0.0, "Inverse temperature of the hottest level.", at_least=0, at_most=1
+    )
+    fast_rate: float = setting(0.05, "Learning rate of fast PCD's fast weights.", at_least=0)
+    centring: str = setting(
+        "none", "Form of the gradient.", choices=("none", "centred", "enhanced")
+    )
+    sparsity_target: float = setting(0.0, "Target of each hidden unit's mean activity; 0 for none.")
+    sparsity_cost: float = setting(0.1, "Strength of the sparsity target.", at_least=0)
+    learning_rate: float = setting(0.1, "Learning rate of weights and biases.", at_least=0)
+    learning_rate_decay: str = setting(
+        "none",
+        "With linear, the learning rate falls to a hundredth over the second half.",
+        choices=("none", "linear"),
+    )
+    initial_momentum: float = setting(0.5, "Momentum of the first epochs.", at_least=0, at_most=1)
+    final_momentum: float = setting(0.9, "Momentum of the other epochs.", at_least=0, at_most=1)
+    momentum_epochs: int = setting(5, "Number of epochs with the initial momentum.", at_least=0)
+    weight_decay: float = setting(2e-4, "Cost of squared weights.", at_least=0)
+    batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
+    epochs: int = setting(30, "Number of passes over the data.", at_least=1)
+
+    def make_learner(self) -> learning.Learner:
+        """Builds the learner, with the sparsity target and the form of the gradient."""
+        learner = self._plain_learner()
+        match self.centring:
+            case "centred":
+                learner = learning.Centred(learner)
+            case "enhanced":
+                learner = learning.Centred(learner, model_share=0.5, sliding=1.0)
+        if self.sparsity_target:
+            learner = learning.Sparse(learner, self.sparsity_target, self.sparsity_cost)
+        return learner
+
+    def _plain_learner(self):
+        match self.learner:
+            case "cd":
+                samples = self.reconstruction == "samples"
+                return learning.CD(self.gibbs_steps, sample_visible=samples)
+            case "pcd":
+                return learning.PCD(self.num_chains, self.gibbs_steps)
+            case "fast_pcd":
+                return learning.FastPCD(self.num_chains, self.gibbs_steps, self.fast_rate)
+            case "tempering":
+                return learning.ParallelTempering(
+                    self.num_chains, self.temperatures, self.gibbs_steps, self.min_beta
+                )
+        return learning.Exact()
+
+    def make_optimizer(
+        self, updates_per_epoch: int, *, weight_mask: Callable[[Any], Any] = rbm.weight_mask
+    ) -> optax.GradientTransformation:
+        """Builds gradient descent with the momentum switch, weight decay and rate schedule.
+
+        Args:
+          updates_per_epoch: number of batches.
+          weight_mask: what of the parameters decays.
+        """
+        return _optimizer(
+            self.learning_rate,
+            self.learning_rate_decay,
+            self.epochs * updates_per_epoch,
+            self.initial_momentum,
+            self.final_momentum,
+            self.momentum_epochs * updates_per_epoch,
+            self.weight_decay,
+            weight_mask,
+        )
+
+
+@declare
+class MemorySettings(RBMSettings):
+    """How a top RBM learns, which may see labels."""
+
+    learner: str | None = setting(
+        None,
+        "Estimator of the gradient; unless given, labelled_pcd with labels and pcd without.",
+        choices=(*LEARNERS, "labelled_pcd"),
+    )
+    label_cost: float = setting(
+        10.0, "Weight that labelled_pcd gives to telling labels apart.", at_least=0
+    )
+
+    def _plain_learner(self):
+        if self.learner == "labelled_pcd":
+            return learning.LabelledPCD(self.num_chains, self.gibbs_steps, self.label_cost)
+        return super()._plain_learner()
+
+
+def decaying(rate: float, num_updates: int) -> optax.Schedule:
+    """A learning rate that is constant for the first half, then falls linearly to a hundredth."""
+    half = num_updates // 2
+    return optax.linear_schedule(rate, 0.01 * rate, num_updates - half, half)
+
+
+@functools.cache  # equal settings give the same object, and compile once
+def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay, mask):
+    if decay == "linear":
+        rate = decaying(rate, num_updates)
+    momentum_schedule = optax.join_schedules(
+        [optax.constant_schedule(momentum), optax.constant_schedule(final_momentum)], [switch]
+    )
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask=mask),
+        optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum_schedule),
+    )
