@@ -27,64 +27,61 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
-from absl import app, flags
 from sklearn.svm import SVC
 
-from dbn_jax import data
-from dbn_jax.training import progress, workdir
-from experiments import finetune_classifier
+from dbn_jax import data, recognition
+from dbn_jax.training import progress
 from experiments.baseline_models import neighbours
-from experiments.benchmarks.table import columns
-from experiments.common import models, shared
+from experiments.common import classification, runs
+from experiments.common.classification import ClassifierSettings
+from experiments.common.data_settings import DataSettings
+from experiments.common.settings import Declared, declare, group, setting
+from experiments.common.tables import columns
 
 _HELD_OUT_SHARE = 1 / 6
 # A support vector machine takes a time that grows with more than the square of the images.
 _NUM_SEARCH = 10_000
+_METHODS = ("neighbours", "svm_rbf", "svm_polynomial", "net_1", "net_2")
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class Settings(Declared):
+    """Everything that decides the result."""
 
-    Attributes:
-      dataset: name, as `data.load` takes it.
-      data_dir: folder of its files.
-      methods: which of `METHODS`.
-      num_train: training images at most, chosen at random; None: all of them.
-    """
-
-    dataset: str = "mnist5k"
-    data_dir: str | None = None
-    methods: tuple[str, ...] = ("neighbours", "svm_rbf", "svm_polynomial", "net_1", "net_2")
-    num_train: int | None = None
-
-    def __post_init__(self):
-        unknown = [name for name in self.methods if name not in METHODS]
-        if unknown or not self.methods:
-            raise ValueError(
-                f"--methods={','.join(self.methods)}: expected some of {', '.join(METHODS)}"
-            )
+    dataset: str = setting("mnist5k", "As for train_dbn: mnist5k, digits, or mnist in --data_dir.")
+    data_dir: str | None = setting(
+        None, "Folder of the IDX files, or of the TFDS data sets.", folder=True
+    )
+    methods: tuple[str, ...] = setting(_METHODS, "Methods to compare.", choices=_METHODS)
+    num_train: int | None = setting(
+        None, "Number of training images, at most; all unless given.", at_least=20
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class Data(shared.DataSettings):
-    """Which images to learn from and to be tested on: the validation images where there are any.
+@declare
+class Data(DataSettings):
+    """Which images to learn from and to be tested on: the validation images where there are any."""
 
-    Attributes:
-      num_train: training images at most, chosen at random; None: all of them.
-    """
-
-    num_train: int | None = None
+    num_train: int | None = setting(None, "Training images at most, chosen at random.")
 
     def load(self) -> tuple[data.Dataset, data.Transform]:
         """Loads the data set, and the function that makes grey levels of its bytes."""
         dataset, transform = super().load()
-        if self.num_train is None or self.num_train >= len(dataset.train):
+        if self.num_train is None or self.num_train >= len(dataset.train.labels):
             return dataset, transform
-        rows = np.random.default_rng(0).permutation(len(dataset.train))[: self.num_train]
-        train = data.Split(dataset.train.images[rows], dataset.train.labels[rows])
-        return dataclasses.replace(dataset, train=train), transform
+        rows = np.random.default_rng(0).permutation(len(dataset.train.labels))[: self.num_train]
+        return dataclasses.replace(dataset, train=dataset.train.take(rows)), transform
+
+
+@declare
+class NetSettings(runs.TrainingSettings):
+    """A net that backpropagation trains from random weights."""
+
+    data: Data = group(Data)
+    hidden_sizes: tuple[int, ...] = setting(help="Number of units of each hidden layer.")
+    learning: ClassifierSettings = group(ClassifierSettings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,22 +119,23 @@ def _by_machine(images: Data, folder: pathlib.Path, **settings) -> float:
 
 
 def _by_net(images: Data, folder: pathlib.Path, *, hidden_sizes: tuple[int, ...], **settings):
-    plain = finetune_classifier.Settings(
-        models.NONE,
-        data=images,
-        hidden_sizes=hidden_sizes,
-        input_dropout=0.0,
-        hidden_dropout=0.0,
-        adversarial_radius=0.0,
-        **settings,
+    learning = ClassifierSettings(adversarial_radius=0.0, **settings)
+    settings = NetSettings(data=images, hidden_sizes=hidden_sizes, learning=learning)
+    dataset, transform = images.load()
+    start = classification.random_classifier(settings.seed, dataset, hidden_sizes)
+    run = runs.open(settings, str(folder))
+    model, _ = classification.train(run, learning, start, dataset, transform)
+    _, held_out = dataset.held_out
+    answers = recognition.log_posteriors(
+        jax.random.key(0), model, held_out.images, transform, classification.classify
     )
-    return finetune_classifier.run(plain, folder)["figures"]["error_rate"]
+    return recognition.error_rate(answers, held_out.labels)
 
 
 def _grey_levels(images):
     """((N, pixels) in [0, 1], (N,) labels) to learn from and to be tested on; number of classes."""
     dataset, _ = images.load()
-    parts = (dataset.train, dataset.validation or dataset.test)
+    parts = (dataset.train, dataset.held_out[1])
     pairs = [(part.images.astype(np.float32) / dataset.scale, part.labels) for part in parts]
     return *pairs, dataset.num_classes
 
@@ -189,37 +187,27 @@ METHODS = {
 }
 
 
-def run(settings: Settings, path: str | os.PathLike) -> dict:
-    """Makes the table in a workdir, or goes on there.
-
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
-    """
-    images = Data(settings.dataset, settings.data_dir, num_train=settings.num_train)
-    dataset, _ = images.load()
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program="experiments.baselines",
-        needed_bytes=1_000_000,
+def run(settings: Settings, workdir: str) -> dict:
+    """Makes the table in a workdir, or resumes there."""
+    images = Data(
+        dataset=settings.dataset, data_dir=settings.data_dir, num_train=settings.num_train
     )
-    if run_dir.is_done:
-        print((run_dir.path / "table.txt").read_text(), end="")
-        print(f"done already: see {run_dir.path}")
-        return run_dir.summary()
+    dataset, _ = images.load()
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        print((run.path / "table.txt").read_text(), end="")
+        return run.report()
     results = {}
     for name in settings.methods:
-        result = _evaluate(run_dir, name, images, len(dataset.train))
+        result = _evaluate(run, name, images, len(dataset.train.labels))
         error = result["error_rate"]
-        result["standard_error"] = math.sqrt(error * (1 - error) / len(dataset.test))
+        result["standard_error"] = math.sqrt(error * (1 - error) / len(dataset.test.labels))
         results[name] = result
     text = table(results, dataset)
-    (run_dir.path / "table.txt").write_text(text)
+    (run.path / "table.txt").write_text(text)
     print(text, end="")
-    figures = {f"error_rate_{name}": result["error_rate"] for name, result in results.items()}
-    summary = run_dir.write_summary(figures | {"methods": results}, seed=0)
-    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.path}")
-    return summary
+    rates = {f"error_rate_{name}": result["error_rate"] for name, result in results.items()}
+    return run.finish(rates | {"methods": results})
 
 
 def table(results: dict[str, dict], dataset: data.Dataset) -> str:
@@ -243,28 +231,30 @@ def table(results: dict[str, dict], dataset: data.Dataset) -> str:
                 _words(result["settings"]),
             ]
         )
-    counts = f"{len(dataset.train):,} training images, {len(dataset.test):,} test images"
+    counts = (
+        f"{len(dataset.train.labels):,} training images, {len(dataset.test.labels):,} test images"
+    )
     return f"{dataset.name}: {counts}\n{columns(rows)}\n"
 
 
-def _evaluate(run_dir, name, images, num_train):
+def _evaluate(run, name, images, num_train):
     """Chooses a method's settings on held-out training images, then tests it once."""
     method = METHODS[name]
     held_out = round(_HELD_OUT_SHARE * num_train)
     search = dataclasses.replace(images, num_validation=held_out)
     if method.num_search is not None:
         search = dataclasses.replace(search, num_train=min(method.num_search, num_train - held_out))
-    tried = [_once(run_dir, name, candidate, search) for candidate in method.candidates]
+    tried = [_once(run, name, candidate, search) for candidate in method.candidates]
     best = min(tried, key=lambda result: result["error_rate"])
-    tested = _once(run_dir, name, best["settings"], images)
+    tested = _once(run, name, best["settings"], images)
     return {**tested, "held_out_error_rate": best["error_rate"], "tried": tried}
 
 
-def _once(run_dir, name, candidate, images):
+def _once(run, name, candidate, images):
     """The error with these settings: computed, or read where an earlier process left it."""
     part = "held-out" if images.num_validation else "test"
     words = f"{name}, {_words(candidate)}"
-    unit = run_dir.path / "units" / (re.sub(r"\W+", "_", f"{words}, {part}") + ".json")
+    unit = run.path / "units" / (re.sub(r"\W+", "_", f"{words}, {part}") + ".json")
     if unit.exists():
         return json.loads(unit.read_text())
     progress.say(f"{words} …")
@@ -277,7 +267,7 @@ def _once(run_dir, name, candidate, images):
     partial = unit.with_name(unit.name + ".partial")
     partial.write_text(json.dumps(result))
     os.replace(partial, unit)
-    run_dir.note_time()
+    run.folder.note_time()
     return result
 
 
@@ -285,29 +275,5 @@ def _words(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items() if name != "kernel")
 
 
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings()
-    shared.define_run_flags(checkpoints=False)
-    flags.DEFINE_string(
-        "dataset", default.dataset, "As for train_dbn: mnist5k, digits, or mnist in --data_dir."
-    )
-    flags.DEFINE_string("data_dir", None, "Folder of the IDX files, or of TFDS data sets.")
-    flags.DEFINE_list("methods", list(default.methods), f"Some of {', '.join(METHODS)}.")
-    flags.DEFINE_integer(
-        "num_train", None, "Training images at most; all if it is left out.", lower_bound=20
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-    shared.call(
-        argv,
-        run,
-        lambda: shared.from_flags(Settings, methods=tuple(flags.FLAGS.methods)),
-    )
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

@@ -12,18 +12,15 @@ and for its derivative. For the net of `flagfiles/dbn_500_2000.flags` it takes 1
 slopes leave a four-thousandth of the variance.
 """
 
-import dataclasses
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
-from dbn_jax import dbn, learning
+from dbn_jax import data, dbn, learning
 from dbn_jax.learning import bound_gradient
-from dbn_jax.training import workdir
-from experiments.common import finetuning, models, shared
+from experiments.common import finetuning, pretrained, runs
+from experiments.common.settings import declare, setting
 
 ESTIMATORS = {
     "score function, no baseline": bound_gradient.LeaveOneOut(1, takes_slopes=False),
@@ -35,67 +32,40 @@ ESTIMATORS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class Settings(runs.RunSettings, pretrained.Pretrained):
+    """Everything that decides the result."""
 
-    Attributes:
-      pretrained: workdir of the net.
-      data_dir: where its data are; None: where they were when it learnt.
-      batch_size: examples of the mini-batch.
-      num_estimates: of each estimator, at least 2.
-      seed: of everything random.
-    """
-
-    pretrained: str
-    data_dir: str | None = None
-    batch_size: int = 100
-    num_estimates: int = 100
-    seed: int = 0
+    batch_size: int = setting(100, "Number of examples of the mini-batch.", at_least=1)
+    num_estimates: int = setting(100, "Number of estimates by each estimator.", at_least=2)
 
 
-def run(settings: Settings, path: str) -> dict:
+def run(settings: Settings, workdir: str) -> dict:
     """Measures the variances of all estimators.
-
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
 
     Raises:
       ValueError: the net is a single RBM, which recognises exactly.
     """
-    net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
+    net, dataset, transform = finetuning.load_net(settings)
     if not net.recognition:
         raise ValueError(
             f"--pretrained={settings.pretrained} has a single layer, which recognises exactly: "
             "there is nothing to estimate"
         )
-    dataset, transform = data_settings.load()
-    models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program="experiments.estimator_variance",
-        needed_bytes=1_000_000,
-    )
-    if run_dir.is_done:
-        print((run_dir.path / "table.txt").read_text(), end="")
-        return run_dir.summary()
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        print((run.path / "table.txt").read_text(), end="")
+        return run.folder.summary()
     rows = {"images": dataset.train.images, "labels": dataset.train.labels}
-    rows = {name: jnp.asarray(x[: settings.batch_size]) for name, x in rows.items()}
-    view_key, key = jax.random.split(jax.random.key(settings.seed))
+    view_key, key = jax.random.split(run.key)
     examples = finetuning.Examples(transform, dbn.num_labels(net))
-    batch = shared.transformed(examples, view_key, rows)
+    batch = data.apply(examples, view_key, data.spread(rows, settings.batch_size))
     keys = jax.random.split(key, settings.num_estimates)
     results = {name: measure(keys, net, batch, value) for name, value in ESTIMATORS.items()}
     text = table(results, settings)
-    (run_dir.path / "table.txt").write_text(text)
+    (run.path / "table.txt").write_text(text)
     print(text, end="")
-    flat = {
-        f"{name}: {what}": value
-        for name, result in results.items()
-        for what, value in result.items()
-    }
-    return run_dir.write_summary(flat, seed=settings.seed)
+    return run.finish({"estimators": results})
 
 
 def measure(
@@ -159,22 +129,5 @@ def table(results: dict[str, dict[str, float]], settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings(pretrained="")
-    shared.define_run_flags(checkpoints=False)
-    models.define_pretrained_flags("the net")
-    flags.DEFINE_integer("batch_size", default.batch_size, "Of the mini-batch.", lower_bound=1)
-    flags.DEFINE_integer(
-        "num_estimates", default.num_estimates, "Of each estimator.", lower_bound=2
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-    shared.call(argv, run, lambda: shared.from_flags(Settings))
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

@@ -25,81 +25,62 @@ import dataclasses
 import functools
 
 import jax
-from absl import app, flags
 
 from dbn_jax import dbn
 from dbn_jax.learning import bound_gradient
-from experiments.common import finetuning, likelihoods, models, pretraining, shared
+from dbn_jax.likelihood import evaluation
+from experiments.common import finetuning, runs
+from experiments.common.rbm_settings import RBMSettings
+from experiments.common.settings import declare, group, setting
 
-_LEARNING = {
-    "learner": "cd",
-    "gibbs_steps": 10,
-    "learning_rate": 0.01,
-    "learning_rate_decay": "linear",
-    "initial_momentum": 0.0,
-    "final_momentum": 0.0,
-    "momentum_epochs": 0,
-    "weight_decay": 0.0,
-    "epochs": 10,
-}
+_METRICS = (
+    "reconstruction_error", "reconstruction", "entropy", "free_energy_data",
+    "free_energy_fantasies", "hidden_activity",
+)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class Settings(finetuning.FinetuningSettings):
+    """Everything that decides the result."""
 
-    Attributes:
-      pretrained: workdir of the net to start from.
-      data_dir: where its data are; None: where they were when it learnt.
-      learning: how all weights learn; its learner is the top RBM's.
-      num_paths: recognised paths of each example, at least 2.
-      seed: of everything random.
-    """
-
-    pretrained: str
-    data_dir: str | None = None
-    learning: shared.LearningSettings = dataclasses.field(
-        default_factory=lambda: shared.LearningSettings(**_LEARNING)
+    learning: RBMSettings = group(  # of all weights; its learner is the top RBM's
+        RBMSettings,
+        learner="cd",
+        gibbs_steps=10,
+        learning_rate=0.01,
+        learning_rate_decay="linear",
+        initial_momentum=0.0,
+        final_momentum=0.0,
+        momentum_epochs=0,
+        weight_decay=0.0,
+        epochs=10,
     )
-    num_paths: int = 2
-    seed: int = 0
-
-    @property
-    def batch_size(self) -> int:
-        """Examples per update."""
-        return self.learning.batch_size
-
-    @property
-    def epochs(self) -> int:
-        """Passes through the data."""
-        return self.learning.epochs
+    num_paths: int = setting(2, "Number of recognised paths of each example.", at_least=2)
 
 
-def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
-    """Fine-tunes the net in a workdir, or goes on there.
-
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
-    """
+def run(settings: Settings, workdir: str) -> dict:
+    """Fine-tunes the net in a workdir, or resumes there."""
     learner = settings.learning.make_learner()
     estimator = bound_gradient.LeaveOneOut(settings.num_paths)
 
-    def start(key, net, num_updates, first):
+    def start(key, net, num_updates, examples):
         optimizer = settings.learning.make_optimizer(
-            num_updates // settings.epochs, weight_mask=dbn.weight_mask
+            num_updates // settings.learning.epochs, weight_mask=dbn.weight_mask
         )
         init_key, up_key, chain_key = jax.random.split(key, 3)
         state = bound_gradient.init_state(init_key, net, optimizer, learner=learner)
-        x = likelihoods.top_states(up_key, net, first)
-        chains = pretraining.at_data(chain_key, net.top, state.chains, x)
+        x = evaluation.top_states(up_key, net, examples)
+        chains = learner.start_at(chain_key, net.top, state.chains, x)
         step = functools.partial(_step, optimizer=optimizer, learner=learner, estimator=estimator)
         return step, dataclasses.replace(state, chains=chains)
 
-    return finetuning.learn(
+    return finetuning.finetune_net(
         settings,
-        path,
-        phase="bound",
-        start=start,
+        workdir,
+        "bound",
+        start,
+        batch_size=settings.learning.batch_size,
+        epochs=settings.learning.epochs,
         curves={
             "reconstruction (nats)": {"training": "reconstruction"},
             "entropy (nats)": {"training": "entropy"},
@@ -109,7 +90,6 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             },
         },
         title="Ascent of the bound",
-        checkpoint_seconds=checkpoint_seconds,
     )
 
 
@@ -117,33 +97,8 @@ def _step(key, state, batch, *, optimizer, learner, estimator):
     state, metrics = bound_gradient.step(
         key, state, *batch, optimizer=optimizer, learner=learner, estimator=estimator
     )
-    kept = (
-        "reconstruction_error",
-        "reconstruction",
-        "entropy",
-        "free_energy_data",
-        "free_energy_fantasies",
-        "hidden_activity",
-    )
-    return state, {name: metrics[name] for name in kept}
-
-
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings(pretrained="")
-    shared.define_run_flags()
-    models.define_pretrained_flags("the net")
-    shared.define_learning_flags(**_LEARNING)
-    flags.DEFINE_integer(
-        "num_paths", default.num_paths, "Recognised paths of each example.", lower_bound=2
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-    shared.call(argv, run, lambda: shared.from_flags(Settings, learning=shared.learning_settings()))
+    return state, {name: metrics[name] for name in _METRICS}
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

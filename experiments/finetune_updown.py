@@ -9,7 +9,7 @@ recognises training images after every epoch, and validation images if there are
 is looked at once, at the end. The updates of an epoch of full MNIST take 10, 14 and 20 s on
 2 cores. Two flags go beyond the publication: --label_cost makes it a hybrid of generative and
 discriminative learning, and --adversarial_radius lets recognition take part in the latter, by
-answers that stay the same when an image moves the worst way; both together make an update take 2.6
+virtual adversarial training (`learning.virtual_adversarial`); both together make an update take 2.6
 times as long.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
@@ -18,68 +18,61 @@ machines" (2008), section 5; Miyato et al., "Distributional smoothing with virtu
 training" (2016).
 """
 
-import dataclasses
 import functools
 
 import jax.numpy as jnp
 import optax
-from absl import app, flags
 
-from dbn_jax import associative_memory, dbn
+from dbn_jax import dbn, label_units
 from dbn_jax.learning import updown
-from experiments.common import finetuning, models, shared
+from experiments.common import finetuning, rbm_settings, runs
+from experiments.common.settings import declare, setting
+
+_METRICS = (
+    "reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity", "label_loss",
+    "adversarial_divergence",
+)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class Settings(finetuning.FinetuningSettings):
+    """Everything that decides the result."""
 
-    Attributes:
-      pretrained: workdir of the net to start from.
-      data_dir: where its data are; None: where they were when it learnt.
-      gibbs_steps: of the top RBM, in equal shares of the epochs.
-      learning_rate: of all weights and biases; linear to a hundredth over the second half.
-      momentum: of gradient descent.
-      weight_decay: cost of squared weights.
-      label_cost: see `updown.gradient`.
-      adversarial_radius: likewise; in units of the pixels, Euclidean.
-      batch_size: examples per update.
-      epochs: passes through the data.
-      seed: of everything random.
-    """
-
-    pretrained: str
-    data_dir: str | None = None
-    gibbs_steps: tuple[int, ...] = (3, 6, 10)
-    learning_rate: float = 0.1
-    momentum: float = 0.5
-    weight_decay: float = 0.0
-    label_cost: float = 0.0
-    adversarial_radius: float = 0.0
-    batch_size: int = 100
-    epochs: int = 60
-    seed: int = 0
+    gibbs_steps: tuple[int, ...] = setting(
+        (3, 6, 10), "Gibbs steps of the top RBM, in equal shares of the epochs.", at_least=1
+    )
+    learning_rate: float = setting(
+        0.1,
+        "Learning rate of all weights and biases; it falls to a hundredth over the second half.",
+        at_least=0,
+    )
+    momentum: float = setting(0.5, "Momentum of gradient descent.", at_least=0, at_most=1)
+    weight_decay: float = setting(0.0, "Cost of squared weights.", at_least=0)
+    label_cost: float = setting(
+        0.0,
+        "Weight of the top RBM's discriminative learning of labels; 0 is the published algorithm.",
+        at_least=0,
+    )
+    adversarial_radius: float = setting(
+        0.0,
+        "Radius of virtual adversarial training, in units of the pixels, weighted by --label_cost; "
+        "0 for none.",
+        at_least=0,
+    )
+    batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
+    epochs: int = setting(60, "Number of passes over the data.", at_least=1)
 
     def __post_init__(self):
-        if min(self.gibbs_steps, default=0) < 1:
-            raise ValueError(
-                f"gibbs_steps is {self.gibbs_steps}; give one or more, each at least 1"
-            )
-        for name in ("label_cost", "adversarial_radius"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        super().__post_init__()
         if self.adversarial_radius and not self.label_cost:
             raise ValueError(
-                f"--adversarial_radius={self.adversarial_radius} is weighed by --label_cost, which "
-                "is 0: set it above 0, or leave the radius out"
+                f"--adversarial_radius={self.adversarial_radius} is weighted by --label_cost, "
+                "which is 0: set it above 0, or leave the radius out"
             )
 
 
-def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
-    """Fine-tunes the net in a workdir, or goes on there.
-
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
+def run(settings: Settings, workdir: str) -> dict:
+    """Fine-tunes the net in a workdir, or resumes there.
 
     Raises:
       ValueError: labels have a cost, but the net has no label units.
@@ -87,10 +80,10 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
 
     def check(net):
         if settings.label_cost:
-            associative_memory.require_labels(net)
+            label_units.require(net.top)
 
-    def start(key, net, num_updates, first):
-        del key, first
+    def start(key, net, num_updates, examples):
+        del key, examples
         optimizer = _optimizer(
             settings.learning_rate, settings.momentum, settings.weight_decay, num_updates
         )
@@ -98,31 +91,35 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             _step,
             optimizer=optimizer,
             gibbs_steps=settings.gibbs_steps,
-            total=num_updates,
+            num_updates=num_updates,
             label_cost=settings.label_cost,
             adversarial_radius=settings.adversarial_radius,
         )
         return step, updown.init_state(net, optimizer)
 
-    return finetuning.learn(
+    return finetuning.finetune_net(
         settings,
-        path,
-        phase="updown",
+        workdir,
+        "updown",
+        start,
         check=check,
-        start=start,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
         curves={
             "wake loss (nats)": {"training": "wake_loss"},
             "sleep loss (nats)": {"dreams": "sleep_loss"},
+            "label loss (nats)": {"training": "label_loss"},
         },
         title="Up-down fine-tuning",
-        checkpoint_seconds=checkpoint_seconds,
     )
 
 
-def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost, adversarial_radius):
+def _step(
+    key, state, batch, *, optimizer, gibbs_steps, num_updates, label_cost, adversarial_radius
+):
     v, labels = batch
     # The stage is a function of the update alone, so that a resumed run is in the right one.
-    stage = jnp.minimum(state.step * len(gibbs_steps) // total, len(gibbs_steps) - 1)
+    stage = jnp.minimum(state.step * len(gibbs_steps) // num_updates, len(gibbs_steps) - 1)
     state, metrics = updown.step(
         key,
         state,
@@ -133,65 +130,16 @@ def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost, adver
         label_cost=label_cost,
         adversarial_radius=adversarial_radius,
     )
-    kept = (
-        "reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity", "label_loss",
-        "adversarial_divergence",
-    )  # fmt: skip
-    return state, {name: metrics[name] for name in kept if name in metrics}
+    return state, {name: metrics[name] for name in _METRICS if name in metrics}
 
 
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(learning_rate, momentum, weight_decay, num_updates):
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=dbn.weight_mask),
-        optax.sgd(shared.decaying(learning_rate, num_updates), momentum=momentum),
+        optax.sgd(rbm_settings.decaying(learning_rate, num_updates), momentum=momentum),
     )
-
-
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings(pretrained="")
-    shared.define_run_flags()
-    models.define_pretrained_flags("the net")
-    flags.DEFINE_list(
-        "gibbs_steps", ["3", "6", "10"], "Iterations of the top RBM, in equal shares of the epochs."
-    )
-    flags.DEFINE_float(
-        "learning_rate", default.learning_rate, "Of weights and biases.", lower_bound=0
-    )
-    flags.DEFINE_float(
-        "momentum", default.momentum, "Of gradient descent.", lower_bound=0, upper_bound=1
-    )
-    flags.DEFINE_float(
-        "weight_decay", default.weight_decay, "Cost of squared weights.", lower_bound=0
-    )
-    flags.DEFINE_float(
-        "label_cost",
-        default.label_cost,
-        "Weight of the top RBM's discriminative learning of labels; 0 is the published algorithm.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float(
-        "adversarial_radius",
-        default.adversarial_radius,
-        "How far images move, the worst way, over which answers shall stay the same, weighed by "
-        "label_cost; 0: not at all.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer("batch_size", default.batch_size, "Examples per update.", lower_bound=1)
-    flags.DEFINE_integer("epochs", default.epochs, "Passes through the data.", lower_bound=1)
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-
-    def settings():
-        gibbs_steps = shared.whole_numbers("gibbs_steps", flags.FLAGS.gibbs_steps)
-        return shared.from_flags(Settings, gibbs_steps=gibbs_steps)
-
-    shared.call(argv, run, settings)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

@@ -27,12 +27,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from matplotlib.figure import Figure
 
-from dbn_jax import associative_memory, data, dbn, figures, trajectories
-from dbn_jax.training import workdir
+from dbn_jax import associative_memory, data, dbn, figures, label_units, trajectories
 from experiments.baseline_models import svm_judge
-from experiments.common import models, shared
+from experiments.common import pretrained, runs
+from experiments.common.settings import declare, setting
 from experiments.pictures import movies
 
 # Where chains can start, in words for the pictures.
@@ -43,54 +43,42 @@ STARTS = {
 }
 # Iterations after which the judge looks at the chains, as far as they go.
 _LOOKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
-# So many real images, chosen at random, are of several classes.
-_LEAST = {"steps": 1, "columns": 1, "judged": 1, "judge_images": 100}
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class Settings(runs.RunSettings, pretrained.Pretrained):
+    """Everything that decides the result."""
 
-    Attributes:
-      pretrained: workdir of the net.
-      data_dir: where its data are now; None: where they were when it learnt.
-      start: where the chains of chosen classes start, one of `STARTS`.
-      steps: Gibbs iterations between samples, and before the first.
-      columns: samples of each class on the sheet, from one chain.
-      judged: samples of each class that the judge sees, from as many chains.
-      judge_images: real images that the judge learns from, at most.
-      seed: of everything random.
-    """
-
-    pretrained: str
-    data_dir: str | None = None
-    start: str = "images"
-    steps: int = 1000
-    columns: int = 10
-    judged: int = 100
-    judge_images: int = 40_000
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.start not in STARTS:
-            raise ValueError(f"start {self.start!r} is none of {', '.join(STARTS)}")
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+    start: str = setting(
+        "images",
+        "Where the chains of chosen classes start: "
+        + "; ".join(f"{name}, {what}" for name, what in STARTS.items())
+        + ".",
+        choices=tuple(STARTS),
+    )
+    steps: int = setting(
+        1000, "Gibbs iterations between samples, and before the first.", at_least=1
+    )
+    columns: int = setting(
+        10, "Number of samples of each class on the sheet, from one chain.", at_least=1
+    )
+    judged: int = setting(
+        100, "Number of samples of each class that the judge sees, from as many chains.", at_least=1
+    )
+    judge_images: int = setting(
+        40_000, "Number of real images that the judge learns from, at most.", at_least=100
+    )
 
 
-def run(settings: Settings, path: str) -> dict:
-    """Generates in a workdir; nothing is learnt, and an interrupted run starts anew.
-
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
+def run(settings: Settings, workdir: str) -> dict:
+    """Generates in a workdir; nothing is trained, and an interrupted run starts anew.
 
     Raises:
       ValueError: the net has label units, but learnt one class only.
     """
-    net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
-    dataset, transform = data_settings.load()
-    models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
+    net, source = settings.load(pretrained.NETS)
+    dataset, transform = source.load()
+    pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
     labelled = dbn.num_labels(net) > 0
     classes = [int(label) for label in np.unique(dataset.train.labels)]
     if labelled and len(classes) < 2:
@@ -98,41 +86,35 @@ def run(settings: Settings, path: str) -> dict:
             f"--pretrained={settings.pretrained} learnt the class {classes[0]} only; generate "
             "needs a net of at least two classes, or one without label units"
         )
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program="experiments.generate",
-        needed_bytes=20_000_000,
-    )
-    if run_dir.is_done:
-        print(f"done already: see {run_dir.figures}")
-        return run_dir.summary()
-    class_key, movie_key, mind_key = jax.random.split(jax.random.key(settings.seed), 3)
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    class_key, movie_key, mind_key = jax.random.split(run.key, 3)
     results = {}
     if labelled:
         # Grey levels, whatever the net learnt from: what it generates are means of pixels too.
-        plain = dataclasses.replace(data_settings, binarisation="none", standardise=False)
-        grey, _ = plain.load()
-        real = svm_judge.train(grey, settings.judge_images, seed=settings.seed)
+        plain = dataclasses.replace(source, binarisation="none", standardise=False)
+        real = svm_judge.train(plain.load()[0], settings.judge_images, seed=settings.seed)
         print(
             f"the judge learnt {real.num_train:,} real images; of unseen real ones it gets "
             f"{real.error:.2%} wrong"
         )
-        results = _classes(class_key, run_dir, settings, net, dataset, transform, real)
+        results, pictures = _classes(class_key, settings, net, dataset, transform, real)
+        run.save_figures(pictures)
     else:
         print("the net has no label units: no images of chosen classes, and nothing to judge")
-    movies.movie(movie_key, run_dir, net, classes if labelled else [None], dataset.image_shape)
-    movies.mind_and_brain(mind_key, run_dir, net, dataset.image_shape)
-    summary = run_dir.write_summary(results, seed=settings.seed)
-    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
-    return summary
+    movies.movie(movie_key, run, net, classes if labelled else [None], dataset.image_shape)
+    movies.mind_and_brain(mind_key, run, net, dataset.image_shape)
+    return run.finish(results)
 
 
-def _classes(key, run_dir, settings, net, dataset, transform, real) -> dict[str, object]:
+def _classes(
+    key, settings, net, dataset, transform, real
+) -> tuple[dict[str, object], dict[str, Figure]]:
     """Generates images of each class, has them judged, and draws the sheet.
 
     Returns:
-      Figures for the summary.
+      Results for the summary, and the pictures.
     """
     many_key, few_key = jax.random.split(key)
     classes = np.unique(dataset.train.labels)
@@ -155,38 +137,32 @@ def _classes(key, run_dir, settings, net, dataset, transform, real) -> dict[str,
     curves = {"of the class that is clamped": (looks, np.mean(answers == intended, axis=-1))}
     if began is not None:
         curves["of the class of the start"] = (looks, np.mean(answers == began, axis=-1))
-    _save(
-        run_dir,
-        "forgetting",
-        figures.learning_curves(
+    pictures = {
+        "forgetting": figures.learning_curves(
             {"share of the chains": curves},
             x_label="Gibbs iterations",
             log_x=True,
             title="What the chains show, in the eyes of the judge",
             subtitle=f"{len(intended):,} chains, each from {STARTS[settings.start]}, a label unit "
             "clamped; the judge knows real images only",
-        ),
-    )
+        )
+    }
     start_key, chain_key = jax.random.split(few_key)
     x, _ = start(start_key, settings.start, net, dataset, transform, classes)
     samples = _pixels(chain_key, net, x, jnp.full(settings.columns, settings.steps))
     rows = np.swapaxes(dataset.pictures(samples), 0, 1)
-    _save(
-        run_dir,
-        "classes",
-        figures.image_rows(
-            {str(label): images for label, images in zip(classes, rows, strict=True)},
-            image_shape=dataset.image_shape,
-            columns=settings.columns,
-            notes={str(label): f"{value:.0%}" for label, value in shares.items()},
-            title="Generated by the net, a class in each row",
-            subtitle=f"each row one chain from {STARTS[settings.start]}, its label unit clamped, "
-            f"{settings.steps:,} Gibbs iterations before each image; at the right, how many of "
-            f"{settings.judged} such chains a classifier of real images takes for that class (it "
-            f"gets {real.error:.1%} of real ones wrong)",
-        ),
+    pictures["classes"] = figures.image_rows(
+        {str(label): images for label, images in zip(classes, rows, strict=True)},
+        image_shape=dataset.image_shape,
+        columns=settings.columns,
+        notes={str(label): f"{value:.0%}" for label, value in shares.items()},
+        title="Generated by the net, a class in each row",
+        subtitle=f"each row one chain from {STARTS[settings.start]}, its label unit clamped, "
+        f"{settings.steps:,} Gibbs iterations before each image; at the right, how many of "
+        f"{settings.judged} such chains a classifier of real images takes for that class (it "
+        f"gets {real.error:.1%} of real ones wrong)",
     )
-    return {
+    results = {
         "recognised": share,
         "recognised_standard_error": error,
         "recognised_as_nothing": refused,
@@ -194,6 +170,7 @@ def _classes(key, run_dir, settings, net, dataset, transform, real) -> dict[str,
         "judge_error": real.error,
         "judge_images": real.num_train,
     }
+    return results, pictures
 
 
 def start(
@@ -227,7 +204,7 @@ def start(
         others = {label: np.flatnonzero(dataset.train.labels != label) for label in set(labels)}
         rows = np.array([rng.choice(others[label]) for label in labels])
         began = dataset.train.labels[rows]
-        v = shared.transformed(transform, view_key, dataset.train.images[rows])
+        v = data.apply(transform, view_key, dataset.train.images[rows])
     else:
         v = movies.noise(view_key, (len(labels), dataset.train.images.shape[1]))
     return _recognised(up_key, net, v, jnp.asarray(labels)), began
@@ -245,44 +222,10 @@ def _recognised(key, net, v, labels):
 @jax.jit
 def _pixels(key, net, x, intervals):
     """The pixels' means of label-clamped chains after each interval: (times, N, V)."""
-    clamped = associative_memory.labels_mask(net)
+    clamped = label_units.mask(net.top)
     moments, _ = trajectories.trajectory(key, net, x, clamped, intervals)
     return moments.pixels
 
 
-def _save(run_dir, name, picture):
-    figures.save(picture, run_dir.figures / f"{name}.png")
-
-
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings(pretrained="")
-    shared.define_run_flags(checkpoints=False)
-    models.define_pretrained_flags("the net")
-    flags.DEFINE_enum(
-        "start",
-        default.start,
-        list(STARTS),
-        "Chains of chosen classes start at: "
-        + "; ".join(f"{name}, {what}" for name, what in STARTS.items()),
-    )
-    flags.DEFINE_integer("steps", default.steps, "Gibbs iterations between samples.", lower_bound=1)
-    flags.DEFINE_integer(
-        "columns", default.columns, "Samples of each class on the sheet.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "judged", default.judged, "Samples of each class that the judge sees.", lower_bound=1
-    )
-    flags.DEFINE_integer(
-        "judge_images", default.judge_images, "Real images that it learns from.", lower_bound=100
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-    shared.call(argv, run, lambda: shared.from_flags(Settings))
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

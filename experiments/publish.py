@@ -9,7 +9,6 @@ run's own and those of the runs that it went on from, without the folders where 
 `evaluate` takes the folder of a net as --pretrained, and `embed_codes` that of an autoencoder.
 """
 
-import copy
 import json
 import os
 import pathlib
@@ -18,7 +17,8 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from dbn_jax import model_file
-from experiments.common import endings, models
+from experiments.common import exits
+from experiments.common import pretrained as pretrained_runs
 
 
 def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -41,7 +41,7 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
             f"--folder={folder} is the workdir of a run, whose model and summary would be lost; "
             "choose another"
         )
-    summary = models.run_summary(source)
+    summary = pretrained_runs.run_summary(source)
     model = model_file.load(source / "model.npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,11 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
 
 
 def _without_folders(summary):
-    summary = copy.copy(summary)
-    summary["flags"] = {k: v for k, v in summary["flags"].items() if k != "data_dir"}
+    """The summary without where data lay on one machine."""
+    settings = {k: v for k, v in summary["settings"].items() if k != "data_dir"}
+    if "data" in settings:
+        settings["data"] = {k: v for k, v in settings["data"].items() if k != "data_dir"}
+    summary = summary | {"settings": settings}
     if "pretrained" in summary:
         summary["pretrained"] = _without_folders(summary["pretrained"])
     return summary
@@ -65,11 +68,11 @@ def _without_folders(summary):
 
 def main(argv: list[str]) -> None:
     """Reads the flags, and publishes."""
-    with endings.sentences(argv):
+    with exits.sentences(argv):
         publish(flags.FLAGS.pretrained, flags.FLAGS.folder)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("pretrained", None, "Workdir of the run.", required=True)
-    flags.DEFINE_string("folder", None, "Where the files go.", required=True)
+    flags.DEFINE_string("folder", None, "Folder that the files go to.", required=True)
     app.run(main)

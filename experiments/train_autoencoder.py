@@ -27,49 +27,57 @@ Reference: Hinton and Salakhutdinov, "Reducing the dimensionality of data with n
 
 import dataclasses
 import functools
-import pathlib
 
 import optax
-from absl import app, flags
 
-from dbn_jax import data, dbn, model_file, networks, training
-from dbn_jax.learning import backprop
-from dbn_jax.training import checkpoints, workdir
-from experiments.common import pretraining, shared
-from experiments.pictures import autoencoder as autoencoder_pictures
+from dbn_jax import data, dbn, networks, train_state, training, units
+from dbn_jax.learning import backprop, greedy
+from experiments.common import data_settings, pretraining, rbm_settings, runs
+from experiments.common.data_settings import DataSettings
+from experiments.common.rbm_settings import RBMSettings
+from experiments.common.settings import Declared, declare, group, setting
+from experiments.pictures import autoencoder as pictures
 
-_EPOCHS = 50  # of each RBM, unless flags say otherwise
+_NUM_WATCHED = 2000  # images of a split that are watched after every epoch
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class BackpropagationSettings(Declared):
+    """How the unrolled net learns, by AdamW."""
 
-    Attributes:
-      data: what is learnt from.
-      learning: how the RBMs learn.
-      hidden_sizes: units of each hidden layer of the encoder, the code's last.
-      code_learning_rate: learning rate of the RBM whose hidden units are the code.
-      pretraining: False starts from random weights.
-      finetune_learning_rate: of Adam; linear to a hundredth over the second half.
-      finetune_weight_decay: of the weight matrices, apart from the gradient (AdamW).
-      finetune_batch_size: examples per update of fine-tuning.
-      finetune_epochs: passes through the data in fine-tuning.
-      seed: of everything random.
-    """
+    learning_rate: float = setting(
+        1e-3,
+        "Learning rate of fine-tuning; it falls to a hundredth over the second half.",
+        at_least=0,
+    )
+    weight_decay: float = setting(
+        0.1,
+        "Decoupled weight decay of fine-tuning; the autoencoder overfits without it.",
+        at_least=0,
+    )
+    batch_size: int = setting(100, "Number of examples in each update of fine-tuning.", at_least=1)
+    epochs: int = setting(100, "Number of epochs of fine-tuning.", at_least=1)
 
-    data: shared.DataSettings = dataclasses.field(default_factory=shared.DataSettings)
-    learning: shared.LearningSettings = dataclasses.field(default_factory=shared.LearningSettings)
-    hidden_sizes: tuple[int, ...] = (1000, 500, 250, 30)
-    code_learning_rate: float = 0.001
-    pretraining: bool = True
-    finetune_learning_rate: float = 1e-3
-    finetune_weight_decay: float = 0.1
-    finetune_batch_size: int = 100
-    finetune_epochs: int = 100
-    seed: int = 0
+
+@declare
+class Settings(runs.TrainingSettings):
+    """Everything that decides the result."""
+
+    data: DataSettings = group(DataSettings)
+    learning: RBMSettings = group(RBMSettings, epochs=50)
+    hidden_sizes: tuple[int, ...] = setting(
+        (1000, 500, 250, 30),
+        "Number of units of each hidden layer of the encoder; the last are the code.",
+        at_least=1,
+    )
+    code_learning_rate: float = setting(
+        0.001, "Learning rate of the RBM whose hidden units are the code.", at_least=0
+    )
+    pretraining: bool = setting(True, "Start from a stack of RBMs, and not from random weights.")
+    finetune: BackpropagationSettings = group(BackpropagationSettings, prefix="finetune_")
 
     def __post_init__(self):
+        super().__post_init__()
         if len(self.hidden_sizes) < 2:
             raise ValueError(
                 f"--hidden_sizes={','.join(map(str, self.hidden_sizes))}: a deep autoencoder has "
@@ -80,17 +88,44 @@ class Settings:
                 "--standardise: the autoencoder's cost is the cross-entropy of pixels in [0, 1]"
             )
 
+    @property
+    def code(self) -> RBMSettings:
+        """How the RBM of the code learns."""
+        return dataclasses.replace(self.learning, learning_rate=self.code_learning_rate)
 
-def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
-    """Learns the autoencoder in a workdir, or goes on there, and compares it with PCA.
 
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
+def run(settings: Settings, workdir: str) -> dict:
+    """Trains the autoencoder in a workdir, or resumes there, and compares it with PCA.
 
     Raises:
       ValueError: data and settings do not fit each other, or the workdir holds another run.
     """
     dataset, transform = settings.data.load()
+    _check(settings, dataset)
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    num_pixels = dataset.train.images.shape[1]
+    key = training.spare_key(settings.seed)
+    if settings.pretraining:
+        start = networks.unroll(_pretrain(run, dataset, transform))
+    else:
+        start = networks.init_autoencoder(key, (num_pixels, *settings.hidden_sizes))
+    model = _finetune(run, "autoencoder", start, dataset, transform)
+    run.save_model(model)
+    shallow = networks.init_autoencoder(key, (num_pixels, settings.hidden_sizes[-1]))
+    shallow = _finetune(run, "linear_codes", shallow, dataset, transform)
+    results, drawn = pictures.draw(
+        run.key, dataset, transform, model, shallow, run.metrics("autoencoder")
+    )
+    if settings.pretraining:
+        drawn |= pretraining.layer_curves(run, len(settings.hidden_sizes))
+    run.save_figures(drawn)
+    return run.finish(results)
+
+
+def _check(settings: Settings, dataset: data.Dataset) -> None:
+    """Refuses what the training of some layer, or the comparison, would refuse."""
     num_images, num_pixels = dataset.train.images.shape
     sizes = (num_pixels, *settings.hidden_sizes)
     if sizes[-1] > min(num_images, num_pixels):
@@ -99,98 +134,53 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
             f"{num_pixels} pixels have no {sizes[-1]} principal components to compare the code "
             f"with; choose a code of at most {min(num_images, num_pixels)} units"
         )
-    shared.check_batch_size("batch_size", settings.learning.batch_size, num_images)
-    shared.check_batch_size("finetune_batch_size", settings.finetune_batch_size, num_images)
+    data_settings.check_batch_size("batch_size", settings.learning.batch_size, num_images)
+    data_settings.check_batch_size("finetune_batch_size", settings.finetune.batch_size, num_images)
     if settings.pretraining:
-        pretraining.check_below(settings.learning, sizes[:-1])
-        binary, code = shared.UNITS["bernoulli"], shared.UNITS["gaussian"]
-        pretraining.check(settings.learning.make_learner(), binary, code, *sizes[-2:])
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program="experiments.train_autoencoder",
-        needed_bytes=3 * pretraining.needed_bytes(sizes),
-    )
-    if run_dir.is_done:
-        print(f"done already: see {run_dir.figures}")
-        return run_dir.summary()
-    if settings.pretraining:
-        stack = _pretrain(settings, run_dir, dataset, transform, checkpoint_seconds)
-        start = networks.unroll(stack)
-    else:
-        start = networks.init_autoencoder(shared.init_key(settings.seed), sizes)
-    learn = functools.partial(
-        _learn, settings, run_dir, dataset, transform, checkpoint_seconds=checkpoint_seconds
-    )
-    model = learn(start, run_dir.metrics, phase="autoencoder")
-    model_file.save(run_dir.path / "model.npz", model)
-    shallow = networks.init_autoencoder(shared.init_key(settings.seed), (num_pixels, sizes[-1]))
-    shallow = learn(
-        shallow, pretraining.metrics_path(run_dir, "linear_codes"), phase="linear_codes"
-    )
-    results = autoencoder_pictures.draw(run_dir, dataset, transform, model, shallow)
-    summary = run_dir.write_summary(results, seed=settings.seed)
-    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
-    return summary
+        pretraining.check_layers(settings.learning, sizes[:-1])
+        pretraining.check(settings.code.make_learner(), *sizes[-2:], hidden=units.Gaussian())
 
 
-def _pretrain(settings, run_dir, dataset, transform, checkpoint_seconds) -> dbn.DBN:
-    """Learns the stack: binary units, and Gaussian ones for the code."""
-    held_out = dataset.validation or dataset.test
-    resumable = {"run": run_dir, "checkpoint_seconds": checkpoint_seconds}
-    below = pretraining.learn_below(
-        settings.learning,
-        settings.hidden_sizes[:-1],
-        dataset.train.images,
-        held_out.images,
-        transform,
-        redrawn=settings.data.redrawn,
-        samples=False,
-        seed=settings.seed,
-        **resumable,
+def _pretrain(run: runs.Run, dataset: data.Dataset, transform: data.Transform) -> dbn.DBN:
+    """Trains the stack: binary units, and Gaussian ones for the code."""
+    settings = run.settings
+    train, (_, held_out) = dataset.train, dataset.held_out
+    stack = greedy.Stack(transform, redrawn=settings.data.redrawn)
+    stack = pretraining.train_stack(
+        run, settings.learning, settings.hidden_sizes[:-1], stack, train.images, held_out.images
     )
-    name = f"layer_{len(settings.hidden_sizes)}"
-    binary, code = shared.UNITS["bernoulli"], shared.UNITS["gaussian"]
-    learning = dataclasses.replace(settings.learning, learning_rate=settings.code_learning_rate)
-    top = pretraining.learn(
-        learning,
-        learning.make_learner(),
-        pretraining.Layer(name, binary, code, settings.hidden_sizes[-1], below.view(samples=False)),
-        below.examples,
-        below.held_out,
-        seed=settings.seed + len(below.layers),
-        **resumable,
+    number = len(stack.layers)
+    top = pretraining.train_layer(
+        run,
+        f"layer_{number + 1}",
+        settings.code,
+        stack.rows(train.images),
+        stack.rows(held_out.images),
+        settings.hidden_sizes[-1],
+        view=stack.view(),
+        hidden=units.Gaussian(),
+        seed=settings.seed + number,
     )
-    for i in range(len(settings.hidden_sizes)):
-        name = f"layer_{i + 1}"
-        pretraining.draw_curves(run_dir, name, f"Learning of {name.replace('_', ' ')}")
-    return dbn.stack((*below.layers, top.params))
+    return stack.net(top.params)
 
 
-def _learn(
-    settings: Settings,
-    run_dir: workdir.Workdir,
+def _finetune(
+    run: runs.Run,
+    phase: str,
+    start: networks.Autoencoder,
     dataset: data.Dataset,
     transform: data.Transform,
-    start: networks.Autoencoder,
-    metrics_path: pathlib.Path,
-    *,
-    phase: str,
-    checkpoint_seconds: float,
 ) -> networks.Autoencoder:
-    """Learns by backpropagation from a start."""
+    """Trains by backpropagation from a start."""
+    settings = run.settings.finetune
     graphdef, params = backprop.split(start)
-    num_updates = settings.finetune_epochs * (len(dataset.train) // settings.finetune_batch_size)
-    optimizer = _optimizer(
-        settings.finetune_learning_rate, settings.finetune_weight_decay, num_updates
-    )
+    num_updates = settings.epochs * (len(dataset.train.labels) // settings.batch_size)
+    optimizer = _optimizer(settings.learning_rate, settings.weight_decay, num_updates)
     watched = {"error_train": dataset.train}
     if dataset.validation is not None:
         watched["error"] = dataset.validation
     watched = {
-        name: autoencoder_pictures.pixels(
-            transform, split.images[: autoencoder_pictures.NUM_WATCHED]
-        )
+        name: pictures.pixels(run.key, transform, split.spread(_NUM_WATCHED).images)
         for name, split in watched.items()
     }
 
@@ -198,101 +188,34 @@ def _learn(
         model = backprop.merge(graphdef, state.params)
         return {name: networks.reconstruction_error(model, v) for name, v in watched.items()}
 
-    def watch(epoch, step, state):
-        del epoch, step, state
-        run_dir.note_time()
-
-    with checkpoints.Checkpoints(run_dir.checkpoints(phase)) as saved:
-        state = training.train(
-            functools.partial(
-                backprop.step,
-                graphdef=graphdef,
-                loss=backprop.reconstruction_loss,
-                optimizer=optimizer,
-            ),
-            backprop.init_state(params, optimizer),
-            dataset.train.images,
-            settings=training.Settings(
-                # Another stream than that of the first layer.
-                seed=settings.seed + len(settings.hidden_sizes),
-                batch_size=settings.finetune_batch_size,
-                num_epochs=settings.finetune_epochs,
-                phase=phase,
-                checkpoint_seconds=checkpoint_seconds,
-            ),
-            transform=transform,
-            evaluate=evaluate,
-            callback=watch,
-            checkpoints=saved,
-            metrics_path=metrics_path,
-        )
+    state = run.train(
+        phase,
+        functools.partial(
+            backprop.step,
+            graphdef=graphdef,
+            loss=backprop.reconstruction_loss,
+            optimizer=optimizer,
+        ),
+        train_state.init_state(params, optimizer),
+        dataset.train.images,
+        transform=transform,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        # Another stream than that of the first layer.
+        seed=run.settings.seed + len(run.settings.hidden_sizes),
+        evaluate=evaluate,
+    )
     return backprop.merge(graphdef, state.params)
 
 
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(learning_rate, weight_decay, num_updates):
     return optax.adamw(
-        shared.decaying(learning_rate, num_updates),
+        rbm_settings.decaying(learning_rate, num_updates),
         weight_decay=weight_decay,
         mask=backprop.kernel_mask,
     )
 
 
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings()
-    shared.define_run_flags()
-    shared.define_data_flags()
-    shared.define_learning_flags(epochs=_EPOCHS)
-    flags.DEFINE_list(
-        "hidden_sizes",
-        [str(size) for size in default.hidden_sizes],
-        "Units of each hidden layer of the encoder; the last are the code.",
-    )
-    flags.DEFINE_float(
-        "code_learning_rate",
-        default.code_learning_rate,
-        "Learning rate of the RBM whose hidden units are the code.",
-        lower_bound=0,
-    )
-    flags.DEFINE_bool(
-        "pretraining", default.pretraining, "Start from a stack of RBMs, not from random weights."
-    )
-    flags.DEFINE_float(
-        "finetune_learning_rate", default.finetune_learning_rate, "Of Adam.", lower_bound=0
-    )
-    flags.DEFINE_float(
-        "finetune_weight_decay",
-        default.finetune_weight_decay,
-        "Of weight matrices, apart from Adam's gradient; the autoencoder overfits without it.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "finetune_batch_size",
-        default.finetune_batch_size,
-        "Examples per update of fine-tuning.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "finetune_epochs", default.finetune_epochs, "Epochs of fine-tuning.", lower_bound=1
-    )
-
-
-def settings_of_flags() -> Settings:
-    """Makes settings of the flags."""
-    return shared.from_flags(
-        Settings,
-        data=shared.data_settings(),
-        learning=shared.learning_settings(),
-        hidden_sizes=shared.whole_numbers("hidden_sizes", flags.FLAGS.hidden_sizes),
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-    shared.call(argv, run, settings_of_flags)
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

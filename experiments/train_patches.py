@@ -36,99 +36,77 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
 
-from dbn_jax import learning, model_file, rbm, training, units
+from dbn_jax import data, learning, rbm, training, units
 from dbn_jax.data import patches
-from dbn_jax.likelihood import partition
-from dbn_jax.training import checkpoints, workdir
+from dbn_jax.likelihood import annealing, evaluation, partition
 from experiments.baseline_models import gaussian_mixture
-from experiments.common import likelihoods, pretraining, shared
-from experiments.pictures import patches as patch_pictures
+from experiments.common import rbm_settings, runs
+from experiments.common.settings import declare, setting
+from experiments.pictures import patches as pictures
 
 _SIGMA_SHARE = 0.1  # of the learning rate
-# The log-likelihood that is watched while learning: of so many patches, by a short annealing.
+# The log-likelihood that is watched while training: of so many patches, by a short annealing.
 _NUM_WATCHED, _WATCHED_STEPS, _WATCHED_CHAINS = 2000, 300, 100
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class Settings(runs.TrainingSettings):
+    """Everything that decides the result."""
 
-    Attributes:
-      size: rows and columns of a patch.
-      shrink: see `patches.load`.
-      min_contrast: see `patches.load`.
-      num_train: number of training patches.
-      num_test: of test patches, and of validation patches.
-      num_components: directions that whitening keeps, of size² − 1: those left out are the finest
-        waves, little but noise, which would be blown up to the size of all others.
-      num_hidden: hidden units.
-      gibbs_steps: n of CD-n.
-      learning_rate: of weights and biases; linear to a hundredth over the second half. A tenth of
-        it for log σ.
-      start_share: odds of a hidden unit to be on at the start.
-      batch_size: patches per update.
-      epochs: passes through the patches.
-      max_mixture: the mixture of Gaussians has at most so many components.
-      ais_steps: of annealing, at least 3.
-      ais_chains: of annealing, at least 2.
-      reverse_patches: test patches from which annealing goes backwards, at least 2.
-      sample_steps: Gibbs steps before a sample.
-      seed: of everything random.
-    """
-
-    size: int = 12
-    shrink: int = 2
-    min_contrast: float = 4.0
-    num_train: int = 100_000
-    num_test: int = 10_000
-    num_components: int = 100
-    num_hidden: int = 256
-    gibbs_steps: int = 1
-    learning_rate: float = 0.2
-    start_share: float = 0.01
-    batch_size: int = 100
-    epochs: int = 30
-    max_mixture: int = 16
-    ais_steps: int = 5000
-    ais_chains: int = 100
-    reverse_patches: int = 100
-    sample_steps: int = 1000
-    seed: int = 0
+    size: int = setting(12, "Rows and columns of a patch.", at_least=1)
+    shrink: int = setting(
+        2, "A pixel is the mean of so many rows and columns of a photograph.", at_least=1
+    )
+    min_contrast: float = setting(
+        4.0, "Smallest standard deviation of a patch, in grey levels of 255.", at_least=0
+    )
+    num_train: int = setting(100_000, "Number of training patches.", at_least=1)
+    num_test: int = setting(
+        10_000, "Number of test patches, and of validation patches.", at_least=2
+    )
+    num_components: int = setting(
+        100,
+        "Number of directions that whitening keeps, of size² − 1. Those left out are the finest "
+        "waves, little but noise, which would be blown up to the size of all others.",
+        at_least=1,
+    )
+    num_hidden: int = setting(256, "Number of hidden units.", at_least=1)
+    gibbs_steps: int = setting(1, "Number n of Gibbs steps of CD-n.", at_least=1)
+    learning_rate: float = setting(
+        0.2,
+        "Learning rate of weights and biases, a tenth of it for log σ; it falls to a hundredth "
+        "over the second half.",
+        at_least=0,
+    )
+    start_share: float = setting(
+        0.01, "Odds of a hidden unit to be on at the start.", at_least=1e-9, below=1
+    )
+    batch_size: int = setting(100, "Number of patches in each update.", at_least=1)
+    epochs: int = setting(30, "Number of passes over the patches.", at_least=1)
+    max_mixture: int = setting(
+        16, "Largest number of components of the mixture of Gaussians.", at_least=1
+    )
+    ais_steps: int = setting(5000, "Number of annealing steps.", at_least=3)
+    ais_chains: int = setting(100, "Number of annealing chains.", at_least=2)
+    reverse_patches: int = setting(
+        100, "Number of test patches from which annealing goes backwards.", at_least=2
+    )
+    sample_steps: int = setting(1000, "Gibbs steps before a sample is shown.", at_least=1)
 
     def __post_init__(self):
-        least = {
-            "max_mixture": 1,
-            "ais_steps": 3,
-            "ais_chains": 2,
-            "reverse_patches": 2,
-            "num_test": 2,
-        }
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {value}")
-        if not 0 < self.start_share < 1:
-            raise ValueError(f"start_share is {self.start_share}; it must lie between 0 and 1")
-        if self.batch_size > self.num_train:
+        super().__post_init__()
+        if max(self.batch_size, self.max_mixture) > self.num_train:
             raise ValueError(
-                f"batch_size is {self.batch_size}, but num_train is {self.num_train}: no batch "
-                "can be filled"
-            )
-        if self.max_mixture > self.num_train:
-            raise ValueError(
-                f"max_mixture is {self.max_mixture}, but num_train is {self.num_train}: a "
-                "component needs a patch at least"
+                f"--num_train={self.num_train} is fewer than --batch_size={self.batch_size} or "
+                f"--max_mixture={self.max_mixture}: a batch must be filled, and a component of the "
+                "mixture needs a patch"
             )
 
 
-def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> dict:
-    """Learns the RBM in a workdir, or goes on there, and measures and draws it.
-
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
-    """
-    data = patches.load(
+def run(settings: Settings, workdir: str) -> dict:
+    """Trains the RBM in a workdir, or resumes there, and measures and draws it."""
+    photographs = patches.load(
         size=settings.size,
         shrink=settings.shrink,
         min_contrast=settings.min_contrast,
@@ -137,25 +115,20 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         num_test=settings.num_test,
         seed=settings.seed,
     )
-    whitening = patches.fit_whitening(data.train, settings.num_components)
+    whitening = patches.fit_whitening(photographs.train, settings.num_components)
     train, validation, test = (
         np.asarray(whitening.whiten(jnp.asarray(x)))
-        for x in (data.train, data.validation, data.test)
+        for x in (photographs.train, photographs.validation, photographs.test)
     )
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program="experiments.train_patches",
-        needed_bytes=pretraining.needed_bytes((train.shape[1], settings.num_hidden)),
-    )
-    if run_dir.is_done:
-        print(f"done already: see {run_dir.figures}")
-        return run_dir.summary()
-    params = learn(settings, train, validation, run_dir, checkpoint_seconds)
-    model_file.save(run_dir.path / "model.npz", params)
-    np.savez(run_dir.path / "whitening.npz", **vars(whitening))
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    params = train_rbm(run, train, validation)
+    run.save_model(params)
+    np.savez(run.path / "whitening.npz", **vars(whitening))
     gaussian, best, scores = gaussian_mixture.choose(train, validation, settings.max_mixture)
-    results = measure(settings, params, train, test)
+    measure_key, picture_key = jax.random.split(run.key)
+    results = measure(measure_key, settings, params, train, test)
     for name, model in (("gaussian", gaussian), ("mixture", best)):
         log_p = model.score_samples(test).astype(np.float64)
         error = log_p.std(ddof=1) / math.sqrt(len(log_p))
@@ -163,24 +136,17 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         results[f"log_likelihood_{name}_standard_error"] = float(error)
     results["mixture_components"] = best.n_components
     results["mixture_validation_log_likelihoods"] = {str(k): v for k, v in scores.items()}
-    results |= patch_pictures.draw(
-        run_dir,
+    found, drawn = pictures.draw(
+        picture_key,
         params,
         whitening,
-        data,
+        photographs,
         {"Gaussian": gaussian, f"mixture of {best.n_components}": best},
-        sample_steps=settings.sample_steps,
-        seed=settings.seed,
+        run.metrics("rbm"),
+        num_steps=settings.sample_steps,
     )
-    summary = run_dir.write_summary(results, seed=settings.seed)
-    print(
-        f"test patches, nats each: RBM {results['log_likelihood']:.1f}, Gaussian "
-        f"{results['log_likelihood_gaussian']:.1f}, mixture of {best.n_components} "
-        f"{results['log_likelihood_mixture']:.1f}; {results['oriented_gabor_share']:.0%} of the "
-        "features are oriented Gabor functions"
-    )
-    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
-    return summary
+    run.save_figures(drawn)
+    return run.finish(results | found)
 
 
 def start(key: jax.Array, num_visible: int, settings: Settings) -> rbm.RBM:
@@ -205,66 +171,44 @@ def start(key: jax.Array, num_visible: int, settings: Settings) -> rbm.RBM:
     return dataclasses.replace(params, hidden=dataclasses.replace(params.hidden, bias=bias))
 
 
-def learn(
-    settings: Settings,
-    train: np.ndarray,
-    validation: np.ndarray,
-    run_dir: workdir.Workdir,
-    checkpoint_seconds: float,
-) -> rbm.RBM:
-    """Learns the RBM, or goes on where an earlier run stopped.
+def train_rbm(run: runs.Run, train: np.ndarray, validation: np.ndarray) -> rbm.RBM:
+    """Trains the RBM, or goes on where an earlier process stopped.
 
     Args:
-      settings: how it learns.
+      run: where metrics and checkpoints go.
       train: (N, K) whitened patches.
       validation: (M, K) whose log-likelihood is watched.
-      run_dir: where metrics and checkpoints go.
-      checkpoint_seconds: time between checkpoints.
     """
-    init_key, state_key, watch_key = jax.random.split(shared.init_key(settings.seed), 3)
+    settings = run.settings
+    init_key, state_key, watch_key = jax.random.split(training.spare_key(settings.seed), 3)
     learner = learning.CD(settings.gibbs_steps)
     num_updates = settings.epochs * (len(train) // settings.batch_size)
     optimizer = _optimizer(settings.learning_rate, num_updates)
     params = start(init_key, train.shape[1], settings)
-    state = learning.init_state(state_key, params, learner=learner, optimizer=optimizer)
-    watched = jnp.asarray(train[:_NUM_WATCHED]), jnp.asarray(validation[:_NUM_WATCHED])
-
-    def note(epoch, step, state):
-        del epoch, step, state
-        run_dir.note_time()
-
-    with checkpoints.Checkpoints(run_dir.checkpoints("rbm")) as saved:
-        state = training.train(
-            functools.partial(_step, learner=learner, optimizer=optimizer),
-            state,
-            train,
-            settings=training.Settings(
-                seed=settings.seed,
-                batch_size=settings.batch_size,
-                num_epochs=settings.epochs,
-                phase="rbm",
-                checkpoint_seconds=checkpoint_seconds,
-            ),
-            evaluate=lambda state: _watch(watch_key, state.params, *watched),
-            callback=note,
-            checkpoints=saved,
-            metrics_path=run_dir.metrics,
-        )
+    watched = [jnp.asarray(data.spread(x, _NUM_WATCHED)) for x in (train, validation)]
+    state = run.train(
+        "rbm",
+        functools.partial(_step, learner=learner, optimizer=optimizer),
+        learning.init_state(state_key, params, learner=learner, optimizer=optimizer),
+        train,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        evaluate=lambda state: _watch(watch_key, state.params, *watched),
+    )
     return state.params
 
 
 def measure(
-    settings: Settings, params: rbm.RBM, train: np.ndarray, test: np.ndarray
+    key: jax.Array, settings: Settings, params: rbm.RBM, train: np.ndarray, test: np.ndarray
 ) -> dict[str, float]:
-    """Estimates the log-likelihood of test patches, as `likelihood.evaluate` describes it."""
-    return likelihoods.evaluate(
-        jax.random.key(settings.seed + 1),
-        likelihoods.as_net(params),
+    """Estimates the log-likelihood of test patches, as `evaluation.evaluate` describes it."""
+    return evaluation.evaluate(
+        key,
+        params,
         (jnp.asarray(train), None),
         (jnp.asarray(test), None),
         num_steps=settings.ais_steps,
         num_chains=settings.ais_chains,
-        num_passes=1,
         num_reverse=settings.reverse_patches,
     )
 
@@ -278,7 +222,7 @@ def _step(key, state, batch, *, learner, optimizer):
 def _watch(key, params, train, validation):
     betas = jnp.linspace(0, 1, _WATCHED_STEPS + 1)
     base = params.visible.fit(train)
-    estimate = partition.ais(key, params, base=base, betas=betas, num_chains=_WATCHED_CHAINS)
+    estimate = annealing.ais(key, params, base=base, betas=betas, num_chains=_WATCHED_CHAINS)
     active = rbm.hidden_mean(params, validation)
     return {
         "log_likelihood": jnp.mean(partition.log_likelihood(params, validation, estimate.log_z)),
@@ -292,7 +236,7 @@ def _watch(key, params, train, validation):
 def _optimizer(learning_rate, num_updates):
     return optax.chain(
         optax.masked(optax.scale(_SIGMA_SHARE), _sigma_mask),
-        optax.sgd(shared.decaying(learning_rate, num_updates)),
+        optax.sgd(rbm_settings.decaying(learning_rate, num_updates)),
     )
 
 
@@ -301,49 +245,5 @@ def _sigma_mask(params):
     return dataclasses.replace(mask, visible=dataclasses.replace(mask.visible, log_sigma=True))
 
 
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings()
-    shared.define_run_flags()
-    for name, text in (
-        ("size", "Rows and columns of a patch."),
-        ("shrink", "A pixel is the mean of so many rows and columns of a photograph."),
-        ("num_train", "Training patches."),
-        ("num_test", "Test patches, and validation patches."),
-        ("num_components", "Directions that whitening keeps."),
-        ("num_hidden", "Hidden units."),
-        ("gibbs_steps", "n of CD-n."),
-        ("batch_size", "Patches per update."),
-        ("epochs", "Passes through the patches."),
-        ("max_mixture", "Components of the mixture of Gaussians, at most."),
-        ("ais_steps", "Steps of annealing."),
-        ("ais_chains", "Chains of annealing."),
-        ("reverse_patches", "Test patches from which annealing goes backwards."),
-        ("sample_steps", "Gibbs steps before a sample."),
-    ):
-        flags.DEFINE_integer(name, getattr(default, name), text, lower_bound=1)
-    flags.DEFINE_float(
-        "min_contrast",
-        default.min_contrast,
-        "Smallest standard deviation of a patch, of 255 grey levels.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float(
-        "learning_rate",
-        default.learning_rate,
-        "Of weights and biases; linear to a hundredth over the second half.",
-        lower_bound=0,
-    )
-    flags.DEFINE_float(
-        "start_share", default.start_share, "Odds of a hidden unit to be on at the start."
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-    shared.call(argv, run, lambda: shared.from_flags(Settings))
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

@@ -31,56 +31,39 @@ learning algorithm for deep belief nets" (2006); Hinton, Dayan, Frey, Neal, "The
 algorithm for unsupervised neural networks" (1995).
 """
 
-import dataclasses
-
 import jax
-from absl import app, flags
 
-from dbn_jax import figures
-from dbn_jax.training import workdir
-from experiments.common import shared
+from experiments.common import runs
+from experiments.common.settings import declare, setting
 from experiments.demos import explaining_away, tied_nets
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides the result.
+@declare
+class Settings(runs.RunSettings):
+    """Everything that decides the result."""
 
-    Attributes:
-      num_chains: of Gibbs sampling.
-      num_sweeps: of each chain, through all units.
-      num_updates: of all that learns, a multiple of 50.
-      seed: of everything random.
-    """
-
-    num_chains: int = 2_000
-    num_sweeps: int = 30_000
-    num_updates: int = 3_000
-    seed: int = 0
+    num_chains: int = setting(2_000, "Number of chains of Gibbs sampling.", at_least=1)
+    num_sweeps: int = setting(
+        30_000, "Number of sweeps of each chain through all units.", at_least=1
+    )
+    num_updates: int = setting(
+        3_000, "Number of updates of all that learns, a multiple of 50.", at_least=50
+    )
 
     def __post_init__(self):
-        if self.num_updates < 50 or self.num_updates % 50:
+        super().__post_init__()
+        if self.num_updates % 50:
             raise ValueError(
-                f"num_updates is {self.num_updates}; it must be a multiple of 50, the points of a "
+                f"--num_updates={self.num_updates}: it must be a multiple of 50, the points of a "
                 "curve"
             )
 
 
-def run(settings: Settings, path: str) -> dict:
-    """Draws all pictures into a workdir.
-
-    Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
-    """
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program="experiments.why_it_works",
-        needed_bytes=10_000_000,
-    )
-    if run_dir.is_done:
-        print(f"done already: see {run_dir.path}")
-        return run_dir.summary()
+def run(settings: Settings, workdir: str) -> dict:
+    """Draws all pictures into a workdir."""
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
     results = {}
     with jax.enable_x64(True):
         keys = iter(jax.random.split(jax.random.key(settings.seed), 7))
@@ -103,32 +86,10 @@ def run(settings: Settings, path: str) -> dict:
         }
         for name, part in parts.items():
             pictures, results[name] = part()
-            for file, picture in pictures.items():
-                figures.save(picture, run_dir.figures / f"{file}.png")
-            print(f"{name}: {run_dir.wall_seconds():.0f} s", flush=True)
-    summary = run_dir.write_summary(results, seed=settings.seed)
-    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.figures}")
-    return summary
-
-
-def define_flags() -> None:
-    """Defines the flags of this binary; only the binary itself does, not who imports it."""
-    default = Settings()
-    shared.define_run_flags(checkpoints=False)
-    flags.DEFINE_integer(
-        "num_chains", default.num_chains, "Chains of Gibbs sampling.", lower_bound=1
-    )
-    flags.DEFINE_integer("num_sweeps", default.num_sweeps, "Of each chain.", lower_bound=1)
-    flags.DEFINE_integer(
-        "num_updates", default.num_updates, "Of all that learns, a multiple of 50."
-    )
-
-
-def main(argv: list[str]) -> None:
-    """Makes settings of the flags, and runs."""
-    shared.call(argv, run, lambda: shared.from_flags(Settings))
+            run.save_figures(pictures)
+            print(f"{name}: {run.folder.wall_seconds():.0f} s", flush=True)
+    return run.finish(results)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    runs.main(run, Settings)

@@ -106,6 +106,7 @@ class Pixels:
     visible: str = "bernoulli"
 
     def __call__(self, key, rows):
+        """(key, (..., pixels)) -> (..., V)."""
         x = self.transform(key, rows)
         match self.visible:
             case "spin":

@@ -1,17 +1,25 @@
-"""Fine-tuning of a whole net, in a workdir: what `finetune_updown` and `finetune_bound` share."""
+"""Fine-tuning of a pretrained net or classifier: data, what is watched, and how it ends."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
 
-from dbn_jax import data, dbn, figures, model_file, rbm, training
-from dbn_jax.training import checkpoints, workdir
-from experiments.common import models, pretraining, recognition, shared
+from dbn_jax import data, dbn, figures, recognition
+from experiments.common import data_settings, pretrained, runs
+from experiments.common.settings import declare
 
+# Examples of each split that are watched after every epoch.
+_NUM_WATCHED = 2000
 _NUM_FIRST = 1000
+
+
+@declare
+class FinetuningSettings(runs.TrainingSettings, pretrained.Pretrained):
+    """What every fine-tuning of a whole net has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,102 +42,144 @@ class Examples:
         return v, jax.nn.one_hot(rows["labels"], self.num_labels, dtype=v.dtype)
 
 
-# (key, net, number of updates, the first examples) -> a step for `training.train`, and its first
-# state, whose `params` are the untied net. The key is consumed.
-Start = Callable[[jax.Array, dbn.Net, int, Any], tuple[Callable[..., Any], rbm.State]]
+# (key, net, number of updates, some examples) -> a step for `training.train`, and its first state,
+# whose `params` are the untied net. The key is consumed.
+Start = Callable[[jax.Array, dbn.Net, int, Any], tuple[Callable[..., Any], Any]]
 
 
-def learn(
-    settings: Any,
-    path: str,
-    *,
+def load_net(
+    settings: FinetuningSettings, batch_size: int | None = None
+) -> tuple[dbn.Net, data.Dataset, data.Transform]:
+    """Loads a pretrained net and its data, and checks that they fit each other."""
+    net, source = settings.load(pretrained.NETS)
+    dataset, transform = source.load()
+    pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
+    if batch_size is not None:
+        data_settings.check_batch_size("batch_size", batch_size, len(dataset.train.images))
+    return net, dataset, transform
+
+
+def finetune_net(
+    settings: FinetuningSettings,
+    workdir: str,
     phase: str,
-    check: Callable[[dbn.Net], None] = lambda net: None,
     start: Start,
+    *,
+    batch_size: int,
+    epochs: int,
     curves: dict[str, dict[str, str]],
     title: str,
-    checkpoint_seconds: float,
+    check: Callable[[dbn.Net], None] = lambda net: None,
 ) -> dict:
-    """Fine-tunes the net of `settings.pretrained`, or goes on where an earlier run stopped.
+    """Fine-tunes the weights of a whole net in a workdir, or resumes there.
 
     Args:
-      settings: those of the binary, with `pretrained`, `data_dir`, `batch_size`, `epochs`, `seed`.
-      path: the workdir.
-      phase: name of what is done; the binary's is finetune_<phase>.
-      check: raises if the net cannot be learnt so, before the workdir is opened.
-      start: how to learn.
+      settings: of the command.
+      workdir: where.
+      phase: name of what is done.
+      start: how the net learns.
+      batch_size: examples in each update.
+      epochs: passes over the data.
       curves: of each panel of the learning curves: the lines' names, and their column of metrics.
       title: of the curves.
-      checkpoint_seconds: time between checkpoints.
+      check: raises if the net cannot learn so, before the workdir is opened.
 
     Returns:
-      The summary, as `workdir.Workdir.write_summary` returns it.
+      The summary.
     """
-    net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
-    dataset, transform = data_settings.load()
+    net, dataset, transform = load_net(settings, batch_size)
     check(net)
-    models.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
-    held_out = dataset.validation or dataset.test
-    num_images, num_pixels = dataset.train.images.shape
-    shared.check_batch_size("batch_size", settings.batch_size, num_images)
-    sizes = (num_pixels, *(part.hidden.num_units for part in net.recognition))
-    run_dir = workdir.open_workdir(
-        path,
-        shared.flag_values(settings),
-        program=f"experiments.finetune_{phase}",
-        needed_bytes=2 * pretraining.needed_bytes((*sizes, net.top.hidden.num_units)),
-    )
-    if run_dir.is_done:
-        print(f"done already: see {run_dir.path}")
-        return run_dir.summary()
-    labelled = dbn.num_labels(net) > 0
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    num_labels = dbn.num_labels(net)
     rows = {"images": dataset.train.images, "labels": dataset.train.labels}
-    examples = Examples(transform, dbn.num_labels(net))
-    first = {name: jnp.asarray(values[:_NUM_FIRST]) for name, values in rows.items()}
-    start_key, view_key, answer_key = jax.random.split(shared.init_key(settings.seed), 3)
-    step, state = start(
-        start_key,
-        net,
-        settings.epochs * (num_images // settings.batch_size),
-        shared.transformed(examples, view_key, first),
+    examples = Examples(transform, num_labels)
+    start_key, view_key, answer_key = jax.random.split(run.key, 3)
+    some = data.apply(examples, view_key, data.spread(rows, _NUM_FIRST))
+    step, state = start(start_key, net, epochs * (len(rows["labels"]) // batch_size), some)
+    errors = watch_errors(dataset, transform)
+    state = run.train(
+        phase,
+        step,
+        state,
+        rows,
+        transform=examples,
+        batch_size=batch_size,
+        epochs=epochs,
+        evaluate=(lambda state: errors(state.params)) if num_labels else None,
     )
-    errors = recognition.watch_errors(dataset, transform, settings.seed)
-
-    def watch(epoch, step, state):
-        del epoch, step, state
-        run_dir.note_time()
-
-    with checkpoints.Checkpoints(run_dir.checkpoints(phase)) as saved:
-        state = training.train(
-            step,
-            state,
-            rows,
-            settings=training.Settings(
-                seed=settings.seed,
-                batch_size=settings.batch_size,
-                num_epochs=settings.epochs,
-                phase=phase,
-                checkpoint_seconds=checkpoint_seconds,
-            ),
-            transform=examples,
-            evaluate=(lambda state: errors(state.params)) if labelled else None,
-            callback=watch,
-            checkpoints=saved,
-            metrics_path=run_dir.metrics,
-        )
     net = state.params
-    model_file.save(run_dir.path / "model.npz", net)
-    table = figures.read_metrics(run_dir.metrics)
-    panels = {
-        name: {line: (table["epoch"], table[column]) for line, column in lines.items()}
-        for name, lines in curves.items()
-    }
+    run.save_model(net)
+    run.save_figures({"curves": learning_curves(run.metrics(phase), curves, title)})
+    _, held_out = dataset.held_out
     results = {}
-    if labelled:
-        panels["error rate"] = recognition.error_curves(table)
+    if num_labels:
         results = recognition.error_rates(answer_key, net, held_out, transform)
-    picture = figures.learning_curves(panels, title=title, x_label="epoch")
-    figures.save(picture, run_dir.figures / "curves.png")
-    summary = run_dir.write_summary(results, seed=settings.seed)
-    print(f"done in {summary['wall_seconds']:.0f} s: see {run_dir.path}")
-    return summary
+    return run.finish(results)
+
+
+def watch_errors(
+    dataset: data.Dataset,
+    transform: data.Transform,
+    *,
+    way: recognition.Way = recognition.WAYS["mean_field"],
+    num_validation: int | None = _NUM_WATCHED,
+) -> Callable[[object], dict[str, float]]:
+    """Makes what is called with the model after every epoch of fine-tuning; deterministic.
+
+    Args:
+      dataset: the data.
+      transform: makes pixels of its rows.
+      way: how the model recognises.
+      num_validation: how many validation images are looked at; None is all of them.
+
+    Returns:
+      A function that returns `error_rate_train`, of some training images, and `error_rate` where
+      there are validation images. The test images are left alone.
+    """
+    watched = {"error_rate_train": dataset.train.spread(_NUM_WATCHED)}
+    if dataset.validation is not None:
+        count = len(dataset.validation.labels) if num_validation is None else num_validation
+        watched["error_rate"] = dataset.validation.spread(count)
+
+    def evaluate(model):
+        key = jax.random.key(0)
+        return {
+            name: recognition.error_rate(
+                recognition.log_posteriors(key, model, split.images, transform, way), split.labels
+            )
+            for name, split in watched.items()
+        }
+
+    return evaluate
+
+
+def learning_curves(
+    table: dict[str, np.ndarray], curves: dict[str, dict[str, str]], title: str
+) -> Figure:
+    """Draws columns of metrics, and the error rates if they were watched.
+
+    Args:
+      table: the metrics.
+      curves: of each panel the lines' names, and their column.
+      title: of the picture.
+    """
+    curves = {
+        panel: {line: column for line, column in lines.items() if column in table}
+        for panel, lines in curves.items()
+    }
+    curves["error rate"] = {
+        line: column
+        for line, column in (
+            ("training", "eval_error_rate_train"),
+            ("held out", "eval_error_rate"),
+        )
+        if column in table
+    }
+    panels = {
+        panel: {line: (table["epoch"], table[column]) for line, column in lines.items()}
+        for panel, lines in curves.items()
+        if lines
+    }
+    return figures.learning_curves(panels, title=title, x_label="epoch")

@@ -74,6 +74,11 @@ class Run:
         return self.folder.path
 
     @property
+    def figures(self) -> pathlib.Path:
+        """The folder of pictures."""
+        return self.folder.figures
+
+    @property
     def is_done(self) -> bool:
         """Whether it has finished."""
         return self.folder.is_done
@@ -108,7 +113,7 @@ class Run:
 
         Args:
           phase: names the metrics, the checkpoints and the progress line.
-          step: see `training.train`; so are `state`, `data` and `options`.
+          step: see `training.train`.
           state: the first one.
           data: what is learnt from; None if the updates need none.
           epochs: passes over the data.
@@ -116,6 +121,7 @@ class Run:
           callback: ``callback(epoch, state)``, after every epoch.
           batch_size: examples per update.
           updates_per_epoch: without data.
+          **options: further ones of `training.train`, such as `transform` and `evaluate`.
         """
 
         def watch(epoch, step, state):
@@ -157,10 +163,10 @@ class Run:
     def save_figures(self, pictures: Mapping[str, Any]) -> None:
         """Writes each picture to figures/<name>.png."""
         for name, picture in pictures.items():
-            figures.save(picture, self.folder.figures / f"{name}.png")
+            figures.save(picture, self.figures / f"{name}.png")
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
-        """Prints the results, writes summary.json, which marks the run as finished, and returns it."""
+        """Prints the results, and writes the summary, which marks the run as finished."""
         summary = self.folder.write_summary(results, seed=getattr(self.settings, "seed", 0))
         _print(summary["figures"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")

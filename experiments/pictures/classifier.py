@@ -5,58 +5,53 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import data, figures, networks
-from dbn_jax.training import workdir
-from experiments.common import recognition, shared
+from dbn_jax import data, figures, networks, recognition
+from experiments.common import classification, finetuning
+from experiments.pictures import errors
 
 _NUM_COMPARED = 2000  # images on which features before and after are compared
 _NUM_FEATURES = 100
 
 
 def draw(
-    run_dir: workdir.Workdir,
+    key: jax.Array,
     dataset: data.Dataset,
     transform: data.Transform,
     before: networks.Classifier,
     after: networks.Classifier,
-    *,
-    seed: int,
-) -> dict[str, object]:
+    table: dict[str, np.ndarray],
+) -> tuple[dict[str, object], dict[str, Figure]]:
     """Draws what a classifier gets wrong, its curves, and its features before and after.
 
     Args:
-      run_dir: where the pictures go; with the metrics of the run.
+      key: consumed.
       dataset: what it learnt from.
       transform: makes pixels of the data set's rows.
       before: the classifier at first.
       after: and in the end.
-      seed: of everything random.
+      table: the metrics of its training.
 
     Returns:
-      Figures for the summary: its errors on held-out images, and `changes`.
+      Results for the summary: its errors on held-out images, and `changes`; and the pictures.
     """
-    part = "test" if dataset.validation is None else "validation"
-    held_out = dataset.validation or dataset.test
-    answer_key, view_key = jax.random.split(jax.random.key(seed))
-    log_p = recognition.log_posteriors(answer_key, after, held_out, transform, classify)
-    error = recognition.error_rate(log_p, held_out.labels)
-    confidence = np.exp(log_p.max(axis=-1))
+    part, held_out = dataset.held_out
+    answer_key, view_key = jax.random.split(key)
+    log_p = recognition.log_posteriors(
+        answer_key, after, held_out.images, transform, classification.classify
+    )
+    right = log_p.argmax(axis=-1) == held_out.labels
     results = {
         "split": part,
-        "error_rate": error,
-        "log_loss": float(-log_p[np.arange(len(held_out)), held_out.labels].mean()),
-        "calibration_error": recognition.calibration(
-            confidence, log_p.argmax(axis=-1) == held_out.labels
-        ).error,
+        "error_rate": recognition.error_rate(log_p, held_out.labels),
+        "log_loss": float(-log_p[np.arange(len(right)), held_out.labels].mean()),
+        "calibration_error": recognition.calibration(np.exp(log_p.max(axis=-1)), right).error,
     }
-    print(f"of {len(held_out):,} {part} images it gets wrong: {error:.2%}")
-    v = shared.transformed(transform, view_key, jnp.asarray(held_out.images[:_NUM_COMPARED]))
+    v = data.apply(transform, view_key, data.spread(held_out.images, _NUM_COMPARED))
     results |= {name: float(value) for name, value in changes(before, after, v).items()}
 
-    pictures = {"curves": _curves(figures.read_metrics(run_dir.metrics))}
-    sheet = recognition.error_sheet(dataset, held_out, log_p, part)
-    if sheet is not None:
-        pictures["errors"] = sheet
+    curves = {"loss (nats)": {"training": "loss"}}
+    pictures = {"curves": finetuning.learning_curves(table, curves, "Discriminative fine-tuning")}
+    pictures |= errors.sheet(dataset, held_out, log_p, part)
     fields = {"before": before.hidden[0].kernel[...], "after": after.hidden[0].kernel[...]}
     # One scale for both, so that they can be compared.
     limit = float(np.percentile(np.abs(np.stack(list(fields.values()))), 99.8)) or None
@@ -68,16 +63,7 @@ def draw(
             max_units=min(kernel.shape[1], _NUM_FEATURES),
             limit=limit,
         )
-    for name, picture in pictures.items():
-        figures.save(picture, run_dir.figures / f"{name}.png")
-    return results
-
-
-@jax.jit
-def classify(key: jax.Array, model: networks.Classifier, v: jax.Array) -> jax.Array:
-    """log p(label | image), as `recognition.log_posteriors` takes it; nothing is drawn."""
-    del key
-    return jax.nn.log_softmax(model(v))
+    return results, pictures
 
 
 @jax.jit
@@ -109,11 +95,3 @@ def changes(
             jnp.where(scale > 0, together / jnp.where(scale > 0, scale, 1), 0)
         )
     return result
-
-
-def _curves(table: dict[str, np.ndarray]) -> Figure:
-    curves = {
-        "loss (nats)": {"training": (table["epoch"], table["loss"])},
-        "error rate": recognition.error_curves(table),
-    }
-    return figures.learning_curves(curves, title="Discriminative fine-tuning", x_label="epoch")

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import associative_memory, dbn, figures, random, trajectories
-from dbn_jax.training import workdir
+from dbn_jax import dbn, figures, label_units, random, trajectories
+from experiments.common.runs import Run
 
 # Gibbs iterations before each frame: what is clamped takes over quickly at first, slowly later.
 _MOVIE_INTERVALS = (1, 1, 1, 2, 5, 10, 20, 20, 40, 50, 50, 50, 50, 50, 50)
@@ -31,7 +31,7 @@ def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def movie(
     key: jax.Array,
-    run: workdir.Workdir,
+    run: Run,
     net: dbn.Net,
     classes: Sequence[int | None],
     image_shape: tuple[int, ...],
@@ -51,7 +51,7 @@ def movie(
     for i, label in enumerate(classes):
         clamped, what = jnp.zeros(x.shape, bool), "nothing is clamped"
         if label is not None:
-            clamped, what = associative_memory.labels_mask(net), f"label unit {label} is clamped"
+            clamped, what = label_units.mask(net.top), f"label unit {label} is clamped"
             one_hot = jax.nn.one_hot(label, dbn.num_labels(net), dtype=x.dtype)
             x = dbn.join(net, dbn.split(net, x)[0], one_hot)
         intervals = jnp.asarray(_MOVIE_INTERVALS)
@@ -74,9 +74,7 @@ def movie(
     _write(frames, run, "movie")
 
 
-def mind_and_brain(
-    key: jax.Array, run: workdir.Workdir, net: dbn.Net, image_shape: tuple[int, ...]
-) -> None:
+def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[int, ...]) -> None:
     """Draws mind_and_brain as .png, .gif and, with ffmpeg, .mp4: what the net makes of noise.
 
     Args:
@@ -143,7 +141,7 @@ def _named(probabilities):
     return {str(label): p for label, p in enumerate(probabilities)}
 
 
-def _write(frames: Sequence[Figure], run: workdir.Workdir, name: str) -> None:
+def _write(frames: Sequence[Figure], run: Run, name: str) -> None:
     figures.animate(
         frames,
         run.figures / f"{name}.gif",

@@ -1,0 +1,172 @@
+"""Training of a classifier by backpropagation in a run."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from dbn_jax import data, model_file, networks, train_state, training
+from dbn_jax.learning import backprop
+from experiments.common import data_settings, finetuning, rbm_settings, runs
+from experiments.common.settings import Declared, declare, setting
+
+
+@declare
+class ClassifierSettings(Declared):
+    """How a classifier learns."""
+
+    optimizer: str = setting("adam", "Rule of gradient descent.", choices=("sgd", "adam"))
+    learning_rate: float = setting(
+        1e-3,
+        "Learning rate of all weights and biases; it falls to a hundredth over the second half.",
+        at_least=0,
+    )
+    momentum: float = setting(
+        0.9, "Momentum of sgd; decay of the mean gradient of adam.", at_least=0, at_most=1
+    )
+    weight_decay: float = setting(
+        0.0, "Cost of squared weights; of adam, decoupled from the gradient (AdamW).", at_least=0
+    )
+    input_dropout: float = setting(0.0, "Share of pixels that drop out.", at_least=0, below=1)
+    hidden_dropout: float = setting(
+        0.0, "Share of hidden units that drop out.", at_least=0, below=1
+    )
+    label_smoothing: float = setting(
+        0.0, "Share of each target that all classes divide among them.", at_least=0, below=1
+    )
+    adversarial_radius: float = setting(
+        2.0,
+        "Radius of virtual adversarial training, in units of the pixels; 0 for none. It makes an "
+        "update take 2.5 times as long.",
+        at_least=0,
+    )
+    top_only_epochs: int = setting(
+        0, "Number of first epochs in which only the softmax layer changes.", at_least=0
+    )
+    batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
+    epochs: int = setting(60, "Number of passes over the data.", at_least=1)
+    early_stopping: bool = setting(
+        False,
+        "Take the epoch with the fewest errors on validation images. All epochs are made.",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.top_only_epochs > self.epochs:
+            raise ValueError(
+                f"--top_only_epochs={self.top_only_epochs} is more than --epochs={self.epochs}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Makes pixels of the data set's rows, and keeps their labels."""
+
+    transform: data.Transform
+
+    def __call__(self, key, rows):
+        """(key, {"images", "labels"}) -> (v (..., V), labels (...)); the key is consumed."""
+        return self.transform(key, rows["images"]), rows["labels"]
+
+
+def check(settings: ClassifierSettings, dataset: data.Dataset) -> None:
+    """Raises a ValueError where data and settings do not fit each other."""
+    if settings.early_stopping and dataset.validation is None:
+        raise ValueError(
+            "--early_stopping needs validation images, and there are none: hold some out with "
+            "--num_validation (of a pretrained net: when that learns)"
+        )
+    data_settings.check_batch_size("batch_size", settings.batch_size, len(dataset.train.labels))
+
+
+def train(
+    run: runs.Run,
+    settings: ClassifierSettings,
+    start: networks.Classifier,
+    dataset: data.Dataset,
+    transform: data.Transform,
+) -> tuple[networks.Classifier, int]:
+    """Trains a classifier in a run, or goes on where an earlier process stopped.
+
+    Args:
+      run: where metrics and checkpoints go.
+      settings: how it learns.
+      start: the classifier before its first update.
+      dataset: what it learns from.
+      transform: makes pixels of the data set's rows.
+
+    Returns:
+      The classifier, and the epoch after which it is taken.
+    """
+    graphdef, params = backprop.split(start)
+    updates_per_epoch = len(dataset.train.labels) // settings.batch_size
+    optimizer = _optimizer(
+        settings.optimizer,
+        settings.learning_rate,
+        settings.momentum,
+        settings.weight_decay,
+        settings.epochs * updates_per_epoch,
+        settings.top_only_epochs * updates_per_epoch,
+    )
+    loss = functools.partial(
+        backprop.classification_loss,
+        input_dropout=settings.input_dropout,
+        hidden_dropout=settings.hidden_dropout,
+        label_smoothing=settings.label_smoothing,
+        adversarial_radius=settings.adversarial_radius,
+    )
+    errors = finetuning.watch_errors(dataset, transform, way=classify, num_validation=None)
+    best = run.path / "best.npz"
+
+    def keep_best(epoch, state):
+        if settings.early_stopping and _best_epoch(run) == epoch:
+            model_file.save(best, backprop.merge(graphdef, state.params))
+
+    state = run.train(
+        "classifier",
+        functools.partial(backprop.step, graphdef=graphdef, loss=loss, optimizer=optimizer),
+        train_state.init_state(params, optimizer),
+        {"images": dataset.train.images, "labels": dataset.train.labels},
+        transform=Labelled(transform),
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        evaluate=lambda state: errors(backprop.merge(graphdef, state.params)),
+        callback=keep_best,
+    )
+    if settings.early_stopping:
+        return model_file.load(best), _best_epoch(run)
+    return backprop.merge(graphdef, state.params), settings.epochs
+
+
+def random_classifier(
+    seed: int, dataset: data.Dataset, hidden_sizes: tuple[int, ...]
+) -> networks.Classifier:
+    """A classifier of a data set's images with random weights."""
+    sizes = (dataset.train.images.shape[1], *hidden_sizes, dataset.num_classes)
+    return networks.init_classifier(training.spare_key(seed), sizes)
+
+
+@jax.jit
+def classify(key: jax.Array, model: networks.Classifier, v: jax.Array) -> jax.Array:
+    """log p(label | image), as `recognition.Way` has it; nothing is drawn."""
+    del key
+    return jax.nn.log_softmax(model(v))
+
+
+def _best_epoch(run: runs.Run) -> int:
+    table = run.metrics("classifier")
+    return int(table["epoch"][np.argmin(table["eval_error_rate"])])
+
+
+@functools.cache  # equal settings give the same object, and compile once
+def _optimizer(name, learning_rate, momentum, weight_decay, num_updates, held) -> Any:
+    decay = optax.add_decayed_weights(weight_decay, mask=backprop.kernel_mask)
+    rate = optax.scale_by_learning_rate(rbm_settings.decaying(learning_rate, num_updates))
+    if name == "sgd":
+        parts = decay, optax.trace(momentum), rate
+    else:
+        parts = optax.scale_by_adam(b1=momentum), decay, rate
+    return optax.chain(*parts, backprop.top_first(held))
