@@ -121,7 +121,9 @@ def test_a_broken_kernel_drifts(change, visible, hidden, patched):
 def test_gibbs_with_means_instead_of_samples_drifts(patched):
     params = make("bernoulli", "bernoulli", weight_scale=3.0)
     model = oracles.Model.of(params)
-    patched.setattr(rbm, "fantasy", functools.partial(rbm.gibbs_from_hidden, sample_visible=False))
+    patched.setattr(
+        rbm, "gibbs_from_hidden", functools.partial(rbm.gibbs_from_hidden, sample_visible=False)
+    )
     ((_, h),) = run_gibbs(params, start(model), (4,))
     distance = oracles.total_variation(model.hidden.counts(h) / NUM_CHAINS, model.hidden_marginal())
     p = model.hidden_marginal()

@@ -106,7 +106,7 @@ class Exact:
             return -jnp.mean(partition.log_likelihood(params, batch, log_z))
 
         value, gradient = jax.value_and_grad(loss)(rbm.match_varying(batch, params))
-        metrics = {"log_likelihood": -value, "gradient_norm": optax.global_norm(gradient)}
+        metrics = {"log_likelihood": -value, "gradient_norm": optax.tree.norm(gradient)}
         return gradient, chains, metrics
 
 

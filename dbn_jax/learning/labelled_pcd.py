@@ -107,7 +107,7 @@ class LabelledPCD:
         metrics = {
             "free_energy_data": data,
             "free_energy_fantasies": fantasies,
-            "gradient_norm": optax.global_norm(gradient),
+            "gradient_norm": optax.tree.norm(gradient),
             "label_loss": label_loss,
         }
         return gradient, chains._replace(hidden=hidden), metrics

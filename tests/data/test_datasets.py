@@ -275,7 +275,7 @@ def test_nothing_heavy_is_imported():
         "import sys; from dbn_jax import data; data.load('digits'); data.load('mnist5k'); "
         f"print([m for m in {heavy} if m in sys.modules])"
     )
-    root = Path(data.__file__).parents[1]
+    root = Path(data.__file__).parents[2]
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=root
     )

@@ -12,8 +12,16 @@ import optax
 import pytest
 
 from dbn_jax import learning, rbm, units
-from dbn_jax.learning import labelled_pcd
-from dbn_jax.learning.estimators import CD, PCD, Centred, Exact, FastPCD, ParallelTempering, Sparse
+from dbn_jax.learning import (
+    CD,
+    PCD,
+    Centred,
+    Exact,
+    FastPCD,
+    ParallelTempering,
+    Sparse,
+    labelled_pcd,
+)
 from dbn_jax.learning.labelled_pcd import LabelledPCD
 from tests.small_learning import PAIRS, assert_trees_close, draw_batch, make
 

@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from dbn_jax import learning, rbm
-from dbn_jax.learning.estimators import CD, PCD, Centred, Exact, FastPCD, ParallelTempering
+from dbn_jax.learning import CD, PCD, Centred, Exact, FastPCD, ParallelTempering
 from tests import oracles
 from tests.small_learning import (
     assert_leaves_close,

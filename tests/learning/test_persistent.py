@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import learning, random, rbm, units
-from dbn_jax.learning.estimators import PCD, FastPCD, ParallelTempering
+from dbn_jax.learning import PCD, FastPCD, ParallelTempering, tempering
 from tests import oracles
 from tests.small_learning import (
     assert_trees_close,
@@ -109,9 +109,9 @@ def test_chains_stay_in_equilibrium(kernel, pair):
 
 # What could go wrong in the rule of exchange: name, and how it is brought about.
 FAULTS = {
-    "sign": ("_scale", lambda factors, x, scale=learning._scale: scale(jnp.abs(factors), x)),
+    "sign": ("_scale", lambda factors, x, scale=tempering._scale: scale(jnp.abs(factors), x)),
     "always": (
-        "threefry",
+        "random",
         types.SimpleNamespace(split=random.split, uniform=lambda key, shape: jnp.zeros(shape)),
     ),
 }
@@ -143,7 +143,7 @@ def test_exchanges_keep_every_level_in_equilibrium():
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_rule_of_exchange_is_noticed(fault, monkeypatch):
-    monkeypatch.setattr(learning, *FAULTS[fault])
+    monkeypatch.setattr(tempering, *FAULTS[fault])
     params = make("bernoulli", weight_scale=2.0)
     learner = ParallelTempering(NUM_CHAINS, num_temperatures=4)
     assert any(x > 3 for x in joint_drifts(params, learner))

@@ -231,7 +231,7 @@ class TestTrouble:
         program = """
 import resource, sys
 import numpy as np
-from dbn_jax.checkpoints import Checkpoints
+from dbn_jax.training.checkpoints import Checkpoints
 noise = np.random.default_rng(0).normal(size=100_000)
 with Checkpoints(sys.argv[1]) as c:
     c.save(1, {"x": noise})

@@ -123,7 +123,7 @@ class TestChecksBeforehand:
         """A limit on file sizes makes every write of the probe fail for real."""
         program = f"""
 import resource
-from dbn_jax.workdir import open_workdir
+from dbn_jax.training.workdir import open_workdir
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 try:
     open_workdir({str(tmp_path)!r}, {{}}, program="p")
@@ -139,7 +139,7 @@ except OSError as e:
         """Another process is refused until this one ends."""
         program = f"""
 import sys
-from dbn_jax.workdir import open_workdir
+from dbn_jax.training.workdir import open_workdir
 w = open_workdir({str(tmp_path)!r}, {{}}, program="p")
 print("open", flush=True)
 sys.stdin.read()
@@ -309,7 +309,7 @@ def test_damaged_notes_are_named(tmp_path):
 def test_the_lock_outlives_a_copy_and_ends_with_the_folder(tmp_path):
     run = tmp_path / "run"
     program = f"""
-from dbn_jax.workdir import open_workdir
+from dbn_jax.training.workdir import open_workdir
 try:
     open_workdir({str(run)!r}, {{}}, program="p")
     print("open")

@@ -17,7 +17,7 @@ STATUS = pathlib.Path("/proc/self/status")
     not STATUS.exists() or "VmHWM" not in STATUS.read_text(), reason="the system does not tell it"
 )
 def test_peak_of_a_process_is_not_that_of_its_parent():
-    measured = "from experiments import footprint; print(footprint.peak_rss())"
+    measured = "from experiments.benchmarks import memory; print(memory.peak_rss())"
     # exec keeps ru_maxrss, as in the child of a parent that has grown large.
     parent = f"""
 import os, sys
