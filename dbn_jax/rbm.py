@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from dbn_jax import pytrees, random, units
+from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import Array, Float, Int, Key, Num
 from dbn_jax.units import normalisable
 
@@ -42,24 +43,6 @@ class RBM:
     weights: Any
     visible: Any
     hidden: Any
-
-
-@pytrees.dataclass
-class State:
-    """State of learning: what the next update needs, and no more.
-
-    Attributes:
-      params: the RBM; or, for `dbn_jax.learning.updown`, the net.
-      opt_state: the optimizer's.
-      step: () int32, number of updates made.
-      chains: for PCD the hidden states of the persistent chains, (chains, H); for other learners
-        what their `init` returns; None where nothing persists.
-    """
-
-    params: Any
-    opt_state: Any
-    step: Any
-    chains: Any = None
 
 
 def init_params(
@@ -455,27 +438,6 @@ def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Arra
         raise ValueError(f"num_chains is {num_chains}; it must be at least 1")
     inputs = jnp.zeros((num_chains, params.hidden.num_units), params.weights.dtype)
     return params.hidden.sample(key, inputs)
-
-
-def init_state(
-    params: RBM, optimizer: optax.GradientTransformation, *, chains: Any = None
-) -> State:
-    """Starts learning.
-
-    Args:
-      params: the RBM.
-      optimizer: the one that `cd_step` or `pcd_step` will be given.
-      chains: for `pcd_step`, from `init_chains`.
-    """
-    return State(params, optimizer.init(params), jnp.zeros((), jnp.int32), chains)
-
-
-def apply_gradient(
-    state: State, gradient: Any, optimizer: optax.GradientTransformation, *, chains: Any = None
-) -> State:
-    """One optimizer update by a tree like `state.params`; `chains` is kept in the new state."""
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1, chains)
 
 
 @functools.partial(

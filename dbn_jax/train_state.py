@@ -1,0 +1,44 @@
+"""The state of learning: what the next update needs, and no more."""
+
+import jax.numpy as jnp
+import optax
+
+from dbn_jax import pytrees
+from dbn_jax.typing import Array, Int, PyTree
+
+
+@pytrees.dataclass
+class State:
+    """State of learning of any model.
+
+    Attributes:
+      params: what is learnt: an RBM, a net, or the arrays of a network.
+      opt_state: the optimizer's.
+      step: number of updates made, int32.
+      chains: what else persists between updates, such as the hidden states (chains, H) of
+        persistent chains; None where nothing does.
+    """
+
+    params: PyTree
+    opt_state: PyTree
+    step: Int[Array, ""]
+    chains: PyTree = None
+
+
+def init_state(
+    params: PyTree, optimizer: optax.GradientTransformation, *, chains: PyTree = None
+) -> State:
+    """The state before the first update."""
+    return State(params, optimizer.init(params), jnp.zeros((), jnp.int32), chains)
+
+
+def apply_gradient(
+    state: State,
+    gradient: PyTree,
+    optimizer: optax.GradientTransformation,
+    *,
+    chains: PyTree = None,
+) -> State:
+    """One optimizer update by a tree like `state.params`; the new state gets `chains`."""
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1, chains)
