@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import associative_memory, data, dbn, figures, learning, model_file, rbm, training
+from dbn_jax import data, dbn, figures, label_units, learning, model_file, rbm, training
 from dbn_jax.learning import labelled_pcd
 from dbn_jax.training import checkpoints, workdir
 from experiments.common import models, pretraining, recognition, shared
@@ -68,7 +68,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
       ValueError: the net has no label units, or more of them than there are chains.
     """
     net, data_settings = models.load(settings.pretrained, models.NETS, settings.data_dir)
-    num_labels = associative_memory.require_labels(net)
+    num_labels = label_units.require(net.top)
     learner = labelled_pcd.LabelledPCD(
         settings.num_chains, settings.gibbs_steps, settings.label_cost
     )

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 from absl import app, flags
 
-from dbn_jax import associative_memory, dbn
+from dbn_jax import dbn, label_units
 from dbn_jax.learning import updown
 from experiments.common import finetuning, models, shared
 
@@ -87,7 +87,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
 
     def check(net):
         if settings.label_cost:
-            associative_memory.require_labels(net)
+            label_units.require(net.top)
 
     def start(key, net, num_updates, first):
         del key, first

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from dbn_jax import associative_memory, data, dbn, figures, trajectories
+from dbn_jax import associative_memory, data, dbn, figures, label_units, trajectories
 from dbn_jax.training import workdir
 from experiments.baseline_models import svm_judge
 from experiments.common import models, shared
@@ -239,13 +239,13 @@ _random_features = jax.jit(associative_memory.start_from_labels)
 @jax.jit
 def _recognised(key, net, v, labels):
     one_hot = jax.nn.one_hot(labels, dbn.num_labels(net), dtype=v.dtype)
-    return dbn.join(net, dbn.sample_recognition(key, net, v)[-1], one_hot)
+    return label_units.join(net.top, dbn.sample_recognition(key, net, v)[-1], one_hot)
 
 
 @jax.jit
 def _pixels(key, net, x, intervals):
     """The pixels' means of label-clamped chains after each interval: (times, N, V)."""
-    clamped = associative_memory.labels_mask(net)
+    clamped = label_units.mask(net.top)
     moments, _ = trajectories.trajectory(key, net, x, clamped, intervals)
     return moments.pixels
 

@@ -27,7 +27,7 @@ import dataclasses
 import jax
 from absl import app, flags
 
-from dbn_jax import associative_memory, dbn, learning, model_file
+from dbn_jax import dbn, label_units, learning, model_file
 from dbn_jax.learning import labelled_pcd
 from dbn_jax.training import workdir
 from experiments.common import pretraining, recognition, shared
@@ -106,7 +106,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
         )
     visible = binary = shared.UNITS["bernoulli"]
     if settings.labels:
-        visible = associative_memory.visible_units(sizes[-2], dataset.num_classes)
+        visible = label_units.visible_units(sizes[-2], dataset.num_classes)
     num_labels = dataset.num_classes if settings.labels else 0
     top_learner = _top_learner(settings)
     pretraining.check_below(settings.learning, sizes[:-1])

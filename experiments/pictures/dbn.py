@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import associative_memory, data, dbn, figures, rbm
+from dbn_jax import associative_memory, data, dbn, figures, label_units, rbm
 from dbn_jax.learning import labelled_pcd
 from dbn_jax.training import workdir
 from experiments.common import pretraining, recognition, shared
@@ -98,7 +98,7 @@ def _features(net: dbn.DBN, i: int, dataset: data.Dataset) -> Figure:
 
 def _chains_of_classes(start_key, key, net, dataset, classes) -> Figure:
     """A chain of each class, from random features."""
-    x, mask = _start_from_labels(start_key, net, classes), associative_memory.labels_mask(net)
+    x, mask = _start_from_labels(start_key, net, classes), label_units.mask(net.top)
     frames = []
     for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
         v, x = _imagine(jax.random.fold_in(key, t), net, x, mask, step - done)
@@ -119,7 +119,7 @@ def _samples_of_classes(start_key, key, net, dataset, classes, chains, num_steps
         x, where = _start_from_chains(start_key, net, labels, chains), "the chains of learning"
     else:
         x, where = _start_from_labels(start_key, net, labels), "random features"
-    samples, _ = _imagine(key, net, x, associative_memory.labels_mask(net), num_steps)
+    samples, _ = _imagine(key, net, x, label_units.mask(net.top), num_steps)
     by_class = dataset.pictures(samples).reshape(len(classes), _NUM_OF_CLASS, -1)
     return figures.image_rows(
         {str(label): images for label, images in zip(classes, by_class, strict=True)},
@@ -135,7 +135,7 @@ def _start_from_chains(key, net, labels, chains):
     """Visible states of the top RBM from persistent chains of these labels, (N, F + L)."""
     taken = recognition.rows_with_labels(np.asarray(chains.labels).argmax(axis=-1), labels)
     x = rbm.sample_visible(key, net.top, chains.hidden[taken])
-    return dbn.join(net, dbn.split(net, x)[0], chains.labels[taken])
+    return label_units.join(net.top, label_units.split(net.top, x)[0], chains.labels[taken])
 
 
 def _chains(key, net, dataset, start) -> Figure:

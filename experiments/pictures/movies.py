@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import associative_memory, dbn, figures, random, trajectories
+from dbn_jax import dbn, figures, label_units, random, trajectories
 from dbn_jax.training import workdir
 
 # Gibbs iterations before each frame: what is clamped takes over quickly at first, slowly later.
@@ -51,9 +51,9 @@ def movie(
     for i, label in enumerate(classes):
         clamped, what = jnp.zeros(x.shape, bool), "nothing is clamped"
         if label is not None:
-            clamped, what = associative_memory.labels_mask(net), f"label unit {label} is clamped"
+            clamped, what = label_units.mask(net.top), f"label unit {label} is clamped"
             one_hot = jax.nn.one_hot(label, dbn.num_labels(net), dtype=x.dtype)
-            x = dbn.join(net, dbn.split(net, x)[0], one_hot)
+            x = label_units.join(net.top, label_units.split(net.top, x)[0], one_hot)
         intervals = jnp.asarray(_MOVIE_INTERVALS)
         seen, x = _trajectory(jax.random.fold_in(chain_key, i), net, x, clamped, intervals)
         seen = jax.device_get(seen)
