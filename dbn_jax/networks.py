@@ -13,6 +13,7 @@ References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neu
 (2006); Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dbn_jax import dbn, random, units
+from dbn_jax import dbn, label_units, random, units
 from dbn_jax.typing import Array, Float, Key
 
 # Uniform weights for units with a logistic non-linearity, within ±4·sqrt(6 / (inputs + outputs)),
@@ -233,13 +234,12 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
                 f"hidden layer {i + 1} of {len(hidden)} has {type(part).__name__} units; a "
                 "classifier is made of Bernoulli ones"
             )
-    top = net.top.weights
     if count:
-        softmax = Layer(top[-count:].T, net.top.visible.parts[1].bias)
+        _, of_labels = label_units.parts(net.top)
+        softmax = Layer(of_labels.weights.T, of_labels.visible.bias)
     else:
-        softmax = Layer(
-            jnp.zeros((top.shape[1], num_classes), top.dtype), jnp.zeros(num_classes, top.dtype)
-        )
+        num_hidden, dtype = net.top.hidden.num_units, net.top.weights.dtype
+        softmax = Layer(jnp.zeros((num_hidden, num_classes), dtype), jnp.zeros(num_classes, dtype))
     return Classifier([layer for _, layer in hidden], softmax)
 
 
@@ -289,15 +289,14 @@ def unroll(net: dbn.Net) -> Autoencoder:
 
 def _recognition_layers(net):
     """The hidden units of each layer, and the layer that gives their inputs, from the pixels up."""
-    rbms = [(layer.weights, layer.visible, layer.hidden) for layer in net.recognition]
-    weights, visible, hidden = net.top.weights, net.top.visible, net.top.hidden
-    count = dbn.num_labels(net)
-    if count:
+    top = label_units.without(net.top)
+    if dbn.num_labels(net):
         # Neutral label units act as a bias.
-        hidden = hidden.add_to_bias(jnp.mean(weights[-count:], axis=0))
-        weights, visible = weights[:-count], visible.parts[0]
-    rbms.append((weights, visible, hidden))
-    return [(above, _layer(kernel, below, above)) for kernel, below, above in rbms]
+        _, of_labels = label_units.parts(net.top)
+        bias = jnp.mean(of_labels.weights, axis=0)
+        top = dataclasses.replace(top, hidden=top.hidden.add_to_bias(bias))
+    layers = (*net.recognition, top)
+    return [(each.hidden, _layer(each.weights, each.visible, each.hidden)) for each in layers]
 
 
 def _generative_layers(net):

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import associative_memory, dbn, pytrees, random, rbm
+from dbn_jax import dbn, label_units, pytrees, random, rbm
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -50,7 +50,7 @@ def perceive(
       which a trajectory starts.
     """
     hidden = dbn.sample_up(key, net, v)
-    x = dbn.join(net, hidden[-2] if net.recognition else v)
+    x = label_units.join(net.top, hidden[-2] if net.recognition else v)
     return Moment(v, hidden, _label_means(net, hidden[-1])), x
 
 
@@ -67,7 +67,7 @@ def imagine(
     """
     if not net.generative:
         return Moment(dbn.pixel_means(key, net, x, h), (h,), _label_means(net, h))
-    pixels, *states = dbn.sample_generation(key, net, dbn.split(net, x)[0])
+    pixels, *states = dbn.sample_generation(key, net, label_units.split(net.top, x)[0])
     return Moment(pixels, (*states, h), _label_means(net, h))
 
 
@@ -87,7 +87,7 @@ def trajectory(
       key: consumed; interval t uses ``fold_in(key, t)``, split for the chains and the pass down.
       net: the net.
       x: (..., X) visible states of the top RBM, where the chains start.
-      clamped: (X,) or (..., X), see `associative_memory.clamped_gibbs`.
+      clamped: (X,) or (..., X), see `label_units.clamped_gibbs`.
       intervals: (times,) Gibbs steps before each moment since the one before, at least 1 each.
 
     Returns:
@@ -97,7 +97,7 @@ def trajectory(
     def go_on(x, interval):
         t, num_steps = interval
         gibbs_key, down_key = random.split(random.fold_in(key, t))
-        x, h = associative_memory.clamped_gibbs(gibbs_key, net.top, x, clamped, num_steps)
+        x, h = label_units.clamped_gibbs(gibbs_key, net.top, x, clamped, num_steps)
         return x, imagine(down_key, net, x, h)
 
     x, moments = jax.lax.scan(go_on, x, (jnp.arange(len(intervals)), intervals))
@@ -105,4 +105,4 @@ def trajectory(
 
 
 def _label_means(net, h):
-    return dbn.split(net, rbm.visible_mean(net.top, h))[1]
+    return label_units.split(net.top, rbm.visible_mean(net.top, h))[1]

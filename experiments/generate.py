@@ -216,7 +216,7 @@ _random_features = jax.jit(associative_memory.start_from_labels)
 @jax.jit
 def _recognised(key, net, v, labels):
     one_hot = jax.nn.one_hot(labels, dbn.num_labels(net), dtype=v.dtype)
-    return dbn.join(net, dbn.sample_recognition(key, net, v)[-1], one_hot)
+    return label_units.join(net.top, dbn.sample_recognition(key, net, v)[-1], one_hot)
 
 
 @jax.jit

@@ -2,7 +2,7 @@
 
 import jax
 
-from dbn_jax import associative_memory, dbn, model_file, rbm
+from dbn_jax import dbn, label_units, model_file, rbm
 from dbn_jax.training import workdir
 from experiments import train_dbn
 from experiments.common import shared
@@ -29,9 +29,7 @@ def random_net(
         for arguments in zip(keys, sizes, sizes[1:-1], strict=False)
     ]
     if labels:
-        top = associative_memory.init_params(
-            top_key, *sizes[-2:], num_labels, weight_scale=weight_scale
-        )
+        top = label_units.init_params(top_key, *sizes[-2:], num_labels, weight_scale=weight_scale)
     else:
         top = rbm.init_params(top_key, *sizes[-2:], weight_scale=weight_scale)
     settings = train_dbn.Settings(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import associative_memory as memory
-from dbn_jax import dbn, rbm, units
+from dbn_jax import dbn, label_units, rbm
 from dbn_jax.likelihood import bound
 from tests import oracles
 from tests.random_models import at_random, jolt
@@ -25,7 +25,7 @@ def binary(n):
 @pytest.fixture(scope="module")
 def net():
     bottom = at_random(0, lambda: rbm.init_params(jax.random.key(0), 4, 3))
-    top = at_random(5, lambda: memory.init_params(jax.random.key(0), 3, 4, NUM_LABELS))
+    top = at_random(5, lambda: label_units.init_params(jax.random.key(0), 3, 4, NUM_LABELS))
     return dbn.stack((bottom, top))
 
 
@@ -42,13 +42,6 @@ def label_marginal(net, features):
     )  # fmt: skip
     weight = np.exp(x @ bias) * np.exp((x @ weights + c) @ h.T).sum(-1)
     return weight / weight.sum(-1, keepdims=True)
-
-
-def test_label_posterior_is_exact(net):
-    features = binary(3).reshape(2, 4, 3)
-    found = memory.label_log_posterior(net, jnp.asarray(features, jnp.float32))
-    assert found.shape == (2, 4, NUM_LABELS)
-    np.testing.assert_allclose(np.exp(found), label_marginal(net, features), rtol=1e-5)
 
 
 def test_averaged_posterior_tends_to_its_expectation(net):
@@ -130,12 +123,13 @@ def test_clamped_labels_give_the_conditional_distribution(net):
     x = memory.start_from_labels(jax.random.key(0), net, jnp.full(NUM_SAMPLES, label))
     np.testing.assert_array_equal(x[:, 3:], np.tile(np.eye(NUM_LABELS)[label], (NUM_SAMPLES, 1)))
     run = jax.jit(memory.generate)
-    pixels, after = run(jax.random.key(1), net, x, memory.labels_mask(net), 60)
+    pixels, after = run(jax.random.key(1), net, x, label_units.mask(net.top), 60)
     np.testing.assert_array_equal(after[:, 3:], x[:, 3:])
     h = binary(3)
-    weight = np.exp(-np.asarray(rbm.free_energy(net.top, dbn.join(
-        net, jnp.asarray(h, jnp.float32), jnp.tile(jnp.eye(NUM_LABELS)[label], (8, 1))
-    )), np.float64))  # fmt: skip
+    beside = label_units.join(
+        net.top, jnp.asarray(h, jnp.float32), jnp.tile(jnp.eye(NUM_LABELS)[label], (8, 1))
+    )
+    weight = np.exp(-np.float64(rbm.free_energy(net.top, beside)))
     p = weight / weight.sum()
     oracles.assert_mean(after[:, :3], p @ h)
     expected = p @ np.asarray(rbm.visible_mean(net.layers[0], jnp.asarray(h, jnp.float32)))
@@ -146,55 +140,26 @@ def test_clamped_labels_give_the_conditional_distribution(net):
         oracles.assert_mean(free[:, :3], p @ h)
 
 
-def test_any_subset_is_clamped(net):
-    clamped = jnp.array([True, False, True, False, False, False])
-    x = jnp.tile(jnp.array([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]), (NUM_SAMPLES, 1))
-    after, h = jax.jit(memory.clamped_gibbs)(jax.random.key(0), net.top, x, clamped, 60)
-    np.testing.assert_array_equal(after[:, [0, 2]], x[:, [0, 2]])
-    assert h.shape == (NUM_SAMPLES, 4)
-    model = oracles.Model.of(net.top)
-    states, p = model.visible.states, model.visible_marginal()
-    kept = (states[:, 0] == 1) & (states[:, 2] == 0)
-    p = np.where(kept, p, 0)
-    oracles.assert_mean(after[:, 1], (p / p.sum() @ states)[1])
-    oracles.assert_mean(after[:, 3:], (p / p.sum() @ states)[3:])
-
-
-def test_neutral_labels_and_split(net):
-    features = jnp.ones((2, 3))
-    x = dbn.join(net, features)
-    np.testing.assert_allclose(x[:, 3:], 1 / NUM_LABELS)
-    back, labels = dbn.split(net, x)
-    np.testing.assert_array_equal(back, features)
-    assert labels.shape == (2, NUM_LABELS)
-    assert dbn.num_labels(net) == NUM_LABELS
-    assert dbn.feature_images(net, 1).shape == (4, 4)
-    assert dbn.up_pass(net, jnp.ones((2, 4)))[-1].shape == (2, 4)
-
-
 def test_nets_without_labels_are_refused():
     plain = dbn.stack((rbm.init_params(jax.random.key(0), 4, 3),))
     for call in (
         lambda: memory.classify(plain, jnp.ones(4)),
         lambda: memory.classify_by_gibbs(jax.random.key(0), plain, jnp.ones(4)),
         lambda: memory.classify_by_sampling(jax.random.key(0), plain, jnp.ones(4)),
-        lambda: memory.labels_mask(plain),
         lambda: memory.start_from_labels(jax.random.key(0), plain, jnp.zeros(2, jnp.int32)),
     ):
-        with pytest.raises(ValueError, match=r"no label units.*associative_memory\.init_params"):
+        with pytest.raises(ValueError, match=r"no label units.*label_units\.init_params"):
             call()
 
 
 def test_numbers_below_one_and_unknown_labels_are_refused(net):
-    key, v, x = jax.random.key(0), jnp.ones((2, 4)), jnp.ones((2, 6))
+    key, v = jax.random.key(0), jnp.ones((2, 4))
     with pytest.raises(ValueError, match="num_passes is 0; it must be at least 1"):
         memory.classify_by_sampling(key, net, v, 0)
     with pytest.raises(ValueError, match="num_passes is 0; it must be at least 1"):
         memory.classify_by_gibbs(key, net, v, 10, 0)
     with pytest.raises(ValueError, match="number of Gibbs steps is 0"):
         memory.classify_by_gibbs(key, net, v, 0)
-    with pytest.raises(ValueError, match="number of Gibbs steps is 0"):
-        memory.clamped_gibbs(key, net.top, x, memory.labels_mask(net), 0)
     for label in (-1, NUM_LABELS):
         with pytest.raises(ValueError, match=rf"no label {label}; the net's are 0 to 2"):
             memory.start_from_labels(key, net, jnp.array([0, label]))
@@ -208,18 +173,6 @@ def test_hardly_possible_labels_have_finite_logarithms(net):
         found = ask(jax.random.key(0), sure, jnp.ones((2, 4)))
         np.testing.assert_allclose(found[:, 1], -200, atol=20)
         np.testing.assert_allclose(found[:, 2], -300, atol=20)
-
-
-def test_labels_are_part_of_the_bound(net):
-    with pytest.raises(ValueError, match="3 label units"):
-        bound.sample_terms(jax.random.key(0), net, jnp.ones(4))
-
-
-def test_labels_may_be_only_at_the_top():
-    top = memory.init_params(jax.random.key(0), 3, 4, NUM_LABELS)
-    with pytest.raises(ValueError, match=r"layer 0 has 2 hidden units, but layer 1 has 3 visible"):
-        dbn.stack((rbm.init_params(jax.random.key(1), 4, 2), top))
-    assert isinstance(top.visible.parts[1], units.Softmax)
 
 
 def test_bound_is_exact_for_a_tied_pair_and_below_otherwise():

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory as memory
-from dbn_jax import dbn, rbm, units
+from dbn_jax import dbn, label_units, rbm, units
 from tests import oracles
 
 
@@ -103,11 +102,11 @@ def test_stochastic_passes_have_the_conditional_means(net):
     second = p_h1 @ np.asarray(rbm.hidden_mean(net.layers[1], jnp.asarray(h1, jnp.float32)))
     oracles.assert_mean(states[1], second)
 
-    top = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0]), (20_000, 3))
-    pixels, down = dbn.sample_down(jax.random.key(11), net, top)
-    assert [s.shape[-1] for s in down] == [4, 3, 3]
-    np.testing.assert_array_equal(down[-1], top)
-    oracles.assert_mean(down[1], rbm.visible_mean(net.layers[2], top[0]))
+    features = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0]), (20_000, 3))
+    pixels, *down = dbn.sample_generation(jax.random.key(11), net, features)
+    assert [s.shape[-1] for s in down] == [4, 3]
+    np.testing.assert_array_equal(down[-1], features)
+    oracles.assert_mean(down[0], rbm.visible_mean(net.layers[1], features[0]))
     np.testing.assert_allclose(pixels, rbm.visible_mean(net.layers[0], down[0]), rtol=1e-6)
 
 
@@ -151,7 +150,7 @@ def test_layers_that_do_not_fit():
 def test_upside_down_leaves_the_model_as_it_is(num_labels):
     below = strong_rbm(4, 5, 4)
     if num_labels:
-        new = memory.init_params(jax.random.key(5), 4, 7, num_labels, weight_scale=0.0)
+        new = label_units.init_params(jax.random.key(5), 4, 7, num_labels, weight_scale=0.0)
     else:
         new = rbm.init_params(jax.random.key(5), 4, 7, weight_scale=0.0)
     top = dbn.upside_down(new, below)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, dbn, model_file, rbm, units
+from dbn_jax import dbn, label_units, model_file, rbm, units
 from tests.random_models import at_random
 
 
@@ -21,7 +21,7 @@ def pair(*sizes, **types):
 
 
 def digit_model():
-    top = associative_memory.init_params(jax.random.key(0), 5, 4, 3)
+    top = label_units.init_params(jax.random.key(0), 5, 4, 3)
     return dbn.stack((pair(6, 5), top))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dbn_jax import associative_memory, dbn, model_file, networks, rbm, units
+from dbn_jax import dbn, label_units, model_file, networks, rbm, units
 from tests import oracles
 from tests.random_models import at_random, jolt
 
@@ -35,7 +35,7 @@ def labelled(sizes):
     def blank():
         key = jax.random.key(0)
         layers = [rbm.init_params(key, *pair) for pair in below]
-        return dbn.stack((*layers, associative_memory.init_params(key, *last, NUM_CLASSES)))
+        return dbn.stack((*layers, label_units.init_params(key, *last, NUM_CLASSES)))
 
     return at_random(2, blank)
 
@@ -89,7 +89,7 @@ def test_without_labels_all_classes_are_as_probable():
 def test_labels_answer_as_the_memory_after_one_iteration():
     net, v = CLASSIFIED["labels"](), images()
     h = dbn.up_pass(net, v)[-1]  # from neutral labels
-    _, expected = dbn.split(net, rbm.visible_mean(net.top, h))
+    _, expected = label_units.split(net.top, rbm.visible_mean(net.top, h))
     found = jax.nn.softmax(networks.classifier_of(net, NUM_CLASSES)(v))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert np.ptp(np.asarray(expected)) > 0.1

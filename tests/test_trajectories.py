@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory as memory
-from dbn_jax import dbn, rbm, trajectories
+from dbn_jax import dbn, label_units, rbm, trajectories
 from tests import oracles
 from tests.random_models import at_random
 
@@ -21,7 +20,7 @@ def make_net(depth, labels):
         sizes, key = SIZES[depth], jax.random.key(0)
         layers = [rbm.init_params(key, *pair) for pair in itertools.pairwise(sizes)]
         if labels:
-            layers[-1] = memory.init_params(key, sizes[-2], sizes[-1], NUM_LABELS)
+            layers[-1] = label_units.init_params(key, sizes[-2], sizes[-1], NUM_LABELS)
         return dbn.stack(tuple(layers))
 
     return at_random(depth, blank)
@@ -36,14 +35,14 @@ def test_a_trajectory_is_plain_calls_one_after_the_other(net):
     key, x_key = jax.random.split(jax.random.key(0))
     x = jnp.round(jax.random.uniform(x_key, (2, net.top.visible.num_units)))
     clamped = jnp.arange(x.shape[-1]) == 1
-    gibbs, down = jax.jit(memory.clamped_gibbs), jax.jit(dbn.sample_generation)
+    gibbs, down = jax.jit(label_units.clamped_gibbs), jax.jit(dbn.sample_generation)
     intervals = [1, 4, 2]
     found, end = jax.jit(trajectories.trajectory)(key, net, x, clamped, jnp.array(intervals))
     for t, num_steps in enumerate(intervals):
         gibbs_key, down_key = jax.random.split(jax.random.fold_in(key, t))
         x, h = gibbs(gibbs_key, net.top, x, clamped, num_steps)
-        below, labels = dbn.split(net, rbm.visible_mean(net.top, h))
-        pixels, *states = down(down_key, net, dbn.split(net, x)[0])
+        below, labels = label_units.split(net.top, rbm.visible_mean(net.top, h))
+        pixels, *states = down(down_key, net, label_units.split(net.top, x)[0])
         if not net.generative:  # the pixels are the features of the top RBM themselves
             pixels, states = below, []
         np.testing.assert_allclose(found.pixels[t], pixels, rtol=1e-5)
@@ -56,8 +55,8 @@ def test_a_trajectory_is_plain_calls_one_after_the_other(net):
 def test_looking_does_not_disturb_what_is_clamped(net):
     labels = jnp.tile(jnp.eye(NUM_LABELS)[1], (200, 1)) if dbn.num_labels(net) else None
     size = net.top.visible.num_units
-    x = dbn.join(net, jnp.zeros((200, size - dbn.num_labels(net))), labels)
-    clamped = memory.labels_mask(net) if dbn.num_labels(net) else jnp.arange(size) < 2
+    x = label_units.join(net.top, jnp.zeros((200, size - dbn.num_labels(net))), labels)
+    clamped = label_units.mask(net.top) if dbn.num_labels(net) else jnp.arange(size) < 2
     intervals = jnp.array([1, 1, 3])
     run = jax.jit(trajectories.trajectory)
     _, end = run(jax.random.key(2), net, x, clamped, intervals)
@@ -77,7 +76,7 @@ def test_what_is_shown_is_recognised_from_below(net):
     for seen, states in zip(found.hidden, expected, strict=True):
         np.testing.assert_array_equal(seen, states)
     features = found.hidden[-2] if net.recognition else v
-    np.testing.assert_array_equal(x, dbn.join(net, features))  # the labels neutral
+    np.testing.assert_array_equal(x, label_units.join(net.top, features))  # the labels neutral
     assert found.labels.shape == (4, dbn.num_labels(net))
     if dbn.num_labels(net):
         np.testing.assert_allclose(found.labels.sum(-1), 1, rtol=1e-5)
@@ -88,7 +87,7 @@ def test_long_trajectories_have_the_distribution_of_the_model():
     net = make_net(1, True)
     model = oracles.Model.of(net.top)
     many = 20_000
-    x = dbn.join(net, jnp.zeros((many, 6)))
+    x = label_units.join(net.top, jnp.zeros((many, 6)))
     run = jax.jit(trajectories.trajectory)
     found, _ = run(jax.random.key(5), net, x, jnp.zeros(9, bool), jnp.array([60]))
     mean = model.visible_marginal() @ model.visible.states

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, learning, numerics, random, rbm, units
+from dbn_jax import dbn, label_units, learning, numerics, random, rbm, units
 from dbn_jax.likelihood import bound
 from dbn_jax.typing import Array, Float, Key, Num
 
@@ -190,7 +190,7 @@ def gradient(
       TypeError: recognised units are of another type, or the pixels are integers.
     """
     v = dbn.as_pixels(net, v)
-    dbn.check_labels(net, labels)
+    label_units.check(net.top, labels)
     for i, layer in enumerate(net.recognition):
         if not isinstance(layer.hidden, units.Bernoulli):
             raise TypeError(
@@ -204,7 +204,7 @@ def gradient(
     def per_path(x):
         return jnp.broadcast_to(x, (len(features), *x.shape[-2:]))
 
-    x = dbn.join(net, features, None if labels is None else per_path(labels))
+    x = label_units.join(net.top, features, None if labels is None else per_path(labels))
     prior = -rbm.free_energy(net.top, x)
     zeros = jnp.zeros_like(prior)
     slopes = [None] * len(states)
@@ -246,7 +246,9 @@ def gradient(
     if states:
         means = rbm.visible_mean(net.generative[0], states[0])
     else:
-        means = dbn.split(net, rbm.visible_mean(net.top, rbm.hidden_mean(net.top, x)))[0]
+        means = label_units.split(net.top, rbm.visible_mean(net.top, rbm.hidden_mean(net.top, x)))[
+            0
+        ]
     error = jnp.mean(jnp.sum((per_path(v) - means) ** 2, axis=-1))
     metrics = metrics | terms | {"reconstruction_error": error}
     return dbn.UntiedDBN(recognition, generative, top), chains, metrics
@@ -274,7 +276,7 @@ def _slopes(net, v, labels):
             entropy += _entropy(a)
             states.append(jax.nn.sigmoid(a) + shift)
         log_p = bound.log_conditionals(net.generative, states)
-        prior = -rbm.free_energy(net.top, dbn.join(net, states[-1], labels))
+        prior = -rbm.free_energy(net.top, label_units.join(net.top, states[-1], labels))
         return jnp.sum(sum(log_p, start=entropy) + prior)
 
     return jax.grad(terms)([jnp.zeros((len(v), size), v.dtype) for size in sizes])

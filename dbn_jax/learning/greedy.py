@@ -1,4 +1,6 @@
-"""Greedy learning of a deep belief net: each RBM learns from what the layers below make of the data.
+"""Greedy learning of a deep belief net: a stack of RBMs that grows layer by layer.
+
+Each RBM learns from what the layers below make of the data:
 
     stack = greedy.Stack(to_pixels)
     for size in (500, 500):
@@ -25,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import data, dbn, label_units, random, rbm, training, units
+from dbn_jax import data, dbn, random, rbm, training, units
 from dbn_jax.learning import estimators
 
 # Examples that the first biases and the persistent chains start from.
@@ -97,11 +99,12 @@ def recognise(layers: tuple[rbm.RBM, ...], v: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Activities:
-    """What a layer sees of the probabilities of the layer below: states drawn from them, or them."""
+    """What a layer sees of the layer below: its probabilities, or states drawn from them."""
 
     samples: bool
 
     def __call__(self, key, probabilities):
+        """(key, (..., H)) -> (..., H)."""
         return random.bernoulli(key, probabilities) if self.samples else probabilities
 
 
@@ -114,6 +117,7 @@ class Redrawn:
     activities: Activities
 
     def __call__(self, key, images):
+        """(key, (..., pixels)) -> (..., H)."""
         pixel_key, key = random.split(key)
         return self.activities(key, recognise(self.layers, self.pixels(pixel_key, images)))
 
@@ -126,6 +130,7 @@ class BesideLabels:
     num_labels: int
 
     def __call__(self, key, rows):
+        """(key, {"features": (..., F), "labels": (...)}) -> (..., F + L)."""
         x = self.features(key, rows["features"])
         one_hot = jax.nn.one_hot(rows["labels"], self.num_labels, dtype=x.dtype)
         return jnp.concatenate([x, one_hot], axis=-1)
@@ -153,9 +158,10 @@ def train(
       learner: estimator of the gradient.
       optimizer: of all parameters.
       settings: how long, with which seed.
-      visible, hidden: types of the units; `label_units.visible_units` for a top RBM with labels.
+      visible: type of its visible units; `label_units.visible_units` for a top RBM with labels.
+      hidden: type of its hidden units.
       below: the layer below, if its transposed weights are the first ones (`dbn.upside_down`).
-      options: further ones of `training.train`, such as checkpoints.
+      **options: further ones of `training.train`, such as checkpoints.
 
     Returns:
       The final state; its `params` are the RBM.

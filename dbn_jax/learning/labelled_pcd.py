@@ -24,27 +24,28 @@ for the exact gradient of log p(label | features) and the hybrid with a generati
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import associative_memory, dbn, random, rbm
+from dbn_jax import label_units, random, rbm
+from dbn_jax.typing import Array, Float
 
 
 class LabelledChains(NamedTuple):
-    """What persists: `hidden` states (chains, H), and each chain's one-hot `labels` (chains, L)."""
+    """What persists: `hidden` states, and each chain's one-hot `labels`."""
 
-    hidden: Any
-    labels: Any
+    hidden: Float[Array, "chains H"]
+    labels: Float[Array, "chains L"]
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledPCD:
     """Descends −log p(features | label) − label_cost · log p(label | features).
 
-    A learner (`dbn_jax.learning.Learner`) of RBMs that `associative_memory.init_params` made.
+    A learner (`dbn_jax.learning.Learner`) of RBMs that `label_units.init_params` made.
 
     Attributes:
       num_chains: number of persistent chains, at least one for each label; they are shared out
@@ -68,7 +69,7 @@ class LabelledPCD:
         Raises:
           ValueError: the RBM has no label units, or more of them than there are chains.
         """
-        _, num_labels = _memory(params)
+        num_labels = label_units.require(params)
         if self.num_chains < num_labels:
             raise ValueError(
                 f"num_chains is {self.num_chains}, but there are {num_labels} labels, and each "
@@ -86,15 +87,14 @@ class LabelledPCD:
         Among the metrics is `label_loss`, −log p(label | features) in nats.
         """
         batch = rbm.as_batch(params, batch)
-        net, num_labels = _memory(params)
-        features, labels = dbn.split(net, batch)
+        features, labels = label_units.split(params, batch)
         x, hidden = self.sample(key, params, chains)
         # A chain stands for the examples of its class: to it goes its part of their share.
-        share = jnp.mean(labels.reshape(-1, num_labels), axis=0)
+        share = jnp.mean(labels.reshape(-1, labels.shape[-1]), axis=0)
         weights = chains.labels @ (share / jnp.sum(chains.labels, axis=0))
 
         def loss(params):
-            energies = associative_memory.label_free_energies(_memory(params)[0], features)
+            energies = label_units.free_energies(params, features)
             data = jnp.mean(jnp.sum(labels * energies, axis=-1))
             fantasies = jnp.sum(weights * rbm.free_energy(params, x))
             log_p = jax.nn.log_softmax(-energies)
@@ -115,11 +115,6 @@ class LabelledPCD:
     def sample(self, key, params, chains):
         """Gibbs sampling of p(features, h | label), `num_gibbs_steps` times down and up.
 
-        Args:
-          key: consumed.
-          params: the RBM.
-          chains: `LabelledChains`.
-
         Returns:
           x (chains, F + L), features beside the labels; and the hidden states drawn from it.
         """
@@ -127,8 +122,8 @@ class LabelledPCD:
         def step(t, carry):
             _, h = carry
             down_key, up_key = random.split(random.fold_in(key, t))
-            x = rbm.sample_visible(down_key, params, h)
-            x = jnp.concatenate([x[:, : -chains.labels.shape[1]], chains.labels], axis=-1)
+            features, _ = label_units.split(params, rbm.sample_visible(down_key, params, h))
+            x = label_units.join(params, features, chains.labels)
             return x, rbm.sample_hidden(up_key, params, x)
 
         # One step has no loop: XLA then fuses across the phases of an update.
@@ -136,9 +131,3 @@ class LabelledPCD:
         if self.num_gibbs_steps > 1:
             x, h = jax.lax.fori_loop(1, self.num_gibbs_steps, step, (x, h))
         return x, h
-
-
-def _memory(params):
-    """The RBM as a net of one layer, and the number of its labels."""
-    net = dbn.DBN((params,))
-    return net, associative_memory.require_labels(net)

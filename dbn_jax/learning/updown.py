@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import associative_memory, dbn, random, rbm
+from dbn_jax import associative_memory, dbn, label_units, random, rbm
 from dbn_jax.learning import virtual_adversarial
 from dbn_jax.typing import Array, Float, Int, Key, Num
 
@@ -86,7 +86,7 @@ def gradient(
 @functools.partial(jax.jit, static_argnums=(5, 6), inline=True)
 def _gradient(key, net, v, labels, num_gibbs_steps, label_cost, adversarial_radius):
     v = dbn.as_pixels(net, v)
-    dbn.check_labels(net, labels)
+    label_units.check(net.top, labels)
     if adversarial_radius and not label_cost:
         raise ValueError(
             f"adversarial_radius is {adversarial_radius}, but label_cost, its weight, is 0: set "
@@ -95,13 +95,13 @@ def _gradient(key, net, v, labels, num_gibbs_steps, label_cost, adversarial_radi
     up_key, top_key, fantasy_key, down_key, label_key = random.split(key, 5)
     wake = dbn.sample_recognition(up_key, net, v)
 
-    x = dbn.join(net, wake[-1], labels)
+    x = label_units.join(net.top, wake[-1], labels)
     inputs = rbm.hidden_inputs(net.top, x)
     h = net.top.hidden.sample(top_key, inputs)
     fantasy, _, fantasy_inputs = rbm.gibbs_from_hidden(fantasy_key, net.top, h, num_gibbs_steps)
     top, metrics = rbm.contrastive_gradient(net.top, x, inputs, fantasy, fantasy_inputs)
 
-    dream = dbn.sample_generation(down_key, net, dbn.split(net, fantasy)[0])
+    dream = dbn.sample_generation(down_key, net, label_units.split(net.top, fantasy)[0])
 
     def wake_loss(generative):
         losses = [
@@ -122,7 +122,7 @@ def _gradient(key, net, v, labels, num_gibbs_steps, label_cost, adversarial_radi
     if net.generative:
         means = rbm.visible_mean(net.generative[0], wake[1])
     else:
-        means = dbn.split(net, net.top.visible.mean(rbm.visible_inputs(net.top, h)))[0]
+        means = label_units.split(net.top, net.top.visible.mean(rbm.visible_inputs(net.top, h)))[0]
     metrics |= {
         "reconstruction_error": jnp.mean(jnp.sum((v - means) ** 2, axis=-1)),
         "wake_loss": wake_value,
@@ -142,7 +142,7 @@ def _label_gradient(key, net, v, labels, features, adversarial_radius):
     """Of what label_cost weighs: a tree like `net`, and the metrics."""
 
     def loss(net):
-        value = _cross_entropy(labels, associative_memory.label_log_posterior(net, features))
+        value = _cross_entropy(labels, label_units.log_posterior(net.top, features))
         metrics = {"label_loss": value}
         if adversarial_radius:
             # The top RBM has learnt from the features already: here the label is for recognition.

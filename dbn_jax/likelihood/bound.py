@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import dbn, pytrees, rbm
+from dbn_jax import dbn, label_units, pytrees, rbm
 from dbn_jax.typing import Array, Float, Key
 
 MAX_STATES = 2**20  # of all hidden layers together, that `exact` enumerates at most
@@ -75,7 +75,7 @@ def sample_terms(
     Raises:
       ValueError: the net has label units, and `labels` is missing.
     """
-    dbn.check_labels(net, labels)
+    label_units.check(net.top, labels)
     return _terms(net, dbn.sample_recognition(key, net, v), labels)
 
 
@@ -97,7 +97,7 @@ def exact(
     Raises:
       ValueError: there are more than `MAX_STATES` states, or `labels` is missing.
     """
-    dbn.check_labels(net, labels)
+    label_units.check(net.top, labels)
     counts = [layer.hidden.num_states for layer in net.recognition]
     number = math.prod(counts)
     if number > MAX_STATES:
@@ -130,7 +130,7 @@ def _terms(net, states, labels):
     entropy = zeros
     for layer, (below, above) in zip(net.recognition, itertools.pairwise(states), strict=True):
         entropy -= layer.hidden.log_prob(above, rbm.hidden_inputs(layer, below))
-    prior = -rbm.free_energy(net.top, dbn.join(net, states[-1], labels))
+    prior = -rbm.free_energy(net.top, label_units.join(net.top, states[-1], labels))
     return Terms(reconstruction, entropy, prior)
 
 
@@ -180,9 +180,9 @@ def goodnesses(
             f"the net is a {type(net).__name__}; goodnesses are of tied weights (dbn.DBN), "
             "`sample_terms` and `exact` have the bound of any net"
         )
-    dbn.check_labels(net, labels)
+    label_units.check(net.top, labels)
     states = dbn.sample_recognition(key, net, v)
-    visible = (*states[:-1], dbn.join(net, states[-1], labels))
+    visible = (*states[:-1], label_units.join(net.top, states[-1], labels))
     entries = [-rbm.free_energy(layer, x) for layer, x in zip(net.layers, visible, strict=True)]
     for i, (below, h) in enumerate(zip(net.recognition, states[1:], strict=True), 1):
         inputs = rbm.visible_inputs(below, h)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import associative_memory, data, dbn, rbm
+from dbn_jax import data, dbn, label_units, rbm
 from dbn_jax.likelihood import annealing, bound
 
 # Values of the visible units (N, V), such as binary pixels; and one-hot labels (N, L), or None for
@@ -49,7 +49,7 @@ def _log_ratios(key, examples, net, num_passes):
         if labels is not None:
             # The label units are summed out beside the same features: p(h) = p(h, l) / p(l | h).
             features = dbn.sample_recognition(pass_key, net, v)[-1]
-            log_posterior = associative_memory.label_log_posterior(net, features)
+            log_posterior = label_units.log_posterior(net.top, features)
             images = joint - jnp.sum(labels * log_posterior, axis=-1)
         return totals[0] + images, totals[1] + joint
 
@@ -62,7 +62,7 @@ def _log_ratios(key, examples, net, num_passes):
 def top_states(key: jax.Array, net: dbn.Net, examples: Examples) -> jax.Array:
     """What the top RBM sees of examples, drawn: (N, F + L); the key is consumed."""
     v, labels = examples
-    return dbn.join(net, dbn.sample_recognition(key, net, v)[-1], labels)
+    return label_units.join(net.top, dbn.sample_recognition(key, net, v)[-1], labels)
 
 
 def evaluate(

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from dbn_jax import associative_memory, dbn, random, rbm
+from dbn_jax import dbn, label_units, random, rbm
 from experiments.benchmarks import rbm_updates, timing
 from experiments.benchmarks.rbm_updates import Case, Program
 
@@ -51,7 +51,7 @@ class Net:
         """The net from which the programs start."""
         pairs = list(itertools.pairwise(self.sizes))
         lower = [rbm.init_params(jax.random.key(i), *pair) for i, pair in enumerate(pairs[:-1])]
-        top = associative_memory.init_params(jax.random.key(99), *pairs[-1], self.num_labels)
+        top = label_units.init_params(jax.random.key(99), *pairs[-1], self.num_labels)
         return dbn.stack((*lower, top))
 
     def data(self) -> tuple[jax.Array, jax.Array]:

@@ -53,7 +53,7 @@ def movie(
         if label is not None:
             clamped, what = label_units.mask(net.top), f"label unit {label} is clamped"
             one_hot = jax.nn.one_hot(label, dbn.num_labels(net), dtype=x.dtype)
-            x = dbn.join(net, dbn.split(net, x)[0], one_hot)
+            x = label_units.join(net.top, label_units.split(net.top, x)[0], one_hot)
         intervals = jnp.asarray(_MOVIE_INTERVALS)
         seen, x = _trajectory(jax.random.fold_in(chain_key, i), net, x, clamped, intervals)
         seen = jax.device_get(seen)

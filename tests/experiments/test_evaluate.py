@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, dbn, model_file, rbm, units
+from dbn_jax import dbn, label_units, model_file, rbm, units
 from experiments import evaluate, finetune_updown, publish, train_dbn, train_rbm
 from experiments.common import recognition, shared
 from tests import binaries, finished_runs
@@ -31,7 +31,7 @@ def plain_dbn():
 
 def labelled_dbn():
     """Takes every image for a 3 or a 5, more or less surely."""
-    top = associative_memory.init_params(jax.random.key(1), 4, 5)
+    top = label_units.init_params(jax.random.key(1), 4, 5)
     bottom, top = jolt(2, (plain_rbm(), top))
     bias = jax.numpy.zeros(14).at[jax.numpy.array([4 + 3, 4 + 5])].set(5.0)
     return dbn.stack((bottom, rbm.RBM(top.weights, top.visible.add_to_bias(bias), top.hidden)))
@@ -313,7 +313,7 @@ def test_models_that_cannot_be_evaluated_are_refused(tmp_path):
     refused("are standardised; evaluate is for", standardised)
     large = rbm_run(tmp_path / "large", plain_rbm(81))
     refused("have 64 pixels and 10 classes, but the model has 81 pixels; are these", large)
-    few = associative_memory.init_params(jax.random.key(1), 64, 5, 7)
+    few = label_units.init_params(jax.random.key(1), 64, 5, 7)
     few = dbn_run(tmp_path / "few", dbn.stack((few,)), labels=True)
     refused("10 classes, but the model has 64 pixels and 7 label units", few)
     other = tmp_path / "other"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, data, dbn, model_file, rbm
+from dbn_jax import data, dbn, label_units, model_file, rbm
 from dbn_jax.learning import labelled_pcd
 from experiments import finetune_memory
 from experiments.common import models
@@ -56,7 +56,7 @@ def test_only_the_top_learns(pretrained, tmp_path):
 
 def test_chains_start_from_examples_of_their_labels():
     # Features say which class it is, and the top layer copies them.
-    top = associative_memory.init_params(jax.random.key(0), 3, 3, 3)
+    top = label_units.init_params(jax.random.key(0), 3, 3, 3)
     copy = jnp.concatenate([100 * jnp.eye(3), jnp.zeros((3, 3))])
     hidden = dataclasses.replace(top.hidden, bias=jnp.full(3, -50.0))
     top = dataclasses.replace(top, weights=copy, hidden=hidden)
@@ -78,7 +78,7 @@ def net():
     def blank():
         key = jax.random.key(0)
         layers = [rbm.init_params(key, *sizes) for sizes in [(4, 3), (3, 2)]]
-        return dbn.stack((*layers, associative_memory.init_params(key, 2, 3, 2)))
+        return dbn.stack((*layers, label_units.init_params(key, 2, 3, 2)))
 
     return at_random(2, blank)
 

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dbn_jax import associative_memory, data, dbn, figures, model_file, rbm, units
+from dbn_jax import data, dbn, figures, label_units, model_file, rbm, units
 from experiments import generate
 from experiments.baseline_models import svm_judge
 from experiments.common import shared
@@ -190,7 +190,7 @@ def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick
 
 def test_chains_start_at_real_images_of_other_classes(dataset):
     """A net of one layer, so that the features are the pixels."""
-    net = dbn.stack((associative_memory.init_params(jax.random.key(0), 64, 5),))
+    net = dbn.stack((label_units.init_params(jax.random.key(0), 64, 5),))
     _, transform = data.binarise(dataset, "none")
     labels = np.repeat(np.arange(10), 30)
 

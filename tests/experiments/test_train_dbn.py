@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from dbn_jax import associative_memory, dbn, learning
+from dbn_jax import dbn, label_units, learning
 from dbn_jax.learning import labelled_pcd
 from experiments import finetune_updown, train_dbn
 from experiments.common import models, pretraining, recognition, shared
@@ -114,7 +114,7 @@ def test_upper_layers_see_pixels_drawn_anew(tmp_path, monkeypatch):
 )
 def test_chains_that_start_at_examples(learner):
     """Couplings so strong that each example turns on the hidden unit of its own pixel alone."""
-    params = associative_memory.init_params(jax.random.key(0), 4, 4, 3)
+    params = label_units.init_params(jax.random.key(0), 4, 4, 3)
     weights = jnp.concatenate([200 * jnp.eye(4) - 100, jnp.zeros((3, 4))])
     params = dataclasses.replace(params, weights=weights)
     pixels = np.array([0, 1, 2, 3, 1])
@@ -137,7 +137,7 @@ def test_chains_that_start_at_examples(learner):
 
 
 def test_samples_start_from_chains_of_their_labels():
-    top = associative_memory.init_params(jax.random.key(0), 5, 4, 3)
+    top = label_units.init_params(jax.random.key(0), 5, 4, 3)
     chains = labelled_pcd.LabelledPCD(num_chains=7).init(jax.random.key(1), top)
     labels = np.repeat([0, 2], 4)
     x = dbn_pictures._start_from_chains(jax.random.key(2), dbn.stack((top,)), labels, chains)

@@ -8,8 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import associative_memory as memory
-from dbn_jax import dbn, learning, rbm, units
+from dbn_jax import dbn, label_units, learning, rbm, units
 from dbn_jax.learning import bound_gradient
 from dbn_jax.likelihood import bound, partition
 from tests import oracles
@@ -33,7 +32,7 @@ def make_net(num_labels=2):
         key = jax.random.key(0)
         layers = [rbm.init_params(key, *pair) for pair in ((4, 3), (3, 2))]
         if num_labels:
-            top = memory.init_params(key, 2, 3, num_labels)
+            top = label_units.init_params(key, 2, 3, num_labels)
         else:
             top = rbm.init_params(key, 2, 3)
         return dbn.untie(dbn.stack((*layers, top)))

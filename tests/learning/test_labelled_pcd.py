@@ -15,7 +15,7 @@ import scipy.special
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax import associative_memory, learning, rbm, units
+from dbn_jax import label_units, learning, rbm, units
 from dbn_jax.learning.labelled_pcd import LabelledChains, LabelledPCD
 from tests import oracles
 from tests.random_models import at_random
@@ -28,7 +28,7 @@ LABELS = np.eye(NUM_LABELS)[[0, 2, 2, 0, 2]]
 
 def memory(features=units.Bernoulli(), *, scale=1.0):
     """3 features beside 3 labels, and 3 hidden units."""
-    key, init = jax.random.key(0), associative_memory.init_params
+    key, init = jax.random.key(0), label_units.init_params
     return at_random(1, lambda: init(key, 3, 3, NUM_LABELS, features=features), scale)
 
 
@@ -226,7 +226,7 @@ def test_learns_a_rare_class_beside_a_frequent_one():
     labels = np.eye(2)[(rng.random(2_000) < 0.1).astype(int)]
     on = np.where(labels[:, :1] == 1, [[0.9, 0.9, 0.1, 0.1]], [[0.1, 0.5, 0.5, 0.9]])
     data = np.concatenate([rng.random(on.shape) < on, labels], axis=-1).astype(np.float32)
-    params = associative_memory.init_params(jax.random.key(7), 4, 4, 2, weight_scale=0.1)
+    params = label_units.init_params(jax.random.key(7), 4, 4, 2, weight_scale=0.1)
     learner, optimizer = LabelledPCD(100), optax.sgd(optax.linear_schedule(0.3, 0.0, 3_000))
     state = learning.init_state(jax.random.key(8), params, learner=learner, optimizer=optimizer)
 
@@ -259,14 +259,14 @@ def test_learns_a_rare_class_beside_a_frequent_one():
 
 def test_memories_without_labels_and_too_few_chains_are_refused():
     plain = rbm.init_params(jax.random.key(0), 4, 3)
-    with pytest.raises(ValueError, match=r"no label units.*associative_memory\.init_params"):
+    with pytest.raises(ValueError, match=r"no label units.*label_units\.init_params"):
         LabelledPCD().init(jax.random.key(0), plain)
     with pytest.raises(ValueError, match="num_chains is 2, but there are 3 labels"):
         LabelledPCD(num_chains=2).init(jax.random.key(0), memory())
 
 
 def test_in_shard_map_the_gradient_is_the_shards_own():
-    params = associative_memory.init_params(jax.random.key(0), 4, 3, 2, weight_scale=1.0)
+    params = label_units.init_params(jax.random.key(0), 4, 3, 2, weight_scale=1.0)
     learner, key = LabelledPCD(num_chains=6), jax.random.key(1)
     chains = learner.init(key, params)
     batch = jnp.array([[1.0, 0, 1, 0, 1, 0], [0, 1, 1, 0, 0, 1]])

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import associative_memory, dbn, rbm
+from dbn_jax import dbn, label_units, rbm
 from dbn_jax.learning import updown
 from tests import oracles
 from tests.random_models import at_random
@@ -26,7 +26,7 @@ def net():
 
     def blank():
         key = jax.random.key(0)
-        top = associative_memory.init_params(key, 2, 3, 2)
+        top = label_units.init_params(key, 2, 3, 2)
         return dbn.untie(dbn.stack((rbm.init_params(key, 4, 2), top)))
 
     return at_random(2, blank)

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory as memory
-from dbn_jax import dbn, rbm
+from dbn_jax import dbn, label_units, rbm
 from dbn_jax.likelihood import bound, partition
 from tests import oracles
 from tests.random_models import at_random, jolt
@@ -43,7 +42,7 @@ def make_net(num_labels, dtype=jnp.float32):
         sizes, key = ((4, 3), (3, 2)), jax.random.key(0)
         layers = [rbm.init_params(key, *pair, dtype=dtype) for pair in sizes]
         if num_labels:
-            top = memory.init_params(key, 2, 3, num_labels)
+            top = label_units.init_params(key, 2, 3, num_labels)
             top = jax.tree.map(lambda x: x.astype(dtype), top)
         else:
             top = rbm.init_params(key, 2, 3, dtype=dtype)
@@ -117,7 +116,7 @@ def tied_net(num_labels=0):
         key = jax.random.key(0)
         first, second = rbm.init_params(key, 4, 3), rbm.init_params(key, 3, 4)
         if num_labels:
-            top = memory.init_params(key, 4, 3, num_labels)
+            top = label_units.init_params(key, 4, 3, num_labels)
         else:
             top = rbm.init_params(key, 4, 3)
         return dbn.stack((first, second, top))
@@ -146,7 +145,7 @@ def test_goodnesses_of_a_layer_upside_down(num_labels):
     """It adds nothing: the bound is the likelihood of the layers below, whatever is drawn."""
     first = tied_net().layers[0]
     if num_labels:
-        new = memory.init_params(jax.random.key(12), 3, 4, num_labels, weight_scale=0.0)
+        new = label_units.init_params(jax.random.key(12), 3, 4, num_labels, weight_scale=0.0)
     else:
         new = rbm.init_params(jax.random.key(12), 3, 4, weight_scale=0.0)
     net = dbn.stack((first, dbn.upside_down(new, first)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from dbn_jax import associative_memory, dbn, rbm
+from dbn_jax import dbn, label_units, rbm
 from experiments.common import likelihoods
 from tests import oracles
 from tests.random_models import at_random, jolt
@@ -29,7 +29,7 @@ def strong(seed, init, *sizes):
 def labelled_net():
     """Two layers, labels at the top, weights for recognition of their own."""
     bottom = strong(0, rbm.init_params, 5, 3)
-    top = strong(1, associative_memory.init_params, 3, 4, NUM_LABELS)
+    top = strong(1, label_units.init_params, 3, 4, NUM_LABELS)
     net = dbn.untie(dbn.stack((bottom, top)))
     up = jolt(2, bottom, 0.7)
     return dbn.UntiedDBN((up,), net.generative, net.top)
@@ -95,7 +95,7 @@ def test_ratios_estimate_the_bounds():
 
 
 def test_ratios_of_one_layer_are_exact():
-    top = strong(3, associative_memory.init_params, 5, 4, NUM_LABELS)
+    top = strong(3, label_units.init_params, 5, 4, NUM_LABELS)
     model = oracles.Model.of(top)
     pairs = np.concatenate([EXAMPLES.repeat(NUM_LABELS, 0), np.tile(np.eye(NUM_LABELS), (3, 1))], 1)
     log_p = -model.free_energy(pairs).reshape(3, NUM_LABELS)

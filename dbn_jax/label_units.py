@@ -1,0 +1,215 @@
+"""Label units: one softmax group beside the features that an RBM sees.
+
+The visible units of an RBM with labels are ``Concat(parts=(features, Softmax(num_labels)))``. It
+models features and labels jointly, x = (features, label): given a label it generates features, and
+given features the posterior of the label is exact,
+
+    p(label | features) = exp(−F(features, label)) / Σ_l exp(−F(features, l)).
+
+On top of a deep belief net such an RBM is an associative memory (`dbn_jax.associative_memory`).
+Nothing outside this module knows how label units are laid out.
+
+Keys are consumed, "..." are batch axes; F features, L labels, V = F + L visible units, H hidden
+units; log-probabilities are in nats.
+
+References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
+6; Larochelle and Bengio, "Classification using discriminative restricted Boltzmann machines"
+(2008), equation 2.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from dbn_jax import random, rbm, units
+from dbn_jax.typing import Array, Bool, Float, Int, Key
+
+
+def visible_units(
+    num_features: int, num_labels: int = 10, *, features: units.Units = units.Bernoulli()
+) -> units.Concat:
+    """Describes visible units: features of a type, then one group of label units."""
+    return units.Concat(
+        parts=(features, units.Softmax(num_classes=num_labels)), sizes=(num_features, num_labels)
+    )
+
+
+def init_params(
+    key: Key[Array, ""],
+    num_features: int,
+    num_hidden: int,
+    num_labels: int = 10,
+    *,
+    features: units.Units = units.Bernoulli(),
+    hidden: units.Units = units.Bernoulli(),
+    weight_scale: float = 0.01,
+    dtype=jnp.float32,
+) -> rbm.RBM:
+    """Makes an RBM over features and a label; see `rbm.init_params`.
+
+    >>> top = init_params(jax.random.key(0), 500, 2000)
+    >>> top.weights.shape
+    (510, 2000)
+    """
+    return rbm.init_params(
+        key,
+        num_features + num_labels,
+        num_hidden,
+        visible=visible_units(num_features, num_labels, features=features),
+        hidden=hidden,
+        weight_scale=weight_scale,
+        dtype=dtype,
+    )
+
+
+def num_labels(params: rbm.RBM) -> int:
+    """Number of label units; 0 without."""
+    match params.visible:
+        case units.Concat(parts=(_, units.Softmax()), sizes=(_, count)):
+            return count
+    return 0
+
+
+def require(params: rbm.RBM) -> int:
+    """Returns the number of label units; raises ValueError if there are none."""
+    count = num_labels(params)
+    if not count:
+        raise ValueError(
+            "the RBM has no label units: make it (of a net, the top one) with "
+            "label_units.init_params"
+        )
+    return count
+
+
+def check(params: rbm.RBM, labels: Array | None) -> None:
+    """Raises ValueError if there are label units, and their states are not given."""
+    if labels is None and num_labels(params):
+        raise ValueError(f"the RBM has {num_labels(params)} label units: give the labels' states")
+
+
+def parts(params: rbm.RBM) -> tuple[rbm.RBM, rbm.RBM]:
+    """The RBM over the features alone and the one over the label, which share the hidden units.
+
+    Raises:
+      ValueError: there are no label units.
+    """
+    count = require(params)
+    features, label = params.visible.parts
+    return (
+        rbm.RBM(params.weights[:-count], features, params.hidden),
+        rbm.RBM(params.weights[-count:], label, params.hidden),
+    )
+
+
+def without(params: rbm.RBM) -> rbm.RBM:
+    """The RBM over the features alone; `params` itself if there are no label units."""
+    return parts(params)[0] if num_labels(params) else params
+
+
+def with_features(params: rbm.RBM, features: rbm.RBM) -> rbm.RBM:
+    """Exchanges the features, their weights and the hidden units for those of an RBM over them."""
+    if not num_labels(params):
+        return features
+    _, label = params.visible.parts
+    return rbm.RBM(
+        params.weights.at[: len(features.weights)].set(features.weights),
+        dataclasses.replace(params.visible, parts=(features.visible, label)),
+        features.hidden,
+    )
+
+
+def join(
+    params: rbm.RBM,
+    features: Float[Array, "*batch F"],
+    labels: Float[Array, "*batch L"] | None = None,
+) -> Float[Array, "*batch V"]:
+    """Visible states: features and, if there are label units, labels beside them.
+
+    Args:
+      params: with label units or without.
+      features: (..., F).
+      labels: (..., L) states of the label units; None is the neutral state, 1/L each.
+    """
+    count = num_labels(params)
+    if not count:
+        return features
+    if labels is None:
+        labels = jnp.full((*features.shape[:-1], count), 1 / count, features.dtype)
+    return jnp.concatenate([features, labels], axis=-1)
+
+
+def split(
+    params: rbm.RBM, x: Float[Array, "*batch V"]
+) -> tuple[Float[Array, "*batch F"], Float[Array, "*batch L"]]:
+    """The features and the labels (without label units an empty axis) of visible states."""
+    features = x.shape[-1] - num_labels(params)
+    return x[..., :features], x[..., features:]
+
+
+def mask(params: rbm.RBM) -> Bool[Array, " V"]:
+    """True at the label units; raises ValueError if there are none."""
+    count, size = require(params), params.visible.num_units
+    return jnp.arange(size) >= size - count
+
+
+@functools.partial(jax.jit, inline=True)
+def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
+    """Free energies of the features beside each label, ``free_energy(params, join(...))``.
+
+    Args:
+      params: with label units; ValueError without.
+      features: (..., F) states of the features, or their means in their place.
+    """
+    of_features, of_labels = parts(params)
+    inputs = rbm.hidden_inputs(of_features, features)
+
+    def log_weight(label):
+        weights, bias = label
+        return bias + params.hidden.cumulant(inputs + jnp.broadcast_to(weights, inputs.shape))
+
+    # One label after the other: all of them at once would need L times the hidden layer's memory.
+    log_weights = jax.lax.map(log_weight, (of_labels.weights, of_labels.visible.bias))
+    return of_features.visible.energy(features)[..., None] - jnp.moveaxis(log_weights, 0, -1)
+
+
+def log_posterior(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
+    """log p(label | features), exact; see `free_energies`."""
+    return jax.nn.log_softmax(-free_energies(params, features))
+
+
+def clamped_gibbs(
+    key: Key[Array, ""],
+    params: rbm.RBM,
+    x: Float[Array, "*batch V"],
+    clamped: Bool[Array, "..."],
+    num_steps: int | Int[Array, ""],
+) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
+    """Gibbs sampling of any RBM with any subset of its visible units held as they are.
+
+    Args:
+      key: consumed.
+      params: with label units or without.
+      x: (..., V) visible states; where the chains start, and what is clamped.
+      clamped: (V,), or (..., V) for subsets of each chain's own: True where x stays, such as
+        ``mask(params)``. A group of softmax units is clamped whole or not at all.
+      num_steps: alternations of hidden and visible units, at least 1. It may be traced.
+
+    Returns:
+      The last x (..., V), and the hidden states h (..., H) from which it was drawn.
+
+    Raises:
+      ValueError: `num_steps` is known, and below 1.
+    """
+    rbm.check_steps(num_steps)
+    clamped = jnp.broadcast_to(clamped, x.shape)
+
+    def step(t, carry):
+        x, _ = carry
+        up_key, down_key = random.split(random.fold_in(key, t))
+        h = rbm.sample_hidden(up_key, params, x)
+        return jnp.where(clamped, x, rbm.sample_visible(down_key, params, h)), h
+
+    shape = (*x.shape[:-1], params.hidden.num_units)
+    return jax.lax.fori_loop(0, num_steps, step, (x, jnp.zeros(shape, x.dtype)))
