@@ -40,7 +40,7 @@ from absl import app, flags
 
 from dbn_jax import learning, model_file, rbm, training, units
 from dbn_jax.data import patches
-from dbn_jax.likelihood import partition
+from dbn_jax.likelihood import annealing, partition
 from dbn_jax.training import checkpoints, workdir
 from experiments.baseline_models import gaussian_mixture
 from experiments.common import likelihoods, pretraining, shared
@@ -278,7 +278,7 @@ def _step(key, state, batch, *, learner, optimizer):
 def _watch(key, params, train, validation):
     betas = jnp.linspace(0, 1, _WATCHED_STEPS + 1)
     base = params.visible.fit(train)
-    estimate = partition.ais(key, params, base=base, betas=betas, num_chains=_WATCHED_CHAINS)
+    estimate = annealing.ais(key, params, base=base, betas=betas, num_chains=_WATCHED_CHAINS)
     active = rbm.hidden_mean(params, validation)
     return {
         "log_likelihood": jnp.mean(partition.log_likelihood(params, validation, estimate.log_z)),

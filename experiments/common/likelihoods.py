@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import associative_memory, dbn, rbm
-from dbn_jax.likelihood import bound, partition
+from dbn_jax.likelihood import annealing, bound
 
 _BLOCK = 1000
 
@@ -106,8 +106,8 @@ def evaluate(
     """
     base_key, ais_key, ratio_key, state_key, reverse_key = jax.random.split(key, 5)
     base = net.top.visible.fit(top_states(base_key, net, train))
-    betas = partition.published_betas(num_steps)
-    estimate = partition.ais(ais_key, net.top, base=base, betas=betas, num_chains=num_chains)
+    betas = annealing.published_betas(num_steps)
+    estimate = annealing.ais(ais_key, net.top, base=base, betas=betas, num_chains=num_chains)
     log_z, log_z_error = float(estimate.log_z), float(estimate.standard_error)
     images, joint = log_ratios(ratio_key, net, held_out, num_passes)
     name = "log_likelihood_bound" if net.recognition else "log_likelihood"
@@ -128,7 +128,7 @@ def evaluate(
     # Spread over the data set, which may be in an order.
     some = np.linspace(0, len(images) - 1, min(num_reverse, len(images))).astype(int)
     x = top_states(state_key, net, jax.tree.map(lambda rows: rows[some], held_out))
-    reverse = np.asarray(partition.reverse_ais(reverse_key, net.top, x, base=base, betas=betas))
+    reverse = np.asarray(annealing.reverse_ais(reverse_key, net.top, x, base=base, betas=betas))
     # Images differ much more in their free energy than in what takes the place of log Z, so that
     # few of them are enough for the mean of that.
     add(f"{name}_reverse", joint, float(reverse.mean()), _standard_error(reverse))

@@ -13,7 +13,7 @@ from absl import logging
 
 from dbn_jax import data, dbn, figures, health, learning, random, rbm, training, units
 from dbn_jax.learning import labelled_pcd
-from dbn_jax.likelihood import partition
+from dbn_jax.likelihood import pseudo_likelihood
 from dbn_jax.training import batches, checkpoints, workdir
 from dbn_jax.units import normalisable
 from experiments.common import recognition, shared
@@ -367,7 +367,7 @@ def evaluate(
     }
     if two_valued:
         count = min(_PSEUDO_UNITS, held_out.shape[-1])
-        log_p = partition.log_pseudo_likelihood(
+        log_p = pseudo_likelihood.log_pseudo_likelihood(
             jax.random.key(0), params, held_out, num_units=count
         )
         metrics["log_pseudo_likelihood"] = jnp.mean(log_p)
