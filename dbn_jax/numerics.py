@@ -9,9 +9,13 @@ def per_unit(parameter, like):
     return jnp.broadcast_to(parameter, like.shape)
 
 
-def widen(x):
-    """At least float32: half precision has too few uniform numbers to draw from (bfloat16 128)."""
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+def widen(tree):
+    """All arrays of a tree (or one array) in float32 at least.
+
+    Half precision has too few uniform numbers to draw from (bfloat16 has 128), and thousands of
+    small terms add up to large errors in it.
+    """
+    return jax.tree.map(lambda x: x if x.dtype == jnp.float64 else x.astype(jnp.float32), tree)
 
 
 @jax.custom_jvp

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from dbn_jax import data, rbm, units
-from dbn_jax.likelihood import partition
+from dbn_jax.likelihood import annealing, partition
 from tests import oracles
 from tests.small_layers import FINITE, LAYERS, make
 
@@ -32,10 +32,10 @@ def test_annealed_weights_are_unbiased_for_the_partition_function():
     def both_ways(case):
         params, base, h, key = case
         v = rbm.sample_visible(key, params, h)
-        forward = partition.ais(
+        forward = annealing.ais(
             jax.random.key(0), params, base=base, betas=BETAS, num_chains=len(v)
         )
-        backward = partition.reverse_ais(jax.random.key(1), params, v, base=base, betas=BETAS)
+        backward = annealing.reverse_ais(jax.random.key(1), params, v, base=base, betas=BETAS)
         return forward.log_weights, backward
 
     cases, log_zs = {}, {}
@@ -61,7 +61,7 @@ def test_annealed_weights_are_unbiased_for_the_partition_function():
 
 def test_summary_of_the_weights():
     params = make(LAYERS["spin"], LAYERS["bernoulli"])
-    forward = partition.ais(jax.random.key(0), params, betas=BETAS, num_chains=50)
+    forward = annealing.ais(jax.random.key(0), params, betas=BETAS, num_chains=50)
     w = np.exp(np.asarray(forward.log_weights, np.float64))
     np.testing.assert_allclose(forward.log_z, np.log(w.mean()), rtol=1e-6)
     expected = w.std(ddof=1) / w.mean() / math.sqrt(len(w))
@@ -83,7 +83,7 @@ def test_reverse_annealing_is_unbiased_for_where_the_annealing_ends():
     assert oracles.total_variation(p, model.visible_marginal()) > 0.01
     v = jnp.asarray(model.visible.states, jnp.float32)
     grid = jnp.broadcast_to(v, (20_000, *v.shape))
-    r = partition.reverse_ais(jax.random.key(0), params, grid, base=base, betas=BETAS)
+    r = annealing.reverse_ais(jax.random.key(0), params, grid, base=base, betas=BETAS)
     log_p = partition.log_likelihood(params, grid, r)
     assert log_p.shape == grid.shape[:2]
     oracles.assert_mean(np.exp(np.asarray(log_p, np.float64)), p)
@@ -111,7 +111,7 @@ def digits_rbm():
 def test_digits():
     params, rows = digits_rbm()
     base = params.visible.fit(rows)
-    betas = partition.published_betas(500)
+    betas = annealing.published_betas(500)
     # Everything exact from one enumeration of the hidden layer.
     h = params.hidden.states(jnp.arange(params.hidden.num_states))
     log_p = jax.jit(  # h as an argument: it is too large for a constant of the program
@@ -120,7 +120,7 @@ def test_digits():
         )
     )(params, h)
     log_z = jax.nn.logsumexp(log_p)
-    forward = partition.ais(jax.random.key(3), params, base=base, betas=betas, num_chains=100)
+    forward = annealing.ais(jax.random.key(3), params, base=base, betas=betas, num_chains=100)
     assert abs(forward.log_z - log_z) < 3 * forward.standard_error
     assert 0 < forward.standard_error < 0.2
     assert forward.effective_sample_size > 20
@@ -128,7 +128,7 @@ def test_digits():
     p = np.exp(np.asarray(log_p - log_z, np.float64))
     chosen = np.random.default_rng(4).choice(len(p), 100, p=p / p.sum())
     v = rbm.sample_visible(jax.random.key(5), params, h[chosen])
-    backward = partition.reverse_ais(jax.random.key(6), params, v, base=base, betas=betas)
+    backward = annealing.reverse_ais(jax.random.key(6), params, v, base=base, betas=betas)
     assert jnp.mean(forward.log_weights) < log_z < jnp.mean(backward)
     assert jnp.mean(backward) - jnp.mean(forward.log_weights) < 3
     # There was something to estimate: a model far better than independent pixels.
@@ -137,25 +137,25 @@ def test_digits():
 
 
 def test_published_schedule():
-    betas = np.asarray(partition.published_betas())
+    betas = np.asarray(annealing.published_betas())
     assert betas.shape == (14_501,)
     assert (betas[0], betas[-1]) == (0, 1)
     assert (np.diff(betas) > 0).all()
     ends = np.searchsorted(betas, np.float32([0.5, 0.9]))
     np.testing.assert_array_equal(np.diff([0, *ends, 14_500]), [500, 4_000, 10_000])
     for num_steps in (3, 10, 1000):
-        betas = np.asarray(partition.published_betas(num_steps))
+        betas = np.asarray(annealing.published_betas(num_steps))
         assert betas.shape == (num_steps + 1,)
         assert (betas[0], betas[-1]) == (0, 1)
         assert (np.diff(betas) > 0).all()
     with pytest.raises(ValueError, match="num_steps is 2"):
-        partition.published_betas(2)
+        annealing.published_betas(2)
 
 
 def test_one_chain_has_no_standard_error():
     params = make((units.Bernoulli(), 3), (units.Bernoulli(), 2))
     with pytest.raises(ValueError, match="num_chains is 1; a standard error takes at least 2"):
-        partition.ais(jax.random.key(0), params, betas=BETAS, num_chains=1)
+        annealing.ais(jax.random.key(0), params, betas=BETAS, num_chains=1)
 
 
 def test_annealing_maps_and_keeps_precision():
@@ -166,7 +166,7 @@ def test_annealing_maps_and_keeps_precision():
         keys = jax.random.split(jax.random.key(0), 3)
 
         def estimate(key, params):
-            return partition.ais(key, params, betas=BETAS, num_chains=5)
+            return annealing.ais(key, params, betas=BETAS, num_chains=5)
 
         mapped = jax.jit(jax.vmap(estimate))(keys, ensemble)
         for i, params in enumerate(models):
@@ -180,18 +180,18 @@ def test_what_annealing_refuses():
     key, v = jax.random.key(0), jnp.zeros((2, 4))
     for base in (units.Spin().init(4), units.Bernoulli().init(5), units.Bernoulli()):
         with pytest.raises(ValueError, match=r"make it with params\.visible\.fit"):
-            partition.ais(key, params, base=base)
+            annealing.ais(key, params, base=base)
         with pytest.raises(ValueError, match=r"make it with params\.visible\.fit"):
-            partition.reverse_ais(key, params, v, base=base)
+            annealing.reverse_ais(key, params, v, base=base)
     for betas in ([0.0, 0.5], [0.1, 1.0], [0.0, 0.6, 0.5, 1.0]):
         with pytest.raises(ValueError, match="must rise from 0 to 1"):
-            partition.ais(key, params, betas=jnp.array(betas))
+            annealing.ais(key, params, betas=jnp.array(betas))
     with pytest.raises(ValueError, match="1 entry"):
-        partition.reverse_ais(key, params, v, betas=jnp.array([1.0]))
+        annealing.reverse_ais(key, params, v, betas=jnp.array([1.0]))
     real = rbm.RBM(jnp.array([[1.2]]), units.Gaussian().init(1), units.Gaussian().init(1))
     for annealed in (
-        lambda: partition.ais(key, real, betas=BETAS),
-        lambda: partition.reverse_ais(key, real, v[:, :1], betas=BETAS),
+        lambda: annealing.ais(key, real, betas=BETAS),
+        lambda: annealing.reverse_ais(key, real, v[:, :1], betas=BETAS),
     ):
         with pytest.raises(ValueError, match=r"not normalisable: .* is 1\.2, and must be below 1"):
             annealed()
@@ -204,9 +204,9 @@ def test_half_precision_does_not_reach_the_estimates():
     wide = jax.tree.map(lambda x: x.astype(jnp.float32), half)
     expected = float(partition.exact_log_partition(wide))
     assert float(partition.exact_log_partition(half)) == pytest.approx(expected, rel=1e-6)
-    betas = partition.published_betas(500)
+    betas = annealing.published_betas(500)
     for params in (half, wide):
-        found = partition.ais(jax.random.key(0), params, betas=betas, num_chains=50)
+        found = annealing.ais(jax.random.key(0), params, betas=betas, num_chains=50)
         assert found.log_z.dtype == jnp.float32
         assert abs(float(found.log_z) - expected) < 5 * float(found.standard_error) + 1e-3
 
@@ -215,10 +215,10 @@ def test_reverse_annealing_takes_whole_numbers_and_checks_their_number():
     params = make(LAYERS["bernoulli"], LAYERS["spin"])
     v = np.array([[0, 1, 1, 0], [1, 1, 1, 1]])
     key = jax.random.key(0)
-    whole = partition.reverse_ais(key, params, jnp.asarray(v, jnp.int32), betas=BETAS)
-    real = partition.reverse_ais(key, params, jnp.asarray(v, jnp.float32), betas=BETAS)
+    whole = annealing.reverse_ais(key, params, jnp.asarray(v, jnp.int32), betas=BETAS)
+    real = annealing.reverse_ais(key, params, jnp.asarray(v, jnp.float32), betas=BETAS)
     np.testing.assert_array_equal(whole, real)
     with pytest.raises(ValueError, match=r"v has shape \(2, 3\); .* the RBM's 4 visible units"):
-        partition.reverse_ais(key, params, jnp.zeros((2, 3)), betas=BETAS)
+        annealing.reverse_ais(key, params, jnp.zeros((2, 3)), betas=BETAS)
     with pytest.raises(ValueError, match="must rise from 0 to 1"):
-        partition.ais(key, params, betas=jnp.array([0.0, jnp.nan, 1.0]))
+        annealing.ais(key, params, betas=jnp.array([0.0, jnp.nan, 1.0]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import rbm, units
-from dbn_jax.likelihood import partition
+from dbn_jax.likelihood import pseudo_likelihood
 from tests import oracles
 from tests.small_layers import LAYERS, make
 
@@ -25,11 +25,11 @@ def test_pseudo_likelihood(visible):
         expected += log_p - np.logaddexp(log_p, log_p[partner])
     v = jnp.asarray(states, jnp.float32)
     size = v.shape[1]
-    exact = partition.log_pseudo_likelihood(jax.random.key(0), params, v, num_units=size)
+    exact = pseudo_likelihood.log_pseudo_likelihood(jax.random.key(0), params, v, num_units=size)
     np.testing.assert_allclose(exact, expected, rtol=1e-5)
     grid = jnp.broadcast_to(v, (4000, *v.shape))
     for num_units in (1, 2):
-        drawn = partition.log_pseudo_likelihood(
+        drawn = pseudo_likelihood.log_pseudo_likelihood(
             jax.random.key(num_units), params, grid, num_units=num_units
         )
         oracles.assert_mean(np.asarray(drawn), expected)
@@ -38,12 +38,12 @@ def test_pseudo_likelihood(visible):
 def test_what_the_pseudo_likelihood_refuses():
     key = jax.random.key(0)
     params = make(LAYERS["binomial"], LAYERS["spin"])
-    with pytest.raises(TypeError, match="these are Binomial"):
-        partition.log_pseudo_likelihood(key, params, jnp.zeros((3, 2)))
+    with pytest.raises(TypeError, match=r"visible units are Binomial; .* Bernoulli or Spin"):
+        pseudo_likelihood.log_pseudo_likelihood(key, params, jnp.zeros((3, 2)))
     params, v = make(LAYERS["bernoulli"], LAYERS["spin"]), jnp.zeros((3, 4))
     for num_units in (0, 5):
         with pytest.raises(ValueError, match=rf"num_units is {num_units}; it must lie in 1\.\.4"):
-            partition.log_pseudo_likelihood(key, params, v, num_units=num_units)
+            pseudo_likelihood.log_pseudo_likelihood(key, params, v, num_units=num_units)
 
 
 def test_pseudo_likelihood_of_many_units():
@@ -51,7 +51,7 @@ def test_pseudo_likelihood_of_many_units():
     size = 50_000
     bias = jnp.linspace(-6, 6, size) ** 2 / 4
     params = rbm.RBM(jnp.zeros((size, 1)), units.Bernoulli(bias), units.Bernoulli().init(1))
-    found = partition.log_pseudo_likelihood(
+    found = pseudo_likelihood.log_pseudo_likelihood(
         jax.random.key(0), params, jnp.zeros(size), num_units=size
     )
     expected = -np.logaddexp(0, np.float64(bias)).sum()
