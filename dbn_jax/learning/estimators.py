@@ -1,9 +1,11 @@
 """Learners: ways to estimate the gradient of the log-likelihood of an RBM.
 
-A learner is an immutable value with two pure functions,
+A learner is an immutable value with pure functions, of which learning calls the first two,
 
     init(key, params) -> chains                                    what persists between updates
     estimate(key, params, chains, batch) -> (gradient, chains, metrics)
+    hidden_chains(chains) -> h                       the hidden states of its chains, if it has any
+    start_at(key, params, chains, x) -> chains                     its chains moved to examples
 
 where the gradient is a descent direction, a tree like `params`, for any optax optimizer. Equal
 learners are equal values, so a program compiled for one serves the other. `step` makes one update
@@ -41,6 +43,14 @@ class Learner(Protocol):
         self, key: Key[Array, ""], params: rbm.RBM, chains: Any, batch: Float[Array, "*batch V"]
     ) -> tuple[rbm.RBM, Any, rbm.Metrics]:
         """Returns a descent direction for −log p(batch), what persists, and scalar metrics."""
+
+    def hidden_chains(self, chains: Any) -> Float[Array, "chains H"] | None:
+        """Returns the hidden states of the persistent chains (tempered: at β = 1), or None."""
+
+    def start_at(
+        self, key: Key[Array, ""], params: rbm.RBM, chains: Any, x: Float[Array, "examples V"]
+    ) -> Any:
+        """Moves persistent chains to examples, in turn; those that keep a label to ones of it."""
 
 
 def init_state(
@@ -88,13 +98,24 @@ def step(
     return rbm.apply_gradient(state, gradient, optimizer, chains=chains), metrics
 
 
-@dataclasses.dataclass(frozen=True)
-class Exact:
-    """The exact gradient, by enumerating the smaller layer: the oracle for all the others."""
-
+class _NothingPersists:
     def init(self, key, params):
         """Nothing persists."""
         del key, params
+
+    def hidden_chains(self, chains):
+        """See `Learner`."""
+        del chains
+
+    def start_at(self, key, params, chains, x):
+        """See `Learner`."""
+        del key, params, x
+        return chains
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact(_NothingPersists):
+    """The exact gradient, by enumerating the smaller layer: the oracle for all the others."""
 
     def estimate(self, key, params, chains, batch):
         """Gradient of −mean log p(batch); the metric is `log_likelihood`, nats per example."""
@@ -111,7 +132,7 @@ class Exact:
 
 
 @dataclasses.dataclass(frozen=True)
-class CD:
+class CD(_NothingPersists):
     """Contrastive divergence (`rbm.cd_gradient`).
 
     Attributes:
@@ -121,10 +142,6 @@ class CD:
 
     num_gibbs_steps: int = 1
     sample_visible: bool = True
-
-    def init(self, key, params):
-        """Nothing persists."""
-        del key, params
 
     def estimate(self, key, params, chains, batch):
         """See `Learner`."""
@@ -157,6 +174,21 @@ class PCD:
     def estimate(self, key, params, chains, batch):
         """See `Learner`."""
         return rbm.pcd_gradient(key, params, chains, batch, num_gibbs_steps=self.num_gibbs_steps)
+
+    def hidden_chains(self, chains):
+        """See `Learner`."""
+        return chains
+
+    def start_at(self, key, params, chains, x):
+        """See `Learner`."""
+        return hidden_at(key, params, x, len(chains))
+
+
+def hidden_at(
+    key: Key[Array, ""], params: rbm.RBM, x: Float[Array, "examples V"], num_chains: int
+) -> Float[Array, "chains H"]:
+    """Hidden states of chains, each drawn given an example: the first, the second, … in turn."""
+    return rbm.sample_hidden(key, params, x[jnp.arange(num_chains) % len(x)])
 
 
 class FastChains(NamedTuple):
@@ -214,3 +246,11 @@ class FastPCD:
             lambda f, g: self.fast_decay * f - self.fast_rate * g, chains.fast, gradient
         )
         return gradient, FastChains(hidden, fast), metrics
+
+    def hidden_chains(self, chains):
+        """See `Learner`."""
+        return chains.hidden
+
+    def start_at(self, key, params, chains, x):
+        """See `Learner`."""
+        return chains._replace(hidden=hidden_at(key, params, x, len(chains.hidden)))

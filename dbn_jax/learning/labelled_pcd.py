@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dbn_jax import label_units, random, rbm
@@ -111,6 +112,23 @@ class LabelledPCD:
             "label_loss": label_loss,
         }
         return gradient, chains._replace(hidden=hidden), metrics
+
+    def hidden_chains(self, chains):
+        """See `dbn_jax.learning.Learner`."""
+        return chains.hidden
+
+    def start_at(self, key, params, chains, x):
+        """See `dbn_jax.learning.Learner`: each chain at an example of its own label.
+
+        Outside compiled code; where no example has a label, its chains start at the first example.
+        """
+        seen = np.asarray(label_units.split(params, x)[1]).argmax(axis=-1)
+        wanted = np.asarray(chains.labels).argmax(axis=-1)
+        taken = np.empty(len(wanted), int)
+        for label in np.unique(wanted):
+            own = wanted == label
+            taken[own] = np.resize(np.flatnonzero(seen == label), own.sum())
+        return chains._replace(hidden=rbm.sample_hidden(key, params, x[taken]))
 
     def sample(self, key, params, chains):
         """Gibbs sampling of p(features, h | label), `num_gibbs_steps` times down and up.

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import random, rbm
+from dbn_jax.learning.estimators import hidden_at
 from dbn_jax.typing import Array, Float, Key
 
 
@@ -70,6 +71,14 @@ class ParallelTempering:
         )
         rates = {f"swap_rate_{k}": rate for k, rate in enumerate(swap_rates)}
         return gradient, chains, {**metrics, **rates}
+
+    def hidden_chains(self, chains):
+        """See `Learner`: those of the level β = 1."""
+        return chains[-1]
+
+    def start_at(self, key, params, chains, x):
+        """See `Learner`: the level β = 1 alone moves."""
+        return chains.at[-1].set(hidden_at(key, params, x, self.num_chains))
 
     def sample(
         self, key: Key[Array, ""], params: rbm.RBM, h: Float[Array, "levels chains H"]

@@ -87,6 +87,14 @@ class Centred:
         )
         return gradient, Offsets(mu, lam, inner), metrics
 
+    def hidden_chains(self, chains):
+        """See `Learner`."""
+        return self.learner.hidden_chains(chains.inner)
+
+    def start_at(self, key, params, chains, x):
+        """See `Learner`."""
+        return chains._replace(inner=self.learner.start_at(key, params, chains.inner, x))
+
 
 class Activity(NamedTuple):
     """What persists with a sparsity target: `mean` activity (H,), and the `inner` chains."""
@@ -153,3 +161,11 @@ class Sparse:
             hidden=gradient.hidden.add_to_bias(pull),
         )
         return gradient, Activity(mean, inner), metrics
+
+    def hidden_chains(self, chains):
+        """See `Learner`."""
+        return self.learner.hidden_chains(chains.inner)
+
+    def start_at(self, key, params, chains, x):
+        """See `Learner`."""
+        return chains._replace(inner=self.learner.start_at(key, params, chains.inner, x))
