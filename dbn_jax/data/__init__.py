@@ -1,5 +1,6 @@
 """Data sets as arrays: images that packages ship, IDX folders, TFDS, and patches of photographs."""
 
+from dbn_jax.data.blocks import apply, in_blocks, rows_with_labels, spread
 from dbn_jax.data.datasets import (
     Dataset,
     Split,
@@ -16,7 +17,11 @@ __all__ = [
     "Split",
     "Standardisation",
     "Transform",
+    "apply",
     "binarise",
+    "in_blocks",
     "load",
+    "rows_with_labels",
+    "spread",
     "standardise",
 ]

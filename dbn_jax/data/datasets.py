@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dbn_jax.data import embedded, idx, tfds_folder
+from dbn_jax.data import blocks, embedded, idx, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
 from dbn_jax.typing import Array, Float, Num
 
@@ -44,7 +44,7 @@ class Split:
 
     def spread(self, count: int) -> "Split":
         """Returns `count` rows, or all of fewer, evenly spread: files may be sorted by class."""
-        return self.take(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+        return Split(*blocks.spread((self.images, self.labels), count))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

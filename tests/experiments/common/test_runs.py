@@ -1,0 +1,89 @@
+"""The frame of a run, by an experiment of some fifty lines (`toy_experiment`)."""
+
+import inspect
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from dbn_jax import model_file, training
+from experiments.common import runs
+from experiments.common import settings as declarations
+from tests import binaries
+from tests.experiments.common import toy_experiment
+from tests.experiments.common.toy_experiment import Settings, run
+
+TOY = "tests.experiments.common.toy_experiment"
+
+
+def test_an_experiment_is_short():
+    assert len(inspect.getsource(toy_experiment).splitlines()) < 60
+
+
+def test_a_command_line_leaves_a_finished_workdir(tmp_path, capsys):
+    done = binaries.run(TOY, f"--workdir={tmp_path}", "--num_hidden=6")
+    assert done.returncode == 0, done.stderr
+    assert "done in" in done.stdout
+    assert "reconstruction_error: " in done.stdout
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"flags.txt", "summary.json", "metrics_rbm.csv", "model.npz", "figures"}
+    assert (tmp_path / "figures" / "features.png").stat().st_size > 1000
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["program"] == TOY
+    settings = declarations.from_json(Settings, summary["settings"])
+    assert settings == Settings(num_hidden=6)
+    # Finished: the same command, or its flagfile, reports at once.
+    again = binaries.run(TOY, f"--workdir={tmp_path}", f"--flagfile={tmp_path}/flags.txt")
+    assert "done already" in again.stdout
+    assert "reconstruction_error: " in again.stdout
+    assert run(settings, str(tmp_path)) == summary
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    run(Settings(epochs=1), str(tmp_path))
+    with pytest.raises(ValueError, match=r"other settings:\n  --epochs: was 1, now 2\n"):
+        run(Settings(epochs=2), str(tmp_path))
+    # What decides no result may change.
+    assert run(Settings(epochs=1, checkpoint_seconds=7.0), str(tmp_path))["seed"] == 0
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
+    whole = run(Settings(), str(tmp_path / "whole"))
+    noted = training.Workdir.note_time
+    calls = []
+
+    def note_time(self):
+        calls.append(noted(self))
+        if len(calls) == 3:
+            raise MemoryError
+
+    monkeypatch.setattr(training.Workdir, "note_time", note_time)
+    with pytest.raises(MemoryError):
+        run(Settings(checkpoint_seconds=0.0), str(tmp_path / "broken"))
+    assert not (tmp_path / "broken" / "summary.json").exists()
+    monkeypatch.setattr(training.Workdir, "note_time", noted)
+    resumed = run(Settings(), str(tmp_path / "broken"))
+    assert resumed["figures"] == whole["figures"]
+    models = [model_file.load(tmp_path / name / "model.npz") for name in ("whole", "broken")]
+    jax.tree.map(np.testing.assert_array_equal, *models)
+
+
+def test_help_lists_every_flag():
+    done = binaries.run(TOY, "--help")
+    for name in ("workdir", "num_hidden", "epochs", "dataset", "checkpoint_seconds", "seed"):
+        assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout
+
+
+def test_failures_end_in_a_sentence(tmp_path):
+    done = binaries.run(TOY, f"--workdir={tmp_path}", "--dataset=mnits")
+    assert done.returncode == 1
+    assert "mnits" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_keys_of_a_run_are_those_of_no_update():
+    key = runs.Run(Settings(seed=3), None).key
+    updates = jax.vmap(lambda t: jax.random.fold_in(jax.random.key(3), t))(np.arange(1000))
+    assert not (jax.random.key_data(updates) == jax.random.key_data(key)).all(axis=-1).any()

@@ -1,0 +1,138 @@
+"""One declaration of a setting: flags, checks, flagfile and JSON come from it."""
+
+import json
+import re
+
+import pytest
+from absl import flags
+
+from experiments.common import settings as declarations
+from experiments.common.settings import Declared, declare, group, setting
+
+
+@declare
+class Learning(Declared):
+    epochs: int = setting(30, "Passes.", at_least=1)
+    rate: float = setting(0.1, "Rate.", at_least=0, below=2)
+    learner: str | None = setting(None, "Learner.", choices=("cd", "pcd"))
+
+
+@declare
+class Settings(Declared):
+    source: str = setting(help="Folder.", folder=True)
+    sizes: tuple[int, ...] = setting((500, 300), "Sizes.", at_least=1)
+    names: tuple[str, ...] = setting(("a",), "Names.", choices=("a", "b"))
+    labels: bool = setting(True, "Labels.")
+    seconds: float = setting(30.0, "Seconds.", decides=False)
+    learning: Learning = group(Learning)
+    top: Learning = group(Learning, prefix="top_", rate=0.02, learner="pcd")
+
+
+def read(*line):
+    """What a command line becomes."""
+    values = flags.FlagValues()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flags, "FLAGS", values)
+        patch.setattr(flags, "DEFINE", lambda *a, **k: define(*a, flag_values=values, **k))
+        patch.setattr(
+            flags, "DEFINE_bool", lambda *a, **k: define_bool(*a, flag_values=values, **k)
+        )
+        declarations.define_flags(Settings)
+        values(["program", *line])
+        return declarations.from_flags(Settings)
+
+
+define, define_bool = flags.DEFINE, flags.DEFINE_bool
+
+
+def test_flags_have_the_defaults_of_the_fields():
+    assert read("--source=/x") == Settings(source="/x")
+    assert read("--source=/x").top == Learning(rate=0.02, learner="pcd")
+
+
+def test_flags_make_settings_of_every_type():
+    line = ["--source=/x", "--sizes=3,4", "--names=b,a", "--nolabels", "--seconds=1", "--epochs=2"]
+    found = read(*line, "--rate=1e-3", "--top_epochs=7", "--top_learner=cd")
+    assert found == Settings(
+        source="/x",
+        sizes=(3, 4),
+        names=("b", "a"),
+        labels=False,
+        seconds=1.0,
+        learning=Learning(epochs=2, rate=1e-3),
+        top=Learning(epochs=7, rate=0.02, learner="cd"),
+    )
+
+
+def test_folders_are_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read("--source=runs").source == str(tmp_path / "runs")
+    assert read("--source=none").source == "none"
+    assert read("--source=gs://bucket/x").source == "gs://bucket/x"
+
+
+BAD = {
+    "--epochs=0": "a whole number of at least 1",
+    "--epochs=1.5": "a whole number of at least 1",
+    "--epochs=3000000000": "too large for a number of 32 bits",
+    "--top_rate=-1": "a finite number of at least 0 and below 2",
+    "--rate=nan": "a finite number of at least 0",
+    "--rate=inf": "a finite number of at least 0",
+    "--rate=2": "below 2",
+    "--sizes=": "whole numbers of at least 1, separated by commas",
+    "--sizes=3,x": "whole numbers of at least 1, separated by commas",
+    "--sizes=3,0": "whole numbers of at least 1, separated by commas",
+    "--names=a,c": "some of a, b, separated by commas",
+    "--learner=sgd": "one of cd, pcd",
+}
+
+
+@pytest.mark.parametrize(("flag", "words"), BAD.items())
+def test_bad_values_of_flags_are_named(flag, words):
+    name, value = flag.split("=")
+    with pytest.raises(flags.IllegalFlagValueError, match=re.escape(f"{name}={value}")) as error:
+        read("--source=/x", flag)
+    assert words in str(error.value)
+
+
+def test_a_setting_without_default_is_required():
+    with pytest.raises(flags.IllegalFlagValueError, match="--source"):
+        read()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Learning(epochs=0),
+        lambda: Learning(epochs=True),
+        lambda: Learning(rate=float("nan")),
+        lambda: Settings(source="x", sizes=()),
+        lambda: Settings(source="x", names=("c",)),
+        lambda: Settings(source=3),
+    ],
+)
+def test_objects_are_checked_as_flags_are(make):
+    with pytest.raises(ValueError, match="expected"):
+        make()
+
+
+def test_json_is_read_back_as_the_same_object():
+    made = Settings(source="/x", sizes=(7,), top=Learning(learner=None))
+    text = json.dumps(declarations.as_json(made))
+    assert declarations.from_json(Settings, json.loads(text)) == made
+    with pytest.raises(ValueError, match="colour: no setting of"):
+        declarations.from_json(Learning, {"colour": 1})
+
+
+def test_flagfiles_repeat_the_settings(tmp_path):
+    made = Settings(source="/x", labels=False, learning=Learning(rate=1 / 3, learner="cd"))
+    lines = [f"--{name}={text}" for name, text in declarations.as_flags(made).items()]
+    (tmp_path / "flags.txt").write_text("\n".join(lines))
+    assert read(f"--flagfile={tmp_path}/flags.txt") == made
+    assert "learner" not in declarations.as_flags(Learning())
+    with pytest.raises(ValueError, match="white space"):
+        declarations.as_flags(Settings(source="/x "))
+
+
+def test_what_no_result_depends_on_is_known():
+    assert declarations.undecisive(Settings) == {"seconds"}
