@@ -238,8 +238,8 @@ def _read(name, data_dir, download):
     if name in embedded.READERS:
         if data_dir is not None or download:
             raise ValueError(
-                f"the data set {name} is shipped with a Python package: leave out download and "
-                f"data_dir={data_dir!r}, or name another data set, such as mnist"
+                f"the data set {name} is shipped with a Python package and takes no data_dir "
+                f"(got {data_dir!r}) or download: leave them out, or name another, such as mnist"
             )
         return embedded.READERS[name]()
     if data_dir is not None:

@@ -59,7 +59,7 @@ def _prepare(name: str, folder: Path, download: bool) -> Path:
         raise ValueError(
             f"no data set is called {name!r} ({str(error).splitlines()[0]}): give mnist5k, digits, "
             "a name that TFDS knows, such as mnist, fashion_mnist, emnist/letters or cifar10, or "
-            f"one of those prepared in {folder} (found: {_prepared_in(folder)})"
+            f"one of those prepared in {_described(folder)}"
         ) from error
     if not download:
         raise FileNotFoundError(_missing(name, folder, "nothing is downloaded unless asked for"))
@@ -75,21 +75,22 @@ def _prepare(name: str, folder: Path, download: bool) -> Path:
     return Path(builder.data_path)
 
 
-def _prepared_in(folder: Path) -> str:
+def _described(folder: Path) -> str:
     files = [*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]
-    names = sorted(str(file.parent.relative_to(folder)) for file in files)
-    return ", ".join(names) or "none"
+    found = ", ".join(sorted(str(file.parent.relative_to(folder)) for file in files))
+    nothing = "there is none" if folder.is_dir() else "it is not a local folder"
+    return f"{folder} ({found or nothing})"
 
 
 def _missing(name: str, folder: Path, reason: str) -> str:
     # Not `tfds build`, which TFDS 4.9.10 cannot start without apache_beam.
     load = f"data.load('{name}', data_dir='{folder}', download=True)"
     return (
-        f"the data set {name!r} is not prepared by TFDS in {folder} (found: "
-        f"{_prepared_in(folder)}) nor there as IDX files, and {reason}. Any one of these helps:\n"
+        f"the data set {name!r} is neither prepared by TFDS in {_described(folder)} nor there as "
+        f"IDX files, and {reason}. Remedies, any one of them:\n"
         "  - with network, here or on another machine from where the folder can be copied:\n"
         f"    pip install 'dbn_jax[prepare]' && python -c \"from dbn_jax import data; {load}\"\n"
-        f"  - put the IDX files {idx.FILE_NAMES} into a folder and give it as data_dir;\n"
+        f"  - IDX files: put {idx.FILE_NAMES} into a folder and give it as data_dir;\n"
         "  - without network: the data set mnist5k, 5,000 MNIST digits that a package ships."
     )
 

@@ -22,15 +22,14 @@ from dbn_jax import data
 
 tfds.disable_progress_bar()
 RANDOM = np.random.default_rng(0)
-GREY = {
-    "train": RANDOM.integers(0, 256, (30, 6, 5), dtype=np.uint8),
-    "test": RANDOM.integers(0, 256, (9, 6, 5), dtype=np.uint8),
-}
-COLOUR = {
-    "train": RANDOM.integers(0, 256, (4, 6, 5, 3), dtype=np.uint8),
-    "validation": RANDOM.integers(0, 256, (3, 6, 5, 3), dtype=np.uint8),
-    "test": RANDOM.integers(0, 256, (2, 6, 5, 3), dtype=np.uint8),
-}
+
+
+def noise(*shape):
+    return RANDOM.integers(0, 256, shape, dtype=np.uint8)
+
+
+GREY = {"train": noise(30, 6, 5), "test": noise(9, 6, 5)}
+COLOUR = {"train": noise(4, 6, 5, 3), "validation": noise(3, 6, 5, 3), "test": noise(2, 6, 5, 3)}
 
 
 def png(array):
@@ -45,6 +44,7 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     SHAPE = (6, 5, 1)
     ARRAYS = GREY
     LABEL = "label"
+    UNLABELLED = None
 
     def _info(self):
         features = {
@@ -56,39 +56,25 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(split) for split in self.ARRAYS}
 
-    def _label(self, array, split):
-        # TFDS shuffles: the first pixel tells the label, so that pairs can be checked.
-        return int(array.flat[0]) % 3
-
     def _generate_examples(self, split):
         for number, array in enumerate(self.ARRAYS[split]):
-            yield number, {"image": png(array), self.LABEL: self._label(array, split)}
+            # TFDS shuffles: the first pixel tells the label, so that it can be checked.
+            label = -1 if split == self.UNLABELLED else int(array.flat[0]) % 3
+            yield number, {"image": png(array), self.LABEL: label}
 
 
-class GreyStrokes(LocalBuilder):
-    pass
+def variant(name, **attributes):
+    return type(name, (LocalBuilder,), attributes, skip_registration=True)
 
 
-class ColourStrokes(LocalBuilder):
-    SHAPE = (6, 5, 3)
-    ARRAYS = COLOUR
-
-
-class TrainOnly(LocalBuilder):
-    ARRAYS = {"train": GREY["train"]}  # noqa: RUF012
-
-
-class AnySize(LocalBuilder):
-    SHAPE = (None, None, 1)
-
-
-class NoLabels(LocalBuilder):
-    LABEL = "identity"
-
-
-class SomeUnlabelled(LocalBuilder):
-    def _label(self, array, split):
-        return -1 if split == "test" else 0
+GreyStrokes = variant("GreyStrokes")
+OTHERS = (
+    variant("ColourStrokes", SHAPE=(6, 5, 3), ARRAYS=COLOUR),
+    variant("TrainOnly", ARRAYS={"train": GREY["train"]}),
+    variant("AnySize", SHAPE=(None, None, 1)),
+    variant("NoLabels", LABEL="identity"),
+    variant("SomeUnlabelled", UNLABELLED="test"),
+)
 
 
 def prepare(builder_class, folder, file_format="array_record"):
@@ -99,7 +85,7 @@ def prepare(builder_class, folder, file_format="array_record"):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    for builder_class in (GreyStrokes, ColourStrokes, TrainOnly, AnySize, NoLabels, SomeUnlabelled):
+    for builder_class in (GreyStrokes, *OTHERS):
         prepare(builder_class, folder)
     return folder
 
@@ -126,31 +112,23 @@ def tfrecord(prepared, tmp_path):
     return folder / "grey_strokes-train.tfrecord-00000-of-00001"
 
 
-def pairs(images, labels):
-    flat = images.reshape(len(images), -1)
-    return sorted((image.tobytes(), int(label)) for image, label in zip(flat, labels, strict=True))
-
-
 def check(dataset, arrays):
     assert dataset.num_classes == 3
     assert dataset.splits().keys() == arrays.keys()
     for part, split in dataset.splits().items():
-        first_pixels = arrays[part].reshape(len(arrays[part]), -1)[:, 0]
-        assert split.images.dtype == np.uint8
         assert dataset.image_shape == arrays[part].shape[1:]
-        assert pairs(split.images, split.labels) == pairs(arrays[part], first_pixels % 3)
+        assert split.images.dtype == np.uint8
+        flat = arrays[part].reshape(len(arrays[part]), -1)
+        assert sorted(split.images.tolist()) == sorted(flat.tolist())
+        np.testing.assert_array_equal(split.labels, split.images[:, 0] % 3)
 
 
-def test_every_file_format_is_read_without_tensorflow(prepared, tfrecord, tmp_path):
+def test_every_file_format_is_read_without_tensorflow(prepared, tfrecord, tmp_path, monkeypatch):
     parquet = prepare(GreyStrokes, tmp_path / "parquet", "parquet")
-    for folder in (prepared, tfrecord.parents[2], parquet):
-        check(data.load("grey_strokes", data_dir=folder), GREY)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))  # the default folder
+    for folder in (None, tfrecord.parents[2], parquet):
+        check(data.load("grey_strokes:1.2.0", data_dir=folder), GREY)
     assert "tensorflow" not in sys.modules
-
-
-def test_default_folder_is_that_of_tfds(prepared, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
-    check(data.load("grey_strokes:1.2.0"), GREY)
 
 
 def test_colour_images_and_published_validation(prepared):
@@ -180,7 +158,7 @@ def test_newest_version_is_read_unless_named(prepared, tfrecord):
 
 def test_variant_must_be_named(prepared, tmp_path):
     as_tfrecord(prepared / "grey_strokes" / "1.2.0", tmp_path / "strokes" / "thin" / "1.2.0")
-    with pytest.raises(ValueError, match=r"is called 'strokes' .*\(found: strokes/thin/1\.2\.0\)"):
+    with pytest.raises(ValueError, match=r"is called 'strokes' .*\(strokes/thin/1\.2\.0\)"):
         data.load("strokes", data_dir=tmp_path)
     check(data.load("strokes/thin", data_dir=tmp_path), GREY)
 
@@ -213,10 +191,7 @@ def drop_first_record(content):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (
-            lambda content: content[:-1],
-            r"example 29 .*-train\.tfrecord-00000-of-00001 is truncated",
-        ),
+        (lambda content: content[:-1], r"example 29 .*-train\.tfrecord-00000-.* is truncated"),
         (lambda content: content[:-20], "is truncated"),
         (lambda content: content[:9], "example 0 .* is truncated"),
         (spoil_second_image, "example 1 of the split 'train' .* cannot be read"),
@@ -251,7 +226,7 @@ def test_unprepared_data_set_fails_fast_and_names_the_remedies(tmp_path, monkeyp
         assert time.monotonic() - start < 10
         assert not folder.exists()
         for remedy in (
-            f"'mnist' is not prepared by TFDS in {folder} (found: none)",
+            f"'mnist' is neither prepared by TFDS in {folder} (it is not a local folder) nor",
             "pip install 'dbn_jax[prepare]'",
             f"data.load('mnist', data_dir='{folder}', download=True)",
             "t10k-labels-idx1-ubyte",
@@ -260,21 +235,16 @@ def test_unprepared_data_set_fails_fast_and_names_the_remedies(tmp_path, monkeyp
             assert remedy in str(error.value)
 
 
-def test_download_needs_tensorflow_before_it_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr("requests.head", lambda url, timeout: None)
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", None)
-    monkeypatch.setitem(sys.modules, "tensorflow", None)
-    message = r"preparing it failed: .*tensorflow (?s:.*)pip install 'dbn_jax\[prepare\]'"
-    with pytest.raises(FileNotFoundError, match=message):
-        data.load("mnist", data_dir=tmp_path, download=True)
-
-
-def test_downloaded_data_set_is_read(prepared, tmp_path, monkeypatch):
+def test_download_needs_tensorflow_and_is_read(prepared, tmp_path, monkeypatch):
     def download(builder):
         as_tfrecord(prepared / "grey_strokes" / "1.2.0", Path(builder.data_path))
 
     monkeypatch.setattr("requests.head", lambda url, timeout: None)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    message = r"preparing it failed: .*tensorflow (?s:.*)pip install 'dbn_jax\[prepare\]'"
+    with pytest.raises(FileNotFoundError, match=message):
+        data.load("mnist", data_dir=tmp_path, download=True)
     monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
     check(data.load("mnist", data_dir=tmp_path, download=True), GREY)
 

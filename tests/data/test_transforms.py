@@ -31,13 +31,6 @@ def test_shrink_averages_over_areas(shape, size):
     np.testing.assert_array_equal(both, np.stack([shrunk, shrunk[::-1]], axis=-1))
 
 
-@pytest.mark.parametrize("size", [0, -1, 9])
-def test_shrink_refuses_other_sizes(size):
-    message = f"image_size={size}, but the images have 10×8 pixels .* choose from 1 to 8"
-    with pytest.raises(ValueError, match=message):
-        transforms.shrink(np.zeros((1, 10, 8), np.uint8), size)
-
-
 @pytest.mark.parametrize("compiled", [False, True])
 def test_none_divides_by_scale(compiled):
     function = transforms.Transform("none")
