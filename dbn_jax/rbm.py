@@ -458,7 +458,7 @@ def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Arra
 
 
 def init_state(
-    params: RBM, optimizer: optax.GradientTransformation, *, chains: Any = None
+    params: Any, optimizer: optax.GradientTransformation, *, chains: Any = None
 ) -> State:
     """Starts learning.
 

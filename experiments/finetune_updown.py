@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 from absl import app, flags
 
-from dbn_jax import dbn, label_units
+from dbn_jax import dbn, label_units, rbm
 from dbn_jax.learning import updown
 from experiments.common import finetuning, models, shared
 
@@ -123,16 +123,16 @@ def _step(key, state, batch, *, optimizer, gibbs_steps, total, label_cost, adver
     v, labels = batch
     # The stage is a function of the update alone, so that a resumed run is in the right one.
     stage = jnp.minimum(state.step * len(gibbs_steps) // total, len(gibbs_steps) - 1)
-    state, metrics = updown.step(
+    change, metrics = updown.gradient(
         key,
-        state,
+        state.params,
         v,
         labels,
-        optimizer=optimizer,
         num_gibbs_steps=jnp.asarray(gibbs_steps, jnp.int32)[stage],
         label_cost=label_cost,
         adversarial_radius=adversarial_radius,
     )
+    state = rbm.apply_gradient(state, change, optimizer)
     kept = (
         "reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity", "label_loss",
         "adversarial_divergence",
