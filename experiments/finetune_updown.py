@@ -23,7 +23,7 @@ import functools
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, label_units
+from dbn_jax import dbn, label_units, train_state
 from dbn_jax.learning import updown
 from experiments.common import finetuning, rbm_settings, runs
 from experiments.common.settings import declare, setting
@@ -120,16 +120,16 @@ def _step(
     v, labels = batch
     # The stage is a function of the update alone, so that a resumed run is in the right one.
     stage = jnp.minimum(state.step * len(gibbs_steps) // num_updates, len(gibbs_steps) - 1)
-    state, metrics = updown.step(
+    gradient, metrics = updown.gradient(
         key,
-        state,
+        state.params,
         v,
         labels,
-        optimizer=optimizer,
         num_gibbs_steps=jnp.asarray(gibbs_steps, jnp.int32)[stage],
         label_cost=label_cost,
         adversarial_radius=adversarial_radius,
     )
+    state = train_state.apply_gradient(state, gradient, optimizer)
     return state, {name: metrics[name] for name in _METRICS if name in metrics}
 
 

@@ -10,9 +10,8 @@ import pytest
 
 from dbn_jax import associative_memory as memory
 from dbn_jax import dbn, label_units, rbm
-from dbn_jax.likelihood import bound
 from tests import oracles
-from tests.random_models import at_random, jolt
+from tests.random_models import at_random
 
 NUM_LABELS = 3
 NUM_SAMPLES = 20_000
@@ -173,30 +172,3 @@ def test_hardly_possible_labels_have_finite_logarithms(net):
         found = ask(jax.random.key(0), sure, jnp.ones((2, 4)))
         np.testing.assert_allclose(found[:, 1], -200, atol=20)
         np.testing.assert_allclose(found[:, 2], -300, atol=20)
-
-
-def test_bound_is_exact_for_a_tied_pair_and_below_otherwise():
-    """Second layer = the first one transposed: the bound holds with equality (in expectation)."""
-    first = at_random(2, lambda: rbm.init_params(jax.random.key(0), 4, 3), 1.5)
-    mirrored = rbm.RBM(first.weights.T, first.hidden, first.visible)
-    other = jolt(3, mirrored, 0.5)
-    v = np.array([1.0, 0.0, 1.0, 1.0])
-    h = binary(3)
-    many = jnp.broadcast_to(jnp.asarray(v, jnp.float32), (NUM_SAMPLES, 4))
-    for top, equal in ((mirrored, True), (other, False)):
-        net = dbn.stack((first, top))
-        model = oracles.Model.of(top)
-        p_h = model.visible_marginal()
-        on = np.asarray(rbm.visible_mean(first, jnp.asarray(h, jnp.float32)), np.float64)
-        order = [int(model.visible.number(row[None])[0]) for row in h]
-        likelihood = p_h[order] @ np.prod(np.where(v == 1, on, 1 - on), axis=-1)
-        ratio = jax.jit(bound.sample_terms)(jax.random.key(7), net, many).total
-        log_z = model.log_z()
-        if equal:
-            np.testing.assert_allclose(ratio - log_z, np.log(likelihood), rtol=1e-4)
-        else:
-            values = np.asarray(ratio, np.float64) - log_z
-            error = values.std() / np.sqrt(NUM_SAMPLES)
-            assert values.mean() + 5 * error < np.log(likelihood)
-            # The importance-weighted mean gives the likelihood itself.
-            oracles.assert_mean(np.exp(values), np.array(likelihood))

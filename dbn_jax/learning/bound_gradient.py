@@ -1,14 +1,18 @@
 """Ascent of the variational bound of a deep belief net in all its weights at once.
 
 Contrastive wake-sleep (`dbn_jax.learning.updown`) only imitates this: its sleep phase descends
-another divergence, and in dreams instead of on data. Here the generative weights get the delta
-rule, the top RBM the gradient of its likelihood from any learner, such as persistent chains, and
-the recognition weights the bound's own gradient (`dbn_jax.likelihood.bound` has its terms). As the
-states that are drawn depend on the latter, that gradient needs an estimator: `LeaveOneOut` or
-`Antithetic`. Both are unbiased, take the entropy of each layer given the one below as it is, and
-draw the rest. The variance of the former, slopes included, was a four-thousandth of the others' for
-a 784-500-2000 net of digits, and half to a quarter for a 784-500-500-2000 net
-(`experiments.estimator_variance`).
+another divergence, and on generated images instead of data. Here the generative weights get the
+delta rule, the top RBM the gradient of its likelihood from any learner, such as persistent chains,
+and the recognition weights the bound's own gradient (`dbn_jax.likelihood.bound` has its terms).
+
+The states that are drawn depend on the recognition weights, so that their gradient needs an
+estimator: `LeaveOneOut` or `Antithetic`. Both are unbiased, take the entropy of each layer given
+the one below as it is, and draw the rest. The variance of the former, slopes included, was a
+four-thousandth of the others' for a 784-500-2000 net of digits, and half to a quarter for a
+784-500-500-2000 net (`experiments.estimator_variance`).
+
+Keys are consumed; B examples, V pixels, L labels, K recognised paths of each example, H units of a
+hidden layer.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007), which proposes it;
 Kool, van Hoof, Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019); Dong, Mnih,
@@ -18,23 +22,23 @@ Sutskever, Mnih, "MuProp: unbiased backpropagation for stochastic neural network
 
 import dataclasses
 import functools
-from typing import Any, ClassVar, Protocol, runtime_checkable
+import itertools
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from dbn_jax import dbn, label_units, learning, numerics, random, rbm, units
-from dbn_jax.likelihood import bound
-from dbn_jax.typing import Array, Float, Key, Num
+from dbn_jax.typing import Array, Float, Key, Num, PyTree
 
 
 @runtime_checkable
 class Estimator(Protocol):
     """How the gradient by recognition weights is estimated; an immutable value.
 
-    Several recognised paths are drawn for each example, K in all. The gradient by a unit's total
-    input a, less that of the entropies, is estimated by a coefficient of a.
+    The gradient by a unit's total input a, less that of the entropies, is estimated by a
+    coefficient of a on each path.
 
     Attributes:
       takes_slopes: whether `coefficients` looks at the slopes; they cost a mean-field pass
@@ -45,8 +49,8 @@ class Estimator(Protocol):
 
     def sample(
         self, key: Key[Array, ""], net: dbn.UntiedDBN, v: Float[Array, "batch V"]
-    ) -> tuple[Float[Array, "..."], ...]:
-        """Draws paths: the states of each hidden layer, (K, B, H_l). Consumes the key."""
+    ) -> tuple[Float[Array, "paths batch _"], ...]:
+        """Draws the states of each hidden layer on all paths."""
 
     def coefficients(
         self,
@@ -56,18 +60,15 @@ class Estimator(Protocol):
         rewards: Float[Array, "paths batch"],
         slopes: Float[Array, "batch H"] | None,
     ) -> Float[Array, "paths batch H"]:
-        """Estimates the gradient of the mean reward.
+        """Estimates the gradient of the mean reward, to be summed over the paths.
 
         Args:
           layer: number of the layer, 0 for the first hidden one.
-          a: (K, B, H) total inputs of its units, on each path.
-          h: (K, B, H) their states.
-          rewards: (K, B) all of the bound's terms that depend on them.
-          slopes: (B, H) the reward's derivatives by the states, where all layers are at their
-            means and those above move along; None unless `takes_slopes`.
-
-        Returns:
-          (K, B, H), to be summed over the paths.
+          a: total inputs of its units.
+          h: their states.
+          rewards: all of the bound's terms that depend on them.
+          slopes: the reward's derivatives by the states, where all layers are at their means and
+            those above move along; None unless `takes_slopes`.
         """
 
 
@@ -126,7 +127,7 @@ class Antithetic:
     takes_slopes: ClassVar[bool] = False
 
     def sample(self, key, net, v):
-        """1 + L paths; path 1 + l parts from path 0 in hidden layer l."""
+        """One path more than layers; path 1 + l parts from path 0 in hidden layer l."""
         states, below = [], v
         for layer, layer_key in _with_keys(key, net):
             on = rbm.hidden_mean(layer, below).reshape(1 + len(states), len(v), -1)
@@ -157,13 +158,13 @@ def _with_keys(key, net):
 def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
-    chains: Any,
+    chains: PyTree,
     v: Num[Array, "batch V"],
     labels: Float[Array, "batch L"] | None = None,
     *,
     learner: learning.Learner = learning.PCD(),
     estimator: Estimator = LeaveOneOut(),
-) -> tuple[dbn.UntiedDBN, Any, rbm.Metrics]:
+) -> tuple[dbn.UntiedDBN, PyTree, rbm.Metrics]:
     """An estimate of the bound's gradient by all weights, as a descent direction.
 
     Unbiased but for the top RBM's log Z, whose gradient is what `learner` makes of it: persistent
@@ -191,12 +192,7 @@ def gradient(
     """
     v = dbn.as_pixels(net, v)
     label_units.check(net.top, labels)
-    for i, layer in enumerate(net.recognition):
-        if not isinstance(layer.hidden, units.Bernoulli):
-            raise TypeError(
-                f"hidden layer {i} has {type(layer.hidden).__name__} units; the bound's gradient "
-                "by recognition weights is estimated for Bernoulli units"
-            )
+    _check_units(net.recognition)
     sample_key, top_key = random.split(key)
     states = estimator.sample(sample_key, net, v)
     features = states[-1] if states else v[None]
@@ -207,18 +203,22 @@ def gradient(
     x = label_units.join(net.top, features, None if labels is None else per_path(labels))
     prior = -rbm.free_energy(net.top, x)
     zeros = jnp.zeros_like(prior)
-    slopes = [None] * len(states)
-    if estimator.takes_slopes:
-        slopes = _slopes(net, v, labels)
+    slopes = _slopes(net, v, labels) if estimator.takes_slopes else [None] * len(states)
 
     def surrogate(recognition, generative):
         """Its gradient is the estimate; its value has no meaning, but the terms have."""
-        log_p = bound.log_conditionals(generative, (per_path(v), *states))
+        pairs = itertools.pairwise((per_path(v), *states))
+        log_p = [
+            dbn.log_generative((layer,), pair)
+            for layer, pair in zip(generative, pairs, strict=True)
+        ]
         # The pixels are the same on every path, and so are the inputs that they give.
-        inputs = [per_path(a) for a in _total_inputs(recognition, (v, *states))]
+        inputs = [
+            per_path(_total_input(layer, below))
+            for layer, below in zip(recognition, (v, *states), strict=False)
+        ]
         entropies = [_entropy(a) for a in inputs]
-        total = sum([*log_p, *entropies], start=zeros)
-        value = jnp.mean(total)
+        value = jnp.mean(sum([*log_p, *entropies], start=zeros))
         # From the top down, all the terms that depend on a layer's states.
         reward = prior
         for i in reversed(range(len(inputs))):
@@ -246,19 +246,25 @@ def gradient(
     if states:
         means = rbm.visible_mean(net.generative[0], states[0])
     else:
-        means = label_units.split(net.top, rbm.visible_mean(net.top, rbm.hidden_mean(net.top, x)))[
-            0
-        ]
+        means = dbn.down_pass(net, rbm.hidden_mean(net.top, x))
     error = jnp.mean(jnp.sum((per_path(v) - means) ** 2, axis=-1))
     metrics = metrics | terms | {"reconstruction_error": error}
     return dbn.UntiedDBN(recognition, generative, top), chains, metrics
 
 
-def _total_inputs(recognition, states):
-    """Of each layer's units, biases included, given the states of the layers below."""
-    pairs = zip(recognition, states[: len(recognition)], strict=True)
-    inputs = [(rbm.hidden_inputs(layer, below), layer.hidden.bias) for layer, below in pairs]
-    return [a + jnp.broadcast_to(bias, a.shape) for a, bias in inputs]
+def _check_units(recognition):
+    for i, layer in enumerate(recognition):
+        if not isinstance(layer.hidden, units.Bernoulli):
+            raise TypeError(
+                f"hidden layer {i} has {type(layer.hidden).__name__} units; the bound's gradient "
+                "by recognition weights is estimated for Bernoulli units"
+            )
+
+
+def _total_input(layer, below):
+    """Of a layer's units, biases included."""
+    inputs = rbm.hidden_inputs(layer, below)
+    return inputs + numerics.per_unit(layer.hidden.bias, inputs)
 
 
 def _entropy(a):
@@ -267,18 +273,18 @@ def _entropy(a):
 
 def _slopes(net, v, labels):
     """Derivatives of the bound's terms by each layer's states, all layers at their means."""
-    sizes = [layer.hidden.num_units for layer in net.recognition]
 
     def terms(shifts):
         states, entropy = [v], jnp.zeros_like(v[:, 0])
         for layer, shift in zip(net.recognition, shifts, strict=True):
-            (a,) = _total_inputs((layer,), states[-1:])
+            a = _total_input(layer, states[-1])
             entropy += _entropy(a)
             states.append(jax.nn.sigmoid(a) + shift)
-        log_p = bound.log_conditionals(net.generative, states)
+        log_p = dbn.log_generative(net.generative, states)
         prior = -rbm.free_energy(net.top, label_units.join(net.top, states[-1], labels))
-        return jnp.sum(sum(log_p, start=entropy) + prior)
+        return jnp.sum(log_p + entropy + prior)
 
+    sizes = [layer.hidden.num_units for layer in net.recognition]
     return jax.grad(terms)([jnp.zeros((len(v), size), v.dtype) for size in sizes])
 
 
@@ -289,13 +295,12 @@ def init_state(
     *,
     learner: learning.Learner = learning.PCD(),
 ) -> rbm.State:
-    """Starts fine-tuning of a net, untied: `State.params` is a `dbn.UntiedDBN`; consumes the key.
+    """Starts fine-tuning of a net, untied: `State.params` is a `dbn.UntiedDBN`.
 
-    To start the chains elsewhere, such as at the data, replace `State.chains`.
+    To start the chains at data, replace `State.chains` by those of ``learner.start_at``.
     """
     net = dbn.untie(net)
-    chains = learner.init(key, net.top)
-    return rbm.State(net, optimizer.init(net), jnp.zeros((), jnp.int32), chains)
+    return rbm.init_state(net, optimizer, chains=learner.init(key, net.top))
 
 
 @functools.partial(jax.jit, static_argnames=("optimizer", "learner", "estimator"), inline=True)
@@ -309,19 +314,9 @@ def step(
     learner: learning.Learner = learning.PCD(),
     estimator: Estimator = LeaveOneOut(),
 ) -> tuple[rbm.State, rbm.Metrics]:
-    """One update of all weights along the bound's gradient (`gradient`).
+    """One update of all weights along the bound's gradient; see `gradient`, and its metrics.
 
-    Args:
-      key: consumed.
-      state: from `init_state`.
-      v: (B, V) pixels.
-      labels: (B, L) one-hot labels, for a net with label units.
-      optimizer: the one that `state` was made with.
-      learner: likewise.
-      estimator: see `gradient`.
-
-    Returns:
-      The new state, and the metrics of `gradient`.
+    Optimizer and learner are those that the state was made with.
     """
     change, chains, metrics = gradient(
         key, state.params, state.chains, v, labels, learner=learner, estimator=estimator

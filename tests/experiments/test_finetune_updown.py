@@ -1,6 +1,9 @@
 """finetune_updown: its stages, its settings, and resumption."""
 
-import jax
+import dataclasses
+
+import jax.numpy as jnp
+import optax
 import pytest
 
 from dbn_jax import rbm
@@ -14,22 +17,22 @@ pytestmark = pytest.mark.usefixtures("implicit_promotion")
 def test_stages_of_updown_are_functions_of_the_update():
     seen = []
 
-    def step(key, state, v, labels, *, num_gibbs_steps, **keywords):
-        assert keywords == {"optimizer": None, "label_cost": 2.0, "adversarial_radius": 3.0}
+    def gradient(key, net, v, labels, *, num_gibbs_steps, **keywords):
+        assert keywords == {"label_cost": 2.0, "adversarial_radius": 3.0}
         seen.append(int(num_gibbs_steps))
-        return state, dict.fromkeys(
-            ("reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity"), 0.0
-        )
+        return net, {}
 
+    optimizer = optax.sgd(0.1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune_updown.updown, "step", step)
+        patch.setattr(finetune_updown.updown, "gradient", gradient)
         for update in range(9):
-            state = rbm.State(None, None, jax.numpy.int32(update))
+            state = rbm.init_state(jnp.zeros(1), optimizer)
+            state = dataclasses.replace(state, step=jnp.int32(update))
             finetune_updown._step(
                 None,
                 state,
                 (None, None),
-                optimizer=None,
+                optimizer=optimizer,
                 gibbs_steps=(3, 6, 10),
                 total=9,
                 label_cost=2.0,

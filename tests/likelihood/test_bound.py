@@ -111,39 +111,10 @@ def test_samples_have_the_exact_means(num_labels):
         oracles.assert_mean(np.asarray(found.total), np.float64(log_p))
 
 
-def tied_net(num_labels=0):
-    def blank():
-        key = jax.random.key(0)
-        first, second = rbm.init_params(key, 4, 3), rbm.init_params(key, 3, 4)
-        if num_labels:
-            top = label_units.init_params(key, 4, 3, num_labels)
-        else:
-            top = rbm.init_params(key, 4, 3)
-        return dbn.stack((first, second, top))
-
-    return at_random(5, blank)
-
-
 @pytest.mark.parametrize("num_labels", [0, 2])
-def test_goodnesses_sum_to_the_bound(num_labels):
-    net, v = tied_net(num_labels), jnp.asarray(V[0], jnp.float32)
-    labels = jnp.asarray(LABELS[0], jnp.float32) if num_labels else None
-    exact, _ = exact_bound(net, v, labels)
-
-    def many(x):
-        return None if x is None else jnp.broadcast_to(x, (NUM_SAMPLES, *x.shape))
-
-    found = jax.jit(bound.goodnesses)(jax.random.key(11), net, many(v), many(labels))
-    assert found.shape == (3, NUM_SAMPLES)
-    oracles.assert_mean(np.asarray(found, np.float64).sum(axis=0), np.float64(exact.total))
-    np.testing.assert_allclose(found[0], -rbm.free_energy(net.layers[0], v), rtol=1e-5)
-    assert np.abs(np.mean(found[1])) > 0.1  # the layers do add something
-
-
-@pytest.mark.parametrize("num_labels", [0, 2])
-def test_goodnesses_of_a_layer_upside_down(num_labels):
-    """It adds nothing: the bound is the likelihood of the layers below, whatever is drawn."""
-    first = tied_net().layers[0]
+def test_of_a_layer_upside_down_it_is_the_likelihood_below(num_labels):
+    """Whatever is drawn: recognition by a single RBM is the true posterior."""
+    first = at_random(5, lambda: rbm.init_params(jax.random.key(0), 4, 3))
     if num_labels:
         new = label_units.init_params(jax.random.key(12), 3, 4, num_labels, weight_scale=0.0)
     else:
@@ -151,13 +122,11 @@ def test_goodnesses_of_a_layer_upside_down(num_labels):
     net = dbn.stack((first, dbn.upside_down(new, first)))
     v = jnp.asarray(np.tile(V, (100, 1)), jnp.float32)
     labels = jnp.asarray(np.tile(LABELS, (100, 1)), jnp.float32) if num_labels else None
-    found = jax.jit(bound.goodnesses)(jax.random.key(13), net, v, labels)
-    np.testing.assert_allclose(found[1], 0, atol=1e-5)
+    found = bound.sample_terms(jax.random.key(13), net, v, labels).total
     # The partition functions agree but for the labels', of which all are equally probable.
     log_z = partition.exact_log_partition(net.top)
     expected = partition.log_likelihood(first, v, partition.exact_log_partition(first))
-    total = np.sum(found, axis=0) - log_z
-    np.testing.assert_allclose(total, expected - np.log(max(num_labels, 1)), rtol=1e-5)
+    np.testing.assert_allclose(found - log_z, expected - np.log(max(num_labels, 1)), rtol=1e-5)
 
 
 def test_greedy_learning_raises_the_bound(x64):
@@ -222,5 +191,3 @@ def test_bad_input():
     )
     with pytest.raises(ValueError, match=r"2\^21 states together; at most 2\^20 are"):
         bound.exact(large, jnp.ones(4))
-    with pytest.raises(TypeError, match="UntiedDBN; goodnesses are of tied weights"):
-        bound.goodnesses(jax.random.key(0), dbn.untie(make_net(0)), jnp.ones(4))
