@@ -62,7 +62,7 @@ def broken_and_resumed(tmp_path, module, settings, last=3):
         run("broken", last, checkpoint_seconds=0.0)
     resumed = run("broken", None)
     assert len(calls) < last + num_calls  # it did not start anew
-    assert resumed["figures"] == whole["figures"]
+    assert resumed["results"] == whole["results"]
     nets = (_model(tmp_path / name) for name in ("whole", "broken"))
     jax.tree.map(np.testing.assert_array_equal, *nets)
 

@@ -85,21 +85,21 @@ class Workdir:
             _write_atomically(self._clock, f"{self.wall_seconds():.3f}\n")
             self._noted = time.monotonic()
 
-    def write_summary(self, figures: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    def write_summary(self, results: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
         """Writes summary.json, which marks the run as done.
 
         Args:
-          figures: final figures by name; numbers (arrays of one too), strings, lists and dicts.
+          results: by name; numbers (arrays of one too), strings, lists and dicts.
             NaN and infinity become null.
           seed: that the run was made with.
 
         Returns:
-          What was written: the figures, and seed, program, settings, commit, versions, device, wall
+          What was written: the results, and seed, program, settings, commit, versions, device, wall
           time.
         """
         devices = jax.devices()
         summary = {
-            "figures": dict(figures),
+            "results": dict(results),
             "seed": seed,
             "program": self._program,
             "settings": self._settings,
@@ -131,11 +131,11 @@ def read_summary(path: str | os.PathLike) -> dict[str, Any]:
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(summary, dict) or not summary.keys() >= {
-            "figures",
+            "results",
             "settings",
             "program",
         }:
-            raise ValueError("figures, settings or program is missing")
+            raise ValueError("results, settings or program is missing")
     except ValueError as e:
         raise ValueError(
             f"{file} is not the summary of a run ({e}); delete it, and the run's own command "

@@ -91,7 +91,7 @@ class Run:
     def report(self) -> dict[str, Any]:
         """Prints and returns what a finished run found."""
         summary = self.folder.summary()
-        _print(summary["figures"])
+        _print(summary["results"])
         print(f"done already: see {self.path}")
         return summary
 
@@ -168,7 +168,7 @@ class Run:
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Prints the results, and writes the summary, which marks the run as finished."""
         summary = self.folder.write_summary(results, seed=getattr(self.settings, "seed", 0))
-        _print(summary["figures"])
+        _print(summary["results"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")
         return summary
 

@@ -84,10 +84,10 @@ def test_settings_are_chosen_on_held_out_images_and_tested_once(tmp_path, spied,
     summary = baselines.run(QUICK, tmp_path / "run")
     assert [call[:2] for call in calls] == [("svm_rbf", images)]
     whole = baselines.run(QUICK, tmp_path / "whole")
-    for figures in (summary["figures"], whole["figures"]):
+    for figures in (summary["results"], whole["results"]):
         assert figures.keys() == {"error_rate_neighbours", "error_rate_svm_rbf", "methods"}
     for name in QUICK.methods:
-        found, other = (s["figures"]["methods"][name] for s in (summary, whole))
+        found, other = (s["results"]["methods"][name] for s in (summary, whole))
         assert found["error_rate"] == other["error_rate"]
         assert found["settings"] == other["settings"]
         (best,) = {t["error_rate"] for t in found["tried"] if t["settings"] == found["settings"]}
@@ -98,10 +98,10 @@ def test_settings_are_chosen_on_held_out_images_and_tested_once(tmp_path, spied,
     assert len(dataset.train) == 240
     x, labels = dataset.train.images / 255, dataset.train.labels
     x_test, wanted = dataset.test.images / 255, dataset.test.labels
-    methods = summary["figures"]["methods"]
+    methods = summary["results"]["methods"]
     machine = SVC(**methods["svm_rbf"]["settings"]).fit(x, labels)
     error = np.mean(machine.predict(x_test) != wanted)
-    assert summary["figures"]["error_rate_svm_rbf"] == pytest.approx(error)
+    assert summary["results"]["error_rate_svm_rbf"] == pytest.approx(error)
     assert 0 < error < 0.1
     spread = methods["svm_rbf"]["standard_error"]
     assert spread == pytest.approx(np.sqrt(error * (1 - error) / len(wanted)))
@@ -109,7 +109,7 @@ def test_settings_are_chosen_on_held_out_images_and_tested_once(tmp_path, spied,
     answers = KNeighborsClassifier(k).fit(x, labels).predict(x_test)
     # scikit-learn breaks ties otherwise.
     error = np.mean(answers != wanted)
-    assert abs(summary["figures"]["error_rate_neighbours"] - error) < 0.02
+    assert abs(summary["results"]["error_rate_neighbours"] - error) < 0.02
 
     # Done already, it prints the table again.
     table = (tmp_path / "run/table.txt").read_text()
@@ -144,16 +144,16 @@ def test_nets_learn_by_plain_backpropagation(tmp_path, monkeypatch):
     settings = baselines.Settings("digits", methods=("net_2",), num_train=600)
     with jax.numpy_dtype_promotion("standard"):  # optax's bias correction mixes types
         summary = baselines.run(settings, tmp_path / "run")
-    assert summary["figures"]["methods"]["net_2"]["settings"] == quick
+    assert summary["results"]["methods"]["net_2"]["settings"] == quick
     (search, final) = sorted((tmp_path / "run/units").glob("net_2*/summary.json"))
     for path, split in ((search, "validation"), (final, "test")):
         own = json.loads(path.read_text())
-        assert own["figures"]["split"] == split
+        assert own["results"]["split"] == split
         assert own["flags"]["hidden_sizes"] == "500,300"
         assert own["flags"]["hidden_dropout"] == own["flags"]["input_dropout"] == "0.0"
         assert own["flags"]["adversarial_radius"] == "0.0"
         assert own["flags"]["pretrained"] == "none"
-    assert summary["figures"]["error_rate_net_2"] == own["figures"]["error_rate"] < 0.6
+    assert summary["results"]["error_rate_net_2"] == own["results"]["error_rate"] < 0.6
     assert baselines.METHODS["net_1"].error_rate.keywords == {"hidden_sizes": (1000,)}
 
 

@@ -38,7 +38,7 @@ def pretrained(tmp_path_factory, model):
 def test_a_whole_workdir(tmp_path, pretrained, model, capsys):
     settings = Settings(pretrained, **QUICK, seed=3)
     summary = embed_codes.run(settings, tmp_path / "run")
-    found = summary["figures"]
+    found = summary["results"]
     assert {k for k in found if k.startswith("neighbour_error_")} == {
         f"neighbour_error_{space}" for space in ("pixels", "codes", "pca", "map_codes", "map_pca")
     }
@@ -85,13 +85,13 @@ def test_a_whole_workdir(tmp_path, pretrained, model, capsys):
 @pytest.mark.usefixtures("undrawn")
 def test_other_methods(tmp_path, pretrained, method):
     settings = Settings(pretrained, **QUICK | {"num_steps": 50}, method=method, start="pca")
-    assert np.isfinite(embed_codes.run(settings, tmp_path)["figures"]["objective_pca"])
+    assert np.isfinite(embed_codes.run(settings, tmp_path)["results"]["objective_pca"])
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, pretrained, monkeypatch):
     settings = Settings(pretrained, **QUICK)
-    whole = embed_codes.run(settings, tmp_path / "whole")["figures"]
+    whole = embed_codes.run(settings, tmp_path / "whole")["results"]
     real, looks = sne.state_objective, []
 
     def killed(state, p, *, method):
@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, pretrained, monkeypatch
     for _ in range(2):
         with pytest.raises(training.Interrupted):
             embed_codes.run(settings, tmp_path / "killed", checkpoint_seconds=0.0)
-    again = embed_codes.run(settings, tmp_path / "killed")["figures"]
+    again = embed_codes.run(settings, tmp_path / "killed")["results"]
     assert looks == [0, 50, 100, 0, 50, 100]  # nothing was done twice
     for name, value in whole.items():
         if not name.startswith(("seconds", "peak")):

@@ -50,7 +50,7 @@ def test_table(tmp_path, capsys):
     assert printed == (tmp_path / "variance/table.txt").read_text()
     for name in estimator_variance.ESTIMATORS:
         assert name in printed
-    figures = summary["figures"]
+    figures = summary["results"]
     without = figures["leave one out: variance"]
     assert figures["leave one out, slopes: variance"] < without
     assert figures["score function, no baseline: variance"] > without

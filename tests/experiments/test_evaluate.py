@@ -65,11 +65,11 @@ def test_what_is_printed_of_an_rbm(tmp_path, capsys, caplog):
         f"{name}{end}" for name in ("log_z", "log_likelihood", "log_likelihood_reverse")
         for end in ends
     }  # fmt: skip
-    assert summary["figures"].keys() == expected | {"split"}
+    assert summary["results"].keys() == expected | {"split"}
     for name in expected:
         assert f"{name}: {summary['figures'][name]:.6g}\n" in printed
     # Pixels that are on in half of the cases: 64 times log 2, in the mean.
-    assert abs(summary["figures"]["log_likelihood"] + 64 * np.log(2)) < 1
+    assert abs(summary["results"]["log_likelihood"] + 64 * np.log(2)) < 1
     assert not list((tmp_path / "out/figures").iterdir())
     assert "chains carry" not in caplog.text
 
@@ -92,7 +92,7 @@ def test_a_net_without_labels_has_a_bound(tmp_path, caplog):
     path = dbn_run(tmp_path / "dbn", plain_dbn(), num_validation=40)
     settings = evaluate.Settings(path, **{**QUICK, "ais_chains": 4})
     with caplog.at_level("WARNING", logger="absl"):
-        figures = evaluate.run(settings, tmp_path / "out")["figures"]
+        figures = evaluate.run(settings, tmp_path / "out")["results"]
     assert figures["split"] == "validation"
     assert figures["log_likelihood_bound_reverse_standard_error"] > 0
     assert not any(name.startswith(("log_likelihood_s", "joint", "error")) for name in figures)
@@ -126,7 +126,7 @@ def drawn(monkeypatch):
 def test_a_net_with_labels_recognises(tmp_path, drawn):
     path = dbn_run(tmp_path / "dbn", labelled_dbn(), labels=True)
     summary = evaluate.run(evaluate.Settings(path, **QUICK), tmp_path / "out")
-    figures = summary["figures"]
+    figures = summary["results"]
     assert {p.stem for p in (tmp_path / "out/figures").iterdir()} == PICTURES
     assert "joint_log_likelihood_bound_reverse" in figures
     held_out = DIGITS.load()[0].test
@@ -245,7 +245,7 @@ def test_published_models_are_evaluated_like_their_runs(tmp_path, monkeypatch, c
     with pytest.raises(FileNotFoundError, match=r"IDX files: put .* and give it as data_dir"):
         evaluate.run(settings, tmp_path / "out")
     settings = dataclasses.replace(settings, data_dir=folder)
-    figures = evaluate.run(settings, tmp_path / "out")["figures"]
+    figures = evaluate.run(settings, tmp_path / "out")["results"]
     assert figures["split"] == "test"
     assert 0 <= figures["error_rate_sampling"] <= 1
     # A publication of a publication is the same.

@@ -28,7 +28,7 @@ def test_ascent_of_the_bound(tmp_path):
         )
         summary = finetune_bound.run(settings, tmp_path / "bound")
     assert started[0].shape == (1000, 30 + 10)  # features and labels
-    assert {f"error_rate_{way}" for way in recognition.WAYS} <= set(summary["figures"])
+    assert {f"error_rate_{way}" for way in recognition.WAYS} <= set(summary["results"])
     assert summary["program"] == "experiments.finetune_bound"
     before, after = load_net(tmp_path / "net"), load_net(tmp_path / "bound")
     for part in ("recognition", "generative"):

@@ -50,7 +50,7 @@ def finished_net(path, net, data=DIGITS):
 
 def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
     summary = finetune_classifier.run(gentle(pretrained), tmp_path / "run")
-    results = summary["figures"]
+    results = summary["results"]
     assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == PICTURES
     assert results["split"] == "validation"
     assert results["epoch"] == 4
@@ -105,7 +105,7 @@ def test_from_random_weights(tmp_path):
         models.NONE, data=DIGITS, hidden_sizes=(30, 40), epochs=12, batch_size=20,
         adversarial_radius=0.0,
     )  # fmt: skip
-    results = finetune_classifier.run(settings, tmp_path / "run")["figures"]
+    results = finetune_classifier.run(settings, tmp_path / "run")["results"]
     assert results["split"] == "test"
     assert results["error_rate"] < 0.3  # 0.9 is chance
     header = (tmp_path / "run/metrics.csv").read_text().splitlines()[0]
@@ -137,7 +137,7 @@ def test_early_stopping_takes_the_best_epoch(pretrained, tmp_path, monkeypatch):
 
     monkeypatch.setattr(finetune_classifier.recognition, "watch_errors", watch_errors)
     settings = gentle(pretrained, early_stopping=True)
-    results = finetune_classifier.run(settings, tmp_path / "run")["figures"]
+    results = finetune_classifier.run(settings, tmp_path / "run")["results"]
     assert results["epoch"] == 2
     model = model_file.load(tmp_path / "run/model.npz")
     jax.tree.map(np.testing.assert_array_equal, model, seen[2])
@@ -170,7 +170,7 @@ def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
         pretrained, epochs=2, top_only_epochs=2, input_dropout=0.3, label_smoothing=0.2,
         adversarial_radius=0.5,
     )  # fmt: skip
-    results = finetune_classifier.run(settings, tmp_path)["figures"]
+    results = finetune_classifier.run(settings, tmp_path)["results"]
     assert seen[0] == {
         "input_dropout": 0.3, "hidden_dropout": 0.1, "label_smoothing": 0.2,
         "adversarial_radius": 0.5,

@@ -27,7 +27,7 @@ def pretrained(tmp_path_factory):
 def test_only_the_top_learns(pretrained, tmp_path):
     settings = Settings(pretrained, epochs=2, num_chains=20, learning_rate=0.02)
     summary = finetune_memory.run(settings, tmp_path / "memory")
-    assert set(summary["figures"]) == {
+    assert set(summary["results"]) == {
         "error_rate_mean_field", "error_rate_sampling", "error_rate_gibbs"
     }  # fmt: skip
     before = model_file.load(f"{pretrained}/model.npz")

@@ -103,7 +103,7 @@ def test_a_labelled_net_leaves_a_whole_workdir(tmp_path, capsys, quick, dataset,
         "classes.png", "forgetting.png", "movie.gif", "movie.mp4",
         "mind_and_brain.png", "mind_and_brain.gif", "mind_and_brain.mp4",
     }  # fmt: skip
-    found = summary["figures"]
+    found = summary["results"]
     assert found["recognised"] > 0.95  # each sample is a mean digit, whatever the chain came from
     assert list(found["recognised_by_class"]) == [str(k) for k in range(10)]
     assert np.mean(list(found["recognised_by_class"].values())) == pytest.approx(
@@ -156,7 +156,7 @@ def test_a_net_that_mistakes_classes_is_found_out_and_mp4_may_be_missing(
     swapped = [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]
     net = make_net(dataset, swapped)
     settings = quick_settings(save_run(tmp_path / "net", net), start="features")
-    found = generate.run(settings, tmp_path / "run")["figures"]
+    found = generate.run(settings, tmp_path / "run")["results"]
     by_class = list(found["recognised_by_class"].values())
     assert by_class[0] == by_class[1] == 0
     assert np.mean(by_class[2:]) > 0.95
@@ -178,7 +178,7 @@ def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick
     names = {path.name for path in (tmp_path / "run/figures").iterdir()}
     assert names == {f"{name}.{kind}" for name in ("movie", "mind_and_brain")
                      for kind in ("gif", "mp4")} | {"mind_and_brain.png"}  # fmt: skip
-    assert summary["figures"] == {}
+    assert summary["results"] == {}
     assert "the net has no label units" in capsys.readouterr().out
     _, kw = quick["moment"][0]
     assert kw["labels"] == {}

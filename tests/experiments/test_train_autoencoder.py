@@ -49,7 +49,7 @@ def drawn(monkeypatch):
 def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     settings = small()
     summary = train_autoencoder.run(settings, tmp_path / "run")
-    results = summary["figures"]
+    results = summary["results"]
     assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == {
         "reconstructions", "curves_autoencoder", "curves_layer_1", "curves_layer_2",
         "curves_layer_3",
@@ -135,7 +135,7 @@ def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
     stack = dbn.stack
     monkeypatch.setattr(dbn, "stack", lambda layers: seen.setdefault("net", stack(layers)))
     data = dataclasses.replace(DIGITS, num_validation=100)
-    results = train_autoencoder.run(small(data=data), tmp_path)["figures"]
+    results = train_autoencoder.run(small(data=data), tmp_path)["results"]
     assert seen["split"] is seen["start"]
     assert [type(layer.hidden).__name__ for layer in seen["net"].layers] == [
         "Bernoulli", "Bernoulli", "Gaussian"
@@ -167,7 +167,7 @@ def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("undrawn")
 def test_from_random_weights(tmp_path):
     settings = small(pretraining=False)
-    results = train_autoencoder.run(settings, tmp_path)["figures"]
+    results = train_autoencoder.run(settings, tmp_path)["results"]
     assert {p.stem for p in (tmp_path / "figures").iterdir()} == {
         "reconstructions", "curves_autoencoder"
     }  # fmt: skip

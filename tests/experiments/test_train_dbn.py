@@ -43,7 +43,7 @@ def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes, request):
     shapes = [(64, 16), (16, 12), (12 + num_labels, 20)]
     assert [p.weights.shape for p in net.layers] == shapes
     rates = {f"error_rate_{way}" for way in recognition.WAYS}
-    assert summary["figures"].keys() == {"reconstruction_error"} | (rates if num_labels else set())
+    assert summary["results"].keys() == {"reconstruction_error"} | (rates if num_labels else set())
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     summary = train_dbn.run(settings, tmp_path)
     net = load_net(tmp_path)
     assert [p.weights.shape for p in net.layers] == [(64, 60), (60 + 10, 100)]
-    errors = [summary["figures"][f"error_rate_{way}"] for way in recognition.WAYS]
+    errors = [summary["results"][f"error_rate_{way}"] for way in recognition.WAYS]
     assert max(errors) < 0.5  # 0.9 is chance
     assert (
         f"of 364 test images it gets wrong: {errors[0]:.2%} (mean_field)" in capsys.readouterr().out
@@ -194,7 +194,7 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     # Up-down goes on from there.
     finer = finetune_updown.Settings(str(tmp_path), gibbs_steps=(1, 2), batch_size=20, epochs=3)
     tuned = finetune_updown.run(finer, tmp_path / "updown")
-    assert max(tuned["figures"].values()) < 0.5
+    assert max(tuned["results"].values()) < 0.5
     assert isinstance(load_net(tmp_path / "updown"), dbn.UntiedDBN)
     assert (tmp_path / "updown/figures/curves.png").exists()
     # Its flags.txt repeats it (in a copy: this process holds the workdir).

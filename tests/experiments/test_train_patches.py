@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("implicit_promotion")
 def test_it_leaves_a_whole_workdir(tmp_path, capsys):
     settings = train_patches.Settings(**TINY)
     summary = train_patches.run(settings, tmp_path)
-    results = summary["figures"]
+    results = summary["results"]
     assert {p.stem for p in (tmp_path / "figures").iterdir()} == {
         "features", "features_in_grey_levels", "gabor_functions", "samples", "curves"
     }  # fmt: skip

@@ -37,7 +37,7 @@ def test_train_rbm_leaves_a_whole_workdir(tmp_path, capsys):
         unseen, seen, gap = (float(row[f"eval_free_energy{end}"]) for end in ("", "_train", "_gap"))
         assert gap == pytest.approx(unseen - seen, abs=1e-4)
     last = float(rows[-1]["eval_reconstruction_error"])
-    assert summary["figures"]["eval_reconstruction_error"] == last
+    assert summary["results"]["eval_reconstruction_error"] == last
     assert last < float(rows[0]["eval_reconstruction_error"])
     saved = model_file.load(tmp_path / "run/model.npz")
     assert float(np.abs(saved.weights).max()) > 0.05  # it has learnt: the start has 0.01
@@ -73,7 +73,7 @@ def test_train_rbm_with_any_units_and_learner(tmp_path, visible, hidden, changes
         hidden=hidden,
         num_hidden=20,
     )
-    figures = train_rbm.run(settings, tmp_path)["figures"]
+    figures = train_rbm.run(settings, tmp_path)["results"]
     assert np.isfinite(figures["eval_reconstruction_error"])
     assert ("eval_log_pseudo_likelihood" in figures) == binary
     if binary:  # 64 pixels that could not be told from the rest would have −64 log 2 = −44 nats

@@ -21,7 +21,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture
 def found(path):
-    return json.loads((path / "summary.json").read_text())["figures"]
+    return json.loads((path / "summary.json").read_text())["results"]
 
 
 def test_all_pictures_are_drawn_and_described(path, capsys):

@@ -181,7 +181,7 @@ class TestSummary:
         assert again.is_done
         summary = again.summary()
         assert summary == returned
-        assert summary["figures"] == {
+        assert summary["results"] == {
             "error": 0.5, "curve": [0, 1, 2], "path": str(tmp_path), "n": 3
         }  # fmt: skip
         assert summary["seed"] == 8
@@ -259,7 +259,7 @@ def test_summary_is_never_half_written(tmp_path):
         opened.write_summary({"x": Broken()}, seed=0)
     assert not opened.is_done
     opened.write_summary({"x": 1}, seed=0)
-    assert json.loads((tmp_path / "summary.json").read_text())["figures"] == {"x": 1}
+    assert json.loads((tmp_path / "summary.json").read_text())["results"] == {"x": 1}
 
 
 def test_what_json_cannot_say_is_null(tmp_path):
@@ -270,7 +270,7 @@ def test_what_json_cannot_say_is_null(tmp_path):
     }
     open_it(tmp_path).write_summary({"inner": figures}, seed=0)
     text = (tmp_path / "summary.json").read_text()
-    found = json.loads(text, parse_constant=pytest.fail)["figures"]["inner"]
+    found = json.loads(text, parse_constant=pytest.fail)["results"]["inner"]
     assert found == {"nan": None, "list": [None, 1], "array": [0.5, None]}
 
 
@@ -285,7 +285,7 @@ def test_files_are_replaced_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", die)
     with pytest.raises(KeyboardInterrupt):
         run.write_summary({"x": 2}, seed=0)
-    assert run.summary()["figures"] == {"x": 1}
+    assert run.summary()["results"] == {"x": 1}
 
 
 def test_folders_that_are_no_workdirs(tmp_path):

@@ -44,7 +44,7 @@ def test_report_and_table_are_written(run, tmp_path):
     # The file may lie in the workdir that the run makes.
     run(f"--workdir={folder}", f"--json={folder / 'report.json'}")
     assert json.loads((folder / "report.json").read_text()) == REPORT
-    assert json.loads((folder / "summary.json").read_text())["figures"] == REPORT
+    assert json.loads((folder / "summary.json").read_text())["results"] == REPORT
     assert (folder / "table.txt").read_text() == "the table\n"
 
 

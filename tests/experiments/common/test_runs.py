@@ -64,7 +64,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
     assert not (tmp_path / "broken" / "summary.json").exists()
     monkeypatch.setattr(training.Workdir, "note_time", noted)
     resumed = run(Settings(), str(tmp_path / "broken"))
-    assert resumed["figures"] == whole["figures"]
+    assert resumed["results"] == whole["results"]
     models = [model_file.load(tmp_path / name / "model.npz") for name in ("whole", "broken")]
     jax.tree.map(np.testing.assert_array_equal, *models)
 
