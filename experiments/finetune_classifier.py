@@ -34,7 +34,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from dbn_jax import data, figures, model_file, networks, training
+from dbn_jax import data, figures, model_file, networks, rbm, training
 from dbn_jax.learning import backprop
 from dbn_jax.training import checkpoints, workdir
 from experiments.common import models, pretraining, recognition, shared
@@ -177,7 +177,7 @@ def run(settings: Settings, path: str, *, checkpoint_seconds: float = 30.0) -> d
                 ),
                 optimizer=optimizer,
             ),
-            backprop.init_state(params, optimizer),
+            rbm.init_state(params, optimizer),
             {"images": dataset.train.images, "labels": dataset.train.labels},
             settings=training.Settings(
                 seed=settings.seed,

@@ -32,7 +32,7 @@ import pathlib
 import optax
 from absl import app, flags
 
-from dbn_jax import data, dbn, model_file, networks, training
+from dbn_jax import data, dbn, model_file, networks, rbm, training
 from dbn_jax.learning import backprop
 from dbn_jax.training import checkpoints, workdir
 from experiments.common import pretraining, shared
@@ -210,7 +210,7 @@ def _learn(
                 loss=backprop.reconstruction_loss,
                 optimizer=optimizer,
             ),
-            backprop.init_state(params, optimizer),
+            rbm.init_state(params, optimizer),
             dataset.train.images,
             settings=training.Settings(
                 # Another stream than that of the first layer.

@@ -179,7 +179,7 @@ def learn(
     two_valued = isinstance(layer.visible, (units.Bernoulli, units.Spin)) and bool(
         np.isin(held_out, layer.visible.support).all()
     )
-    for warning in health.check_data(layer.visible, shown):
+    for warning in health.check_data(layer.visible, shown).values():
         logging.warning("%s: %s", layer.name, warning)
     params = rbm.init_params(
         init_key,
@@ -202,9 +202,8 @@ def learn(
         del step
         if epoch:
             normalisable.check(state.params)
-            for warning in health.check_hidden(state.params, shown):
+            for kind, warning in health.check_hidden(state.params, shown).items():
                 # Once a kind: the numbers in it change from epoch to epoch.
-                kind = "saturated" if "saturated" in warning else "dead"
                 if kind not in warned:
                     logging.warning("%s, epoch %d: %s", layer.name, epoch, warning)
                 warned.add(kind)
