@@ -1,7 +1,8 @@
-"""Plain words about what goes wrong in practice: data out of range, dead and saturated units.
+"""Warnings for data out of range and for dead or saturated units.
 
-Each function returns a list of sentences, empty when all is well; the caller decides where they go.
-They look at concrete arrays, so call them outside compiled code.
+Both functions return sentences, each naming a value and a remedy, by their kind; none when all is
+well. The caller decides where they go, and how often each kind is said. They look at concrete
+arrays, so call them outside compiled code.
 
 Reference: Hinton's practical guide (2010), sections 5 to 8 and 15.
 """
@@ -19,30 +20,27 @@ _ROUNDING = 1e-5
 _TOLERATED = 0.5
 
 
-def check_data(visible: units.Units, data: Float[np.ndarray | Array, "examples V"]) -> list[str]:
-    """Says whether data fit the visible units' type.
-
-    Args:
-      visible: the units, with or without parameters.
-      data: (examples, V) as the learner will see them.
+def check_data(
+    visible: units.Units, data: Float[np.ndarray | Array, "examples V"]
+) -> dict[str, str]:
+    """Says whether data, as the learner will see them, fit the type of the visible units.
 
     Returns:
-      Sentences, each naming the value and a remedy.
+      Sentences by kind: "empty", "nonfinite", "range", "one_hot", "sigma", "constant"; of
+      `units.Concat` by part and kind, such as "0.range".
     """
+    data, warnings = np.asarray(data), {}
     if isinstance(visible, units.Concat):
-        shares = np.split(np.asarray(data), np.cumsum(visible.sizes)[:-1], axis=-1)
-        parts = zip(visible.parts, shares, strict=True)
-        return [warning for part, share in parts for warning in check_data(part, share)]
-    data = np.asarray(data)
+        shares = np.split(data, np.cumsum(visible.sizes)[:-1], axis=-1)
+        for i, (part, share) in enumerate(zip(visible.parts, shares, strict=True)):
+            warnings |= {f"{i}.{kind}": said for kind, said in check_data(part, share).items()}
+        return warnings
     if not data.size:
-        return ["there is no example to look at"]
-    name = type(visible).__name__
-    warnings = []
+        return {"empty": "there is no example to look at"}
     finite = np.isfinite(data).all(axis=-1)
     if not finite.all():
-        bad = int((~finite).sum())
-        warnings.append(
-            f"{bad} of {len(data)} examples hold NaN or infinity; remove or impute them"
+        warnings["nonfinite"] = (
+            f"{np.sum(~finite)} of {len(data)} examples hold NaN or infinity; remove or impute them"
         )
         data = data[finite]  # of the others, nothing true can be said
         if not data.size:
@@ -50,73 +48,71 @@ def check_data(visible: units.Units, data: Float[np.ndarray | Array, "examples V
     low, high = visible.support
     smallest, largest = float(data.min()), float(data.max())
     if smallest < low - _ROUNDING or largest > high + _ROUNDING:
-        warnings.append(
-            f"the data lie in [{smallest:.4g}, {largest:.4g}], but {name} units take values in "
-            f"[{low:g}, {high:g}]; rescale the data, or choose another type of visible units"
+        warnings["range"] = (
+            f"the data lie in [{smallest:.4g}, {largest:.4g}], but {type(visible).__name__} units "
+            f"take values in [{low:g}, {high:g}]; rescale the data, or choose another type of "
+            "visible units"
         )
     if isinstance(visible, units.Softmax):
-        sums = data.reshape(*data.shape[:-1], -1, visible.num_classes).sum(-1)
+        sums = data.reshape(len(data), -1, visible.num_classes).sum(-1)
         if not np.allclose(sums, 1, atol=1e-3):
-            warnings.append(
+            warnings["one_hot"] = (
                 f"the groups of {visible.num_classes} softmax units sum to between "
                 f"{sums.min():.4g} and {sums.max():.4g}; each must sum to 1 (one-hot)"
             )
-    if isinstance(visible, units.Gaussian) and data.shape[0] > 1:
+    if isinstance(visible, units.Gaussian) and len(data) > 1:
         spread = data.std(axis=0)
-        if not visible.learn_sigma:
-            typical = float(np.median(spread))
-            if not visible.sigma / 5 < typical < visible.sigma * 5:
-                warnings.append(
-                    f"the Gaussian units have a fixed sigma of {visible.sigma:g}, but the data's "
-                    f"standard deviation is {typical:.4g} (median over units); standardise the "
-                    "data, or learn sigma"
-                )
-        constant = int((spread < 1e-6).sum())
+        typical, constant = float(np.median(spread)), int(np.sum(spread < 1e-6))
+        if not visible.learn_sigma and not visible.sigma / 5 < typical < visible.sigma * 5:
+            warnings["sigma"] = (
+                f"the Gaussian units have a fixed sigma of {visible.sigma:g}, but the data's "
+                f"standard deviation is {typical:.4g} (median over units); standardise the data, "
+                "or learn sigma"
+            )
         if constant:
-            warnings.append(
-                f"{constant} of {spread.size} Gaussian visible units never vary in the data; "
-                "leave them out: their likelihood has no maximum"
+            warnings["constant"] = (
+                f"{constant} of {spread.size} Gaussian visible units never vary in the data; leave "
+                "them out: their likelihood has no maximum"
             )
     return warnings
 
 
-def check_hidden(params: rbm.RBM, v: Float[Array, "examples V"]) -> list[str]:
-    """Says whether most hidden units have stopped to tell the examples apart.
+def check_hidden(params: rbm.RBM, v: Float[Array, "examples V"]) -> dict[str, str]:
+    """Says whether most hidden units have stopped to tell examples apart.
 
     Args:
       params: the RBM.
-      v: (examples, V) a sample of the data, some hundreds.
+      v: a sample of the data, some hundreds.
 
     Returns:
-      Sentences about dead units (always at their lowest) and saturated ones (at their highest).
+      Sentences by kind: "nonfinite" (units without a finite mean), "dead" (always at their lowest)
+      and "saturated" (always at their highest).
     """
     means = np.asarray(rbm.hidden_mean(params, v))
-    dead = saturated = 0
-    start = 0
+    dead = saturated = start = 0
     for part in params.hidden.elements():
         low, high = part.support
-        share = means[..., start : start + part.num_units].reshape(-1, part.num_units)
+        share = means[:, start : start + part.num_units]
         start += part.num_units
         margin = _CONSTANT * (high - low if np.isfinite(high - low) else 1.0)
         if isinstance(part, units.Softmax):  # whose mean is 1/2 for two classes
             margin *= 2 / part.num_classes
-        dead += int((share.max(axis=0) < low + margin).sum())
-        saturated += int((share.min(axis=0) > high - margin).sum())
-    warnings = []
-    bad = int((~np.isfinite(means)).reshape(-1, start).any(axis=0).sum())
-    if bad:
-        warnings.append(
-            f"{bad} of {start} hidden units have no finite mean: learning has diverged; lower the "
-            "learning rate"
+        dead += int(np.sum(share.max(axis=0) < low + margin))
+        saturated += int(np.sum(share.min(axis=0) > high - margin))
+    nonfinite = int(np.sum(~np.isfinite(means).all(axis=0)))
+    of, warnings = f"of {start} hidden units", {}
+    if nonfinite:
+        warnings["nonfinite"] = (
+            f"{nonfinite} {of} have no finite mean: learning has diverged; lower the learning rate"
         )
     if dead > _TOLERATED * start:
-        warnings.append(
-            f"{dead} of {start} hidden units are dead (off for every example): lower the learning "
-            "rate, start from smaller weights, or use fewer hidden units"
+        warnings["dead"] = (
+            f"{dead} {of} are dead (off for every example): lower the learning rate, start from "
+            "smaller weights, or use fewer hidden units"
         )
     if saturated > _TOLERATED * start:
-        warnings.append(
-            f"{saturated} of {start} hidden units are saturated (on for every example): scale the "
-            "input to [0, 1], lower the learning rate, or start from smaller weights"
+        warnings["saturated"] = (
+            f"{saturated} {of} are saturated (on for every example): scale the input to [0, 1], "
+            "lower the learning rate, or start from smaller weights"
         )
     return warnings

@@ -6,11 +6,12 @@ layers and the pixels that one pass down makes of them. It comes about in two wa
 shows the net an image, from the bottom up; `imagine` generates, from the top down. A `trajectory`
 is Gibbs sampling in the top RBM, looked at now and then.
 
+Keys are consumed, "..." are batch axes; V pixels, H units of the last hidden layer, x (..., X) the
+visible states of the top RBM: features, then any labels. Nets have label units or none.
+
 Reference: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 7, "Looking into the mind of a neural network".
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +25,15 @@ class Moment:
     """What a net does at one moment, or, with leading axes, at many.
 
     Attributes:
-      pixels: (..., V) what it is shown; or the means of the pixels given the states above them.
-      hidden: the states of every hidden layer, first to last, (..., H_l).
-      labels: (..., L) probability of each label unit given the last hidden layer; an empty axis
-        for a net without label units.
+      pixels: what it is shown; or the means of the pixels given the states above them.
+      hidden: the states of every hidden layer, first to last.
+      labels: probability of each label unit given the last hidden layer; an empty axis for a net
+        without label units.
     """
 
-    pixels: Any
-    hidden: Any
-    labels: Any
+    pixels: Float[Array, "*batch V"]
+    hidden: tuple[Float[Array, "*batch _"], ...]
+    labels: Float[Array, "*batch L"]
 
 
 def perceive(
@@ -40,14 +41,8 @@ def perceive(
 ) -> tuple[Moment, Float[Array, "*batch X"]]:
     """Shows the net images: stochastic recognition, the label units neutral.
 
-    Args:
-      key: consumed.
-      net: the net.
-      v: (..., V) pixels.
-
     Returns:
-      The moment, its pixels those shown; and the visible states of the top RBM, (..., X), from
-      which a trajectory starts.
+      The moment, its pixels those shown; and x, from which a trajectory starts.
     """
     hidden = dbn.sample_up(key, net, v)
     x = label_units.join(net.top, hidden[-2] if net.recognition else v)
@@ -57,16 +52,9 @@ def perceive(
 def imagine(
     key: Key[Array, ""], net: dbn.Net, x: Float[Array, "*batch X"], h: Float[Array, "*batch H"]
 ) -> Moment:
-    """One stochastic pass down from a state of the top RBM.
-
-    Args:
-      key: consumed.
-      net: the net.
-      x: (..., X) visible states of the top RBM; the pass starts at their features.
-      h: (..., H) its hidden states.
-    """
+    """One stochastic pass down from visible and hidden states of the top RBM."""
     if not net.generative:
-        return Moment(dbn.pixel_means(key, net, x, h), (h,), _label_means(net, h))
+        return Moment(dbn.down_pass(net, h), (h,), _label_means(net, h))
     pixels, *states = dbn.sample_generation(key, net, label_units.split(net.top, x)[0])
     return Moment(pixels, (*states, h), _label_means(net, h))
 
@@ -81,17 +69,18 @@ def trajectory(
     """Gibbs sampling in the top RBM with units clamped, and a pass down now and then.
 
     The passes down only look: the chains do not depend on how often they are looked at, but for
-    the random numbers used.
+    the random numbers used. Interval t uses ``fold_in(key, t)``, split for the chains and the pass
+    down.
 
     Args:
-      key: consumed; interval t uses ``fold_in(key, t)``, split for the chains and the pass down.
-      net: the net.
-      x: (..., X) visible states of the top RBM, where the chains start.
+      key: consumed.
+      net: with label units or without.
+      x: where the chains start.
       clamped: (X,) or (..., X), see `label_units.clamped_gibbs`.
-      intervals: (times,) Gibbs steps before each moment since the one before, at least 1 each.
+      intervals: Gibbs steps before each moment since the one before, at least 1 each.
 
     Returns:
-      The moments, (times, ...); and x, (..., X), from which the chains can go on.
+      The moments, (times, ...); and x, from which the chains can go on.
     """
 
     def go_on(x, interval):

@@ -1,7 +1,9 @@
 """Backpropagation: losses of the networks of `dbn_jax.networks`, and their learning with optax.
 
-Learning is an (init, step) pair as for RBMs: `split` parts a model into what is static and its
-arrays, `step` is a pure function of the latter. What is random, dropout, belongs to the loss.
+`split` parts a model into what is static and its arrays, the parameters of a learning state
+(`rbm.init_state`); `step` makes an update of it. What is random, dropout, belongs to the loss.
+
+Keys are consumed, "..." are batch axes; B examples, V pixels, L classes; losses are in nats.
 
 References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006); Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting"
@@ -16,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from dbn_jax import networks, numerics, pytrees, random
+from dbn_jax import networks, numerics, random, rbm
 from dbn_jax.learning import virtual_adversarial
 from dbn_jax.typing import Array, Float, Int, Key
 
@@ -27,12 +29,7 @@ def dropout(key: Key[Array, ""], x: Float[Array, "*shape"], rate: float) -> Floa
     """Sets each value to zero with probability `rate`, and divides the rest by 1 − rate.
 
     So its expectation is x, and the trained weights need no scaling (inverted dropout; Srivastava
-    et al. 2014, section 10).
-
-    Args:
-      key: consumed.
-      x: any shape.
-      rate: in [0, 1); at 0 nothing is drawn.
+    et al. 2014, section 10). At a rate of 0 nothing is drawn.
 
     Raises:
       ValueError: the rate is not in [0, 1).
@@ -53,18 +50,7 @@ def dropped_logits(
     input_rate: float,
     hidden_rate: float,
 ) -> Float[Array, "*batch L"]:
-    """Logits of a classifier while pixels and hidden units drop out (see `dropout`).
-
-    Args:
-      key: consumed.
-      model: the classifier.
-      v: (..., V) pixels.
-      input_rate: share of pixels that drop out, in [0, 1).
-      hidden_rate: share of each layer's hidden units, in [0, 1).
-
-    Returns:
-      (..., L).
-    """
+    """Logits of a classifier while pixels and hidden units drop out, each at its rate."""
     keys = random.split(key, len(model.hidden) + 1)
     x = dropout(keys[0], v, input_rate)
     for layer, layer_key in zip(model.hidden, keys[1:], strict=True):
@@ -82,18 +68,18 @@ def classification_loss(
     label_smoothing: float = 0.0,
     adversarial_radius: float = 0.0,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Mean cross-entropy of the labels, nats, and a penalty on answers that change nearby.
+    """Mean cross-entropy of the labels, and a penalty on answers that change nearby.
 
     Args:
       key: of the dropout and of the penalty; consumed.
       model: the classifier.
-      batch: (B, V) pixels, and (B,) labels.
+      batch: pixels and labels.
       input_dropout: share of pixels that drop out.
       hidden_dropout: share of hidden units that drop out.
       label_smoothing: s; the target is 1 − s for the label, plus s/L for each class (Szegedy et
         al., "Rethinking the inception architecture for computer vision" 2016, section 7).
-      adversarial_radius: how far the images move in `smoothness.penalty`, which is added with
-        weight 1; 0 adds nothing. The same units drop out at both ends of the move.
+      adversarial_radius: how far the images move in `virtual_adversarial.penalty`, which is added
+        with weight 1; 0 adds nothing. The same units drop out at both ends of the move.
 
     Returns:
       The loss; and "loss", without the penalty, and "error_rate" of the batch; with a radius,
@@ -124,12 +110,12 @@ def classification_loss(
 def reconstruction_loss(
     key: Key[Array, ""], model: networks.Autoencoder, v: Float[Array, "B V"]
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """Mean cross-entropy of the pixels, nats per image: −Σᵢ [vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ)].
+    """Mean cross-entropy of the pixels, per image: −Σᵢ [vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ)].
 
     Args:
       key: not used; all losses take one.
       model: the autoencoder.
-      v: (B, V) pixels in [0, 1].
+      v: pixels in [0, 1].
 
     Returns:
       The loss; and "loss" and "squared_error" of the batch.
@@ -141,67 +127,43 @@ def reconstruction_loss(
     return loss, {"loss": loss, "squared_error": error}
 
 
-@pytrees.dataclass
-class State:
-    """What a step of learning needs.
-
-    Attributes:
-      params: the model's arrays, nested dicts (`split`).
-      opt_state: the optimizer's state.
-      step: number of updates made, int32.
-    """
-
-    params: Any
-    opt_state: Any
-    step: Any
-
-
-def split(model: networks.Network) -> tuple[Any, dict[str, Any]]:
+def split(model: networks.Network) -> tuple[nnx.GraphDef, dict[str, Any]]:
     """Parts a model into what is static, which is hashable, and its arrays; `merge` joins them."""
     graphdef, params = nnx.split(model)
     return graphdef, nnx.to_pure_dict(params)
 
 
-def merge(graphdef: Any, params: dict[str, Any]) -> networks.Network:
+def merge(graphdef: nnx.GraphDef, params: dict[str, Any]) -> networks.Network:
     """Joins what `split` parted."""
     return nnx.merge(graphdef, params)
 
 
-def init_state(params: dict[str, Any], optimizer: optax.GradientTransformation) -> State:
-    """Makes the state before the first update."""
-    return State(params, optimizer.init(params), jnp.int32(0))
-
-
 def step(
     key: Key[Array, ""],
-    state: State,
+    state: rbm.State,
     batch: Any,
     *,
-    graphdef: Any,
+    graphdef: nnx.GraphDef,
     loss: Loss,
     optimizer: optax.GradientTransformation,
-) -> tuple[State, dict[str, Array]]:
-    """One update by backpropagation.
+) -> tuple[rbm.State, dict[str, Array]]:
+    """One update by backpropagation; call it in compiled code.
 
     Args:
       key: handed to the loss; consumed.
-      state: the state.
+      state: its parameters are the arrays from `split`.
       batch: what the loss takes.
       graphdef: the model's static part, from `split`.
       loss: (key, model, batch) -> (scalar, metrics), such as `reconstruction_loss`, or
         `classification_loss` with its settings (`functools.partial`).
-      optimizer: any of optax.
-
-    Returns:
-      The new state; and the metrics.
+      optimizer: the one that `state` was made with.
     """
 
     def cost(params):
         return loss(key, merge(graphdef, params), batch)
 
     gradient, metrics = jax.grad(cost, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1), metrics
+    return rbm.apply_gradient(state, gradient, optimizer), metrics
 
 
 def kernel_mask(params: dict[str, Any]) -> dict[str, Any]:
@@ -215,9 +177,6 @@ def top_first(num_updates: int) -> optax.GradientTransformation:
     Last in a chain of transformations. So gradients of a new softmax layer, at first arbitrary,
     do not spoil what the layers below have learnt (Hinton and Salakhutdinov's program keeps them
     for 5 epochs).
-
-    Args:
-      num_updates: how many updates that are.
     """
 
     def hold(updates, count, params=None):

@@ -1,4 +1,4 @@
-"""Virtual adversarial training: answers that stay the same when an input moves the worst way.
+"""Virtual adversarial training: robustness to the worst small perturbation of an input.
 
 The penalty is KL(p(label | v) ‖ p(label | v + r)), where r, of a given length, is the move that
 changes the answers most. To find it takes neither labels nor any knowledge of how inputs are laid
@@ -6,6 +6,8 @@ out: to second order, r points along the largest eigenvector of the divergence's
 Jᵀ(diag p − p pᵀ)J with J the derivative of the logits. A random direction multiplied by that matrix
 leans to the eigenvector already; here the product is exact, by one derivative forwards and one
 backwards.
+
+Keys are consumed, "..." are batch axes; V inputs, L classes; divergences are in nats.
 
 Reference: Miyato, Maeda, Koyama, Nakae, Ishii, "Distributional smoothing with virtual adversarial
 training" (2016).
@@ -19,13 +21,14 @@ import optax
 
 from dbn_jax.typing import Array, Float, Key
 
+# Of each input by itself.
 Logits = Callable[[Float[Array, "*batch V"]], Float[Array, "*batch L"]]
 
 
 def divergence(
     p_logits: Float[Array, "*batch L"], q_logits: Float[Array, "*batch L"]
 ) -> Float[Array, "*batch"]:
-    """KL(p ‖ q) of classes, nats: (..., L), (..., L) -> (...)."""
+    """KL(p ‖ q) of classes: (..., L), (..., L) -> (...)."""
     return optax.losses.kl_divergence_with_log_targets(
         jax.nn.log_softmax(q_logits), jax.nn.log_softmax(p_logits)
     )
@@ -34,18 +37,10 @@ def divergence(
 def worst_direction(
     key: Key[Array, ""], logits: Logits, v: Float[Array, "*batch V"], num_iterations: int = 1
 ) -> Float[Array, "*batch V"]:
-    """The direction in which a short move of each input changes its answers most.
+    """The direction in which a short move of each input changes its answers most, of length 1.
 
-    Power iterations of the divergence's Hessian, from a random direction.
-
-    Args:
-      key: of the random direction; consumed.
-      logits: (..., V) -> (..., L), each input by itself.
-      v: (..., V) inputs.
-      num_iterations: at least 1; one is enough in practice.
-
-    Returns:
-      (..., V), of length 1; zeros where the answers do not depend on the input.
+    Power iterations of the divergence's Hessian, from a random direction; one is enough in
+    practice. Zeros where the answers do not depend on the input.
     """
     answers, tangent = jax.linearize(logits, v)
     cotangent = jax.linear_transpose(tangent, v)
@@ -68,19 +63,10 @@ def penalty(
     answers: Float[Array, "*batch L"],
     radius: float,
 ) -> Float[Array, "*batch"]:
-    """KL(p(label | v) ‖ p(label | v + r)) of the worst move r of length `radius`, nats.
+    """KL(p(label | v) ‖ p(label | v + r)) of the worst move r of length `radius`.
 
-    Its gradient is that by the moved answers alone: the answers at v, and r, are taken as given.
-
-    Args:
-      key: consumed.
-      logits: (..., V) -> (..., L), each input by itself.
-      v: (..., V) inputs.
-      answers: ``logits(v)``.
-      radius: Euclidean length of r, in units of the inputs.
-
-    Returns:
-      (...).
+    Its gradient is that by the moved answers alone: ``answers = logits(v)``, and r, are taken as
+    given.
     """
     move = radius * jax.lax.stop_gradient(worst_direction(key, logits, v))
     return divergence(jax.lax.stop_gradient(answers), logits(v + move))

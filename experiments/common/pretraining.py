@@ -92,14 +92,14 @@ def train_layer(
     two_valued = isinstance(visible, (units.Bernoulli, units.Spin)) and bool(
         np.isin(examined[1], visible.support).all()
     )
-    for warning in health.data_warnings(visible, examined[0]).values():
+    for warning in health.check_data(visible, examined[0]).values():
         logging.warning("%s: %s", name, warning)
     warned = set()
 
     def watch(epoch, state):
         if epoch:
             normalisable.check(state.params)
-            for kind, warning in health.hidden_warnings(state.params, examined[0]).items():
+            for kind, warning in health.check_hidden(state.params, examined[0]).items():
                 if kind not in warned:  # once a kind: its numbers change from epoch to epoch
                     logging.warning("%s, epoch %d: %s", name, epoch, warning)
                 warned.add(kind)

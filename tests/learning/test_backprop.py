@@ -9,7 +9,7 @@ import optax
 import pytest
 import scipy.special
 
-from dbn_jax import networks
+from dbn_jax import networks, rbm
 from dbn_jax.learning import backprop
 from tests import oracles
 from tests.random_models import at_random
@@ -137,7 +137,7 @@ def test_a_step_follows_the_gradient_and_counts():
     model = networks.init_autoencoder(jax.random.key(0), (6, 5, 2))
     graphdef, params = backprop.split(model)
     optimizer = optax.sgd(0.1)
-    state = backprop.init_state(params, optimizer)
+    state = rbm.init_state(params, optimizer)
     keywords = {
         "graphdef": graphdef, "loss": backprop.reconstruction_loss, "optimizer": optimizer
     }  # fmt: skip
@@ -173,7 +173,7 @@ def test_an_ensemble_is_a_loop():
     members = [networks.init_classifier(jax.random.key(i), (6, 5, 3)) for i in range(3)]
     graphdef, _ = backprop.split(members[0])
     step = classify_step(graphdef, optimizer)
-    states = [backprop.init_state(backprop.split(m)[1], optimizer) for m in members]
+    states = [rbm.init_state(backprop.split(m)[1], optimizer) for m in members]
     keys = jax.random.split(jax.random.key(7), 3)
     batch = images(), LABELS
 
@@ -256,7 +256,7 @@ def test_the_top_learns_first():
     model = networks.init_classifier(jax.random.key(0), (6, 5, 4, 3))
     graphdef, params = backprop.split(model)
     optimizer = optax.chain(optax.sgd(0.1, momentum=0.9), backprop.top_first(2))
-    state = backprop.init_state(params, optimizer)
+    state = rbm.init_state(params, optimizer)
     step = jax.jit(classify_step(graphdef, optimizer))
     for t in range(4):
         before = state.params
