@@ -136,6 +136,25 @@ def generate(
     return dbn.pixel_means(down_key, net, x, h), x
 
 
+@functools.partial(jax.jit, static_argnames="num_samples")
+def generate_classes(
+    key: Key[Array, ""], net: dbn.Net, num_samples: int, num_gibbs_steps: int | Int[Array, ""]
+) -> Float[Array, "L samples V"]:
+    """Generates images of every class, each from a chain of its own that starts at random features.
+
+    Args:
+      key: consumed.
+      net: with label units.
+      num_samples: of each class.
+      num_gibbs_steps: of the top RBM; a good net needs hundreds to forget its start.
+    """
+    start_key, chain_key = random.split(key)
+    labels = jnp.repeat(jnp.arange(dbn.num_labels(net)), num_samples)
+    x = start_from_labels(start_key, net, labels)
+    pixels, _ = generate(chain_key, net, x, label_units.mask(net.top), num_gibbs_steps)
+    return pixels.reshape(-1, num_samples, pixels.shape[-1])
+
+
 def start_from_labels(
     key: Key[Array, ""], net: dbn.Net, labels: Int[Array, "*batch"]
 ) -> Float[Array, "*batch X"]:

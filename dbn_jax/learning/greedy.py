@@ -4,11 +4,8 @@ Each RBM learns from what the layers below make of the data:
 
     stack = greedy.Stack(to_pixels)
     for size in (500, 500):
-        layer = greedy.train(stack.rows(images), size, view=stack.view(), ...)
-        stack = stack.add(layer.params)
-    rows = {"features": stack.rows(images), "labels": labels}
-    top = greedy.train(rows, 2000, view=stack.view(num_labels=10), ...)
-    net = stack.net(top.params)
+        stack = greedy.add_layer(stack, images, size, learner=learning.CD(), ...)
+    net = greedy.add_top(stack, images, labels, 2000, learner=learning.LabelledPCD(), ...)
 
 A layer sees the probabilities of the hidden units below, or states drawn from them anew at each
 presentation; the top RBM may see labels beside the features.
@@ -134,6 +131,56 @@ class BesideLabels:
         x = self.features(key, rows["features"])
         one_hot = jax.nn.one_hot(rows["labels"], self.num_labels, dtype=x.dtype)
         return jnp.concatenate([x, one_hot], axis=-1)
+
+
+def add_layer(
+    stack: Stack,
+    images: np.ndarray,
+    num_hidden: int,
+    *,
+    settings: training.Settings,
+    samples: bool = False,
+    **options: Any,
+) -> Stack:
+    """Trains a layer of binary units on top of a stack.
+
+    Args:
+      stack: the layers below.
+      images: (N, …) what is learnt from.
+      num_hidden: units of the new layer.
+      settings: how long, with which seed; each layer has a seed of its own.
+      samples: see `Stack.view`.
+      **options: see `train`; a learner and an optimizer.
+    """
+    settings = dataclasses.replace(settings, seed=settings.seed + len(stack.layers))
+    view = stack.view(samples=samples)
+    layer = train(stack.rows(images), num_hidden, view=view, settings=settings, **options)
+    return stack.add(layer.params)
+
+
+def add_top(
+    stack: Stack,
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_hidden: int,
+    *,
+    settings: training.Settings,
+    num_labels: int = 10,
+    samples: bool = True,
+    **options: Any,
+) -> dbn.DBN:
+    """Trains the top RBM of a net, which sees labels beside the features; see `add_layer`."""
+    settings = dataclasses.replace(settings, seed=settings.seed + len(stack.layers))
+    rows = {"features": stack.rows(images), "labels": labels}
+    top = train(
+        rows,
+        num_hidden,
+        view=stack.view(samples=samples, num_labels=num_labels),
+        visible=label_units.visible_units(rows["features"].shape[1], num_labels),
+        settings=settings,
+        **options,
+    )
+    return stack.net(top.params)
 
 
 def train(
