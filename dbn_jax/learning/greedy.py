@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import data, dbn, random, rbm, training, units
+from dbn_jax import data, dbn, label_units, random, rbm, training, units
 from dbn_jax.learning import estimators
 
 # Examples that the first biases and the persistent chains start from.
