@@ -50,7 +50,7 @@ def test_ctrl_c_elsewhere_ends_at_once(where):
 import atexit
 import gc
 import signal
-from experiments import endings
+from experiments.common import endings
 
 def interrupt(*_):
     signal.raise_signal(signal.SIGINT)
