@@ -2,6 +2,7 @@
 
 from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.loop import Diverged, Interrupted, Settings, train
+from dbn_jax.training.metrics import read_metrics
 from dbn_jax.training.workdir import Workdir, open_workdir
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "Settings",
     "Workdir",
     "open_workdir",
+    "read_metrics",
     "train",
 ]

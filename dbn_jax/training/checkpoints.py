@@ -2,15 +2,14 @@
 
 A checkpoint appears whole or not at all: Orbax writes into a temporary folder and renames it, and
 the last good one stays until its successor is complete. With every tree goes a description of its
-structure, so that what does not fit is refused in plain words before a byte is read; and a checksum
-of every leaf, so that a damaged file is not taken for a state.
+structure, so that what does not fit is refused in plain words before an array is read; and a
+checksum of its arrays, for Orbax verifies its indices only, not the values in its files.
 """
 
 import contextlib
 import logging
 import os
 import pathlib
-import re
 import zlib
 from typing import Any
 
@@ -19,52 +18,39 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging as absl_logging
 
+_MAX_TO_KEEP = 2
 _SHOWN_DIFFERENCES = 8
+_SHOWN_CHARACTERS = 200
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints of one run, in one directory.
 
     Writing happens in the background; `save` returns when the arrays are copied. Use it as a
     context manager, or call `close`, so that the last one is complete before the program goes on.
 
     Attributes:
-      directory: where they are; made at first use.
+      directory: where they are.
     """
 
-    def __init__(self, directory: str | os.PathLike, *, max_to_keep: int = 2):
-        """Names the directory; nothing is read or written yet.
-
-        Args:
-          directory: for this run's checkpoints alone.
-          max_to_keep: older ones are deleted, each only after a newer one is complete.
-        """
-        if max_to_keep < 1:
-            raise ValueError(f"max_to_keep is {max_to_keep}; at least one checkpoint must be kept")
+    def __init__(self, directory: str | os.PathLike):
+        """Opens a directory for this run's checkpoints alone; OSError: it cannot be made."""
         self.directory = pathlib.Path(directory).absolute()
-        self._max_to_keep = max_to_keep
-        self._lazy_manager: Any = None
-        self._being_written: int | None = None
-
-    @property
-    def _manager(self):
-        if self._lazy_manager is None:
-            ocp = _orbax()
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=self._max_to_keep,
-                cleanup_tmp_directories=True,  # left by a process that was killed while writing
-            )
-            with _explained(f"cannot open the checkpoints in {self.directory}"):
-                self.directory.mkdir(parents=True, exist_ok=True)
-                self._lazy_manager = ocp.CheckpointManager(self.directory, options=options)
-        return self._lazy_manager
+        ocp = _orbax()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=_MAX_TO_KEEP,
+            cleanup_tmp_directories=True,  # left by a process that was killed while writing
+        )
+        with _explained(f"cannot open the checkpoints in {self.directory}"):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def latest_step(self) -> int | None:
-        """Returns the step of the newest complete checkpoint, None if there is none."""
+        """Returns the step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
     def save(self, step: int, tree: Any) -> None:
-        """Starts to write a checkpoint; waits for the one before it.
+        """Starts to write a checkpoint, when the one before it is complete.
 
         Args:
           step: number of updates made; must grow from call to call.
@@ -75,27 +61,30 @@ class Checkpoints:
             last complete one is kept.
           ValueError: a leaf is no array, or is empty, or `step` does not grow.
         """
-        newest = self._being_written if self._being_written is not None else self.latest_step()
-        if newest is not None and step <= newest:
-            raise ValueError(f"there is a checkpoint of step {newest} already; step is {step}")
-        args = _save_args(tree)
+        description, tree = _describe(tree), _encode(tree)
+        ocp = _orbax()
+        args = ocp.args.Composite(
+            tree=ocp.args.StandardSave(tree),
+            structure=ocp.args.JsonSave({"paths": description, "checksum": _checksum(tree)}),
+        )
         self.wait()
-        self._being_written = step
         with self._writing():
-            self._manager.save(step, args=args)
+            begun = self._manager.save(step, args=args)
+        if not begun:
+            newest = self.latest_step()
+            raise ValueError(f"there is a checkpoint of step {newest} already; step is {step}")
 
     def wait(self) -> None:
         """Waits until the last checkpoint is complete; raises OSError if it cannot be written."""
-        if self._lazy_manager is not None:
-            with self._writing():
-                self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Reads the newest checkpoint.
 
         Args:
-          like: pytree with the wanted structure, shapes and dtypes, of arrays (whose values do not
-            matter) or `jax.ShapeDtypeStruct`. Each leaf is placed as it is placed here.
+          like: pytree of arrays with the wanted structure, shapes and dtypes. Each leaf is placed
+            as it is placed here.
 
         Returns:
           The step and the tree; None if there is no checkpoint.
@@ -112,38 +101,31 @@ class Checkpoints:
         remedy = f"delete {self.directory / str(step)} to go on from the one before it, if any"
         with _explained(f"cannot read {what}; {remedy}"):
             args = ocp.args.Composite(structure=ocp.args.JsonRestore())
-            description = self._manager.restore(step, args=args).structure
-        _check(description, like, what)
+            saved = self._manager.restore(step, args=args).structure
+        _check_fit(saved["paths"], _describe(like), what)
         with _explained(f"cannot read {what}; {remedy}"):
-            args = ocp.args.Composite(tree=ocp.args.StandardRestore(jax.tree.map(_target, like)))
+            target = jax.tree.map(_target, _encode(like))
+            args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
             tree = self._manager.restore(step, args=args).tree
-            saved, found = description["checksums"], _checksums(tree)
-            damaged = [name for name, checksum in found.items() if checksum != saved[name]]
-            if damaged:
-                raise ValueError(f"other bytes than were saved: {', '.join(damaged)}")
+            if _checksum(tree) != saved["checksum"]:
+                raise ValueError("its arrays hold other bytes than were saved")
         return step, jax.tree.map(_place, like, tree)
 
     def close(self) -> None:
         """Waits for the last checkpoint and ends the background threads."""
-        if self._lazy_manager is not None:
-            try:
-                self.wait()
-            finally:
-                manager, self._lazy_manager = self._lazy_manager, None
-                manager.close()
-
-    def __enter__(self) -> "Checkpoints":
-        return self
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     def __exit__(self, *exception) -> None:
         self.close()
 
-    @contextlib.contextmanager
     def _writing(self):
-        step = self._being_written
-        kept = "the last complete checkpoint is kept: make room and run the same command again"
-        with _explained(f"cannot write the checkpoint of step {step} in {self.directory}; {kept}"):
-            yield
+        return _explained(
+            f"cannot write a checkpoint in {self.directory}; the last complete one is kept: make "
+            "room and run the same command again"
+        )
 
 
 def _orbax():
@@ -168,111 +150,90 @@ def _explained(message: str):
         # TensorStore reports a full disk as a ValueError with the system's words in it.
         if "No space left on device" in str(e) or "RESOURCE_EXHAUSTED" in str(e):
             message = f"{message} (no space left on device)"
-        raise OSError(f"{message}\n{type(e).__name__}: {e}") from e
+        # And it adds kilobytes of its settings.
+        detail = str(e).partition("\n")[0][:_SHOWN_CHARACTERS]
+        raise OSError(f"{message}\n{type(e).__name__}: {detail}") from e
 
 
-def _save_args(tree: Any):
-    ocp = _orbax()
-    description = _describe(tree)
-    for path, leaf in description["leaves"].items():
-        if re.search(r"\b0\b", leaf.partition("[")[2]):
-            raise ValueError(f"leaf {path or 'the tree'} is {leaf}; Orbax cannot save empty arrays")
-    description["checksums"] = _checksums(tree)
-    return ocp.args.Composite(
-        tree=ocp.args.StandardSave(tree), structure=ocp.args.JsonSave(description)
-    )
-
-
-def _checksums(tree: Any) -> dict[str, int | None]:
-    """CRC-32 of each leaf's bytes; None where other hosts hold a part of it."""
-    return {
-        jax.tree_util.keystr(path) or "the tree": _checksum(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _checksum(leaf: Any) -> int | None:
-    if isinstance(leaf, jax.Array):
-        if not leaf.is_fully_addressable:
-            return None
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-    array = np.ascontiguousarray(leaf)
-    return zlib.crc32(array.reshape(-1).view(np.uint8))
-
-
-def _describe(tree: Any) -> dict[str, dict[str, str]]:
-    """Returns, for every path, a node's type with its static data, or a leaf's dtype and shape."""
-    nodes: dict[str, str] = {}
-    leaves: dict[str, str] = {}
+def _describe(tree: Any) -> dict[str, str]:
+    """What is at each path: a node's class with its static data, or an array's dtype and shape."""
+    found: dict[str, str] = {}
 
     def visit(path, node):
-        name = jax.tree_util.keystr(path)
+        name = jax.tree_util.keystr(path) or "the tree"
         children, structure = jax.tree_util.tree_flatten_with_path(
             node, is_leaf=lambda x: x is not node
         )
         if structure.node_data() is None:
-            if not hasattr(node, "dtype") and not isinstance(node, (bool, int, float)):
-                raise ValueError(f"leaf {name or 'the tree'} is {node!r}, which is no array")
-            dtype = node.dtype if hasattr(node, "dtype") else np.asarray(node).dtype
-            leaves[name] = f"{dtype}[{','.join(map(str, np.shape(node)))}]"
-        else:
-            kind, static = structure.node_data()
-            # Static data are values; should one be a function, its address means nothing.
-            static = "" if not static else re.sub(r" at 0x[0-9a-f]+", "", repr(static))
-            nodes[name] = kind.__qualname__ + static
+            found[name] = _describe_leaf(name, node)
+            return
+        kind, static = structure.node_data()
+        # The keys of a dict are in the paths.
+        found[name] = kind.__qualname__ + (str(static) if static and kind is not dict else "")
         for key, child in children:
-            if key:
-                visit((*path, *key), child)
+            visit((*path, *key), child)
 
     visit((), tree)
-    return {"nodes": nodes, "leaves": leaves}
+    return found
 
 
-def _check(saved: dict[str, dict[str, str]], like: Any, what: str) -> None:
-    wanted = _describe(like)
+def _describe_leaf(name: str, x: Any) -> str:
+    if not isinstance(x, (jax.Array, np.ndarray, np.generic)):
+        raise ValueError(f"leaf {name} is {x!r}, which is no array")
+    description = f"{x.dtype}[{','.join(map(str, x.shape))}]"
+    if x.size == 0:
+        raise ValueError(f"leaf {name} is {description}; Orbax cannot save empty arrays")
+    return description
+
+
+def _check_fit(saved: dict[str, str], wanted: dict[str, str], what: str) -> None:
     differences = [
-        f"  {path or 'the tree'}: saved {saved[part].get(path, 'nothing')}, "
-        f"wanted {wanted[part].get(path, 'nothing')}"
-        for part in ("leaves", "nodes")
-        for path in {**saved[part], **wanted[part]}
-        if saved[part].get(path) != wanted[part].get(path)
+        f"  {path}: saved {saved.get(path, 'nothing')}, wanted {wanted.get(path, 'nothing')}"
+        for path in {**saved, **wanted}
+        if saved.get(path) != wanted.get(path)
     ]
+    if len(differences) > _SHOWN_DIFFERENCES:
+        more = len(differences) - _SHOWN_DIFFERENCES
+        differences[_SHOWN_DIFFERENCES:] = [f"  and {more} more"]
     if differences:
-        if len(differences) > _SHOWN_DIFFERENCES:
-            more = len(differences) - _SHOWN_DIFFERENCES
-            differences = [*differences[:_SHOWN_DIFFERENCES], f"  and {more} more"]
         raise ValueError(
             f"{what} does not fit; use the settings that it was made with, or another directory:\n"
             + "\n".join(differences)
         )
 
 
-def _is_placed(x: Any) -> bool:
-    """Whether a leaf was put on its devices on purpose, and must come back there."""
-    if isinstance(x, jax.Array):
-        return x.committed
-    return getattr(x, "sharding", None) is not None
+def _checksum(tree: Any) -> int:
+    """CRC-32 of the bytes of all arrays, but for those of which other hosts hold a part."""
+    crc = 0
+    for x in jax.tree.leaves(tree):
+        if getattr(x, "is_fully_addressable", True):
+            crc = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8), crc)
+    return crc
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _encode(tree: Any) -> Any:
+    """Makes words of random keys."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
 
 
 def _target(x: Any) -> Any:
-    """Describes to Orbax how a leaf is to be restored."""
-    if isinstance(x, (bool, int, float)) or jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        return x
-    if _is_placed(x):
+    """Describes to Orbax how a leaf is to be restored.
+
+    Orbax pins arrays to devices. A leaf that was free to move must stay so, or it could not be used
+    beside arrays that lie on other devices: it comes back as a numpy array.
+    """
+    if isinstance(x, jax.Array) and x.committed:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-    return np.zeros(x.shape, x.dtype)
+    return np.empty(x.shape, x.dtype)
 
 
 def _place(like: Any, x: Any) -> Any:
-    """Makes a restored leaf the kind that `like` is.
-
-    Orbax pins what it restores to devices. A leaf that was free to move must stay so, or it could
-    not be used beside arrays that lie on other devices.
-    """
-    if not isinstance(like, (jax.Array, jax.ShapeDtypeStruct)) or _is_placed(like):
+    """Makes a restored leaf the kind that `like` is."""
+    if not isinstance(like, jax.Array):
         return x
-    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        data = np.asarray(jax.random.key_data(x))
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
-    return jax.device_put(np.asarray(x))
+    x = jnp.asarray(x)
+    return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x

@@ -9,13 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.tree_util import Partial, keystr, tree_leaves_with_path
 
-from dbn_jax import random
-from dbn_jax.training.batches import Window
-from dbn_jax.typing import Array, Bool
-
-# Columns of the metrics file that the loop fills itself.
-_COLUMNS = ("step", "epoch", "seconds", "images_per_second")
+from dbn_jax import pytrees, random
+from dbn_jax.training import batches
+from dbn_jax.typing import Array, Key
 
 
 class Stepper:
@@ -31,10 +29,9 @@ class Stepper:
         step: Callable[..., Any],
         transform: Callable[..., Any] | None,
         state: Any,
-        window: Window,
+        source: batches.Batches,
         *,
-        keys: tuple[Any, Any],
-        batch_size: int,
+        keys: tuple[Key[Array, ""], Key[Array, ""]],
     ):
         """Checks that everything fits.
 
@@ -42,67 +39,58 @@ class Stepper:
           step: see `dbn_jax.training.train`.
           transform: likewise.
           state: the first state, from `prepare_state`.
-          window: any window of the data.
+          source: of the batches.
           keys: of the updates and of the transforms; update t folds in t.
-          batch_size: examples per update.
 
         Raises:
           ValueError: the state is not finite, `step` changes its structure, shapes or dtypes, or
             its metrics are no flat dict of scalars.
         """
-        self.state = state
-        bad = _non_finite_leaves(self.state)
+        bad = _name_non_finite(state)
         if bad:
             raise ValueError(f"the first state holds NaN or infinity in {bad}")
-        shardings = tuple(
-            x.sharding if isinstance(x.sharding, NamedSharding) else None
-            for x in jax.tree.leaves(self.state)
+        self._source = source
+        self._program = _Program(
+            _as_argument(step),
+            _as_argument(transform or _unchanged),
+            keys,
+            source.data,
+            source.batch_size,
+            tuple(map(_mesh_sharding, jax.tree.leaves(state))),
         )
-        step, self._held = _part_arrays(step)
-        self._program = _Program(_hashable(step), _hashable(transform), batch_size, shardings)
-        self._keys = keys
-        self._zeros = jax.device_get(
-            _zero_sums(self._program, keys, self._held, self.state, window.data)
-        )
-        self._chunk_start: Any = None
-        self.reset_sums()
+        self._zeros = jax.device_get(_zero_sums(self._program, source.order(0), state))
+        self.restore(state, self._zeros)
+
+    def restore(self, state: Any, sums: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.state = self._chunk_start = state
+        self.sums = sums
 
     def reset_sums(self) -> None:
         """Begins a new epoch."""
         self.sums = self._zeros
 
-    def restore(self, state: Any, sums: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.state = state
-        self.sums = sums
-
-    def compile(self, window: Window) -> None:
+    def compile(self) -> None:
         """Compiles by making no update, so that nothing is timed with the first updates."""
-        jax.block_until_ready(self._run(self.state, self.sums, window, 0, 0))
+        jax.block_until_ready(self._run(self.state, self.sums, 0, 0))
 
-    def advance(self, window: Window, first: int, count: int) -> bool:
-        """Makes updates first, …, first + count − 1, and waits for them.
-
-        Args:
-          window: with the first batch at its position.
-          first: number of updates made before.
-          count: number of updates to make.
+    def advance(self, first: int, count: int) -> bool:
+        """Makes updates first, …, first + count − 1, all of one epoch, and waits for them.
 
         Returns:
           Whether the new state is finite. If not, `first_bad_update` says where that began.
         """
         self._chunk_start = self.state
-        self.state, sums, finite = self._run(self.state, self.sums, window, first, count)
+        self.state, sums, finite = self._run(self.state, self.sums, first, count)
         # One small transfer a chunk. It also waits, so that the host can measure the time.
         finite, self.sums = jax.device_get((finite, sums))
         return bool(finite)
 
-    def first_bad_update(self, window: Window, first: int, count: int) -> tuple[int, Any, str]:
+    def first_bad_update(self, first: int, count: int) -> tuple[int, Any, str]:
         """Replays the last chunk, whose end is not finite, by bisection.
 
         Args:
-          window: as it was given to `advance`.
-          first: likewise.
+          first: as it was given to `advance`.
           count: likewise.
 
         Returns:
@@ -112,21 +100,18 @@ class Stepper:
         good, low, high = self._chunk_start, 0, count  # finite after low updates, not after high
         while high - low > 1:
             middle = (low + high) // 2
-            at = window._replace(position=window.position + low)
-            state, _, finite = self._run(good, self._zeros, at, first + low, middle - low)
+            state, _, finite = self._run(good, self._zeros, first + low, middle - low)
             if finite:
                 good, low = state, middle
             else:
                 high = middle
-        at = window._replace(position=window.position + low)
-        state, _, _ = self._run(good, self._zeros, at, first + low, 1)
-        return first + high, good, _non_finite_leaves(state)
+        state, _, _ = self._run(good, self._zeros, first + low, 1)
+        return first + high, good, _name_non_finite(state)
 
-    def _run(self, state, sums, window, first, count):
-        numbers = np.asarray([window.position, first, count], np.int32)
-        return _advance(
-            self._program, self._keys, self._held, state, sums, window.data, window.order, numbers
-        )
+    def _run(self, state, sums, first, count):
+        epoch, position = divmod(first, self._source.updates_per_epoch)
+        numbers = np.asarray([position, first, count], np.int32)
+        return _advance(self._program, self._source.order(epoch), numbers, state, sums)
 
 
 def prepare_state(state: Any) -> Any:
@@ -135,43 +120,45 @@ def prepare_state(state: Any) -> Any:
     They become arrays without weak types; if some lie on a mesh of devices, the others are copied
     to all its devices.
     """
-    state = jax.tree.map(_without_weak_type, state)
+
+    def without_weak_type(x):
+        x = jnp.asarray(x)
+        weak = getattr(x, "weak_type", False)
+        return jax.lax.convert_element_type(x, x.dtype) if weak else x
+
+    state = jax.tree.map(without_weak_type, state)
     everywhere = replicated(state)
     if everywhere is None:
         return state
-    return jax.tree.map(
-        lambda x: x if isinstance(x.sharding, NamedSharding) else jax.device_put(x, everywhere),
-        state,
-    )
+    return jax.tree.map(lambda x: x if _mesh_sharding(x) else jax.device_put(x, everywhere), state)
 
 
-def replicated(tree: Any) -> NamedSharding | None:
-    """Returns the sharding that copies to all devices of a tree's mesh; None without a mesh."""
-    for x in jax.tree.leaves(tree):
-        if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding):
-            return NamedSharding(x.sharding.mesh, PartitionSpec())
+def replicated(state: Any) -> NamedSharding | None:
+    """Returns the sharding that copies to all devices of a state's mesh; None without a mesh."""
+    for sharding in filter(None, map(_mesh_sharding, jax.tree.leaves(state))):
+        return NamedSharding(sharding.mesh, PartitionSpec())
     return None
 
 
-@dataclasses.dataclass(frozen=True)
+def _mesh_sharding(x: jax.Array) -> NamedSharding | None:
+    return x.sharding if isinstance(x.sharding, NamedSharding) else None
+
+
+@pytrees.dataclass
 class _Program:
-    """What decides on the compiled program, besides shapes; equal values share one."""
+    """What all updates share; programs of one structure and shape are compiled once."""
 
-    step: Callable[..., Any]
-    transform: Callable[..., Any] | None
-    batch_size: int
-    shardings: tuple[Any, ...]
+    step: Partial
+    transform: Partial
+    keys: tuple[Any, Any]
+    data: Any
+    batch_size: int = pytrees.static(0)
+    shardings: tuple[NamedSharding | None, ...] = pytrees.static(())
 
-    def update(self, keys, held, state, number, data, rows):
-        # The barrier keeps the gathering apart from the update, whose compiled arithmetic then
-        # cannot depend on where the rows come from.
-        batch = jax.lax.optimization_barrier(
-            jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), data)
-        )
-        update_key, transform_key = keys
-        if self.transform is not None:
-            batch = self.transform(random.fold_in(transform_key, number), batch)
-        return self.step(random.fold_in(update_key, number), state, batch, **held)
+    def update(self, order, position, number, state):
+        batch = batches.gather(self.data, order, position, self.batch_size)
+        update_key, transform_key = (random.fold_in(key, number) for key in self.keys)
+        return self.step(update_key, state, self.transform(transform_key, batch))
 
     def constrain(self, state):
         """Keeps the leaves on the meshes that they came on, or each call would move them."""
@@ -183,112 +170,91 @@ class _Program:
         return jax.tree.unflatten(structure, leaves)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _advance(program, keys, held, state, sums, data, order, numbers):
+@jax.jit
+def _advance(program, order, numbers, state, sums):
     position, first, count = numbers
-    size = program.batch_size
 
     def update(i, carry):
         state, sums = carry
-        rows = jax.lax.dynamic_slice(order, ((position + i) * size,), (size,))
-        state, metrics = program.update(keys, held, state, first + i, data, rows)
+        state, metrics = program.update(order, position + i, first + i, state)
         sums = {name: sums[name] + jnp.asarray(metrics[name], jnp.float32) for name in sums}
         return program.constrain(state), sums
 
     state, sums = jax.lax.fori_loop(0, count, update, (program.constrain(state), sums))
-    return state, sums, _all_finite(state)
+    finite = sum(bad for bad, _ in _count_non_finite(state).values()) == 0
+    return state, sums, finite
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _zero_sums(program, keys, held, state, data):
+@jax.jit
+def _zero_sums(program, order, state):
     """Zeros for the metrics' sums; looks at what `step` returns, once for each program."""
-    rows = jnp.zeros(program.batch_size, jnp.int32)
-    update = functools.partial(program.update, keys)
-    result = jax.eval_shape(update, held, state, jnp.int32(0), data, rows)
+    result = jax.eval_shape(program.update, order, jnp.int32(0), jnp.int32(0), state)
+    _check_result(state, result)
+    _, metrics = result
+    return {name: jnp.zeros((), jnp.float32) for name in metrics}
+
+
+def _check_result(state: Any, result: Any) -> None:
     if not isinstance(result, tuple) or len(result) != 2:
         raise ValueError("step must return a pair, (state, metrics)")
     new, metrics = result
-    _check_same_kind(state, new)
+    if jax.tree.structure(state) != jax.tree.structure(new):
+        raise ValueError(
+            "step must return a state with the structure that it got.\n"
+            f"  given    {jax.tree.structure(state)}\n  returned {jax.tree.structure(new)}"
+        )
+    for (path, x), y in zip(tree_leaves_with_path(state), jax.tree.leaves(new), strict=True):
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
+            raise ValueError(
+                f"step must keep shapes and dtypes; it got the state's leaf "
+                f"{keystr(path) or 'itself'} as {x.dtype}{list(x.shape)} and returned "
+                f"{y.dtype}{list(y.shape)}"
+            )
     if not isinstance(metrics, dict):
         raise ValueError(f"step must return metrics as a dict of scalars, not {type(metrics)}")
     for name, value in metrics.items():
-        if name in _COLUMNS or name.startswith("eval_"):
-            raise ValueError(
-                f"the metric {name} has the name of one of the loop's own columns "
-                f"({', '.join(_COLUMNS)}, eval_…); give it another"
-            )
         if getattr(value, "shape", None) != ():
             raise ValueError(
                 f"the metric {name} is {value}; metrics are scalars. Average over the members of "
                 "an ensemble, or give each a name"
             )
-    return {name: jnp.zeros((), jnp.float32) for name in metrics}
 
 
-def _check_same_kind(old: Any, new: Any) -> None:
-    if jax.tree.structure(old) != jax.tree.structure(new):
-        raise ValueError(
-            "step must return a state with the structure that it got.\n"
-            f"  given    {jax.tree.structure(old)}\n  returned {jax.tree.structure(new)}"
-        )
-    for (path, x), y in zip(
-        jax.tree_util.tree_leaves_with_path(old), jax.tree.leaves(new), strict=True
-    ):
-        if (x.shape, x.dtype) != (y.shape, y.dtype):
-            raise ValueError(
-                f"step must keep shapes and dtypes; it got the state's leaf "
-                f"{jax.tree_util.keystr(path) or 'itself'} as {x.dtype}{list(x.shape)} and "
-                f"returned {y.dtype}{list(y.shape)}"
-            )
-
-
-def _all_finite(tree: Any) -> Bool[Array, ""]:
-    checks = [
-        jnp.all(jnp.isfinite(x))
-        for x in jax.tree.leaves(tree)
+@jax.jit
+def _count_non_finite(state):
+    """For each leaf of real numbers, by its path: how many are NaN or infinite, of how many."""
+    return {
+        keystr(path) or "the state": (jnp.sum(~jnp.isfinite(x)), x.size)
+        for path, x in tree_leaves_with_path(state)
         if jnp.issubdtype(x.dtype, jnp.inexact)
-    ]
-    return jnp.all(jnp.stack(checks)) if checks else jnp.asarray(True)
+    }
 
 
-def _non_finite_leaves(tree: Any) -> str:
+def _name_non_finite(state: Any) -> str:
     """Names the leaves of a state that hold NaN or infinity; empty if there is none."""
-    named = [
-        (jax.tree_util.keystr(path) or "the state", x)
-        for path, x in jax.tree_util.tree_leaves_with_path(tree)
-        if jnp.issubdtype(x.dtype, jnp.inexact)
-    ]
-    counts = _count_non_finite([x for _, x in named])
     return ", ".join(
-        f"{name} ({bad} of {x.size} values)"
-        for (name, x), bad in zip(named, counts, strict=True)
+        f"{name} ({bad} of {size} values)"
+        for name, (bad, size) in _count_non_finite(state).items()
         if bad
     )
 
 
-@jax.jit
-def _count_non_finite(arrays: list[jax.Array]) -> list[jax.Array]:
-    return [jnp.sum(~jnp.isfinite(x)) for x in arrays]
+def _as_argument(function: Callable[..., Any]) -> Partial:
+    """Makes a function an argument of compiled programs, which equal functions share.
 
-
-def _without_weak_type(x: Any) -> Any:
-    """Makes a leaf an array whose type is its own, as the program's results are."""
-    x = jnp.asarray(x)
-    weak = getattr(x, "weak_type", False)
-    return jax.lax.convert_element_type(x, x.dtype) if weak else x
-
-
-def _part_arrays(step: Any) -> tuple[Any, dict[str, jax.Array]]:
-    """Parts a partial into what it is without its arrays, and these, by keyword.
-
-    They become arguments of the compiled program: as constants in it they would be copied into its
-    code, and other arrays would compile it anew.
+    Arrays among a partial's keywords become arguments too: as constants they would be copied into
+    the program, and other arrays would compile it anew.
     """
-    if not isinstance(step, functools.partial):
-        return step, {}
-    held = {name: x for name, x in step.keywords.items() if isinstance(x, jax.Array)}
-    rest = {name: x for name, x in step.keywords.items() if name not in held}
-    return functools.partial(step.func, *step.args, **rest), held
+    if not isinstance(function, functools.partial):
+        return Partial(function)
+    arrays = {name: x for name, x in function.keywords.items() if isinstance(x, jax.Array)}
+    rest = {name: x for name, x in function.keywords.items() if name not in arrays}
+    try:
+        parts = _Partial(function.func, function.args, frozenset(rest.items()))
+        hash(parts)
+    except TypeError:  # it holds a list, say: then it equals itself alone
+        return Partial(function)
+    return Partial(parts, **arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,20 +263,12 @@ class _Partial:
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
-    keywords: tuple[tuple[str, Any], ...]
+    keywords: frozenset[tuple[str, Any]]
 
-    def __call__(self, *args, **keywords):
-        return self.function(*self.args, *args, **{**dict(self.keywords), **keywords})
+    def __call__(self, *args, **arrays):
+        return self.function(*self.args, *args, **dict(self.keywords), **arrays)
 
 
-def _hashable(function: Any) -> Any:
-    """Makes equal partials compare equal, so that they share one compiled program."""
-    if not isinstance(function, functools.partial):
-        return function
-    keywords = tuple(sorted(function.keywords.items(), key=lambda item: item[0]))
-    partial = _Partial(_hashable(function.func), function.args, keywords)
-    try:
-        hash(partial)
-    except TypeError:  # it holds arrays, say: then it equals itself alone
-        return function
-    return partial
+def _unchanged(key, batch):
+    del key
+    return batch

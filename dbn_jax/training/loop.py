@@ -8,7 +8,6 @@ the epochs and the keys of `transform` come from ``fold_in(key, 2**32 - 1)``. So
 killed and resumed, at whatever moment, ends with the bits of an unbroken one, on the same machine.
 """
 
-import contextlib
 import dataclasses
 import os
 import signal
@@ -26,6 +25,7 @@ from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
 
 _OTHER_STREAMS = 2**32 - 1  # no update has this number
+_COLUMNS = ("step", "epoch", "seconds", "images_per_second")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,35 +34,31 @@ class Settings:
 
     Attributes:
       seed: of all randomness.
-      batch_size: examples per update, B.
-      num_epochs: passes over the data, each of N // B updates; may grow when a run is resumed.
+      num_epochs: passes over the data; may grow when a run is resumed.
+      batch_size: examples per update, B; an epoch of N examples has N // B updates.
+      updates_per_epoch: without data, instead of `batch_size`.
       phase: name shown in the progress line.
       checkpoint_seconds: time between two checkpoints.
       chunk_seconds: time after which the host regains control; no result depends on it.
-      stream: whether batches are gathered on the host, one chunk ahead; None streams data on the
-        host that exceed `max_resident_bytes`.
-      max_resident_bytes: data up to this size are copied to the device.
-      shown_metrics: names of metrics for the progress line; None shows the first few.
       show_progress: False trains in silence.
     """
 
     seed: int
-    batch_size: int
     num_epochs: int
+    batch_size: int | None = None
+    updates_per_epoch: int | None = None
     phase: str = "training"
     checkpoint_seconds: float = 30.0
     chunk_seconds: float = 1.0
-    stream: bool | None = None
-    max_resident_bytes: int = 2 << 30
-    shown_metrics: tuple[str, ...] | None = None
     show_progress: bool = True
 
     def __post_init__(self):
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}; it must be from 0 to 2³² − 1, as keys tell it")
-        for name in ("batch_size", "num_epochs", "max_resident_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("num_epochs", "batch_size", "updates_per_epoch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
         for name in ("checkpoint_seconds", "chunk_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
@@ -103,7 +99,7 @@ class Diverged(Exception):
 def train(
     step: Callable[..., Any],
     state: Any,
-    data: Any,
+    data: Any = None,
     *,
     settings: Settings,
     transform: Callable[..., Any] | None = None,
@@ -126,8 +122,9 @@ def train(
         scalars. For an ensemble, a `vmap` over states, average its metrics or name each. What all
         updates see beside the batch may be arrays among the keywords of a `functools.partial`.
       state: pytree of arrays, finite. It is not donated, and stays valid.
-      data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. Arrays
-        that lie on devices, sharded or not, are used where they are.
+      data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. They are
+        copied to the device whole; arrays that lie on devices, sharded or not, are used where they
+        are. None: batches are None, and `settings.updates_per_epoch` says what an epoch is.
       settings: see `Settings`.
       transform: ``transform(key, raw_batch) -> batch``, compiled into the update: scaling bytes to
         [0, 1], sampling a binarisation.
@@ -135,8 +132,8 @@ def train(
       callback: ``callback(epoch, step, state)``, for pictures and snapshots.
       checkpoints: where to save and resume; None does neither. The caller closes it.
       metrics_path: of a CSV file with a row per epoch: step, epoch, seconds (in this function,
-        over all resumptions), images_per_second, the means of the step's metrics over the
-        epoch, the evaluation.
+        over all resumptions), images_per_second (empty without data), the means of the step's
+        metrics over the epoch, the evaluation.
 
     Returns:
       The final state; at once if the checkpoint is that of a finished run.
@@ -145,86 +142,70 @@ def train(
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises
         KeyboardInterrupt at once. Signals are handled in the main thread only.
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
-      ValueError: data, state, step or checkpoint do not fit; says how.
+      ValueError: settings, data, state, step or checkpoint do not fit; says how.
       OSError: a checkpoint or the metrics cannot be written.
     """
     state = chunk.prepare_state(state)
     key = jax.random.key(settings.seed)
     order_key, transform_key = jax.random.split(jax.random.fold_in(key, _OTHER_STREAMS))
-    source = batches.open_source(
-        data,
-        order_key,
-        batch_size=settings.batch_size,
-        num_epochs=settings.num_epochs,
-        stream=settings.stream,
-        max_resident_bytes=settings.max_resident_bytes,
-        placement=chunk.replicated(state),
-    )
-    with contextlib.closing(source):
-        stepper = chunk.Stepper(
-            step,
-            transform,
-            state,
-            source.window(0),
-            keys=(key, transform_key),
-            batch_size=settings.batch_size,
-        )
-        n = batches.num_examples(data)
-        return _Run(settings, stepper, n, evaluate, callback, checkpoints).go(source, metrics_path)
+    sizes = settings.batch_size, settings.updates_per_epoch
+    source = batches.Batches(data, order_key, *sizes, placement=chunk.replicated(state))
+    stepper = chunk.Stepper(step, transform, state, source, keys=(key, transform_key))
+    _check_names(stepper.sums)
+    return _Run(settings, stepper, source, evaluate, callback, checkpoints).go(metrics_path)
 
 
+@dataclasses.dataclass
 class _Run:
     """One call of `train`: where it stands, and what it does at which moment."""
 
-    def __init__(self, settings, stepper, num_examples, evaluate, callback, checkpoints):
-        self.settings = settings
-        self.stepper = stepper
-        self.num_examples = num_examples
-        self.updates_per_epoch = num_examples // settings.batch_size
-        self.total = settings.num_epochs * self.updates_per_epoch
-        self.evaluate = evaluate
-        self.callback = callback
-        self.checkpoints = checkpoints
-        self.metrics_file: MetricsFile | None = None
-        self.step = 0
-        self.saved_step: int | None = None
-        self.seconds_before = 0.0  # in earlier processes
-        self.start = time.monotonic()
+    settings: Settings
+    stepper: chunk.Stepper
+    source: batches.Batches
+    evaluate: Any
+    callback: Any
+    checkpoints: Checkpoints | None
+    metrics_file: MetricsFile | None = None
+    step: int = 0
+    saved_step: int | None = None
+    # Less the seconds of earlier processes, once they are known.
+    start: float = dataclasses.field(default_factory=time.monotonic)
 
-    def go(self, source, metrics_path):
-        settings, stepper = self.settings, self.stepper
+    @property
+    def updates_per_epoch(self) -> int:
+        return self.source.updates_per_epoch
+
+    @property
+    def total(self) -> int:
+        return self.settings.num_epochs * self.updates_per_epoch
+
+    def go(self, metrics_path):
         resumed = self.restore()
         if resumed and self.step == self.total:
-            return stepper.state
+            return self.stepper.state
         if metrics_path is not None:
             keep_epochs = self.step // self.updates_per_epoch if resumed else None
             self.metrics_file = MetricsFile(metrics_path, keep_epochs=keep_epochs)
-        stepper.compile(source.window(self.step))
+        self.stepper.compile()
         with Signals() as signals, self.progress() as progress:
             if not resumed:
                 self.end_epoch(images_per_second=None)
             last_save = time.monotonic()
             length, epoch_updates, epoch_seconds = 1, 0, 0.0
             while self.step < self.total and signals.received is None:
-                window = source.window(self.step)
-                count = min(length, window.remaining)
-                began = time.monotonic()
-                if not stepper.advance(window, self.step, count):
-                    raise self.diverged(window, count)
-                seconds = time.monotonic() - began
-                self.step += count
-                # Grow fast at first, when one measurement says little.
-                wanted = count * settings.chunk_seconds / max(seconds, 1e-9)
+                count = min(length, self.updates_per_epoch - self.step % self.updates_per_epoch)
+                seconds = self.advance(count)
+                # At most eight times longer: a short measurement says little.
+                wanted = count * self.settings.chunk_seconds / max(seconds, 1e-9)
                 length = max(1, int(min(wanted, 8 * count)))
-
                 epoch_updates, epoch_seconds = epoch_updates + count, epoch_seconds + seconds
                 metrics = self.means()
                 if self.step % self.updates_per_epoch == 0:
-                    rate = epoch_updates * settings.batch_size / max(epoch_seconds, 1e-9)
-                    metrics |= self.end_epoch(images_per_second=rate)
+                    rate = epoch_updates * self.source.batch_size / max(epoch_seconds, 1e-9)
+                    metrics |= self.end_epoch(images_per_second=rate or None)
                     epoch_updates, epoch_seconds = 0, 0.0
                 progress.advance(count, seconds, metrics)
-                if time.monotonic() - last_save >= settings.checkpoint_seconds:
+                if time.monotonic() - last_save >= self.settings.checkpoint_seconds:
                     self.save()
                     last_save = time.monotonic()
             self.save()
@@ -232,8 +213,8 @@ class _Run:
                 self.checkpoints.wait()
             if signals.received is not None:
                 saved = self.checkpoints is not None
-                raise Interrupted(self.step, signals.received, stepper.state, saved)
-        return stepper.state
+                raise Interrupted(self.step, signals.received, self.stepper.state, saved)
+        return self.stepper.state
 
     def progress(self):
         return Progress(
@@ -241,9 +222,30 @@ class _Run:
             done=self.step,
             total=self.total,
             updates_per_epoch=self.updates_per_epoch,
-            batch_size=self.settings.batch_size,
-            shown=self.settings.shown_metrics,
+            batch_size=self.source.batch_size,
             silent=not self.settings.show_progress,
+        )
+
+    def advance(self, count: int) -> float:
+        """Makes updates, and returns the seconds that they took."""
+        began = time.monotonic()
+        if not self.stepper.advance(self.step, count):
+            raise self.diverged(count)
+        self.step += count
+        return time.monotonic() - began
+
+    def diverged(self, count: int) -> Diverged:
+        step, good, where = self.stepper.first_bad_update(self.step, count)
+        kept = ""
+        if self.saved_step is not None:
+            kept = f" The checkpoint of {self.saved_step} updates, still finite, is kept."
+        epoch = (step - 1) // self.updates_per_epoch + 1
+        return Diverged(
+            step,
+            good,
+            f"update {step} (in epoch {epoch}) made NaN or infinity in {where}. Lower the learning "
+            "rate, clip the gradient, or scale the input (bytes to [0, 1]; real values to zero "
+            f"mean and unit variance).{kept}",
         )
 
     def means(self) -> dict[str, float]:
@@ -261,34 +263,26 @@ class _Run:
                 for name, value in jax.device_get(dict(self.evaluate(state))).items()
             }
         if self.metrics_file is not None and (epoch > 0 or evaluation):
+            seconds = time.monotonic() - self.start
+            columns = (self.step, epoch, seconds, images_per_second)
             means = self.means() if epoch > 0 else dict.fromkeys(self.stepper.sums)
-            self.metrics_file.append(
-                {
-                    "step": self.step,
-                    "epoch": epoch,
-                    "seconds": self.seconds(),
-                    "images_per_second": images_per_second,
-                    **means,
-                    **evaluation,
-                }
-            )
+            row = dict(zip(_COLUMNS, columns, strict=True))
+            self.metrics_file.append({**row, **means, **evaluation})
         self.stepper.reset_sums()
         if self.callback is not None:
             self.callback(epoch, self.step, state)
         return evaluation
 
-    def seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self.start
+    def made_with(self) -> dict[str, int]:
+        """What must not change when a run is resumed, by name."""
+        names = ("batch_size", "num_examples", "updates_per_epoch")
+        return {"seed": self.settings.seed, **{name: getattr(self.source, name) for name in names}}
 
     def tree(self) -> dict[str, Any]:
         """What a checkpoint holds: the state, and what the loop needs to go on as if unbroken."""
-        loop = {
-            "seed": np.asarray(self.settings.seed, np.int64),
-            "batch_size": np.asarray(self.settings.batch_size, np.int64),
-            "num_examples": np.asarray(self.num_examples, np.int64),
-            "seconds": np.asarray(self.seconds(), np.float64),
-            "metric_sums": self.stepper.sums,
-        }
+        loop = {name: np.asarray(value, np.int64) for name, value in self.made_with().items()}
+        seconds = np.asarray(time.monotonic() - self.start)
+        loop |= {"seconds": seconds, "metric_sums": self.stepper.sums}
         return {"state": self.stepper.state, "loop": loop}
 
     def save(self) -> None:
@@ -297,42 +291,38 @@ class _Run:
             self.saved_step = self.step
 
     def restore(self) -> bool:
+        """Goes on from the newest checkpoint, and returns whether there is one."""
         found = None if self.checkpoints is None else self.checkpoints.restore(self.tree())
         if found is None:
             return False
-        step, tree = found
+        self.step, tree = found
         loop = tree["loop"]
-        for name in ("seed", "batch_size", "num_examples"):
-            saved, given = int(loop[name]), int(self.tree()["loop"][name])
-            if saved != given:
+        where = f"the checkpoint in {self.checkpoints.directory}"
+        for name, given in self.made_with().items():
+            if loop[name] != given:
                 raise ValueError(
-                    f"the checkpoint in {self.checkpoints.directory} was made with {name} {saved}, "
-                    f"now it is {given}; use {saved}, or another directory"
+                    f"{where} was made with {name} {loop[name]}, now it is {given}; "
+                    f"use {loop[name]}, or another directory"
                 )
-        if step > self.total:
+        if self.step > self.total:
             raise ValueError(
-                f"the checkpoint in {self.checkpoints.directory} is of {step} updates; num_epochs "
-                f"{self.settings.num_epochs} asks for {self.total} only. Ask for at least "
-                f"{-(-step // self.updates_per_epoch)} epochs, or use another directory"
+                f"{where} is of {self.step} updates; num_epochs {self.settings.num_epochs} asks "
+                f"for {self.total} only. Ask for at least "
+                f"{-(-self.step // self.updates_per_epoch)} epochs, or use another directory"
             )
-        self.step = self.saved_step = step
-        self.seconds_before = float(loop["seconds"])
+        self.saved_step = self.step
+        self.start -= float(loop["seconds"])
         self.stepper.restore(tree["state"], loop["metric_sums"])
         return True
 
-    def diverged(self, window: batches.Window, count: int) -> Diverged:
-        step, good, where = self.stepper.first_bad_update(window, self.step, count)
-        kept = ""
-        if self.saved_step is not None:
-            kept = f" The checkpoint of {self.saved_step} updates, still finite, is kept."
-        epoch = (step - 1) // self.updates_per_epoch + 1
-        return Diverged(
-            step,
-            good,
-            f"update {step} (in epoch {epoch}) made NaN or infinity in {where}. Lower the learning "
-            "rate, clip the gradient, or scale the input (bytes to [0, 1]; real values to zero "
-            f"mean and unit variance).{kept}",
-        )
+
+def _check_names(metrics: Mapping[str, Any]) -> None:
+    for name in metrics:
+        if name in _COLUMNS or name.startswith("eval_"):
+            raise ValueError(
+                f"the metric {name} has the name of one of the loop's own columns "
+                f"({', '.join(_COLUMNS)}, eval_…); give it another"
+            )
 
 
 def _as_float(name: str, value: Any) -> float:

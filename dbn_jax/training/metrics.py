@@ -1,10 +1,13 @@
 """metrics.csv: one row per epoch, readable by any tool, and the same after an interruption."""
 
+import contextlib
 import csv
-import io
+import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 
 class MetricsFile:
@@ -20,15 +23,16 @@ class MetricsFile:
 
         Raises:
           OSError: the file cannot be written.
+          ValueError: the file that goes on is damaged.
         """
         self._path = pathlib.Path(path).absolute()
         self._columns: list[str] | None = None
-        with _named(self._path):
+        with _writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            if keep_epochs is not None and self._path.exists():
-                self._keep(keep_epochs)
-            else:
+            if keep_epochs is None or not self._path.exists():
                 self._path.write_text("", encoding="utf-8")
+            else:
+                self._keep(keep_epochs)
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
         """Adds a row; None leaves a cell empty.
@@ -37,63 +41,79 @@ class MetricsFile:
           ValueError: the row's names are not those of the rows before it.
           OSError: the file cannot be written.
         """
-        lines = io.StringIO()
-        writer = csv.writer(lines, lineterminator="\n")
-        if self._columns is None:
-            self._columns = list(row)
-            writer.writerow(self._columns)
-        elif set(row) != set(self._columns):
-            added = sorted(set(row) - set(self._columns))
-            missing = sorted(set(self._columns) - set(row))
+        columns = self._columns or list(row)
+        if set(row) != set(columns):
             raise ValueError(
-                f"the columns of {self._path} are fixed by its first row; this row adds {added} "
-                f"and lacks {missing}. Report the same metrics at every epoch"
+                f"the columns of {self._path} are fixed by its first row; this row adds "
+                f"{sorted(set(row) - set(columns))} and lacks {sorted(set(columns) - set(row))}. "
+                "Report the same metrics at every epoch"
             )
-        writer.writerow([_cell(row[name]) for name in self._columns])
-        with _named(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(lines.getvalue())
+        cells = [row[name] for name in columns]
+        with _writing(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if self._columns is None:
+                writer.writerow(columns)
+            # Nine digits tell any two float32 numbers apart.
+            writer.writerow([f"{x:.9g}" if isinstance(x, float) else x for x in cells])
+        self._columns = columns
 
     def _keep(self, epochs: int) -> None:
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if not lines or not lines[0].endswith("\n"):
-            self._path.write_text("", encoding="utf-8")
-            return
-        header, *rows = lines
-        self._columns = next(csv.reader([header]))
-        if "epoch" not in self._columns:
-            raise ValueError(f"{self._path} has no column named epoch; move it away")
-        place = self._columns.index("epoch")
-        # A process that is killed may leave a row half written; only the last one can be.
-        whole = [row for row in rows if row.endswith("\n")]
-        try:
-            kept = [row for row in whole if int(next(csv.reader([row]))[place]) <= epochs]
-        except (IndexError, ValueError) as e:
-            raise ValueError(
-                f"{self._path} is damaged: a row has no whole number as its epoch; mend it, or "
-                "move it away to begin a new one"
-            ) from e
+        if lines and not lines[-1].endswith("\n"):
+            lines.pop()  # a process that was killed has left it half written
+        if lines:
+            table = _parse(lines, self._path)
+            if "epoch" not in table or np.any(table["epoch"] % 1):
+                raise ValueError(
+                    f"{self._path} needs a column epoch of whole numbers; mend the file, or move "
+                    "it away to begin a new one"
+                )
+            self._columns = list(table)
+            rows = zip(lines[1:], table["epoch"], strict=True)
+            lines[1:] = [line for line, epoch in rows if epoch <= epochs]
         temporary = self._path.with_name(self._path.name + ".tmp")
-        temporary.write_text("".join([header, *kept]), encoding="utf-8")
+        temporary.write_text("".join(lines), encoding="utf-8")
         os.replace(temporary, self._path)
 
 
-def _cell(value: float | int | None) -> str:
-    if value is None:
-        return ""
-    # Nine digits tell any two float32 numbers apart.
-    return str(value) if isinstance(value, int) else f"{value:.9g}"
+def read_metrics(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the metrics.csv of a run.
+
+    Args:
+      path: a CSV file: a header of names, then rows of numbers, where a cell may be empty.
+
+    Returns:
+      Column name to float64 array, one entry a row, NaN for an empty cell.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: there is no header, a column is named twice, a row has another length, or a cell
+        is not a number; the line is named.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        return _parse(file, path)
 
 
-class _named:
+def _parse(lines: Iterable[str], path: str | os.PathLike) -> dict[str, np.ndarray]:
+    reader, rows = csv.reader(lines), []
+    header = next(reader, [])
+    if not header or len(set(header)) < len(header):
+        raise ValueError(f"{path}, line 1: expected a header of distinct names, got {header}")
+    for row in reader:
+        try:
+            rows.append([float(cell) if cell.strip() else math.nan for cell in row])
+            if len(row) != len(header):
+                raise ValueError(f"{len(row)} cells, but the header names {len(header)} columns")
+        except ValueError as e:
+            raise ValueError(f"{path}, line {reader.line_num}: {e}") from None
+    columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(header)).T
+    return dict(zip(header, columns, strict=True))
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path):
     """Adds the path to errors of writing, which do not name it (a full disk, for one)."""
-
-    def __init__(self, path: pathlib.Path):
-        self._path = path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise OSError(error.errno, f"cannot write {self._path}: {reason}") from error
+    try:
+        yield
+    except OSError as e:
+        raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e

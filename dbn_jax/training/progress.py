@@ -1,10 +1,10 @@
 """Progress on standard error: one line that updates in place on a terminal, or lines in a log."""
 
 import contextlib
+import datetime
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 # Seconds between two lines of a log: at least, when epochs are short; at most, when they are long.
 _SHORTEST_INTERVAL = 5.0
@@ -20,11 +20,47 @@ def say(message: str) -> None:
         _print(message)
 
 
-class Progress:
-    """Shows how far a phase of training is.
+class _Line(contextlib.AbstractContextManager):
+    """A line whose words change; use it as a context manager."""
 
-    Use it as a context manager.
-    """
+    def __init__(self, phase: str, *, done: int = 0, total: int | None = None, silent=False):
+        from tqdm import tqdm
+
+        bar = "" if total is None else " |{bar:20}| {percentage:3.0f} %"
+        self._bar = tqdm(
+            desc=phase,
+            initial=done,
+            total=total,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            bar_format="{desc}" + bar + "{postfix}",
+            disable=silent or not sys.stderr.isatty(),
+        )
+        self._phase = phase
+        self._logs = self._bar.disable and not silent
+        self._start = self._last_line = time.monotonic()
+        self._unprinted: str | None = None
+
+    def __exit__(self, *exception) -> None:
+        self._bar.close()
+        self._log(interval=0.0)
+
+    def _show(self, words: str, interval: float, *, done: int = 0) -> None:
+        """Shows words; in a log at once only if the last line is so many seconds old."""
+        self._bar.n = done
+        self._bar.set_postfix_str(words)
+        self._unprinted = f"{self._phase}, {words}"
+        self._log(interval)
+
+    def _log(self, interval: float) -> None:
+        now = time.monotonic()
+        if self._logs and self._unprinted is not None and now - self._last_line >= interval:
+            _print(self._unprinted)
+            self._last_line, self._unprinted = now, None
+
+
+class Progress(_Line):
+    """Shows how far a phase of training is."""
 
     def __init__(
         self,
@@ -33,152 +69,67 @@ class Progress:
         done: int,
         total: int,
         updates_per_epoch: int,
-        batch_size: int,
-        shown: tuple[str, ...] | None = None,
-        terminal: bool | None = None,
+        batch_size: int = 0,
         silent: bool = False,
     ):
         """Starts the clock.
 
         Args:
           phase: name of what is trained.
-          done: updates made already, in an earlier process.
-          total: updates to make in all.
+          done: updates made in an earlier process.
+          total: updates to make, those included.
           updates_per_epoch: number of updates in an epoch.
-          batch_size: images per update.
-          shown: names of the metrics to show; None shows the first few.
-          terminal: whether to update one line in place; None asks standard error.
+          batch_size: images per update; 0 if there are none.
           silent: whether to show nothing.
         """
-        self._phase = phase
+        super().__init__(phase, done=done, total=total, silent=silent)
         self._first = self._done = done
         self._total = total
         self._updates_per_epoch = updates_per_epoch
         self._batch_size = batch_size
-        self._shown = shown
-        self._terminal = sys.stderr.isatty() if terminal is None else terminal
-        self._silent = silent
-        self._bar: Any = None
-        self._start = self._last_line = time.monotonic()
         self._rate: float | None = None
         self._metrics: dict[str, float] = {}
 
-    def __enter__(self) -> "Progress":
-        if self._terminal and not self._silent:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=self._total,
-                initial=self._done,
-                desc=self._phase,
-                file=sys.stderr,
-                dynamic_ncols=True,
-                bar_format="{desc} |{bar:20}| {percentage:3.0f} %{postfix}",
-            )
-        return self
-
-    def __exit__(self, *exception) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
     def advance(self, updates: int, seconds: float, metrics: Mapping[str, float]) -> None:
-        """Reports updates.
-
-        Args:
-          updates: number made since the last call.
-          seconds: time that they took.
-          metrics: means over the epoch so far, and of an evaluation if there was one.
-        """
+        """Reports more updates, their seconds, and metrics, which are shown until they change."""
         self._done += updates
         self._metrics.update(metrics)
-        if seconds > 0:
-            # The rate of about the last ten chunks.
-            now = updates / seconds
-            self._rate = now if self._rate is None else 0.8 * self._rate + 0.2 * now
-        if self._bar is not None:
-            self._bar.set_postfix_str(self.line(), refresh=False)
-            self._bar.update(updates)
-            self._bar.refresh()
-            return
-        if self._silent:
-            return
-        since = time.monotonic() - self._last_line
+        # The rate of about the last ten chunks.
+        now = updates / max(seconds, 1e-9)
+        self._rate = now if self._rate is None else 0.8 * self._rate + 0.2 * now
         at_epoch_end = self._done % self._updates_per_epoch == 0
-        if (
-            self._done == self._total
-            or (at_epoch_end and since >= _SHORTEST_INTERVAL)
-            or since >= _LONGEST_INTERVAL
-        ):
-            self._last_line = time.monotonic()
-            _print(f"{self._phase}, {self.line()}")
+        interval = _SHORTEST_INTERVAL if at_epoch_end else _LONGEST_INTERVAL
+        self._show(self._words(), interval, done=self._done)
 
-    def line(self) -> str:
-        """Returns epoch, rate, time left and metrics in words."""
+    def _words(self) -> str:
+        """Epoch, rate, time left and metrics."""
         epochs = self._done / self._updates_per_epoch
         shown = f"{epochs:.4g}" if epochs < 1000 else f"{epochs:.0f}"
-        parts = [f"epoch {shown} of {self._total // self._updates_per_epoch}"]
-        if self._rate is not None:
-            images = self._rate * self._batch_size
-            parts.append(f"{_number(self._rate)} updates/s, {_number(images)} images/s")
-        if self._first < self._done < self._total:
+        num_epochs = self._total // self._updates_per_epoch
+        parts = [f"epoch {shown} of {num_epochs}", f"{_number(self._rate)} updates/s"]
+        if self._batch_size:
+            parts.append(f"{_number(self._rate * self._batch_size)} images/s")
+        if self._done < self._total:
             elapsed = time.monotonic() - self._start
             left = elapsed * (self._total - self._done) / (self._done - self._first)
             parts.append(f"{_duration(left)} left")
-        names = self._shown if self._shown is not None else tuple(self._metrics)[:_SHOWN_METRICS]
-        parts += [f"{n} {self._metrics[n]:.4g}" for n in names if n in self._metrics]
+        parts += [f"{name} {x:.4g}" for name, x in list(self._metrics.items())[:_SHOWN_METRICS]]
         return ", ".join(parts)
 
 
-class Iterations:
-    """Shows how far a method is that ends when it has converged, nobody knows when.
+class Iterations(_Line):
+    """Shows how far a method is that ends when it has converged, nobody knows when."""
 
-    Use it as a context manager, and `report` as its callback.
-    """
-
-    def __init__(self, phase: str, value: str, *, terminal: bool | None = None):
-        """Starts the clock.
-
-        Args:
-          phase: name of what is computed.
-          value: name of the figure that is reported.
-          terminal: whether to update one line in place; None asks standard error.
-        """
-        self._phase = phase
+    def __init__(self, phase: str, value: str):
+        """Starts the clock; `value` is the name of the figure that is reported."""
+        super().__init__(phase)
         self._value = value
-        self._terminal = sys.stderr.isatty() if terminal is None else terminal
-        self._bar: Any = None
-        self._start = self._last_line = time.monotonic()
-        self._line: str | None = None  # that a log has not got yet
-
-    def __enter__(self) -> "Iterations":
-        if self._terminal:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                desc=self._phase, file=sys.stderr, dynamic_ncols=True, bar_format="{desc}{postfix}"
-            )
-        return self
-
-    def __exit__(self, *exception) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        elif self._line is not None:
-            self._print()
 
     def report(self, iteration: int, value: float) -> None:
         """Reports that so many iterations are made, and the figure after them."""
-        now = time.monotonic()
-        words = f"iteration {iteration}, {self._value} {value:.6g}, {_duration(now - self._start)}"
-        self._line = f"{self._phase}, {words}"
-        if self._bar is not None:
-            self._bar.set_postfix_str(words)
-        elif now - self._last_line >= _LONGEST_INTERVAL:
-            self._print()
-
-    def _print(self):
-        self._last_line = time.monotonic()
-        _print(self._line)
-        self._line = None
+        elapsed = _duration(time.monotonic() - self._start)
+        words = f"iteration {iteration}, {self._value} {value:.6g}, {elapsed}"
+        self._show(words, _LONGEST_INTERVAL)
 
 
 def _print(line: str) -> None:
@@ -192,6 +143,4 @@ def _number(x: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return str(datetime.timedelta(seconds=round(seconds)))  # h:mm:ss

@@ -94,34 +94,29 @@ class TestRoundTrip:
         assert not restored["params"]["weights"].committed
         assert not restored["key"].committed
 
-    def test_from_shapes_alone(self, tmp_path):
-        saved = {"w": jnp.arange(6.0), "n": None}
-        like = jax.eval_shape(lambda: saved)
-        with Checkpoints(tmp_path) as c:
-            c.save(1, saved)
-            assert_same(c.restore(like)[1], saved)
-
     def test_keeps_shardings(self, tmp_path):
         mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
         rows = NamedSharding(mesh, PartitionSpec("x"))
-        saved = {"a": jax.device_put(jnp.arange(16.0), rows), "b": jnp.float32(2)}
+        keys = jax.device_put(jax.random.split(jax.random.key(3), 8), rows)
+        saved = {"a": jax.device_put(jnp.arange(16.0), rows), "b": jnp.float32(2), "keys": keys}
         with Checkpoints(tmp_path) as c:
             c.save(1, saved)
             _, restored = c.restore(saved)
             assert restored["a"].sharding == rows
+            assert restored["keys"].sharding == rows
             assert_same(restored, saved)
             # Saved on eight devices, wanted on one; and usable together.
-            _, restored = c.restore({"a": jnp.zeros(16), "b": jnp.float32(0)})
+            like = {"a": jnp.zeros(16), "b": jnp.float32(0), "keys": keys}
+            _, restored = c.restore(like)
             assert len(restored["a"].devices()) == 1
             np.testing.assert_array_equal(restored["a"] * restored["b"][None], np.arange(16.0) * 2)
 
 
 class TestSeries:
     def test_keeps_the_newest(self, tmp_path):
-        with Checkpoints(tmp_path, max_to_keep=2) as c:
+        with Checkpoints(tmp_path) as c:
             for step in (1, 5, 9):
                 c.save(step, {"x": jnp.float32(step)})
-            assert c.latest_step() in (5, 9)  # the last may still be on its way
         assert sorted(p.name for p in tmp_path.iterdir()) == ["5", "9"]
         with Checkpoints(tmp_path) as c:
             step, restored = c.restore({"x": jnp.float32(0)})
@@ -146,10 +141,6 @@ class TestSeries:
             assert c.restore({"x": jnp.float32(0)})[0] == 1
             c.save(2, {"x": jnp.float32(2)})
         assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
-
-    def test_max_to_keep(self, tmp_path):
-        with pytest.raises(ValueError, match="max_to_keep is 0"):
-            Checkpoints(tmp_path, max_to_keep=0)
 
 
 class TestMismatch:
@@ -198,33 +189,29 @@ class TestMismatch:
 
 
 class TestTrouble:
-    def test_damaged(self, tmp_path):
-        with Checkpoints(tmp_path) as c:
-            c.save(1, {"x": jnp.zeros(1000)})
-        for path in (tmp_path / "1" / "tree").rglob("*"):
-            if path.is_file() and path.parent.name == "d":
-                path.write_bytes(b"")
-        with Checkpoints(tmp_path) as c, pytest.raises(OSError, match=r"cannot read.*delete") as e:
-            c.restore({"x": jnp.zeros(1000)})
-        assert str(tmp_path / "1") in str(e.value)
-
-    def test_a_changed_byte_is_noticed(self, tmp_path):
-        """The storage layer itself hands out whatever the file holds."""
+    @pytest.mark.parametrize(
+        ("part", "damage"), [("tree", "emptied"), ("tree", "changed"), ("structure", "emptied")]
+    )
+    def test_damaged(self, tmp_path, part, damage):
+        """One changed bit is enough: Orbax itself returns whatever an array's file holds."""
         saved = {"a": jnp.ones(3), "x": jax.device_put(np.random.default_rng(0).random(1000))}
         with Checkpoints(tmp_path) as c:
             c.save(1, saved)
-        files = [p for p in (tmp_path / "1" / "tree").rglob("*") if p.parent.name == "d"]
+        files = [p for p in (tmp_path / "1" / part).rglob("*") if p.is_file() and not p.suffix]
         path = max(files, key=lambda p: p.stat().st_size)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-        with Checkpoints(tmp_path) as c, pytest.raises(OSError, match=r"cannot read.*delete"):
+        path.write_bytes(b"" if damage == "emptied" else content)
+        with Checkpoints(tmp_path) as c, pytest.raises(OSError, match=r"cannot read.*delete") as e:
             c.restore(saved)
+        sentence, cause = str(e.value).split("\n")
+        assert str(tmp_path / "1") in sentence
+        assert len(cause) < 250
 
     def test_unwritable(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with Checkpoints(tmp_path / "file" / "below") as c, pytest.raises(OSError, match="cannot"):
-            c.save(1, {"x": jnp.zeros(2)})
+        with pytest.raises(OSError, match="cannot open the checkpoints in"):
+            Checkpoints(tmp_path / "file" / "below")
 
     def test_failed_write_keeps_the_last_good_one(self, tmp_path):
         """A limit on file sizes stops the write half-way, as a full disk would."""
@@ -255,18 +242,19 @@ with Checkpoints(sys.argv[1]) as c:
             text=True,
         )
         message, kept = result.stdout.splitlines()
-        assert "cannot write the checkpoint of step 2" in message
-        assert "last complete checkpoint is kept" in message
+        assert "cannot write a checkpoint" in message
+        assert "the last complete one is kept" in message
         assert kept == "1 True"
         assert result.stderr == ""
 
-    def test_full_disk_is_named(self):
-        def fail():
-            with checkpoints._explained("cannot write X"):
-                raise ValueError("INTERNAL: ... No space left on device [os_error_code='28']")
-
-        with pytest.raises(OSError, match=r"cannot write X \(no space left on device\)"):
-            fail()
+    def test_what_is_said_of_an_error(self):
+        """That the disk is full, in plain words; and no kilobytes of the storage layer's own."""
+        with (
+            pytest.raises(OSError, match=r"^cannot write X \(no space left on device\)\nVal") as e,
+            checkpoints._explained("cannot write X"),
+        ):
+            raise ValueError(f"INTERNAL: {'x' * 1000} No space left on device\nand more")
+        assert len(str(e.value)) < 300
 
 
 class TestManners:
@@ -288,9 +276,7 @@ class TestManners:
             logger.removeHandler(caplog.handler)
 
     def test_orbax_is_imported_late(self):
-        program = (
-            "import dbn_jax.training, dbn_jax.training.workdir, sys; print('orbax' in sys.modules)"
-        )
+        program = "import dbn_jax.training, sys; print('orbax' in sys.modules)"
         result = subprocess.run(
             [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
         )

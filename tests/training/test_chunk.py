@@ -6,19 +6,14 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dbn_jax.training import chunk
-from dbn_jax.training.batches import Window
+from dbn_jax.training import batches, chunk
 
 
-def add(key, state, batch, amount=1, offset=None):
-    del key, batch
-    return jax.tree.map(lambda x: x + amount, state), {}
-
-
-def make(step, state):
-    window = Window(jnp.zeros((4, 1)), jnp.arange(4), 0, 1000)
+def make(step, state, *source):
+    """A stepper; an epoch of 1000 updates sees no data, unless a source says otherwise."""
+    source = batches.Batches(*source or (None, jax.random.key(2), None, 1000))
     keys = jax.random.key(0), jax.random.key(1)
-    return chunk.Stepper(step, None, state, window, keys=keys, batch_size=2), window
+    return chunk.Stepper(step, None, state, source, keys=keys)
 
 
 def test_bisection_replays_about_one_chunk():
@@ -28,13 +23,13 @@ def test_bisection_replays_about_one_chunk():
         x = state["x"] + 1
         return {"x": jnp.where(x == 700.0, jnp.nan, x), "y": -x}, {"x": x}
 
-    stepper, window = make(step, {"x": jnp.float32(0), "y": jnp.float32(0)})
-    assert stepper.advance(window, 0, 300)
+    stepper = make(step, {"x": jnp.float32(0), "y": jnp.float32(0)})
+    assert stepper.advance(0, 300)
     assert stepper.sums["x"] == 300 * 301 / 2
-    assert not stepper.advance(window, 300, 500)
+    assert not stepper.advance(300, 500)
     replayed, run = [], stepper._run
     stepper._run = lambda *args: replayed.append(args[-1]) or run(*args)
-    step_number, good, where = stepper.first_bad_update(window, 300, 500)
+    step_number, good, where = stepper.first_bad_update(300, 500)
     assert step_number == 700
     assert good["x"] == 699
     assert where == "['x'] (1 of 1 values)"
@@ -43,31 +38,30 @@ def test_bisection_replays_about_one_chunk():
 
 
 def test_bisection_replays_the_same_keys_and_batches():
+    """In the second epoch, whose order is another."""
+    rows, key = jnp.arange(1000.0)[:, None], jax.random.key(3)
+    bad_row = rows[jax.random.permutation(jax.random.fold_in(key, 1), 1000)[2 * 307], 0]
+
     def step(key, state, batch):
         x = state["x"] + jax.random.uniform(key) + batch.sum()
-        return {"x": jnp.where(batch[0, 0] == 600.0, jnp.nan, x)}, {}
+        return {"x": jnp.where(batch[0, 0] == bad_row, jnp.nan, x)}, {}
 
     def begin():
-        rows = jnp.arange(1000.0)[:, None]
-        window = Window(rows, jnp.arange(1000), 0, 500)
-        keys = jax.random.key(0), jax.random.key(1)
-        state = {"x": jnp.float32(0)}
-        return chunk.Stepper(step, None, state, window, keys=keys, batch_size=2), window
+        return make(step, {"x": jnp.float32(0)}, rows, key, 2, None)
 
-    stepper, window = begin()
-    assert not stepper.advance(window, 7, 500)
-    step_number, good, where = stepper.first_bad_update(window, 7, 500)
-    assert step_number == 7 + 301
+    stepper = begin()
+    assert not stepper.advance(500 + 7, 490)
+    step_number, good, where = stepper.first_bad_update(500 + 7, 490)
+    assert step_number == 500 + 308
     assert where == "['x'] (1 of 1 values)"
-    expected, window = begin()
-    assert expected.advance(window, 7, 300)
+    expected = begin()
+    assert expected.advance(500 + 7, 300)
     assert good["x"] == expected.state["x"]
 
 
 def test_only_floats_are_checked():
     state = {"n": jnp.int32(3), "key": jax.random.key(2), "none": None}
-    stepper, window = make(lambda key, state, batch: (state, {}), state)
-    assert stepper.advance(window, 0, 3)
+    assert make(lambda key, state, batch: (state, {}), state).advance(0, 3)
 
 
 @pytest.mark.parametrize("bad", [jnp.inf, -jnp.inf, jnp.nan])
@@ -75,54 +69,47 @@ def test_what_is_not_finite(bad):
     def step(key, state, batch):
         return state.at[2, 1].set(bad), {}
 
-    stepper, window = make(step, jnp.zeros((3, 2)))
-    assert not stepper.advance(window, 0, 1)
-    assert stepper.first_bad_update(window, 0, 1)[2] == "the state (1 of 6 values)"
+    stepper = make(step, jnp.zeros((3, 2)))
+    assert not stepper.advance(0, 1)
+    assert stepper.first_bad_update(0, 1)[2] == "the state (1 of 6 values)"
 
 
-def test_equal_partials_are_equal():
-    def hashable(*args, **keywords):
-        return chunk._hashable(functools.partial(add, *args, **keywords))
+def test_equal_partials_share_a_program():
+    """Whatever arrays they hold; as long as what is no array is equal."""
+    traced = []
 
-    assert hashable(amount=2, offset=3) == hashable(offset=3, amount=2)
-    assert hash(hashable(amount=2)) == hash(hashable(amount=2))
-    assert hashable(amount=2) != hashable(amount=3)
-    nested = functools.partial(functools.partial(add, amount=2), offset=1)
-    assert chunk._hashable(nested) == hashable(amount=2, offset=1)
-    assert hashable(amount=2)(None, 1, None) == (3, {})
-    assert hashable(amount=2)(None, 1, None, amount=5) == (6, {})
-    array = jnp.ones(2)
-    with_array = functools.partial(add, amount=array)
-    assert chunk._hashable(with_array) is with_array
-
-
-def test_a_partial_that_holds_arrays_still_trains():
-    stepper, window = make(functools.partial(add, amount=jnp.ones(2)), jnp.zeros(2))
-    assert stepper.advance(window, 0, 5)
-    np.testing.assert_array_equal(stepper.state, [5, 5])
-
-
-def test_arrays_of_a_partial_are_arguments_of_one_program():
-    traced, counts = [], []
-
-    def step(key, state, batch, *, offset, amount):
+    def step(key, state, batch, amount, offset=0.0):
         traced.append(None)
         return state + amount * jnp.sum(offset), {}
 
-    ends = []
-    for offset in (jnp.ones(3, "float32"), jnp.full(3, 5, "float32")):
-        stepper, window = make(functools.partial(step, offset=offset, amount=2), jnp.zeros(()))
-        assert stepper.advance(window, 0, 4)
-        ends.append(float(stepper.state))
-        counts.append(len(traced))
-    assert ends == [24.0, 120.0]
-    assert counts[1] == counts[0]  # the second did not even look at the step again
+    def run(*args, **keywords):
+        """Returns the end, and whether the step was looked at again."""
+        before = len(traced)
+        stepper = make(functools.partial(step, *args, **keywords), jnp.zeros(()))
+        assert stepper.advance(0, 4)
+        return float(stepper.state), len(traced) > before
+
+    ones, fives = jnp.ones(3), jnp.full(3, 5, jnp.float32)
+    assert run(amount=2.0, offset=ones) == (24.0, True)
+    assert run(offset=fives, amount=2.0) == (120.0, False)
+    assert run(amount=3.0, offset=ones) == (36.0, True)
+    assert run(amount=ones[0], offset=ones) == (12.0, True)  # no longer a constant
+    assert run(amount=fives[0], offset=ones) == (60.0, False)
+
+
+@pytest.mark.parametrize("held", [[1.0, 2.0], np.array([1.0, 2.0], np.float32)])
+def test_a_partial_that_cannot_be_hashed_still_trains(held):
+    def step(key, state, batch, *, held):
+        return state + held[1], {}
+
+    stepper = make(functools.partial(step, held=held), jnp.zeros(()))
+    assert stepper.advance(0, 5)
+    assert stepper.state == 10
 
 
 def test_state_is_not_donated():
     first = jnp.zeros(2)
-    stepper, window = make(add, first)
-    stepper.advance(window, 0, 5)
+    make(lambda key, state, batch: (state + 1, {}), first).advance(0, 5)
     np.testing.assert_array_equal(first, [0, 0])
 
 

@@ -13,9 +13,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from dbn_jax import training
-from dbn_jax.figures import read_metrics
-from dbn_jax.training.checkpoints import Checkpoints
-from dbn_jax.training.loop import Diverged, Interrupted, Settings
+from dbn_jax.training import Checkpoints, Diverged, Interrupted, Settings, read_metrics
 from tests import binaries, toy_learning
 from tests.toy_learning import cd_step, images, initial_state, scale, state_bytes
 
@@ -33,11 +31,11 @@ def settings(**changes):
     return Settings(**{**values, **changes})
 
 
-def train(data=None, *, step=cd_step, state=None, transform=scale, hooks=None, **changes):
+def train(data=images, *, step=cd_step, state=None, transform=scale, hooks=None, **changes):
     return training.train(
         step,
         initial_state() if state is None else state,
-        images() if data is None else data,
+        images() if data is images else data,
         settings=settings(**changes),
         transform=transform,
         **(hooks or {}),
@@ -108,29 +106,6 @@ class TestMeaning:
         assert not np.array_equal(epochs[0], epochs[1])
         assert set(epochs[0]) != set(epochs[1])  # each leaves out other examples
 
-    def test_epoch_order_is_uniform(self):
-        """The first example of an epoch is any of N: chi-squared, false alarm 1e-6."""
-        first = []
-
-        def step(key, state, batch):
-            return {"first": batch[0]}, {}
-
-        def callback(epoch, _, state):
-            if epoch > 0:
-                first.append(int(state["first"]))
-
-        train(
-            np.arange(4, dtype=np.int32),
-            step=step,
-            state={"first": jnp.int32(0)},
-            transform=None,
-            hooks={"callback": callback},
-            batch_size=4,
-            num_epochs=400,
-        )
-        counts = np.bincount(first, minlength=4)
-        assert np.sum((counts - 100) ** 2 / 100) < 30.7  # chi-squared(3) beyond this: 1e-6
-
     def test_transform_key_differs_from_step_key(self):
         def transform(key, batch):
             return {"key": jax.random.key_data(key), "batch": batch}
@@ -149,18 +124,6 @@ class TestMeaning:
         many = train(chunk_seconds=100.0)
         assert state_bytes(one) == state_bytes(many)
         assert state_bytes(one) != state_bytes(train(seed=4))
-
-    def test_streamed_equals_resident(self, tmp_path):
-        """From a memory map, in windows of three updates, so that an epoch's last is not full."""
-        file = np.memmap(tmp_path / "images", np.uint8, "w+", shape=images().shape)
-        file[:] = images()
-        limit = 2 * 3 * 10 * toy_learning.NUM_PIXELS
-        resident = state_bytes(train(images(), stream=False))
-        streamed = train(file, stream=True, max_resident_bytes=limit)
-        assert state_bytes(streamed) == resident
-        # Larger than the limit: streamed without being asked for, in chunks of another length.
-        chosen = train(file, max_resident_bytes=limit, chunk_seconds=float("inf"))
-        assert state_bytes(chosen) == resident
 
     def test_metrics_are_epoch_means(self, tmp_path):
         def step(key, state, batch):
@@ -188,6 +151,60 @@ class TestMeaning:
         hooks = {"callback": lambda epoch, step, state: calls.append((epoch, step))}
         train(num_epochs=2, hooks=hooks)
         assert calls == [(0, 0), (1, 10), (2, 20)]
+
+    def test_sharded_data(self):
+        """Data that lie on a mesh are gathered there, beside a state that does or does not."""
+        mesh = jax.make_mesh((8,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+        rows = NamedSharding(mesh, PartitionSpec("rows"))
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        expected = train(images(104))["weights"]
+        for state in (initial_state(), jax.device_put(initial_state(), everywhere)):
+            final = train(jax.device_put(images(104), rows), state=state)["weights"]
+            assert len(final.devices()) == 8
+            np.testing.assert_allclose(final, expected, rtol=1e-3, atol=1e-4)
+
+
+class TestWithoutData:
+    """An update that looks at no batch, such as one that lays out points in a plane."""
+
+    def train(self, num_epochs, updates_per_epoch=5, **hooks):
+        def step(key, state, batch):
+            assert batch is None
+            walk = state["walk"] + jax.random.normal(key)
+            return {"walk": walk, "count": state["count"] + 1}, {"walk": walk}
+
+        changes = {"batch_size": None, "updates_per_epoch": updates_per_epoch}
+        state = {"walk": jnp.float32(0), "count": jnp.int32(0)}
+        changes |= {"transform": None, "num_epochs": num_epochs}
+        return train(None, step=step, state=state, hooks=hooks, **changes)
+
+    def test_epochs_are_numbers_of_updates(self, tmp_path):
+        path, calls = tmp_path / "metrics.csv", []
+        final = self.train(
+            2, metrics_path=path, callback=lambda *call: calls.append((*call[:2], call[2]["walk"]))
+        )
+        assert final["count"] == 10
+        keys = [jax.random.fold_in(jax.random.key(3), t) for t in range(10)]
+        walk = np.cumsum([jax.random.normal(key) for key in keys])
+        assert [call[:2] for call in calls] == [(0, 0), (1, 5), (2, 10)]
+        np.testing.assert_allclose([call[2] for call in calls[1:]], walk[[4, 9]], rtol=1e-5)
+        columns = read_metrics(path)
+        np.testing.assert_allclose(columns["walk"], walk.reshape(2, 5).mean(1), rtol=1e-5)
+        assert np.isnan(columns["images_per_second"]).all()
+
+    def test_resuming(self, tmp_path):
+        unbroken = self.train(4)
+        with Checkpoints(tmp_path) as checkpoints:
+            self.train(2, checkpoints=checkpoints)
+            with pytest.raises(ValueError, match="made with updates_per_epoch 5, now it is 6; use"):
+                self.train(4, updates_per_epoch=6, checkpoints=checkpoints)
+            resumed = self.train(4, checkpoints=checkpoints)
+        assert state_bytes(resumed) == state_bytes(unbroken)
+
+    @pytest.mark.parametrize("data", [None, np.zeros((20, 2), np.float32)])
+    def test_either_data_or_a_number_of_updates(self, data):
+        with pytest.raises(ValueError, match="batch_size is 10 and updates_per_epoch 5; with"):
+            train(data, updates_per_epoch=5)
 
 
 class TestCompilation:
@@ -277,19 +294,19 @@ class TestResuming:
             with pytest.raises(ValueError, match=r"of 50 updates.*at least 5 epochs"):
                 train(num_epochs=4, hooks={"checkpoints": checkpoints})
 
-    @pytest.mark.parametrize("name", ["seed", "batch_size"])
-    def test_refuses_other_settings(self, tmp_path, name):
+    @pytest.mark.parametrize(
+        ("words", "num_images", "changes"),
+        [
+            ("seed 3, now it is 11", 103, {"seed": 11}),
+            ("batch_size 10, now it is 11", 103, {"batch_size": 11}),
+            ("num_examples 103, now it is 104", 104, {}),  # as many updates, but another order
+        ],
+    )
+    def test_refuses_other_settings(self, tmp_path, words, num_images, changes):
         with Checkpoints(tmp_path) as checkpoints:
-            train(hooks={"checkpoints": checkpoints})
-            with pytest.raises(ValueError, match=f"made with {name} .*now it is 11"):
-                train(hooks={"checkpoints": checkpoints}, **{name: 11})
-
-    def test_refuses_another_number_of_examples(self, tmp_path):
-        """As many updates an epoch, but another order."""
-        with Checkpoints(tmp_path) as checkpoints:
-            train(hooks={"checkpoints": checkpoints})
-            with pytest.raises(ValueError, match="made with num_examples 103, now it is 104"):
-                train(images(104), hooks={"checkpoints": checkpoints})
+            train(hooks={"checkpoints": checkpoints}, num_epochs=1)
+            with pytest.raises(ValueError, match=f"made with {words}; use"):
+                train(images(num_images), hooks={"checkpoints": checkpoints}, **changes)
 
     def test_time_goes_on(self, tmp_path):
         """Rows of a resumed run count the seconds of the runs before it."""
@@ -409,13 +426,9 @@ def diverging_step(key, state, batch):
 class TestDivergence:
     @pytest.mark.parametrize("bad_at", [1, 13, 20])  # the first, one within an epoch, the last
     @pytest.mark.parametrize("chunk_seconds", [0.0, 100.0])
-    @pytest.mark.parametrize("stream", [False, True])
-    def test_names_the_exact_step(self, tmp_path, bad_at, chunk_seconds, stream):
+    def test_names_the_exact_step(self, tmp_path, bad_at, chunk_seconds):
         hooks = {"checkpoints": Checkpoints(tmp_path)}
-        changes = {
-            "chunk_seconds": chunk_seconds, "stream": stream, "checkpoint_seconds": 0.0,
-            "num_epochs": 2, "max_resident_bytes": 800,
-        }  # fmt: skip
+        changes = {"chunk_seconds": chunk_seconds, "checkpoint_seconds": 0.0, "num_epochs": 2}
         state = {**initial_state(), "bad_at": bad_at}
         with hooks["checkpoints"], pytest.raises(Diverged, match="Lower the learning") as caught:
             train(step=diverging_step, state=state, hooks=hooks, **changes)
@@ -440,27 +453,21 @@ class TestDivergence:
 
 
 class TestMistakes:
-    def test_fewer_examples_than_a_batch(self):
-        with pytest.raises(ValueError, match="9 examples, fewer than the batch size 10"):
-            train(images(9))
-
-    def test_unequal_leading_axes(self):
-        with pytest.raises(ValueError, match=r"common leading axis.*\(103, 12\).*\(100,\)"):
-            train({"image": images(), "label": np.zeros(100, np.int32)})
-
-    @pytest.mark.parametrize("name", ["batch_size", "num_epochs"])
-    def test_settings(self, name):
-        with pytest.raises(ValueError, match=f"{name} is 0"):
-            settings(**{name: 0})
-
-    @pytest.mark.parametrize("seed", [-1, 2**32])
-    def test_seeds_that_keys_would_shorten(self, seed):
-        with pytest.raises(ValueError, match=f"seed is {seed}; it must be from 0 to"):
-            settings(seed=seed)
-
-    def test_times_that_are_no_numbers(self):
-        with pytest.raises(ValueError, match="chunk_seconds is nan"):
-            settings(chunk_seconds=float("nan"))
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("batch_size", 0),
+            ("num_epochs", 0),
+            ("updates_per_epoch", -1),
+            ("seed", -1),
+            ("seed", 2**32),  # keys would shorten it
+            ("chunk_seconds", float("nan")),
+            ("checkpoint_seconds", -1.0),
+        ],
+    )
+    def test_settings(self, name, value):
+        with pytest.raises(ValueError, match=f"{name} is {value}; it must"):
+            settings(**{name: value})
 
     @pytest.mark.parametrize("name", ["epoch", "step", "eval_error"])
     def test_metrics_with_the_names_of_the_loop(self, name):

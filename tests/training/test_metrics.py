@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from dbn_jax.figures import read_metrics
+from dbn_jax.training import read_metrics
 from dbn_jax.training.metrics import MetricsFile
 
 
@@ -46,11 +46,22 @@ def test_nothing_to_keep(tmp_path, content):
     assert path.read_text() == ""
 
 
-def test_a_file_of_another_kind(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y\n1,2\n", "needs a column epoch of whole numbers"),
+        ("step,epoch\n0,0\n3,\n", "needs a column epoch of whole numbers"),
+        ("step,epoch\n0,0\n3,1.5\n", "needs a column epoch of whole numbers"),
+        ("step,epoch\n0,0\n3,x\n", "line 3: could not convert"),
+        ("step,epoch\n0,0\n3,1,5\n", "line 3: 3 cells"),
+    ],
+)
+def test_a_damaged_file_is_left_alone(tmp_path, text, message):
     path = tmp_path / "metrics.csv"
-    path.write_text("x,y\n1,2\n")
-    with pytest.raises(ValueError, match=r"metrics.csv has no column named epoch"):
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"metrics.csv.*{message}"):
         MetricsFile(path, keep_epochs=3)
+    assert path.read_text() == text
 
 
 def test_full_disk():
@@ -61,15 +72,6 @@ def test_full_disk():
         file.append({"epoch": 0})
 
 
-@pytest.mark.parametrize("row", ["x,0.5", ",0.5", "1.5,0.5"])
-def test_a_damaged_row_is_named(tmp_path, row):
-    path = tmp_path / "metrics.csv"
-    path.write_text(f"step,epoch\n0,0\n3,{row}\n")
-    with pytest.raises(ValueError, match=r"metrics.csv is damaged: a row has no whole number"):
-        MetricsFile(path, keep_epochs=3)
-    assert path.read_text().count("\n") == 3
-
-
 def test_a_path_stays_where_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = MetricsFile("metrics.csv")
@@ -78,3 +80,31 @@ def test_a_path_stays_where_it_was(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "below")
     file.append({"epoch": 1})
     np.testing.assert_array_equal(read_metrics(tmp_path / "metrics.csv")["epoch"], [0, 1])
+
+
+def test_read_metrics(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,error,test error\n0,2.5,\n40,1e-3,nan\n80, ,-inf\n")
+    metrics = read_metrics(path)
+    assert list(metrics) == ["step", "error", "test error"]
+    np.testing.assert_array_equal(metrics["step"], [0, 40, 80])
+    np.testing.assert_array_equal(metrics["error"], [2.5, 1e-3, np.nan])
+    np.testing.assert_array_equal(metrics["test error"], [np.nan, np.nan, -np.inf])
+    path.write_text("step,error\n")
+    assert read_metrics(path)["error"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected a header"),
+        ("a,a\n1,2\n", "distinct names"),
+        ("a,b\n1,2\n3\n", "line 3: 1 cells, but the header names 2"),
+        ("a,b\n1,two\n", "line 2: could not convert .*'two'"),
+    ],
+)
+def test_read_metrics_names_the_line_at_fault(tmp_path, text, message):
+    path = tmp_path / "metrics.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_metrics(path)
