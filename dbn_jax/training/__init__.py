@@ -1,9 +1,9 @@
 """The training loop of every experiment, and what a run keeps on disk."""
 
 from dbn_jax.training.checkpoints import Checkpoints
-from dbn_jax.training.loop import Diverged, Interrupted, Settings, train
+from dbn_jax.training.loop import Diverged, Interrupted, Settings, spare_key, train
 from dbn_jax.training.metrics import read_metrics
-from dbn_jax.training.workdir import Workdir, open_workdir
+from dbn_jax.training.workdir import Workdir, open_workdir, read_summary
 
 __all__ = [
     "Checkpoints",
@@ -13,5 +13,7 @@ __all__ = [
     "Workdir",
     "open_workdir",
     "read_metrics",
+    "read_summary",
+    "spare_key",
     "train",
 ]

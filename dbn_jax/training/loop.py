@@ -24,7 +24,9 @@ from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
 
-_OTHER_STREAMS = 2**32 - 1  # no update has this number
+# Numbers that no update has: of the epochs' orders and the transforms' keys, and of `spare_key`.
+_OTHER_STREAMS = 2**32 - 1
+_SPARE = 2**32 - 2
 _COLUMNS = ("step", "epoch", "seconds", "images_per_second")
 
 
@@ -62,6 +64,11 @@ class Settings:
         for name in ("checkpoint_seconds", "chunk_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+
+
+def spare_key(seed: int) -> jax.Array:
+    """A key for what is random outside the loop, such as first weights: no update gets it."""
+    return jax.random.fold_in(jax.random.key(seed), _SPARE)
 
 
 class Interrupted(Exception):
