@@ -2,19 +2,19 @@
 
 import jax
 
-from dbn_jax import dbn, label_units, model_file, rbm
-from dbn_jax.training import workdir
+from dbn_jax import dbn, label_units, rbm
 from experiments import train_dbn
-from experiments.common import shared
+from experiments.common import runs
+from experiments.common.data_settings import DataSettings
 
-DIGITS = shared.DataSettings(dataset="digits")
+DIGITS = DataSettings(dataset="digits")
 
 
-def save(path, model, settings, program):
-    """A finished run of `experiments.program`, as if it had ended in the model."""
-    run = workdir.open_workdir(path, shared.flag_values(settings), program=f"experiments.{program}")
-    model_file.save(run.path / "model.npz", model)
-    run.write_summary({"error_rate": 0.5}, seed=settings.seed)
+def save(path, model, settings):
+    """A finished run with these settings, as if it had ended in the model."""
+    run = runs.open(settings, str(path))
+    run.save_model(model)
+    run.finish({"error_rate": 0.5})
     return str(path)
 
 
@@ -32,7 +32,5 @@ def random_net(
         top = label_units.init_params(top_key, *sizes[-2:], num_labels, weight_scale=weight_scale)
     else:
         top = rbm.init_params(top_key, *sizes[-2:], weight_scale=weight_scale)
-    settings = train_dbn.Settings(
-        data=data, hidden_sizes=hidden_sizes, labels=labels, top_learner="cd"
-    )
-    return save(path, dbn.stack((*layers, top)), settings, "train_dbn")
+    settings = train_dbn.Settings(data=data, hidden_sizes=hidden_sizes, labels=labels)
+    return save(path, dbn.stack((*layers, top)), settings)

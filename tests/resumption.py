@@ -1,5 +1,6 @@
 """A run of a binary that stops on its way, and goes on to what an unbroken one reaches."""
 
+import dataclasses
 import time
 
 import jax
@@ -45,7 +46,7 @@ def broken_and_resumed(tmp_path, module, settings, last=3):
     """
     calls, note_time = [], workdir.Workdir.note_time
 
-    def run(name, end, **keywords):
+    def run(name, end, **changes):
         def watch(self):
             calls.append(note_time(self))
             if len(calls) == end:
@@ -53,7 +54,8 @@ def broken_and_resumed(tmp_path, module, settings, last=3):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(workdir.Workdir, "note_time", watch)
-            return module.run(settings, tmp_path / name, **keywords)
+            changed = dataclasses.replace(settings, **changes)
+            return module.run(changed, str(tmp_path / name))
 
     whole = run("whole", None)
     num_calls = len(calls)

@@ -4,12 +4,15 @@ import dataclasses
 
 from dbn_jax import model_file
 from experiments import train_dbn, train_rbm
-from experiments.common import shared
+from experiments.common.data_settings import DataSettings
+from experiments.common.rbm_settings import MemorySettings, RBMSettings
 
-DIGITS = shared.DataSettings(dataset="digits")
+DIGITS = DataSettings(dataset="digits")
 BINARY = dataclasses.replace(DIGITS, binarisation="stochastic")
-QUICK = shared.LearningSettings(epochs=2, batch_size=100, num_chains=20, temperatures=3)
-UNLABELLED = {"labels": False, "top_learner": "pcd"}
+_SMALL = {"epochs": 2, "batch_size": 100, "num_chains": 20, "temperatures": 3}
+QUICK = RBMSettings(**_SMALL)
+QUICK_TOP = MemorySettings(learning_rate=0.02, **_SMALL)
+UNLABELLED = {"labels": False}
 
 
 def small_rbm(**changes):
@@ -19,7 +22,7 @@ def small_rbm(**changes):
 
 def small_dbn(**changes):
     settings = train_dbn.Settings(
-        data=DIGITS, learning=QUICK, hidden_sizes=(16, 12, 20), top_epochs=2, sample_steps=3
+        data=DIGITS, learning=QUICK, top=QUICK_TOP, hidden_sizes=(16, 12, 20), sample_steps=3
     )
     return dataclasses.replace(settings, **changes)
 
