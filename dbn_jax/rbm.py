@@ -1,12 +1,17 @@
 """Restricted Boltzmann machines: energy, conditionals, Gibbs sampling, contrastive divergence.
 
-Convention, for any unit types (`dbn_jax.units`), with W of shape (visible, hidden):
+For any unit types (`dbn_jax.units`), with W of shape (visible, hidden):
 
     E(v, h) = U_v(v) + U_h(h) − s_v(v)ᵀ W s_h(h),          p(v, h) = exp(−E(v, h)) / Z.
 
-For binary units this is E = −bᵀv − cᵀh − vᵀWh. All functions are pure and take any leading batch
-axes; `RBM` is a pytree, so that `jit`, `vmap` (an ensemble of models), `grad`, `scan`, `shard_map`
-and any optax optimizer take it as it is. Shapes below: V visible units, H hidden units.
+For binary units this is E = −bᵀv − cᵀh − vᵀWh.
+
+`RBM` is a pytree, so that `jit`, `vmap` (an ensemble of models), `grad`, `scan`, `shard_map` and
+any optax optimizer take it as it is. Conventions: all functions are pure, and keys are consumed.
+There are V visible and H hidden units; leading axes are independent examples or chains. Energies
+are in nats. A gradient is a tree like `params`, a descent direction for −log p(data). What learns
+from a batch raises as `as_batch` does, and what takes a number of Gibbs steps as `check_steps`
+does.
 
 References: Smolensky 1986 (harmonium); Hinton, "Training products of experts by minimizing
 contrastive divergence" (2002); Tieleman, "Training restricted Boltzmann machines using
@@ -15,16 +20,15 @@ Boltzmann machines" (2010), cited as *the guide*.
 """
 
 import dataclasses
-import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from dbn_jax import pytrees, random, units
+from dbn_jax.compilation import jit
 from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
-from dbn_jax.typing import Array, Float, Int, Key, Num
+from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
 from dbn_jax.units import normalisable
 
 Metrics = dict[str, Array]
@@ -34,15 +38,12 @@ Metrics = dict[str, Array]
 class RBM:
     """Parameters of an RBM; also the type of its gradients.
 
-    Attributes:
-      weights: (V, H).
-      visible: the visible units with their parameters, such as ``visible.bias`` (V,).
-      hidden: the hidden units with their parameters, such as ``hidden.bias`` (H,).
+    `visible` and `hidden` are the two layers with their own parameters, such as ``visible.bias``.
     """
 
-    weights: Any
-    visible: Any
-    hidden: Any
+    weights: Float[Array, "*models V H"]
+    visible: units.Units
+    hidden: units.Units
 
 
 def init_params(
@@ -50,21 +51,14 @@ def init_params(
     num_visible: int,
     num_hidden: int,
     *,
-    visible: Any = units.Bernoulli(),
-    hidden: Any = units.Bernoulli(),
+    visible: units.Units = units.Bernoulli(),
+    hidden: units.Units = units.Bernoulli(),
     weight_scale: float = 0.01,
     dtype=jnp.float32,
 ) -> RBM:
     """Makes an RBM with weights from N(0, weight_scale²) and zero biases (the guide, section 8).
 
-    Args:
-      key: consumed.
-      num_visible: V.
-      num_hidden: H.
-      visible: type of the visible units.
-      hidden: type of the hidden units.
-      weight_scale: standard deviation of the initial weights.
-      dtype: of all parameters.
+    `visible` and `hidden` are unit types, such as ``units.Gaussian(learn_sigma=True)``.
 
     Raises:
       ValueError: a size does not fit its unit type, or the pair of types has no normalisable joint
@@ -75,61 +69,55 @@ def init_params(
     >>> params.weights.shape, params.visible.bias.shape
     ((784, 500), (784,))
     """
+    _check_types(visible, hidden)
+    weights = jax.random.normal(key, (num_visible, num_hidden), dtype)
+    return RBM(
+        jnp.asarray(weight_scale, dtype) * weights,
+        visible.init(num_visible, dtype),
+        hidden.init(num_hidden, dtype),
+    )
+
+
+def _check_types(visible, hidden):
     for side in (visible, hidden):
         if not isinstance(side, units.Units):
             raise TypeError(f"{side!r} is not a unit type; pass an instance, such as Bernoulli()")
     normalisable.check_types(visible, hidden)
-    return _init(key, visible, hidden, weight_scale, num_visible, num_hidden, dtype)
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5, 6))
-def _init(key, visible, hidden, scale, num_visible, num_hidden, dtype):
-    noise = jax.random.normal(key, (num_visible, num_hidden), dtype)
-    # The barrier keeps the rounding that two programs had: earlier runs are found again to the bit.
-    weights = jnp.asarray(scale, dtype) * jax.lax.optimization_barrier(noise)
-    return RBM(weights, visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
-
-
-@functools.partial(jax.jit, inline=True)
+@jit
 def fit_visible(params: RBM, data: Num[Array, "..."]) -> RBM:
     """Gives the visible units parameters with which, at zero weights, they have the data's means.
 
     The guide's start of learning (section 8): the weights need not learn first what biases can say.
-
-    Args:
-      params: the RBM.
-      data: (..., V).
-
-    Raises:
-      ValueError: the data have another number of visible units, or no example.
-      TypeError: the data hold integers.
+    Raises as `as_batch`.
     """
     rows = as_batch(params, data).reshape(-1, params.weights.shape[-2])
     return dataclasses.replace(params, visible=params.visible.fit(rows))
 
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
-    """Inputs to the hidden units, s_v(v)ᵀW, without their biases: (..., V) -> (..., H)."""
+    """Inputs to the hidden units, s_v(v)ᵀW, without their biases."""
     return params.visible.statistic(v) @ params.weights
 
 
 def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
-    """Inputs to the visible units, W s_h(h), without their biases: (..., H) -> (..., V)."""
+    """Inputs to the visible units, W s_h(h), without their biases."""
     return params.hidden.statistic(h) @ params.weights.T
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def energy(
     params: RBM, v: Float[Array, "*batch V"], h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch"]:
-    """E(v, h): (..., V), (..., H) -> (...)."""
+    """E(v, h)."""
     interaction = jnp.sum(hidden_inputs(params, v) * params.hidden.statistic(h), axis=-1)
     return params.visible.energy(v) + params.hidden.energy(h) - interaction
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch"]:
-    """F(v) = −log Σ_h exp(−E(v, h)), so that p(v) = exp(−F(v))/Z: (..., V) -> (...).
+    """F(v) = −log Σ_h exp(−E(v, h)), so that p(v) = exp(−F(v))/Z.
 
     Its gradient with respect to `params` is exact, so ``grad(F(data) − F(samples))`` is the
     likelihood gradient when the samples come from the model.
@@ -137,37 +125,37 @@ def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     return params.visible.energy(v) - params.hidden.cumulant(hidden_inputs(params, v))
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def hidden_mean(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
-    """E[h | v], for binary units p(h = 1 | v): (..., V) -> (..., H)."""
+    """E[h | v], for binary units p(h = 1 | v)."""
     return params.hidden.mean(hidden_inputs(params, v))
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def visible_mean(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
-    """E[v | h], for binary units p(v = 1 | h): (..., H) -> (..., V)."""
+    """E[v | h], for binary units p(v = 1 | h)."""
     return params.visible.mean(visible_inputs(params, h))
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def sample_hidden(
     key: Key[Array, ""], params: RBM, v: Float[Array, "*batch V"]
 ) -> Float[Array, "*batch H"]:
-    """Draws h from p(h | v): (..., V) -> (..., H). The key is consumed."""
+    """Draws h from p(h | v)."""
     return params.hidden.sample(key, hidden_inputs(params, v))
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def sample_visible(
     key: Key[Array, ""], params: RBM, h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch V"]:
-    """Draws v from p(v | h): (..., H) -> (..., V). The key is consumed."""
+    """Draws v from p(v | h)."""
     return params.visible.sample(key, visible_inputs(params, h))
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
-    """E[v | h = E[h | v]], the mean-field reconstruction: (..., V) -> (..., V)."""
+    """E[v | h = E[h | v]], the mean-field reconstruction."""
     return visible_mean(params, hidden_mean(params, v))
 
 
@@ -179,18 +167,15 @@ def gibbs(
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
     """Alternating block Gibbs sampling from v: h, v, h, v, …
 
+    Not compiled by itself: ``jax.jit(rbm.gibbs)`` is, once for all numbers of steps.
+
     Args:
-      key: consumed.
-      params: the RBM.
-      v: (..., V) where the chains start; leading axes are independent chains.
-      num_steps: number of times that both layers are drawn, at least 1. May be traced.
+      v: where the chains start.
+      num_steps: number of times that both layers are drawn. May be traced.
 
     Returns:
-      The last v, and the h that it was drawn from, (..., V) and (..., H): for chains in
-      equilibrium a draw of the joint p(v, h).
-
-    Raises:
-      ValueError: `num_steps` is known, and below 1.
+      The last v, and the h that it was drawn from: for chains in equilibrium a draw of the joint
+      p(v, h).
     """
     hidden_key, chain_key = random.split(key)
     h = sample_hidden(hidden_key, params, v)
@@ -209,18 +194,13 @@ def gibbs_from_hidden(
     """Gibbs sampling from hidden states, `num_steps` times down and up.
 
     Args:
-      key: consumed.
-      params: the RBM.
-      h: (..., H) hidden states where the chains start.
-      num_steps: at least 1. May be traced.
+      h: where the chains start.
+      num_steps: may be traced.
       sample_visible: False passes the visible means on instead of samples.
 
     Returns:
-      The last v (..., V); the h that it was drawn from (..., H); and v's hidden inputs (..., H),
-      from which the statistics and the chain's next h follow without a further product.
-
-    Raises:
-      ValueError: `num_steps` is known, and below 1.
+      The last v; the h that it was drawn from; and v's hidden inputs, from which the statistics and
+      the chain's next h follow without a further product.
     """
     check_steps(num_steps)
 
@@ -246,16 +226,9 @@ def free_energy_gradient(
     """Gradient of the mean free energy of a batch, given its hidden inputs.
 
     ∂F/∂W = −s_v(v) E[s_h(h) | v]ᵀ; the units' own parameters by differentiation of their energy and
-    cumulant. Equal to ``grad(mean(free_energy))``, but `inputs` is not computed again.
-    The sums over the batch, divided last, must be numbers of the dtype: below 65,504 in float16.
-
-    Args:
-      params: the RBM.
-      v: (..., V).
-      inputs: (..., H), ``hidden_inputs(params, v)``.
-
-    Returns:
-      A tree like `params`.
+    cumulant. Equal to ``grad(mean(free_energy))``, but `inputs`, ``hidden_inputs(params, v)``, are
+    not computed again. The sums over the batch, divided last, must be numbers of the dtype: below
+    65,504 in float16.
     """
     visible, hidden = match_varying(inputs, (params.visible, params.hidden))
     mean_statistic = params.hidden.mean_statistic(inputs)
@@ -281,18 +254,12 @@ def free_energy_gradient(
     )
 
 
-def match_varying(data: Float[Array, "..."], tree: Any) -> Any:
+def match_varying(data: Float[Array, "..."], tree: PyTree) -> PyTree:
     """Lets parameters vary over devices as the data do, for differentiation inside `shard_map`.
 
     JAX sums derivatives by parameters that are the same on all devices over the devices; the
-    estimate of each device is then no longer that of its own data.
-
-    Args:
-      data: an array that varies.
-      tree: arrays of its dtype.
-
-    Returns:
-      The tree, its values as they were.
+    estimate of each device is then no longer that of its own data. The values stay as they are;
+    both are of one dtype.
     """
     zero = jnp.zeros_like(data, shape=())
     return jax.tree.map(lambda leaf: leaf + zero, tree)
@@ -310,17 +277,14 @@ def contrastive_gradient(
     Each phase is averaged over its own examples, so their numbers may differ.
 
     Args:
-      params: the RBM.
-      data: (..., V).
-      data_inputs: (..., H), ``hidden_inputs(params, data)``.
-      fantasies: (..., V) from the model, or on the way to it.
-      fantasy_inputs: (..., H), ``hidden_inputs(params, fantasies)``.
+      data_inputs: ``hidden_inputs(params, data)``.
+      fantasies: from the model, or on the way to it.
+      fantasy_inputs: ``hidden_inputs(params, fantasies)``.
 
     Returns:
-      A tree like `params`, a descent direction for −log p(data); and the metrics
-      `free_energy_data` and `free_energy_fantasies` (nats, means), `gradient_norm` and
-      `hidden_activity` (the mean of the hidden units' means on the data; for binary units the
-      fraction that is on).
+      The gradient; and the metrics `free_energy_data` and `free_energy_fantasies` (means),
+      `gradient_norm` and `hidden_activity` (the mean of the hidden units' means on the data; for
+      binary units the fraction that is on).
     """
     positive = free_energy_gradient(params, data, data_inputs)
     negative = free_energy_gradient(params, fantasies, fantasy_inputs)
@@ -338,7 +302,7 @@ def contrastive_gradient(
     return gradient, metrics
 
 
-@functools.partial(jax.jit, static_argnames=("num_gibbs_steps", "sample_visible"), inline=True)
+@jit(static_argnames=("num_gibbs_steps", "sample_visible"))
 def cd_gradient(
     key: Key[Array, ""],
     params: RBM,
@@ -353,21 +317,14 @@ def cd_gradient(
     take the hidden probabilities, which are computed once for both uses.
 
     Args:
-      key: consumed.
-      params: the RBM.
       batch: (..., V) data; for binary units 0 and 1, or grey levels in [0, 1] as probabilities.
       num_gibbs_steps: n. Many steps make it maximum likelihood, at a cost.
       sample_visible: draw the reconstruction; False takes its means, as in Hinton's programs.
 
     Returns:
-      A descent direction for any optax optimizer, a tree like `params`; and metrics: those of
-      `contrastive_gradient`, and `reconstruction_error`, the squared error of the first
-      reconstruction's means, summed over the visible units, averaged over the batch.
-
-    Raises:
-      ValueError: the batch has another number of visible units, or no example; or
-        `num_gibbs_steps` is below 1.
-      TypeError: the batch holds integers, or `num_gibbs_steps` is none.
+      The gradient; and the metrics of `contrastive_gradient`, and `reconstruction_error`, the
+      squared error of the first reconstruction's means, summed over the visible units, averaged
+      over the batch.
     """
     check_steps(num_gibbs_steps)
     batch = as_batch(params, batch)
@@ -388,7 +345,7 @@ def cd_gradient(
     return gradient, {"reconstruction_error": jnp.mean(error), **metrics}
 
 
-@functools.partial(jax.jit, static_argnames=("num_gibbs_steps",), inline=True)
+@jit(static_argnames="num_gibbs_steps")
 def pcd_gradient(
     key: Key[Array, ""],
     params: RBM,
@@ -403,19 +360,12 @@ def pcd_gradient(
     costs what CD-n does.
 
     Args:
-      key: consumed.
-      params: the RBM.
-      chains: (chains, H) hidden states; any number of chains.
+      chains: hidden states; any number of chains.
       batch: (..., V) data.
       num_gibbs_steps: Gibbs steps of the chains in this update.
 
     Returns:
-      The gradient and metrics (see `contrastive_gradient`), and between them the chains moved on.
-
-    Raises:
-      ValueError: the batch has another number of visible units, or no example; or
-        `num_gibbs_steps` is below 1.
-      TypeError: the batch holds integers, or `num_gibbs_steps` is none.
+      The gradient and metrics of `contrastive_gradient`, and between them the chains moved on.
     """
     batch = as_batch(params, batch)
     fantasy_key, hidden_key = random.split(key)
@@ -425,9 +375,9 @@ def pcd_gradient(
     return gradient, chains, metrics
 
 
-@functools.partial(jax.jit, static_argnames="num_chains", inline=True)
+@jit(static_argnames="num_chains")
 def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Array, "chains H"]:
-    """Hidden states for persistent chains, drawn from the hidden biases alone: (num_chains, H).
+    """Hidden states for persistent chains, drawn from the hidden biases alone.
 
     To start at the data instead: ``sample_hidden(key, params, batch)``.
 
@@ -440,9 +390,7 @@ def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Arra
     return params.hidden.sample(key, inputs)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("optimizer", "num_gibbs_steps", "sample_visible"), inline=True
-)
+@jit(static_argnames=("optimizer", "num_gibbs_steps", "sample_visible"))
 def cd_step(
     key: Key[Array, ""],
     state: State,
@@ -458,18 +406,13 @@ def cd_step(
     Make the optimizer once: a new one at every call compiles anew.
 
     Args:
-      key: consumed.
-      state: from `init_state`.
+      state: from `init_state`, with the same `optimizer`.
       batch: (..., V) data.
-      optimizer: the one that `state` was made with.
       num_gibbs_steps: n of CD-n.
       sample_visible: draw the reconstruction; False takes its means.
 
     Returns:
       The new state, and the metrics of `cd_gradient`.
-
-    Raises:
-      ValueError, TypeError: as `cd_gradient`.
 
     >>> optimizer = optax.sgd(0.1, momentum=0.9)
     >>> state = init_state(init_params(jax.random.key(0), 784, 500), optimizer)
@@ -488,7 +431,7 @@ def cd_step(
     return apply_gradient(state, gradient, optimizer, chains=state.chains), metrics
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "num_gibbs_steps"), inline=True)
+@jit(static_argnames=("optimizer", "num_gibbs_steps"))
 def pcd_step(
     key: Key[Array, ""],
     state: State,
@@ -500,18 +443,15 @@ def pcd_step(
     """One update by persistent contrastive divergence (`pcd_gradient`).
 
     Args:
-      key: consumed.
       state: from ``init_state(params, optimizer, chains=init_chains(key, params, 100))``.
       batch: (..., V) data.
-      optimizer: the one that `state` was made with.
       num_gibbs_steps: Gibbs steps of the chains in this update.
 
     Returns:
       The new state, its chains moved on, and the metrics of `contrastive_gradient`.
 
     Raises:
-      ValueError: the state has no chains, or as `pcd_gradient`.
-      TypeError: as `pcd_gradient`.
+      ValueError: the state has no chains.
     """
     if state.chains is None:
         raise ValueError(
@@ -524,16 +464,12 @@ def pcd_step(
     return apply_gradient(state, gradient, optimizer, chains=chains), metrics
 
 
-def weight_mask(params: RBM) -> RBM:
-    """True for the weights and False for all else: a mask for optax.
+def weight_mask(params: PyTree) -> PyTree:
+    """True for the weights of an RBM, or of all RBMs of a net, and False for all else.
 
     ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
     """
-    return RBM(
-        True,
-        jax.tree.map(lambda _: False, params.visible),
-        jax.tree.map(lambda _: False, params.hidden),
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].name == "weights", params)
 
 
 def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:

@@ -23,11 +23,11 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: its threads only wait
 
 import jax
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 
 # Every function of the package runs with its shape annotations checked.
-install_import_hook("dbn_jax", "beartype.beartype")
+jaxtyping.install_import_hook("dbn_jax", "beartype.beartype")
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -71,6 +71,14 @@ def pytest_runtest_teardown(item, nextitem):
     if nextitem is not None and nextitem.path != item.path:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def unchecked_annotations():
+    """As in a user's program, where this package's own messages must come."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ DESCRIPTIONS = [
 def test_structures_of_different_units_differ(inside_rbm):
     # Equal structures would let jax.jit serve one type with the program of another.
     structures = [
-        jax.tree.structure(rbm.RBM(0.0, made, made) if inside_rbm else made)
+        jax.tree.structure(rbm.RBM(jnp.zeros((6, 6)), made, made) if inside_rbm else made)
         for made in (description.init(6) for description in DESCRIPTIONS)
     ]
     for a, b in itertools.combinations(structures, 2):

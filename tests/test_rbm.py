@@ -229,6 +229,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("case", ERRORS)
 def test_wrong_arguments_are_refused(case):
     call, error, message = ERRORS[case]

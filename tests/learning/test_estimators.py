@@ -6,7 +6,6 @@ import inspect
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -18,11 +17,10 @@ from dbn_jax.learning import (
     Centred,
     Exact,
     FastPCD,
+    LabelledPCD,
     ParallelTempering,
     Sparse,
-    labelled_pcd,
 )
-from dbn_jax.learning.labelled_pcd import LabelledPCD
 from tests.small_learning import PAIRS, assert_trees_close, draw_batch, make
 
 LEARNERS = {
@@ -64,10 +62,7 @@ def nested(learner):
 def test_every_learner_is_in_the_table():
     tested = {type(part) for learner in LEARNERS.values() for part in nested(learner)}
     public = {
-        cls
-        for module in (learning, labelled_pcd)
-        for _, cls in inspect.getmembers(module, inspect.isclass)
-        if cls.__module__ == module.__name__ and hasattr(cls, "estimate")
+        cls for _, cls in inspect.getmembers(learning, inspect.isclass) if hasattr(cls, "estimate")
     }
     assert tested == public - {learning.Learner}
 
@@ -150,14 +145,6 @@ def test_step_is_compiled_once_and_equals_its_parts_and_mapped(name):
         return learning.step(key, state, batch, learner=learner, optimizer=optimizer)
 
     close(jax.jit(jax.vmap(step))(keys, stack(start[1::2])), stack(end[1::2]))
-
-
-@pytest.fixture
-def unchecked_annotations():
-    """As in a user's program, where this package's own messages must come."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
