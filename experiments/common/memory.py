@@ -1,0 +1,21 @@
+"""Memory of this process; imports nothing but the standard library."""
+
+import re
+import sys
+from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
+
+
+def peak_rss() -> int | None:
+    """Largest resident memory of this process so far, in bytes; None where it is not told."""
+    # Where there is VmHWM: it starts anew at exec, while ru_maxrss keeps a larger parent's peak.
+    status = _STATUS.read_text() if _STATUS.exists() else ""
+    if told := re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE):
+        return int(told[1]) * 1024
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
