@@ -1,4 +1,4 @@
-"""The matrix products of an update along the bound's gradient, for `benchmark_nets`.
+"""The matrix products of an update along the bound's gradient.
 
 `bound_gradient.step` is taken as `finetune_bound` takes it: K recognised paths with slopes
 (`LeaveOneOut`), and CD-n at the top. For a net with the top RBM T, and recognition weights R and
@@ -21,6 +21,8 @@ recognition learns by; and the error of reconstruction, among the metrics, is th
 `bound_gradient` writes several of these twice: XLA finds that they are the same.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -31,23 +33,19 @@ from experiments.benchmarks import net_updates
 _ESTIMATOR = bound_gradient.LeaveOneOut()
 
 
-def _num_products(num_lower, num_gibbs_steps):
-    return 8 * num_lower + 3 + 2 * num_gibbs_steps
-
-
-def _products(weights: net_updates.Weights, v: jax.Array, labels: jax.Array, num_gibbs_steps):
+def _products(recognition, generative, top, v, labels, num_gibbs_steps):
     def per_path(x):
         return jnp.tile(x, (_ESTIMATOR.num_samples, 1))
 
     paths, means = [per_path(v)], [v]
-    for i, r in enumerate(weights.recognition):
+    for i, r in enumerate(recognition):
         means.append(means[-1] @ r)
         paths.append(paths[-1] @ r if i else per_path(means[-1]))
 
     x = jnp.concatenate([means[-1], labels], axis=-1)
-    slope = ((x @ weights.top) @ weights.top.T)[:, : means[-1].shape[-1]]
+    slope = ((x @ top) @ top.T)[:, : means[-1].shape[-1]]
     kept = []
-    pairs = list(zip(weights.recognition, weights.generative, strict=True))
+    pairs = list(zip(recognition, generative, strict=True))
     for i, (r, g) in reversed(list(enumerate(pairs))):
         slope = slope + (means[i] - means[i + 1] @ g.T) @ g
         change = paths[i + 1] + per_path(slope)
@@ -59,29 +57,21 @@ def _products(weights: net_updates.Weights, v: jax.Array, labels: jax.Array, num
         kept.append((paths[i] - paths[i + 1] @ g.T).T @ paths[i + 1])
 
     x = jnp.concatenate([paths[-1], per_path(labels)], axis=-1)
-    return kept + net_updates.contrast_products(weights.top, x, num_gibbs_steps)[1]
+    return kept + net_updates.contrastive_products(top, x, num_gibbs_steps)[1]
 
 
 def _init_state(net, optimizer):
     return bound_gradient.init_state(jax.random.key(1), net, optimizer, learner=learning.CD())
 
 
-def _step(key, state, v, labels, num_gibbs_steps, optimizer):
-    return bound_gradient.step(
-        key,
-        state,
-        v,
-        labels,
-        optimizer=optimizer,
-        learner=learning.CD(num_gibbs_steps),
-        estimator=_ESTIMATOR,
-    )
+def _step(num_gibbs_steps):
+    learner = learning.CD(num_gibbs_steps)
+    return functools.partial(bound_gradient.step, learner=learner, estimator=_ESTIMATOR)
 
 
 BOUND = net_updates.Method(
     name="bound",
     title=f"Ascent of the bound, {_ESTIMATOR.num_samples} paths",
-    num_products=_num_products,
     products=_products,
     init_state=_init_state,
     step=_step,

@@ -1,102 +1,23 @@
-"""The JAX programs that `benchmark` times: updates, and the matrix products that they need.
+"""Updates of an RBM beside their matrix products alone.
 
-Each program makes many updates in one compiled `lax.scan` over batches that lie on the device, as
-the training loop runs them. The *floor* makes the same five matrix products and nothing else:
+The *floor* makes the same five matrix products and nothing else:
 
     v W,   h Wᵀ,   v′ W,   vᵀ h,   v′ᵀ h′
 
-CD-1 needs exactly these, and so does PCD-1 with as many chains as the batch has examples. That the
-compiled programs hold these five products, and no more, is read off their HLO.
+CD-1 needs exactly these, and so does PCD-1 with as many chains as the batch has examples.
 """
 
-import collections
-import dataclasses
 import functools
-import itertools
-import re
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from jax import lax
 
 from dbn_jax import random, rbm
-
-# Batches kept on the device: enough not to stay in the CPU's caches, little beside its memory.
-_MAX_BATCHES = 50
-_MAX_BATCH_BYTES = 2**26
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A size of RBM and batch, written 784x500x100 (visible, hidden, batch)."""
-
-    num_visible: int
-    num_hidden: int
-    batch_size: int
-
-    def __post_init__(self):
-        if min(dataclasses.astuple(self)) < 1:
-            raise ValueError(f"the case {self} has a size below 1")
-
-    @classmethod
-    def parse(cls, text: str) -> "Case":
-        """Reads ``784x500x100``.
-
-        Raises:
-          ValueError: the text is no such case.
-        """
-        if not re.fullmatch(r"\d+x\d+x\d+", text):
-            raise ValueError(
-                f"{text!r} is not a case: write VISIBLExHIDDENxBATCH, for example 784x500x100"
-            )
-        return cls(*map(int, text.split("x")))
-
-    def __str__(self) -> str:
-        return f"{self.num_visible}x{self.num_hidden}x{self.batch_size}"
-
-    def flops(self, num_gibbs_steps: int = 1) -> int:
-        """Floating-point operations of the products of one update."""
-        one_product = 2 * self.num_visible * self.num_hidden * self.batch_size
-        return (3 + 2 * num_gibbs_steps) * one_product
-
-
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """Something that makes updates, ready to be timed.
-
-    Attributes:
-      name: short, for the report.
-      what: what it computes, in words.
-      learner: CD-n or PCD-n, or "" for the floor.
-      num_updates: how many updates a call makes.
-      call: makes them and returns something that `jax.block_until_ready` waits for, or None if
-        they are done.
-      compile_seconds: tracing, lowering and compiling; None where nothing is compiled ahead.
-      products: shape of the result -> number of matrix products in one update, as compiled.
-      memory_bytes: temporary buffers of the compiled program, None where it does not say.
-    """
-
-    name: str
-    what: str
-    learner: str
-    num_updates: int
-    call: Callable[[], Any]
-    compile_seconds: float | None = None
-    products: dict[str, int] | None = None
-    memory_bytes: int | None = None
-
-
-def make_batches(case: Case, seed: int = 0) -> np.ndarray:
-    """Binary images with a fifth of the pixels on: (batches, batch, visible) float32."""
-    size = 4 * case.batch_size * case.num_visible
-    count = max(1, min(_MAX_BATCHES, _MAX_BATCH_BYTES // size))
-    shape = (count, case.batch_size, case.num_visible)
-    return (np.random.default_rng(seed).random(shape, np.float32) < 0.2).astype(np.float32)
+from experiments.benchmarks import programs, timing
+from experiments.benchmarks.other_libraries import Peer
+from experiments.benchmarks.programs import Case, Program
 
 
 def init_params(case: Case) -> rbm.RBM:
@@ -104,99 +25,24 @@ def init_params(case: Case) -> rbm.RBM:
     return rbm.init_params(jax.random.key(0), case.num_visible, case.num_hidden)
 
 
-def count_products(hlo: str, sizes: Iterable[int]) -> dict[str, int]:
-    """Counts the matrix products of an update in the text of a compiled program.
-
-    A product counts if its last two axes are two of the sizes; sums over a batch that are written
-    as products with a vector do not. CPUs and GPUs call them dot, or a library's gemm; TPUs
-    convolution. What a loop makes counts once, however often it is made.
-
-    Args:
-      hlo: from ``compiled.as_text()``.
-      sizes: of the layers and of the batch; a size that two of them have is given twice.
-
-    Returns:
-      Shape of the result, smaller size first -> number of such products.
-    """
-    shapes = {tuple(sorted(pair)) for pair in itertools.combinations(sizes, 2)}
-    pattern = r"= \(?[a-z]\w*\[([\d,]*)\]\S*(?: [^=]*?)? (dot|convolution|custom-call)\("
-    found = collections.Counter()
-    for line in hlo.splitlines():
-        match = re.search(pattern, line)
-        if not match or (match[2] == "custom-call" and not re.search("gemm|matmul", line)):
-            continue
-        shape = tuple(sorted(map(int, match[1].split(",")[-2:]))) if match[1] else ()
-        if shape in shapes:
-            found["x".join(map(str, shape))] += 1
-    return dict(sorted(found.items()))
-
-
-def compile_program(
-    function: Callable,
-    arguments: tuple,
-    case: Case | None = None,
-    *,
-    name: str,
-    what: str,
-    learner: str = "",
-    num_updates: int,
-) -> Program:
-    """Compiles ``function(*arguments)`` and reads off what was compiled.
-
-    The products are counted where a case says how large they are.
-    """
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*arguments).compile()
-    seconds = time.perf_counter() - start
-    memory = compiled.memory_analysis()
-    return Program(
-        name=name,
-        what=what,
-        learner=learner,
-        num_updates=num_updates,
-        call=functools.partial(compiled, *arguments),
-        compile_seconds=seconds,
-        products=count_products(compiled.as_text(), dataclasses.astuple(case)) if case else None,
-        memory_bytes=None if memory is None else memory.temp_size_in_bytes,
-    )
-
-
 def floor(case: Case, batches: jax.Array, num_updates: int) -> Program:
-    """The five matrix products of an update, alone.
+    """The five matrix products of an update, alone."""
 
-    Each product feeds the next or is kept in the carry, so that none is dead code.
-    """
-    weights = init_params(case).weights
+    def products(weights, v):
+        hidden = v @ weights
+        visible = hidden @ weights.T
+        last_hidden = visible @ weights
+        return last_hidden, v.T @ hidden, visible.T @ last_hidden
 
-    def run(weights, batches):
-        def body(carry, index):
-            weights = carry[0]
-            v = lax.dynamic_index_in_dim(batches, index, keepdims=False)
-            hidden = v @ weights
-            visible = hidden @ weights.T
-            last_hidden = visible @ weights
-            return (weights, last_hidden, v.T @ hidden, visible.T @ last_hidden), None
-
-        last = (weights, jnp.zeros((case.batch_size, case.num_hidden)))
-        last = (*last, jnp.zeros_like(weights), jnp.zeros_like(weights))
-        return lax.scan(body, last, jnp.arange(num_updates) % len(batches))[0]
-
-    return compile_program(
-        run,
-        (weights, batches),
-        case,
+    return programs.floor(
+        products,
+        init_params(case).weights,
+        (batches,),
+        num_updates,
         name="floor",
         what="the five matrix products alone",
-        num_updates=num_updates,
+        sizes=case,
     )
-
-
-def make_optimizer(decay: bool = False) -> optax.GradientTransformation:
-    """Gradient descent with momentum, and with weight decay on the weights where asked."""
-    sgd = optax.sgd(0.05, momentum=0.5)
-    if not decay:
-        return sgd
-    return optax.chain(optax.add_decayed_weights(2e-4, mask=rbm.weight_mask), sgd)
 
 
 def update(
@@ -204,83 +50,57 @@ def update(
     batches: jax.Array,
     num_updates: int,
     *,
-    name: str = "cd",
-    what: str = "cd_step in a scan",
+    name: str,
+    what: str = "",
     persistent: bool = False,
     num_gibbs_steps: int = 1,
-    sample_visible: bool = True,
     decay: bool = False,
     keep_metrics: bool = False,
-    ensemble: int = 0,
+    num_models: int | None = None,
+    **options: Any,
 ) -> Program:
-    """CD-n or PCD-n updates with optax's SGD and momentum.
+    """CD-n or PCD-n updates with momentum; for PCD as many chains as the batch has examples.
 
-    Args:
-      case: the sizes.
-      batches: (batches, batch, visible).
-      num_updates: how many in a call.
-      name: of the program.
-      what: it does.
-      persistent: `rbm.pcd_step` with as many chains as the batch has examples, not `rbm.cd_step`.
-      num_gibbs_steps: n.
-      sample_visible: False takes the means of the reconstruction.
-      decay: add weight decay on the weights.
-      keep_metrics: return every update's metrics; else they are dead code and are not computed.
-      ensemble: number of models that learn side by side under `vmap`; 0 is one without `vmap`.
+    Several models learn side by side under `vmap`; None is one without it. The other options are
+    those of `rbm.cd_step`.
     """
-    optimizer = make_optimizer(decay)
+    optimizer = programs.make_optimizer(decay)
     params = init_params(case)
-    if persistent:
-        chains = rbm.init_chains(jax.random.key(1), params, case.batch_size)
-        state = rbm.init_state(params, optimizer, chains=chains)
-    else:
-        state = rbm.init_state(params, optimizer)
-    if ensemble:
-        state = jax.tree.map(lambda x: jnp.broadcast_to(x, (ensemble, *x.shape)), state)
-
-    def step(key, state, batch):
-        if persistent:
-            return rbm.pcd_step(
-                key, state, batch, optimizer=optimizer, num_gibbs_steps=num_gibbs_steps
-            )
-        return rbm.cd_step(
-            key,
-            state,
-            batch,
-            optimizer=optimizer,
-            num_gibbs_steps=num_gibbs_steps,
-            sample_visible=sample_visible,
-        )
-
-    def run(key, state, batches):
-        def body(state, now):
-            t, index = now
-            batch = lax.dynamic_index_in_dim(batches, index, keepdims=False)
-            step_key = random.fold_in(key, t)
-            if ensemble:
-                keys = random.split(step_key, ensemble)
-                state, metrics = jax.vmap(step, in_axes=(0, 0, None))(keys, state, batch)
-            else:
-                state, metrics = step(step_key, state, batch)
-            return state, metrics if keep_metrics else None
-
-        t = jnp.arange(num_updates)
-        return lax.scan(body, state, (t, t % len(batches)))
-
-    return compile_program(
-        run,
-        (jax.random.key(2), state, batches),
-        case,
+    chains = rbm.init_chains(jax.random.key(1), params, case.batch_size) if persistent else None
+    state = rbm.init_state(params, optimizer, chains=chains)
+    step = functools.partial(
+        rbm.pcd_step if persistent else rbm.cd_step,
+        optimizer=optimizer,
+        num_gibbs_steps=num_gibbs_steps,
+        **options,
+    )
+    if num_models is not None:
+        state = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_models, *x.shape)), state)
+        step = _side_by_side(step, num_models)
+    return programs.updates(
+        step,
+        state,
+        (batches,),
+        num_updates,
+        keep_metrics=keep_metrics,
         name=name,
         what=what,
         learner=f"{'PCD' if persistent else 'CD'}-{num_gibbs_steps}",
-        num_updates=num_updates,
+        sizes=case,
     )
 
 
-def dispatched(case: Case, batches: jax.Array, num_updates: int) -> Program:
+def _side_by_side(step, num_models):
+    def steps(key, states, batch):
+        keys = random.split(key, num_models)
+        return jax.vmap(step, in_axes=(0, 0, None))(keys, states, batch)
+
+    return steps
+
+
+def update_from_python(case: Case, batches: jax.Array, num_updates: int) -> Program:
     """`rbm.cd_step` called from a Python loop, one dispatch an update."""
-    optimizer = make_optimizer()
+    optimizer = programs.make_optimizer()
     start = rbm.init_state(init_params(case), optimizer)
     on_device = list(batches)
 
@@ -301,7 +121,7 @@ def dispatched(case: Case, batches: jax.Array, num_updates: int) -> Program:
     )
 
 
-def all_programs(case: Case, batches: jax.Array, num_updates: int) -> list[Program]:
+def floor_and_updates(case: Case, batches: jax.Array, num_updates: int) -> list[Program]:
     """The floor first, and every variant of the update."""
 
     def variant(name, what, **settings):
@@ -315,5 +135,59 @@ def all_programs(case: Case, batches: jax.Array, num_updates: int) -> list[Progr
         variant("cd_means", "cd_step, visible means, not samples", sample_visible=False),
         variant("pcd", "pcd_step in a scan", persistent=True),
         variant("pcd_metrics", "the same, every metric kept", persistent=True, keep_metrics=True),
-        dispatched(case, batches, num_updates),
+        update_from_python(case, batches, num_updates),
     ]
+
+
+def compare(case: Case, peers: Sequence[Peer], rounds: int, seconds: float) -> dict[str, dict]:
+    """Times every program and peer in turn; see `timing`.
+
+    Returns:
+      For each program what `Program` says of it, and `milliseconds` of one update in each round.
+    """
+    batches = programs.make_batches(case)
+    on_device = jax.device_put(batches)
+    count = timing.updates_per_call(functools.partial(floor, case, on_device), seconds)
+    compared = floor_and_updates(case, on_device, count)
+    for peer in peers:
+        make = functools.partial(peer.program, case, batches)
+        compared.append(make(timing.updates_per_call(make, seconds)))
+    times = timing.time_in_turn(compared, rounds)
+    return {p.name: {**p.facts(), "milliseconds": times[p.name]} for p in compared}
+
+
+def _change(case, quantity, value):
+    """The case where a quantity has another value, or what else `update` is told."""
+    return {
+        "batch": (case._replace(batch_size=value), {}),
+        "hidden units": (case._replace(num_hidden=value), {}),
+        "Gibbs steps": (case, {"num_gibbs_steps": value}),
+        "models under vmap": (case, {"num_models": value}),
+    }[quantity]
+
+
+def scale(
+    base: Case, values: Mapping[str, Sequence[int]], rounds: int, seconds: float
+) -> dict[str, list[dict]]:
+    """Times CD updates while one quantity takes other values than in the base.
+
+    Returns:
+      For each quantity and value: `value`, what `Program` says, `milliseconds` of one update (of
+      all models) in each round, and `flops` of its products.
+    """
+    on_device = jax.device_put(programs.make_batches(base))
+    pilot = timing.updates_per_call(functools.partial(floor, base, on_device), seconds)
+    results, timed = {quantity: [] for quantity in values}, []
+    for quantity, value in ((name, value) for name in values for value in values[name]):
+        case, settings = _change(base, quantity, value)
+        flops = case.flops(settings.get("num_gibbs_steps", 1)) * settings.get("num_models", 1)
+        on_device = jax.device_put(programs.make_batches(case))
+        count = timing.within_limits(pilot * base.flops() / flops)
+        program = update(case, on_device, count, name=f"{quantity} {value}", **settings)
+        timed.append(program)
+        results[quantity].append({"value": value, "flops": flops, **program.facts()})
+    times = timing.time_in_turn(timed, rounds)
+    for quantity, records in results.items():
+        for record in records:
+            record["milliseconds"] = times[f"{quantity} {record['value']}"]
+    return results

@@ -1,40 +1,26 @@
-"""Turns the report of `benchmark` into text that is read at a glance."""
+"""The benchmark's results as text that is read at a glance."""
 
 import numpy as np
 
+from dbn_jax.training import workdir
 from experiments.benchmarks import net_updates
-from experiments.benchmarks.rbm_updates import Case
+from experiments.benchmarks.programs import Case
+from experiments.common.tables import columns
 
 _EPOCH = 60_000  # images of MNIST
 
 
-def spread(values, form: str = ".3g") -> str:
+def median_and_quartiles(values, form: str = ".3g") -> str:
     """Writes "median (lower quartile–upper quartile)"."""
     low, middle, high = np.percentile(values, (25, 50, 75))
     return f"{middle:{form}} ({low:{form}}–{high:{form}})"
 
 
-def columns(rows: list[list[str]]) -> str:
-    """Lines up rows of text; the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def header(report: dict) -> str:
+def header(machine: dict) -> str:
     """Where and with what it is measured."""
-    machine = report["machine"]
-    versions = ", ".join(
-        f"{name} {version}" for name, version in report["versions"].items() if version
-    )
+    versions = ", ".join(f"{name} {found}" for name, found in workdir.versions().items() if found)
     text = (
-        f"{report['command']}\n"
-        f"commit {report['commit']}\n"
-        f"{machine['processor']}, {machine['cores']} cores; {versions}"
+        f"commit {workdir.commit()}\n{machine['processor']}, {machine['cores']} cores; {versions}"
     )
     load = machine["load_average"]
     if load is not None and load > 0.3 * machine["cores"]:
@@ -45,29 +31,27 @@ def header(report: dict) -> str:
     return text
 
 
-def footprints(results: dict[str, list[dict]]) -> str:
+def memory(results: dict[str, list[dict]]) -> str:
     """Import times over all processes, then compile time and memory by case."""
     processes = [process for case in results.values() for process in case]
 
-    def seconds(name):
-        return spread([process[name] for process in processes], ".2f")
+    def seconds(name, processes=processes):
+        return median_and_quartiles([process[name] for process in processes], ".2f")
 
-    def mebibytes(value):
-        return "–" if value is None else f"{value / 2**20:.0f}"
+    def mebibytes(name, processes):
+        values = [process[name] for process in processes if process[name] is not None]
+        return f"{np.median(values) / 2**20:.0f}" if values else "–"
 
-    rows = [
-        ["case", "compile s", "host peak MiB", "with data alone", "XLA's buffers", "device peak"]
-    ]
+    kinds = {
+        "host peak MiB": "host_peak_bytes",
+        "with data alone": "host_peak_before_bytes",
+        "XLA's buffers": "program_temporary_bytes",
+        "device peak": "device_peak_bytes",
+    }
+    rows = [["case", "compile s", *kinds]]
     for case, repeats in results.items():
-        keys = (
-            "host_peak_bytes",
-            "host_peak_before_bytes",
-            "program_temporary_bytes",
-            "device_peak_bytes",
-        )
-        known = [[r[key] for r in repeats if r[key] is not None] for key in keys]
-        memory = [mebibytes(np.median(values) if values else None) for values in known]
-        rows.append([case, spread([r["compile_seconds"] for r in repeats], ".2f"), *memory])
+        peaks = [mebibytes(name, repeats) for name in kinds.values()]
+        rows.append([case, seconds("compile_seconds", repeats), *peaks])
     return (
         f"\nimport jax, optax: {seconds('import_jax_optax_seconds')} s; dbn_jax.rbm adds "
         f"{seconds('import_dbn_jax_rbm_seconds')} s ({len(processes)} processes)\n\n"
@@ -76,35 +60,43 @@ def footprints(results: dict[str, list[dict]]) -> str:
 
 
 def comparison(case: Case, results: dict[str, dict], rounds: int) -> str:
-    """One case: every program with its time, its ratio to the floor, and what it does.
+    """One case: every program with its time, its ratios, and what it does.
 
-    On a machine whose neighbours make noise, the ratio of the fastest times is nearest to what a
-    quiet one would say: noise only adds.
+    Ratios are taken within a round: to the floor, and to our own update by the same learner, no
+    metrics kept. On a machine whose neighbours make noise, the ratio of the fastest times is
+    nearest to what a quiet one would say: noise only adds.
     """
-    titles = ("learner", "ms per update", "images/s", "× floor", "fastest", "× ours", "does")
-    rows = [["", *titles]]
-    fastest_floor = min(results["floor"]["milliseconds"])
+    times = {name: np.array(result["milliseconds"]) for name, result in results.items()}
+    ours = {"CD-1": times.get("cd"), "PCD-1": times.get("pcd")}
+    width = max(len(result["what"]) for result in results.values())
+    rows = [["", "learner", "ms per update", "images/s", "× floor", "fastest", "× ours"]]
+    rows[0].append("does".ljust(width))
     for name, result in results.items():
-        speed = result["images_per_second"]
+        learner, speed, over_ours = result["learner"], "–", "–"
+        if learner:
+            speed = f"{1e3 * case.batch_size / np.median(times[name]):,.0f}"
+            over_ours = median_and_quartiles(times[name] / ours[learner], ".2f")
         rows.append(
             [
                 name,
-                result["learner"] or "–",
-                spread(result["milliseconds"]),
-                "–" if speed is None else f"{speed:,.0f}",
-                spread(result["over_floor"], ".2f"),
-                f"{min(result['milliseconds']) / fastest_floor:.2f}",
-                "–" if result["over_update"] is None else spread(result["over_update"], ".2f"),
-                result["what"],
+                learner or "–",
+                median_and_quartiles(times[name]),
+                speed,
+                median_and_quartiles(times[name] / times["floor"], ".2f"),
+                f"{min(times[name]) / min(times['floor']):.2f}",
+                over_ours,
+                result["what"].ljust(width),
             ]
         )
-    width = max(len(row[-1]) for row in rows)
-    rows = [[*row[:-1], row[-1].ljust(width)] for row in rows]
-    text = (
+    return (
         f"\n{case.num_visible} visible × {case.num_hidden} hidden units, batch {case.batch_size}: "
         f"median (quartiles) of {rounds} rounds, and the fastest × the floor's fastest\n"
-        f"{columns(rows)}"
+        f"{columns(rows)}\n{_products(results)}"
     )
+
+
+def _products(results):
+    """Whether the compiled programs make the products of the floor, and no others."""
     # None is what is not compiled here; {} is compiled, but no product was recognised.
     counted = {
         name: result["products"]
@@ -112,27 +104,25 @@ def comparison(case: Case, results: dict[str, dict], rounds: int) -> str:
         if result["products"] is not None
     }
     if not any(counted.values()):
-        text += "\nmatrix products in each compiled program: none recognised"
-    elif all(products == counted["floor"] for products in counted.values()):
-        shapes = ", ".join(f"{count} of {shape}" for shape, count in counted["floor"].items())
-        text += f"\nmatrix products in each compiled program, by result: {shapes}"
-    else:
-        text += f"\nWARNING: the compiled programs differ in their matrix products: {counted}"
-    return text
+        return "matrix products in each compiled program: none recognised"
+    if any(products != counted["floor"] for products in counted.values()):
+        return f"WARNING: the compiled programs differ in their matrix products: {counted}"
+    shapes = ", ".join(f"{count} of {shape}" for shape, count in counted["floor"].items())
+    return f"matrix products in each compiled program, by result: {shapes}"
 
 
 def whole_net(method: net_updates.Method, net: net_updates.Net, results: list[dict]) -> str:
     """Updates of a whole net: time, ratio to the products alone, and an epoch of MNIST."""
     rows = [["iterations at the top", "ms per update", "products alone", "× them", "s per epoch"]]
     for result in results:
-        updates = _EPOCH / net.batch_size
+        times, alone = np.array(result["milliseconds"]), np.array(result["floor_milliseconds"])
         rows.append(
             [
                 str(result["gibbs_steps"]),
-                spread(result["milliseconds"]),
-                spread(result["floor_milliseconds"]),
-                spread(result["over_floor"], ".2f"),
-                f"{1e-3 * updates * np.median(result['milliseconds']):.1f}",
+                median_and_quartiles(times),
+                median_and_quartiles(alone),
+                median_and_quartiles(times / alone, ".2f"),
+                f"{1e-3 * _EPOCH / net.batch_size * np.median(times):.1f}",
             ]
         )
     return f"\n{method.title}, {net}; an epoch has {_EPOCH:,} images\n{columns(rows)}"
@@ -145,12 +135,13 @@ def scaling(case: Case, results: dict[str, list[dict]]) -> str:
         rows = [[quantity, "ms per update", "× first", "GFLOP/s in products"]]
         first = np.median(points[0]["milliseconds"])
         for point in points:
+            milliseconds = np.median(point["milliseconds"])
             rows.append(
                 [
                     str(point["value"]),
-                    spread(point["milliseconds"]),
-                    f"{np.median(point['milliseconds']) / first:.2f}",
-                    f"{point['gflops']:.0f}",
+                    median_and_quartiles(point["milliseconds"]),
+                    f"{milliseconds / first:.2f}",
+                    f"{point['flops'] / milliseconds / 1e6:.0f}",
                 ]
             )
         blocks.append(columns(rows))

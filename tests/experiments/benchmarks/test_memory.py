@@ -1,47 +1,25 @@
-"""The benchmark's memory figures: a process's own peak, before and after the updates."""
+"""What the benchmark says of fresh processes."""
 
 import dataclasses
-import pathlib
-import subprocess
-import sys
 import types
 
 import pytest
 
-from experiments.benchmarks import memory, rbm_updates
-
-STATUS = pathlib.Path("/proc/self/status")
+from experiments.benchmarks import memory, programs, rbm_updates
 
 
-@pytest.mark.skipif(
-    not STATUS.exists() or "VmHWM" not in STATUS.read_text(), reason="the system does not tell it"
-)
-def test_peak_of_a_process_is_not_that_of_its_parent():
-    measured = "from experiments.benchmarks import memory; print(memory.peak_rss())"
-    # exec keeps ru_maxrss, as in the child of a parent that has grown large.
-    parent = f"""
-import os, sys
-grown = b"x" * (300 << 20)
-os.execv(sys.executable, [sys.executable, "-c", {measured!r}])
-"""
-    command = [sys.executable, "-c", parent]
-    process = subprocess.run(command, cwd=memory.ROOT, capture_output=True, check=True)
-    assert 2**20 < int(process.stdout) < 150 * 2**20
+def test_a_process_of_its_own_is_measured():
+    (result,) = memory.measure("12x8x6", 1)
+    assert result["import_jax_optax_seconds"] > 0
+    assert result["import_dbn_jax_rbm_seconds"] > 0
+    assert result["compile_seconds"] > 0
+    assert result["host_peak_bytes"] >= result["host_peak_before_bytes"] > 2**24
+    assert result["device_peak_bytes"] is None  # CPUs do not tell
 
 
-def test_peak_where_only_getrusage_tells_it(monkeypatch, tmp_path):
-    """As on macOS, in bytes, and in systems whose /proc tells less."""
-    resource = pytest.importorskip("resource")
-    monkeypatch.setattr(resource, "getrusage", lambda _: types.SimpleNamespace(ru_maxrss=3072))
-    for status, platform, peak in (
-        ("nowhere", "darwin", 3072),
-        ("nowhere", "linux", 3072 * 1024),
-        ("status", "linux", 3072 * 1024),
-    ):
-        (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t  5 kB\n")
-        monkeypatch.setattr(memory, "_STATUS", tmp_path / status)
-        monkeypatch.setattr(memory, "sys", types.SimpleNamespace(platform=platform))
-        assert memory.peak_rss() == peak
+def test_a_process_that_fails_is_told_with_the_remedy():
+    with pytest.raises(ChildProcessError, match=r"(?s)--nomemory leaves this part .*not a case"):
+        memory.measure("12x8", 1)
 
 
 def test_memory_with_the_data_alone_is_read_before_the_updates(monkeypatch):
@@ -61,8 +39,7 @@ def test_memory_with_the_data_alone_is_read_before_the_updates(monkeypatch):
         program = update(*arguments, **settings)
         return dataclasses.replace(program, call=growing(program.call, 1000))
 
-    make_batches = rbm_updates.make_batches
-    monkeypatch.setattr(rbm_updates, "make_batches", growing(make_batches, 10))
+    monkeypatch.setattr(programs, "make_batches", growing(programs.make_batches, 10))
     monkeypatch.setattr(rbm_updates, "update", growing(make_update, 100))
     monkeypatch.setattr(memory, "peak_rss", lambda: peak.bytes)
     # Here jax is imported already, which it refuses.

@@ -5,18 +5,15 @@ import re
 import pytest
 
 from experiments.benchmarks import net_updates, table
-from experiments.benchmarks.rbm_updates import Case
+from experiments.benchmarks.programs import Case
 from experiments.benchmarks.updown_products import UPDOWN
 
 
-def result(products, milliseconds=(1.0,)):
+def result(milliseconds=(1.0,), learner="CD-1", products=None):
     return {
-        "learner": "CD-1",
-        "images_per_second": None,
+        "learner": learner,
         "milliseconds": milliseconds,
-        "over_floor": [1.0],
-        "over_update": None,
-        "what": "",
+        "what": "what it does",
         "products": products,
     }
 
@@ -38,20 +35,50 @@ def cells(text, start):
     ],
 )
 def test_products_of_floor_and_updates_are_compared(floor, update, said):
-    results = {"floor": result(floor), "cd": result(update), "peer": result(None)}
+    results = {
+        "floor": result(learner="", products=floor),
+        "cd": result(products=update),
+        "peer": result(products=None),
+    }
     assert said in table.comparison(Case(1, 1, 1), results, 1).splitlines()[-1]
 
 
-def test_spread_is_the_median_and_the_quartiles():
-    assert table.spread(range(101)) == "50 (25–75)"
+def test_ratios_are_taken_within_a_round():
+    results = {
+        "floor": result([1.0, 2.0, 4.0], ""),
+        "cd": result([1.5, 4.0, 8.0]),
+        "pcd": result([2.0, 4.0, 8.0], "PCD-1"),
+        "peer": result([3.0, 4.0, 16.0], "PCD-1"),
+    }
+    text = table.comparison(Case(1, 1, 6), results, 3)
+    assert cells(text, "floor") == [
+        *["floor", "–", "2 (1.5–3)", "–", "1.00 (1.00–1.00)", "1.00", "–", "what it does"]
+    ]
+    # 6 images in 4 ms; 1.5, 2 and 2 times the floor.
+    assert cells(text, "cd")[2:7] == [
+        *["4 (2.75–6)", "1,500", "2.00 (1.75–2.00)", "1.50", "1.00 (1.00–1.00)"]
+    ]
+    # 1.5, 1 and 2 times the update by PCD-1.
+    assert cells(text, "peer")[5:7] == ["3.00", "1.50 (1.25–1.75)"]
 
 
 def test_an_epoch_of_a_whole_net_is_in_seconds():
-    times = {"milliseconds": [2.0, 3.0, 7.0], "floor_milliseconds": [1.0], "over_floor": [2.5]}
+    times = {"milliseconds": [2.0, 3.0, 7.0], "floor_milliseconds": [1.0, 2.0, 1.0]}
     net = net_updates.Net(batch_size=100)
     text = table.whole_net(UPDOWN, net, [{"gibbs_steps": 4, **times}])
     # 600 updates of 3 ms.
-    assert cells(text, "4 ")[-1] == "1.8"
+    assert cells(text, "4 ")[3:] == ["2.00 (1.75–4.50)", "1.8"]
+
+
+def test_scaling_is_relative_to_the_first_value():
+    points = [
+        {"value": 1, "milliseconds": [1.0, 2.0, 3.0], "flops": 4e6},
+        {"value": 10, "milliseconds": [5.0, 5.0, 6.0], "flops": 4e7},
+    ]
+    text = table.scaling(Case(2, 3, 4), {"batch": points})
+    assert "the others as in 2x3x4" in text
+    assert cells(text, "1 ") == ["1", "2 (1.5–2.5)", "1.00", "2"]
+    assert cells(text, "10 ") == ["10", "5 (5–5.5)", "2.50", "8"]
 
 
 def test_memory_is_in_mebibytes():
@@ -64,5 +91,5 @@ def test_memory_is_in_mebibytes():
         "program_temporary_bytes": 64 * 2**20,
         "device_peak_bytes": None,
     }
-    row = cells(table.footprints({"2x3x4": [process]}), "2x3x4")
+    row = cells(table.memory({"2x3x4": [process]}), "2x3x4")
     assert row == ["2x3x4", "2.00 (2.00–2.00)", "512", "256", "64", "–"]

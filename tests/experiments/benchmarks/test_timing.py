@@ -1,11 +1,12 @@
 """The benchmark's timing, by a clock that only its programs move."""
 
+import functools
 import types
 
 import pytest
 
 from experiments.benchmarks import timing
-from experiments.benchmarks.rbm_updates import Program
+from experiments.benchmarks.programs import Program
 
 
 @pytest.fixture
@@ -23,21 +24,17 @@ def takes(clock, name, *durations, num_updates=1):
         clock.seconds += durations[min(len(calls), len(durations) - 1)]
         calls.append(name)
 
-    return Program(name, "", "", num_updates, call), calls
+    return Program(name=name, num_updates=num_updates, call=call), calls
 
 
-def test_each_round_starts_with_the_next_program(clock, monkeypatch):
+def test_each_round_starts_with_the_next_program(monkeypatch):
     monkeypatch.setattr(timing, "_WARM_UP", 0)
     order = []
-
-    def program(name):
-        def call():
-            clock.seconds += 1
-            order.append(name)
-
-        return Program(name, "", "", 1, call)
-
-    timing.time_in_turn([program(name) for name in "abc"], 4)
+    programs = [
+        Program(name=name, num_updates=1, call=functools.partial(order.append, name))
+        for name in "abc"
+    ]
+    timing.time_in_turn(programs, 4)
     # Each is called twice, once to warm up.
     assert "".join(order) == "aabbcc" + "bbccaa" + "ccaabb" + "aabbcc"
 
@@ -63,8 +60,8 @@ def test_number_of_updates_fills_the_wanted_time(clock):
     def make(count):
         # The first call is slow: it compiles.
         program, _ = takes(clock, "", 100, 0.01 * count)
-        return program.call
+        return program
 
-    assert timing.num_updates(make, 0.5) == 50
-    assert timing.num_updates(make, 1e-9) == 4
-    assert timing.num_updates(make, 1e9) == 2000
+    assert timing.updates_per_call(make, 0.5) == 50
+    assert timing.updates_per_call(make, 1e-9) == 4
+    assert timing.updates_per_call(make, 1e9) == 2000
