@@ -38,15 +38,14 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
       OverflowError: a weight is too large for `dtype`.
     """
     arrays: dict[str, np.ndarray] = {}
-    description = _describe(model, "", arrays, dtype)
+    description = json.dumps(_describe(model, "", arrays, dtype))
+    arrays[_DESCRIPTION] = np.frombuffer(description.encode(), np.uint8)
     path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
-    text = np.frombuffer(json.dumps(description).encode(), np.uint8)
+    partial, sidecar = path.with_name(path.name + ".partial"), _sidecar(path)
     with partial.open("wb") as file:
-        np.savez_compressed(file, **{_DESCRIPTION: text}, **arrays)
+        np.savez_compressed(file, **arrays)
     digest = _sha256(partial)
     # The checksum is never beside a file that it does not belong to.
-    sidecar = _sidecar(path)
     sidecar.unlink(missing_ok=True)
     partial.replace(path)
     partial.write_text(f"{digest}  {path.name}\n")
@@ -54,14 +53,7 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
 
 
 def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
-    """Reads a model that `save` wrote, and verifies its checksum if that is beside it.
-
-    Args:
-      path: of the file.
-      dtype: of the model's arrays.
-
-    Returns:
-      The model.
+    """Reads a model that `save` wrote, its arrays in `dtype`, and verifies a checksum beside it.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -70,8 +62,20 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {str(path)!r}")
-    sidecar = _sidecar(path)
-    if sidecar.exists():
+    _check_sum(path)
+    try:
+        # A handle of our own: NumPy leaves its own open when the archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        return _build(json.loads(bytes(arrays.pop(_DESCRIPTION))), arrays, dtype)
+    except Exception as e:  # there is little that NumPy and zlib do not raise at a flipped bit
+        raise ValueError(
+            f"{str(path)!r} is no model file of dbn_jax, or is damaged ({type(e).__name__}: {e})"
+        ) from e
+
+
+def _check_sum(path):
+    if (sidecar := _sidecar(path)).exists():
         expected, digest = sidecar.read_text().split()[:1], _sha256(path)
         if expected != [digest]:
             raise ValueError(
@@ -79,16 +83,15 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
                 f"{' '.join(expected) or 'nothing'}: one of the two is damaged or of another "
                 "version; fetch both again"
             )
-    try:
-        # A handle of our own: NumPy leaves its own open when the archive is damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        description = json.loads(bytes(arrays.pop(_DESCRIPTION)))
-        return _build(description, arrays, dtype)
-    except Exception as e:  # there is little that NumPy and zlib do not raise at a flipped bit
-        raise ValueError(
-            f"{str(path)!r} is no model file of dbn_jax, or is damaged ({type(e).__name__}: {e})"
-        ) from e
+
+
+def _sidecar(path):
+    return path.with_name(path.name + ".sha256")
+
+
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _describe(value, name, arrays, dtype):
@@ -104,22 +107,22 @@ def _describe(value, name, arrays, dtype):
         return {"tuple": [_describe(x, f"{name}.{i}", arrays, dtype) for i, x in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
-    if hasattr(value, "shape"):
-        x = np.asarray(value)
-        if dtype is not None and x.ndim > 1:
-            x = _cast(x, dtype, name)
-        if x.dtype.itemsize != 2:
-            arrays[name] = x
-            return {"array": name}
-        # The upper bytes, sign and exponent, take few values: on their own they compress to about
-        # half, whereas between the lower ones, which are noise, nothing does.
-        bits = x.view(np.uint16)
-        arrays[name] = np.stack([bits >> 8, bits & 255]).astype(np.uint8)
-        return {"planes": name, "dtype": x.dtype.name}
-    raise TypeError(
-        f"{name or 'the model'} is of {type(value)}; expected an RBM, a DBN, an UntiedDBN, a "
-        "Classifier or an Autoencoder"
-    )
+    if not hasattr(value, "shape"):
+        raise TypeError(
+            f"{name or 'the model'} is of {type(value)}; expected an RBM, a DBN, an UntiedDBN, a "
+            "Classifier or an Autoencoder"
+        )
+    x = np.asarray(value)
+    if dtype is not None and x.ndim > 1:
+        x = _cast(x, dtype, name)
+    if x.dtype.itemsize != 2:
+        arrays[name] = x
+        return {"array": name}
+    # The upper bytes, sign and exponent, take few values: on their own they compress to about
+    # half, whereas between the lower ones, which are noise, nothing does.
+    bits = x.view(np.uint16)
+    arrays[name] = np.stack([bits >> 8, bits & 255]).astype(np.uint8)
+    return {"planes": name, "dtype": x.dtype.name}
 
 
 def _parts(value):
@@ -129,14 +132,6 @@ def _parts(value):
     if type(value).__name__ in _NETWORKS and type(value).__module__ == "dbn_jax.networks":
         return value.parts()
     return None
-
-
-def _class(name):
-    if name in _NETWORKS:
-        from dbn_jax import networks
-
-        return getattr(networks, name)
-    return _CLASSES[name]
 
 
 def _cast(x, dtype, name):
@@ -167,10 +162,9 @@ def _build(description, arrays, dtype):
     raise ValueError(f"unknown part {description!r}")
 
 
-def _sidecar(path):
-    return path.with_name(path.name + ".sha256")
+def _class(name):
+    if name in _NETWORKS:
+        from dbn_jax import networks
 
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return getattr(networks, name)
+    return _CLASSES[name]

@@ -9,6 +9,9 @@ Models are Flax NNX modules, and these are pytrees: they pass through `jax.jit`,
 `jax.vmap` as they are, and an ensemble is one module of stacked arrays. Nothing in them changes or
 is random when they are called. `dbn_jax.learning.backprop` is how they learn.
 
+"..." are batch axes; V pixels, H_l units of hidden layer l, L classes, C units of the code. Layers
+are numbered from the pixels up.
+
 References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006); Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
@@ -23,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dbn_jax import dbn, label_units, random, units
+from dbn_jax import dbn, label_units, numerics, random, units
 from dbn_jax.typing import Array, Float, Key
 
 # Uniform weights for units with a logistic non-linearity, within ±4·sqrt(6 / (inputs + outputs)),
@@ -35,12 +38,7 @@ _LINEAR = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 
 
 class Layer(nnx.Module):
-    """x ↦ x·kernel + bias, made of given arrays.
-
-    Attributes:
-      kernel: (inputs, outputs).
-      bias: (outputs,).
-    """
+    """x ↦ x·kernel + bias."""
 
     def __init__(self, kernel: Float[Array, "I O"], bias: Float[Array, " O"]):
         self.kernel = nnx.Param(kernel)
@@ -49,7 +47,7 @@ class Layer(nnx.Module):
     def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
         """(..., inputs) -> (..., outputs)."""
         y = x @ self.kernel[...]
-        return y + jnp.broadcast_to(self.bias[...], y.shape)
+        return y + numerics.per_unit(self.bias[...], y)
 
     def parts(self) -> dict[str, Array]:
         """What it is made of, by the names of the constructor's arguments."""
@@ -57,25 +55,19 @@ class Layer(nnx.Module):
 
 
 class Classifier(nnx.Module):
-    """Logistic layers, then a softmax layer; called, it returns logits.
-
-    Attributes:
-      hidden: the logistic layers.
-      softmax: the softmax layer.
-    """
+    """Logistic layers, then a softmax layer; ValueError if layers do not fit each other."""
 
     def __init__(self, hidden: Sequence[Layer], softmax: Layer):
-        """Makes it of layers that fit each other; ValueError if they do not."""
         _check_chain((*hidden, softmax))
         self.hidden = nnx.List(hidden)
         self.softmax = softmax
 
     def __call__(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch L"]:
-        """Logits of the classes: (..., V) -> (..., L); their log-softmax is log p(class | v)."""
+        """Logits of the classes; their log-softmax is log p(class | v)."""
         return self.softmax(self.features(v)[-1])
 
-    def features(self, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], ...]:
-        """The activities of every hidden layer, first to last: (..., V) -> (..., H_l) each."""
+    def features(self, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
+        """The activities of every hidden layer, first to last, (..., H_l) each."""
         return _activities(self.hidden, v)
 
     def layers(self) -> tuple[Layer, ...]:
@@ -88,35 +80,32 @@ class Classifier(nnx.Module):
 
 
 class Autoencoder(nnx.Module):
-    """Logistic layers down to a linear code, and logistic layers up to the pixels' logits.
+    """Logistic layers down to a linear code (`encoder`), and up to the pixels' logits (`decoder`).
 
-    Attributes:
-      encoder: the layers below the code, the last of them linear.
-      decoder: the layers above the code; the last gives the pixels.
+    Raises ValueError if layers do not fit each other.
     """
 
     def __init__(self, encoder: Sequence[Layer], decoder: Sequence[Layer]):
-        """Makes it of layers that fit each other; ValueError if they do not."""
         _check_chain((*encoder, *decoder))
         self.encoder = nnx.List(encoder)
         self.decoder = nnx.List(decoder)
 
     def __call__(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
-        """Logits of the reconstruction's pixels: (..., V) -> (..., V)."""
+        """Logits of the reconstruction's pixels."""
         return self.logits(self.encode(v))
 
     def encode(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch C"]:
-        """The code of an image: (..., V) -> (..., C)."""
+        """The code of an image."""
         *below, code = self.encoder
         return code((v, *_activities(below, v))[-1])
 
     def logits(self, code: Float[Array, "*batch C"]) -> Float[Array, "*batch V"]:
-        """Logits of the pixels that a code stands for: (..., C) -> (..., V)."""
+        """Logits of the pixels that a code stands for."""
         *below, pixels = self.decoder
         return pixels((code, *_activities(below, code))[-1])
 
     def decode(self, code: Float[Array, "*batch C"]) -> Float[Array, "*batch V"]:
-        """The image that a code stands for, pixels in [0, 1]: (..., C) -> (..., V)."""
+        """The image that a code stands for, pixels in [0, 1]."""
         return jax.nn.sigmoid(self.logits(code))
 
     def layers(self) -> tuple[Layer, ...]:
@@ -153,10 +142,7 @@ def init_classifier(key: Key[Array, ""], sizes: Sequence[int]) -> Classifier:
 
     Args:
       key: consumed.
-      sizes: pixels, units of each hidden layer, classes.
-
-    Raises:
-      ValueError: there are fewer than three sizes, or one is below 1.
+      sizes: pixels, units of each hidden layer, classes; ValueError if there are fewer than three.
 
     >>> model = init_classifier(jax.random.key(0), (784, 500, 500, 2000, 10))
     >>> model(jnp.zeros((3, 784))).shape
@@ -175,10 +161,7 @@ def init_autoencoder(key: Key[Array, ""], sizes: Sequence[int]) -> Autoencoder:
       key: consumed.
       sizes: pixels, units of each hidden layer of the encoder, size of the code; the decoder has
         the same layers in reverse order. Without hidden layers it is logistic PCA whose codes are
-        linear in the pixels.
-
-    Raises:
-      ValueError: there are fewer than two sizes, or one is below 1.
+        linear in the pixels. ValueError if there are fewer than two.
 
     >>> model = init_autoencoder(jax.random.key(0), (784, 1000, 500, 250, 30))
     >>> model.encode(jnp.zeros((3, 784))).shape
@@ -205,7 +188,6 @@ def _random_layers(key, sizes, inits):
     ]
 
 
-@functools.partial(jax.jit, static_argnames="num_classes", inline=True)
 def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
     """Makes a classifier of a net's recognition weights.
 
@@ -215,96 +197,61 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
     answers are those of the associative memory after one mean-field iteration from there.
 
     Args:
-      net: the net, of Bernoulli hidden units, and pixels of any type.
+      net: of Bernoulli hidden units, and pixels of any type.
       num_classes: L.
 
     Raises:
       ValueError: the net has hidden units of another type, or label units of another number.
     """
-    count = dbn.num_labels(net)
-    if count not in (0, num_classes):
+    num_labels = dbn.num_labels(net)
+    if num_labels not in (0, num_classes):
         raise ValueError(
-            f"the net has {count} label units, but there are {num_classes} classes: are these its "
-            "data?"
+            f"the net has {num_labels} label units, but there are {num_classes} classes: are these "
+            "its data?"
         )
-    hidden = _recognition_layers(net)
-    for i, (part, _) in enumerate(hidden):
-        if not isinstance(part, units.Bernoulli):
-            raise ValueError(
-                f"hidden layer {i + 1} of {len(hidden)} has {type(part).__name__} units; a "
-                "classifier is made of Bernoulli ones"
-            )
-    if count:
+    hidden = _recognition(net)
+    _check_bernoulli([above for *_, above in hidden], len(hidden), "a classifier")
+    if num_labels:
         _, of_labels = label_units.parts(net.top)
         softmax = Layer(of_labels.weights.T, of_labels.visible.bias)
     else:
         num_hidden, dtype = net.top.hidden.num_units, net.top.weights.dtype
         softmax = Layer(jnp.zeros((num_hidden, num_classes), dtype), jnp.zeros(num_classes, dtype))
-    return Classifier([layer for _, layer in hidden], softmax)
+    return Classifier([_layer(*each) for each in hidden], softmax)
 
 
-@functools.partial(jax.jit, inline=True)
 def unroll(net: dbn.Net) -> Autoencoder:
     """Makes a deep autoencoder of a net: recognition weights up, generative weights down.
 
     Its reconstruction is `dbn.reconstruct`.
 
     Args:
-      net: the net; the hidden units of its top RBM, the code, are Gaussian, all others Bernoulli.
+      net: without label units; the hidden units of its top RBM, the code, are Gaussian, all others
+        Bernoulli.
 
     Raises:
-      ValueError: the units are others, or there are label units.
+      ValueError: the units are others.
     """
-    if dbn.num_labels(net):
-        raise ValueError(
-            f"the net has {dbn.num_labels(net)} label units, which an autoencoder cannot use: "
-            "learn it without labels"
-        )
-    encoder, decoder = _recognition_layers(net), _generative_layers(net)
-    *below, (code, _) = encoder
-    for i, (part, _) in enumerate(below):
-        if isinstance(part, units.Gaussian):
-            raise ValueError(
-                f"hidden layer {i + 1} of {len(encoder)} has Gaussian units: the linear code must "
-                "be the top of the stack; leave out the layers above it"
-            )
-        if not isinstance(part, units.Bernoulli):
-            raise ValueError(
-                f"hidden layer {i + 1} of {len(encoder)} has {type(part).__name__} units; below "
-                "the code an autoencoder is made of Bernoulli ones"
-            )
-    if not isinstance(code, units.Gaussian):
-        raise ValueError(
-            f"the top RBM has {type(code).__name__} hidden units; the code of an autoencoder is "
-            "linear: learn the top RBM with Gaussian hidden units"
-        )
-    for part, _ in decoder:
-        if not isinstance(part, units.Bernoulli):
-            raise ValueError(
-                f"the net has {type(part).__name__} units where an autoencoder has Bernoulli ones, "
-                "pixels included: its cost is their cross-entropy"
-            )
-    return Autoencoder([layer for _, layer in encoder], [layer for _, layer in decoder])
+    up, down = _recognition(net), _generation(net)
+    _check_unrolled(net, [above for *_, above in up], [above for *_, above in down])
+    return Autoencoder([_layer(*each) for each in up], [_layer(*each) for each in down])
 
 
-def _recognition_layers(net):
-    """The hidden units of each layer, and the layer that gives their inputs, from the pixels up."""
+def _recognition(net):
+    """Weights, units below and units above of each layer from the pixels up."""
     top = label_units.without(net.top)
     if dbn.num_labels(net):
         # Neutral label units act as a bias.
         _, of_labels = label_units.parts(net.top)
         bias = jnp.mean(of_labels.weights, axis=0)
         top = dataclasses.replace(top, hidden=top.hidden.add_to_bias(bias))
-    layers = (*net.recognition, top)
-    return [(each.hidden, _layer(each.weights, each.visible, each.hidden)) for each in layers]
+    return [(layer.weights, layer.visible, layer.hidden) for layer in (*net.recognition, top)]
 
 
-def _generative_layers(net):
-    """The visible units of each layer, and the layer that gives their inputs, from the top down."""
-    return [
-        (layer.visible, _layer(layer.weights.T, layer.hidden, layer.visible))
-        for layer in (net.top, *reversed(net.generative))
-    ]
+def _generation(net):
+    """Weights, units that send and units that receive of each layer from the top down."""
+    layers = (net.top, *reversed(net.generative))
+    return [(layer.weights.T, layer.hidden, layer.visible) for layer in layers]
 
 
 def _layer(weights, below, above):
@@ -314,6 +261,35 @@ def _layer(weights, below, above):
     if isinstance(above, units.Gaussian):
         weights = weights * above.scale[None]
     return Layer(weights, above.bias)
+
+
+def _check_bernoulli(hidden, count, what):
+    for i, part in enumerate(hidden[:count]):
+        if not isinstance(part, units.Bernoulli):
+            raise ValueError(
+                f"hidden layer {i + 1} of {len(hidden)} has {type(part).__name__} units; {what} is "
+                "made of Bernoulli ones"
+            )
+
+
+def _check_unrolled(net, up, down):
+    if dbn.num_labels(net):
+        raise ValueError(
+            f"the net has {dbn.num_labels(net)} label units, which an autoencoder cannot use: "
+            "learn it without labels"
+        )
+    _check_bernoulli(up, len(up) - 1, "below the code, the top of the stack, an autoencoder")
+    if not isinstance(up[-1], units.Gaussian):
+        raise ValueError(
+            f"the top RBM has {type(up[-1]).__name__} hidden units; the code of an autoencoder is "
+            "linear: learn the top RBM with Gaussian hidden units"
+        )
+    for part in down:
+        if not isinstance(part, units.Bernoulli):
+            raise ValueError(
+                f"the net has {type(part).__name__} units where an autoencoder has Bernoulli ones, "
+                "pixels included: its cost is their cross-entropy"
+            )
 
 
 @functools.partial(jax.jit, inline=True)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, label_units, model_file, rbm, units
+from dbn_jax import associative_memory, dbn, label_units, model_file, rbm, units
 from tests.random_models import at_random
 
 
@@ -156,6 +156,20 @@ def test_bad_files(tmp_path):
     np.savez(path, other=np.ones(3))
     with pytest.raises(ValueError, match="no model file of dbn_jax"):
         model_file.load(path)
+
+
+@pytest.mark.parametrize("name", ["digit_model", "classifier", "autoencoder"])
+def test_published_models_load(name):
+    """With their checksums."""
+    path = pathlib.Path(__file__).parent.parent / "experiments/results" / name / "model.npz"
+    assert path.with_name("model.npz.sha256").is_file()
+    model = model_file.load(path)
+    if isinstance(model, dbn.UntiedDBN):
+        assert (dbn.num_pixels(model), dbn.num_labels(model)) == (784, 10)
+        answers = associative_memory.classify(model, jnp.zeros((1, 784)))
+    else:
+        answers = model(jnp.zeros((1, 784)))
+    assert np.isfinite(answers).all()
 
 
 def test_other_objects_are_refused(tmp_path):
