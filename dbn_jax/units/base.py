@@ -58,7 +58,7 @@ class Units(abc.ABC):
         low, high = self.support
         count, dtype = data.shape[0], data.dtype
         data = numerics.widen(data)  # the mean of a unit that never varies is next to 1
-        # Data outside the support (see `health.check_data`) count as its ends.
+        # Data outside the support (see `learning.health.check_data`) count as its ends.
         mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):
             mean = low + (high - low) * ((mean - low) / (high - low) * count + 0.5) / (count + 1)
