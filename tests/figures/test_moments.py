@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-import pytest
 
 from dbn_jax import figures
 from tests.pictures import MARGIN, SQUARE, assert_readable, enlarged, pixels, shown_texts, words
@@ -138,34 +137,3 @@ def test_any_number_of_layers_and_times_fits_the_page():
         assert sheet.get_size_inches()[0] * 128 < 1300
         one = {name: states[0] for name, states in layers.items()}
         assert_readable(figures.moment(np.zeros(784), one, image_shape=(28, 28), title="t"))
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: figures.moment(np.zeros(4), {}, **SQUARE), "layers is empty"),
-        (lambda: figures.moment(np.zeros(5), LAYERS, **SQUARE), r"\(1, 5\).*expected \(N, 4\)"),
-        (
-            lambda: figures.moment(np.zeros(4), {"top": np.array([0, 2.0])}, **SQUARE),
-            r'layers\["top"\]: 1 of 2 values lie outside 0 to 1',
-        ),
-        (
-            lambda: figures.moment(np.zeros(4), LAYERS, **SQUARE, labels={"a": 1}, clamped="b"),
-            r"clamped=\"b\", but the labels are \['a'\]",
-        ),
-        (
-            lambda: figures.moments(np.zeros((2, 4)), {"a": np.ones((2, 3))}, **SQUARE, times="a"),
-            "times has 1 entries for 2 images",
-        ),
-        (
-            lambda: figures.moments(
-                np.zeros((1, 4)), {"a": np.ones((1, 3))}, **SQUARE, times="a", notes="ab"
-            ),
-            "notes has 2 entries for 1 images",
-        ),
-        (lambda: figures.moments(np.zeros((1, 4)), {}, **SQUARE, times="a"), "layers is empty"),
-    ],
-)
-def test_bad_input_is_refused_with_what_is_wrong(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

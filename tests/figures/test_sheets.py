@@ -18,8 +18,6 @@ from tests.pictures import (
     words,
 )
 
-NAN = np.array([[0.0, np.nan, 0.5, np.nan]])
-
 
 @pytest.mark.parametrize("columns", [1, 4, 7])
 @pytest.mark.parametrize(
@@ -87,17 +85,13 @@ def test_types_and_shapes_of_images_that_mean_the_same_give_the_same_picture():
     np.testing.assert_array_equal(shifted, expected)
 
 
-def test_rounding_beyond_the_range_is_drawn_and_more_is_refused():
+def test_rounding_beyond_the_range_is_drawn():
     images = np.array([[0.0, 1.0, -1e-6, 1 + 1e-6]], np.float32)
     tile = sheet_tiles(
         pixels(figures.image_sheet(images, image_shape=(2, 2), zoom=10, title="")), (2, 2), 10, 1, 1
     )[0]
     expected = np.array([[0, 255], [0, 255]], np.uint8)
     np.testing.assert_array_equal(tile, enlarged(expected, 20))
-    with pytest.raises(ValueError, match=r"1 of 4 values lie outside 0 to 1 .*1\.01.*value_range="):
-        figures.image_sheet(
-            images * np.array([1, 1.01, 1, 1], np.float32), image_shape=(2, 2), title=""
-        )
 
 
 def runs(values):
@@ -183,46 +177,3 @@ def test_crowded_step_numbers_are_thinned_not_overprinted():
     assert "0" in words(figure).split(" | ")
     assert "3,000" in words(figure)
     assert "1,000" not in words(figure).split(" | ")
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: figures.image_sheet(np.zeros((3, 5)), **SQUARE), r"\(3, 5\).*expected \(N, 4\)"),
-        (lambda: figures.image_sheet(NAN, **SQUARE), r"images: 2 of 4 values.*first at \[0, 1\]"),
-        (lambda: figures.image_sheet(np.zeros((0, 4)), **SQUARE), "empty"),
-        (lambda: figures.image_sheet(np.zeros((1, 4)), image_shape=(4,), title=""), "image_shape"),
-        (lambda: figures.image_sheet(np.zeros((1, 4)), **SQUARE, columns=0), "columns=0"),
-        (lambda: figures.image_sheet(np.zeros((1, 4)), **SQUARE, zoom=0), "zoom=0"),
-        (lambda: figures.image_sheet(np.zeros((1, 4)), **SQUARE, value_range=(1, 1)), "low < high"),
-        (
-            lambda: figures.image_sheet(np.zeros((4, 4)), **SQUARE, columns=2, row_labels=["a"]),
-            "1 entries for 2 rows",
-        ),
-        (
-            lambda: figures.captioned_sheet(np.zeros((2, 4)), ["a"], **SQUARE),
-            "captions has 1 entries for 2 images",
-        ),
-        (
-            lambda: figures.captioned_sheet(np.zeros((1, 4)), ["a"], **SQUARE, columns=0),
-            "columns=0",
-        ),
-        (lambda: figures.image_rows({}, **SQUARE), "rows is empty"),
-        (
-            lambda: figures.image_rows({"a": np.zeros((1, 4)), "b": NAN}, **SQUARE),
-            '"b" images: 2 of 4',
-        ),
-        (
-            lambda: figures.image_rows({"a": np.zeros((1, 4))}, **SQUARE, notes={"b": "1"}),
-            r"notes for \['b'\]",
-        ),
-        (
-            lambda: figures.image_rows({"a": np.zeros((1, 4)), "b": np.zeros((2, 4))}, **SQUARE),
-            "different numbers of images: {'a': 1, 'b': 2}",
-        ),
-        (lambda: figures.chains(np.zeros((2, 1, 4)), **SQUARE, steps=[1]), "1 entries for 2 times"),
-    ],
-)
-def test_bad_input_is_refused_with_what_is_wrong(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
