@@ -208,6 +208,7 @@ def main(run: Callable[[Any, str], Any], cls: type) -> None:
 def _print(results: Mapping[str, Any]) -> None:
     """Prints the results that are numbers or text; tables and lists are for summary.json."""
     for name, value in results.items():
-        if isinstance(value, (int, float, str)):
-            text = f"{value:.2%}" if name.startswith("error_rate") else f"{value:.6g}"
-            print(f"{name}: {value if isinstance(value, str) else text}", flush=True)
+        if isinstance(value, float):
+            value = f"{value:.2%}" if name.startswith("error_rate") else f"{value:.6g}"
+        if isinstance(value, (int, str)):
+            print(f"{name}: {value}", flush=True)

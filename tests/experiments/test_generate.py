@@ -1,6 +1,6 @@
 """The binary that generates, on a net made by hand that knows ten digits and nothing else."""
 
-import json
+import dataclasses
 import shutil
 
 import jax
@@ -9,15 +9,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dbn_jax import data, dbn, figures, label_units, model_file, rbm, units
-from experiments import generate
+from dbn_jax import data, dbn, figures, label_units, rbm, units
+from experiments import finetune_updown, generate, train_dbn, train_rbm
 from experiments.baseline_models import svm_judge
-from experiments.common import shared
+from experiments.common.data_settings import DataSettings
 from experiments.pictures import movies
-from tests import binaries
+from tests import finished_runs
 
-DIGITS = shared.DataSettings(dataset="digits")
-PROGRAM = {"train_dbn": dbn.DBN, "finetune_updown": dbn.UntiedDBN}
+DIGITS = DataSettings(dataset="digits")
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +47,9 @@ def make_net(dataset, labels=range(10)):
     return dbn.stack((bottom, top))
 
 
-def save_run(path, net, program="train_dbn", **flags):
-    """A finished run, as far as others look at it."""
-    path.mkdir(parents=True)
-    model_file.save(path / "model.npz", net)
-    texts = {
-        "dataset": "digits", "num_validation": "0", "binarisation": "none", "standardise": "false",
-    } | flags  # fmt: skip
-    summary = {"figures": {}, "program": f"experiments.{program}", "flags": texts}
-    (path / "summary.json").write_text(json.dumps(summary))
-    return str(path)
+def save_run(path, net, **data):
+    settings = train_dbn.Settings(data=dataclasses.replace(DIGITS, **data))
+    return finished_runs.save(path, net, settings)
 
 
 @pytest.fixture
@@ -84,7 +76,7 @@ def quick(monkeypatch):
 
 def quick_settings(pretrained, **changes):
     sizes = {"steps": 5, "columns": 2, "judged": 6, "judge_images": 600}
-    return generate.Settings(pretrained, **(sizes | changes))
+    return generate.Settings(pretrained=pretrained, **(sizes | changes))
 
 
 def num_frames(path):
@@ -92,13 +84,15 @@ def num_frames(path):
         return gif.n_frames
 
 
-@pytest.mark.parametrize("program", PROGRAM)
-def test_a_labelled_net_leaves_a_whole_workdir(tmp_path, capsys, quick, dataset, program):
+@pytest.mark.parametrize("untied", [False, True])
+def test_a_labelled_net_leaves_a_whole_workdir(tmp_path, capsys, quick, dataset, untied):
     net = make_net(dataset)
-    if program == "finetune_updown":
-        net = dbn.untie(net)
-    settings = quick_settings(save_run(tmp_path / "net", net, program))
-    summary = generate.run(settings, tmp_path / "run")
+    path = save_run(tmp_path / "net", net)
+    if untied:
+        tuned = finetune_updown.Settings(pretrained=path)
+        path = finished_runs.save(tmp_path / "tuned", dbn.untie(net), tuned)
+    settings = quick_settings(path)
+    summary = generate.run(settings, str(tmp_path / "run"))
     assert {path.name for path in (tmp_path / "run/figures").iterdir()} == {
         "classes.png", "forgetting.png", "movie.gif", "movie.mp4",
         "mind_and_brain.png", "mind_and_brain.gif", "mind_and_brain.mp4",
@@ -142,11 +136,10 @@ def test_a_labelled_net_leaves_a_whole_workdir(tmp_path, capsys, quick, dataset,
     assert [states.shape for states in layers.values()] == [(3, 10), (3, 10)]
     assert len(quick["film"]) == 2
 
-    # A finished run is left as it is; other settings are refused.
-    assert generate.run(settings, tmp_path / "run") == summary
-    assert "done already" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="--steps: was 5, now 6"):
-        generate.run(quick_settings(settings.pretrained, steps=6), tmp_path / "run")
+    # A finished run is left as it is.
+    quick["moment"].clear()
+    assert generate.run(settings, str(tmp_path / "run")) == summary
+    assert not quick["moment"]
 
 
 def test_a_net_that_mistakes_classes_is_found_out_and_mp4_may_be_missing(
@@ -156,7 +149,7 @@ def test_a_net_that_mistakes_classes_is_found_out_and_mp4_may_be_missing(
     swapped = [1, 0, 2, 3, 4, 5, 6, 7, 8, 9]
     net = make_net(dataset, swapped)
     settings = quick_settings(save_run(tmp_path / "net", net), start="features")
-    found = generate.run(settings, tmp_path / "run")["results"]
+    found = generate.run(settings, str(tmp_path / "run"))["results"]
     by_class = list(found["recognised_by_class"].values())
     assert by_class[0] == by_class[1] == 0
     assert np.mean(by_class[2:]) > 0.95
@@ -174,7 +167,7 @@ def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick
     sizes = ((64, 12), (12, 9), (9, 7))
     layers = [rbm.init_params(key, *pair) for key, pair in zip(keys, sizes, strict=True)]
     settings = quick_settings(save_run(tmp_path / "net", dbn.stack(tuple(layers))))
-    summary = generate.run(settings, tmp_path / "run")
+    summary = generate.run(settings, str(tmp_path / "run"))
     names = {path.name for path in (tmp_path / "run/figures").iterdir()}
     assert names == {f"{name}.{kind}" for name in ("movie", "mind_and_brain")
                      for kind in ("gif", "mp4")} | {"mind_and_brain.png"}  # fmt: skip
@@ -219,66 +212,13 @@ def test_the_sheets_steps_are_among_those_of_the_animation():
     assert set(movies._MIND_STEPS) <= set(np.cumsum(movies._MIND_INTERVALS))
 
 
-def test_shares_by_hand():
-    intended = np.array([0, 0, 0, 0, 7, 7, 3])
-    answers = np.array([0, 0, 0, 7, 7, 0, 0])
-    assert svm_judge.shares(answers, intended) == {0: 0.75, 3: 0.0, 7: 0.5}
-
-
-def test_the_judge_is_good_and_its_error_is_that_on_images_it_has_not_seen(dataset):
-    found = svm_judge.train(dataset, 10_000)
-    assert found.num_train == len(dataset.train)
-    grey = dataset.test.images / dataset.scale
-    wrong = found.answers(grey) != dataset.test.labels
-    assert found.error == pytest.approx(wrong.mean())
-    assert found.error < 0.06  # of 360; 0.9 is chance
-    seen = found.answers(dataset.train.images / dataset.scale) != dataset.train.labels
-    assert seen.mean() < found.error  # what it would have said of those it has seen
-    # Without the look at the ink, pages without or full of it would have classes.
-    pages = np.stack([np.zeros(64), np.ones(64), grey[0]])
-    assert set(found.classifier.predict(pages)) <= set(range(10))
-    assert list(found.answers(pages)) == [svm_judge.NONE, svm_judge.NONE, dataset.test.labels[0]]
-    # The bounds are those of the class that the machine sees, not of all.
-    thin = grey[dataset.test.labels == 0].mean(axis=0)
-    low = found.least[0] / thin.sum()
-    answers = found.answers(np.stack([1.01 * low * thin, 0.99 * low * thin]))
-    np.testing.assert_array_equal(found.classifier.predict([low * thin]), 0)
-    np.testing.assert_array_equal(answers, [0, svm_judge.NONE])
-    few = svm_judge.train(dataset, 40)
-    assert few.num_train == 40
-    assert few.error > 2 * found.error
-    by_rows = found.answers(grey[:60].reshape(3, 20, 64))
-    np.testing.assert_array_equal(by_rows.ravel(), found.answers(grey[:60]))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"start": "nowhere"}, "start 'nowhere' is none of images, noise, features"),
-        ({"steps": 0}, "steps is 0; it must be at least 1"),
-        ({"judged": -1}, "judged is -1"),
-    ],
-)
-def test_bad_settings_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        quick_settings("anywhere", **changes)
-
-
-def test_what_is_no_net_is_refused_before_anything_is_made(tmp_path, dataset):
-    with pytest.raises(FileNotFoundError, match="nowhere: there is no finished run"):
-        generate.run(quick_settings("nowhere"), tmp_path / "run")
-    other = save_run(tmp_path / "rbm", make_net(dataset).top, "train_rbm")
-    with pytest.raises(ValueError, match="made by train_rbm; expected train_dbn,finetune_updown"):
-        generate.run(quick_settings(other), tmp_path / "run")
-    twos = save_run(tmp_path / "twos", make_net(dataset), classes="2")
-    with pytest.raises(ValueError, match=r"learnt the class 2 only; .*at least two classes"):
-        generate.run(quick_settings(twos), tmp_path / "run")
+def test_what_is_no_net_of_classes_is_refused_before_anything_is_made(tmp_path, dataset):
+    other = finished_runs.save(tmp_path / "rbm", make_net(dataset).top, train_rbm.Settings())
+    twos = save_run(tmp_path / "twos", make_net(dataset), classes=(2,))
+    for path, words in (
+        (other, "made by train_rbm; expected a run of train_dbn, finetune_updown"),
+        (twos, r"learnt the class 2 only; .*at least two classes"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            generate.run(quick_settings(path), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-
-
-def test_the_command_line_ends_in_a_sentence(tmp_path):
-    line = [f"--workdir={tmp_path}/run", "--pretrained=nowhere", "--start=noise", "--columns=3"]
-    done = binaries.run("experiments.generate", *line)
-    assert done.returncode == 1
-    assert "/nowhere: there is no finished run" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -1,7 +1,5 @@
 """Maps of points: dots where they belong, names and thumbnails that do not overlap, bad input."""
 
-import itertools
-
 import numpy as np
 import pytest
 from matplotlib.offsetbox import AnnotationBbox
@@ -39,7 +37,8 @@ def test_names_stand_on_points_of_their_class():
     assert len(texts) > 60
     assert {text.get_text() for text in texts} == set("0123456789")
     for text in texts:
-        assert text.get_position() in PLACES[str(text.get_text()) == LABELS.astype(str)]
+        ours = PLACES[int(text.get_text()) == LABELS]
+        assert (ours == text.get_position()).all(axis=1).any()
     copies = figures.map_of_points({"m": np.zeros((5, 2))}, np.arange(5), title="t")
     assert len(copies.axes[0].texts) == 1
 
@@ -54,12 +53,10 @@ def test_thumbnails_lie_on_their_points_and_never_on_each_other():
     tiles = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
     assert 40 < len(tiles) <= 200
     boxes = [tile.offsetbox.get_window_extent() for tile in tiles]
-    for a, b in itertools.combinations(boxes, 2):
-        wide, high = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert wide <= 0.1 or high <= 0.1
-    for tile, box in zip(tiles, boxes, strict=True):
-        assert axes.get_window_extent().containsx(box.x0)
-        np.testing.assert_allclose((box.p0 + box.p1) / 2, axes.transData.transform(tile.xy))
+    centres = np.array([(box.p0 + box.p1) / 2 for box in boxes])
+    np.testing.assert_allclose(centres, axes.transData.transform([tile.xy for tile in tiles]))
+    apart = np.abs(centres[:, None] - centres) / boxes[0].size
+    assert (apart.max(axis=-1) + 2 * np.eye(len(tiles))).min() > 0.999
     # The first point's comes first: 24 × 20 pixels in the colour of its class on white.
     assert boxes[0].size == pytest.approx((40, 48))
     ink = np.round(255 * IMAGES[0].reshape(6, 5, 1)) / 255

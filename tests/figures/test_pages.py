@@ -9,11 +9,13 @@ import numpy as np
 import PIL.Image
 
 from dbn_jax import figures
+from dbn_jax.figures import pages
 from tests.pictures import SQUARE, assert_readable, pixels, words
 
 
 def test_the_users_matplotlib_settings_neither_change_nor_matter():
     def draw():
+        pages.text_width.cache_clear()
         return [
             pixels(figures.receptive_fields(np.eye(4), **SQUARE)),
             pixels(figures.histograms({"w": np.eye(4)}, title="t")),

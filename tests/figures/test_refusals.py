@@ -28,8 +28,8 @@ def reliability(*arrays):
     figures.reliability(*map(np.array, arrays), title="t")
 
 
-def points(shape=(20, 2), labels=LABELS, value=0.0, **settings):
-    figures.map_of_points({"m": np.full(shape, value)}, labels, title="t", **settings)
+def points(labels=LABELS, value=0.0, **settings):
+    figures.map_of_points({"m": np.full((20, 2), value)}, labels, title="t", **settings)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,6 @@ def points(shape=(20, 2), labels=LABELS, value=0.0, **settings):
         (lambda: sheet(ONE, zoom=0), "zoom=0"),
         (lambda: sheet(ONE, value_range=(1, 1)), "low < high"),
         (lambda: captioned(TWO, ["a"]), "captions has 1 entries for 2 images"),
-        (lambda: captioned(ONE, ["a"], columns=0), "columns=0"),
         (lambda: rows({}), "rows is empty"),
         (lambda: rows({"a": ONE, "b": NAN}), '"b" images: 2 of 4'),
         (lambda: rows({"a": ONE}, notes={"b": "1"}), r"notes for \['b'\]"),
@@ -52,7 +51,6 @@ def points(shape=(20, 2), labels=LABELS, value=0.0, **settings):
         (lambda: figures.chains(TWO[:, None], **SQUARE, steps=[1]), "1 entries for 2 times"),
         (lambda: fields(np.zeros((5, 3))), r"transposed weights of shape \(3, 5\).*\(N, 4\)"),
         (lambda: fields(NAN.T), r"weights: 2 of 4.*first at \[0, 1\]"),
-        (lambda: fields(np.zeros((4, 0))), "empty"),
         (lambda: fields(ONE.T, limit=0.0), "limit=0"),
         (lambda: fields(ONE.T, limit=1.0, scale="unit"), "limit=1"),
         (lambda: fields(ONE.T, scale="all"), 'scale="all": expected "common" or "unit"'),
@@ -60,7 +58,6 @@ def points(shape=(20, 2), labels=LABELS, value=0.0, **settings):
         (lambda: figures.development(np.zeros((2, 4, 1)), **SQUARE, labels="a"), "2 snapshots"),
         (lambda: figures.hidden_activities(np.full((2, 2), 2.0), title="t"), "4 of 4 values"),
         (lambda: moment(np.zeros(4), {}), "layers is empty"),
-        (lambda: moment(np.zeros(5), LAYERS), r"\(1, 5\).*expected \(N, 4\)"),
         (lambda: moment(np.zeros(4), {"top": np.ones(2) * 2}), r'layers\["top"\]: 2 of 2 values'),
         (
             lambda: moment(np.zeros(4), LAYERS, labels={"a": 1}, clamped="b"),
@@ -78,7 +75,6 @@ def points(shape=(20, 2), labels=LABELS, value=0.0, **settings):
         (lambda: curves({"p": {"l": ([1], [1])}}, log_y="q"), r"log_y names \['q'\]"),
         (lambda: curves({"p": {"l": ([1, 2], [1])}}), "equal lengths"),
         (lambda: curves({"p": {"l": ([1], [np.nan])}}), "nothing to draw"),
-        (lambda: bars({}), "no panel"),
         (lambda: bars({"p": {}}), r"no series in panels \['p'\]"),
         (lambda: bars({"p": {"s": [1, np.nan]}}), 'series "s" of panel "p": 1 of 2 values'),
         (lambda: bars({"p": {"s": [1, 2, 3]}}), 'names has 2 entries for 3 values in series "s"'),
@@ -86,25 +82,19 @@ def points(shape=(20, 2), labels=LABELS, value=0.0, **settings):
         (lambda: figures.histograms({}, title="t"), "arrays is empty"),
         (lambda: figures.histograms({"w": NAN}, title="t"), '"w": 2 of 4 values are NaN'),
         (lambda: confusion(np.ones((2, 3))), r"\(2, 3\).*\(classes"),
-        (lambda: confusion(np.ones((0, 0))), r"shape \(0, 0\)"),
         (lambda: confusion(np.array([[1, -1], [0, 1]])), "counts go down to -1"),
         (lambda: confusion(np.full((2, 2), np.inf)), "counts: 4 of 4 values are NaN or infinite"),
         (lambda: reliability([1, 1], [1, 1], [1, 1, 1]), "counts has 3 entries for 2 bins"),
         (lambda: reliability([1, 1], [1], [1, 1]), "share_right has 1 entries for 2 bins"),
         (lambda: reliability([1, 1], [1, 1], [3, 0]), "counts must be at least 1"),
         (lambda: reliability([np.nan], [1], [1]), "confidence: 1 of 1 values are NaN"),
-        (lambda: reliability([1], [1], [np.nan]), "counts: 1 of 1"),
-        (lambda: reliability([], [], []), "confidence: empty"),
         (lambda: reliability([0.5], [1.01], [1]), "share_right must be between 0 and 1"),
         (lambda: figures.map_of_points({}, LABELS, title="t"), "maps is empty"),
         (lambda: points(value=np.nan), r'maps\["m"\]: 40 of 40 values are NaN'),
-        (lambda: points((0, 2)), r'maps\["m"\]: empty'),
         (lambda: points(labels=LABELS[:5]), r'labels has 5 entries for 20 points in maps\["m"\]'),
         (lambda: points(labels=LABELS - 1), "labels go down to -1"),
         (lambda: points(thumbnails=ONE), "image_shape=None"),
-        (lambda: points(thumbnails=ONE, image_shape=(5, 5)), "do not fit image_shape"),
         (lambda: points(thumbnails=TWO, image_shape=(2, 2)), "thumbnails has 2 entries"),
-        (lambda: points(thumbnails=ONE + 2, image_shape=(2, 2)), "outside 0 to 1"),
     ],
 )
 def test_bad_input(call, message):

@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 
 from dbn_jax import dbn, label_units, rbm
-from experiments.common import likelihoods
+from dbn_jax.likelihood import evaluation
 from tests import oracles
 from tests.random_models import at_random, jolt
 
@@ -85,7 +85,7 @@ def test_ratios_estimate_the_bounds():
     enumerated = Enumerated(net)
     expected = [enumerated.bounds(v, label) for v, label in zip(EXAMPLES, LABELS, strict=True)]
     v, labels = examples(EXAMPLES.repeat(NUM_COPIES, axis=0), LABELS.repeat(NUM_COPIES))
-    found = likelihoods.log_ratios(jax.random.key(0), net, (v, labels), 2)
+    found = evaluation.log_ratios(jax.random.key(0), net, (v, labels), 2)
     log_z = enumerated.top.log_z()
     by_image = np.stack(found).reshape(2, len(EXAMPLES), NUM_COPIES).transpose(2, 1, 0) - log_z
     oracles.assert_mean(by_image, np.array(expected)[:, :2])
@@ -99,8 +99,8 @@ def test_ratios_of_one_layer_are_exact():
     model = oracles.Model.of(top)
     pairs = np.concatenate([EXAMPLES.repeat(NUM_LABELS, 0), np.tile(np.eye(NUM_LABELS), (3, 1))], 1)
     log_p = -model.free_energy(pairs).reshape(3, NUM_LABELS)
-    net = likelihoods.as_net(top)
-    images, joint = likelihoods.log_ratios(jax.random.key(0), net, examples(EXAMPLES, LABELS), 1)
+    net = evaluation.as_net(top)
+    images, joint = evaluation.log_ratios(jax.random.key(0), net, examples(EXAMPLES, LABELS), 1)
     np.testing.assert_allclose(images, scipy.special.logsumexp(log_p, axis=1), rtol=1e-5)
     np.testing.assert_allclose(joint, log_p[np.arange(3), LABELS], rtol=1e-5)
 
@@ -117,9 +117,7 @@ def test_likelihood_of_an_rbm():
     params = strong(4, rbm.init_params, 6, 4)
     model = oracles.Model.of(params)
     v, held_out = drawn(model, 300)
-    results = likelihoods.evaluate(
-        jax.random.key(0), likelihoods.as_net(params), held_out, held_out, **QUICK
-    )
+    results = evaluation.evaluate(jax.random.key(0), params, held_out, held_out, **QUICK)
     assert results.keys() == {
         "log_z", "log_z_standard_error", "log_z_effective_sample_size", "log_likelihood",
         "log_likelihood_standard_error", "log_likelihood_reverse",
@@ -154,9 +152,7 @@ def test_reverse_is_conservative_where_annealing_misses_half_of_the_states():
     )
     model = oracles.Model.of(params)
     v, held_out = drawn(model, 300)
-    results = likelihoods.evaluate(
-        jax.random.key(0), likelihoods.as_net(params), held_out, held_out, **QUICK
-    )
+    results = evaluation.evaluate(jax.random.key(0), params, held_out, held_out, **QUICK)
     exact = model.log_likelihood(v).mean()
     assert results["log_likelihood"] > exact - 3 * results["log_z_standard_error"]
     assert results["log_likelihood_reverse"] < exact - 1
@@ -166,7 +162,7 @@ def test_bound_of_a_net_with_labels():
     net = labelled_net()
     enumerated = Enumerated(net)
     held_out = examples(EXAMPLES.repeat(100, axis=0), LABELS.repeat(100))
-    results = likelihoods.evaluate(
+    results = evaluation.evaluate(
         jax.random.key(1), net, held_out, held_out, **{**QUICK, "num_passes": 50}
     )
     images, joint, exact, exact_joint = np.mean(

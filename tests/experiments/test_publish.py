@@ -1,0 +1,78 @@
+"""Published models: what is in the folder, and that they are evaluated like their runs."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from dbn_jax import dbn, model_file
+from experiments import evaluate, finetune_updown
+from experiments.common.data_settings import DataSettings
+from experiments.publish import publish
+from tests import binaries, finished_runs
+from tests.data import test_idx
+
+
+def test_published_models_are_evaluated_like_their_runs(tmp_path, monkeypatch, capsys):
+    folder = str(tmp_path)
+    test_idx.write(tmp_path, test_idx.ARRAYS)
+    source = DataSettings(dataset="mnist", data_dir=folder)
+    greedy = finished_runs.random_net(
+        tmp_path / "greedy", (4, 5), data=source, num_pixels=20, num_labels=3
+    )
+    net = dbn.untie(model_file.load(tmp_path / "greedy/model.npz"))
+    settings = finetune_updown.Settings(pretrained=greedy, data_dir=folder)
+    tuned = finished_runs.save(tmp_path / "tuned", net, settings)
+    published = tmp_path / "results/digits"
+    publish(tuned, published)
+    names = {"model.npz", "model.npz.sha256", "summary.json"}
+    assert {p.name for p in published.iterdir()} == names
+    text = (published / "summary.json").read_text()
+    assert str(tmp_path) not in text
+    summary = json.loads(text)
+    assert summary["program"] == "experiments.finetune_updown"
+    assert summary["pretrained"]["program"] == "experiments.train_dbn"
+    assert summary["pretrained"]["settings"]["data"]["dataset"] == "mnist"
+    assert f"{(published / 'model.npz').stat().st_size:,} bytes" in capsys.readouterr().out
+    model = model_file.load(published / "model.npz")
+    assert jax.tree.structure(model) == jax.tree.structure(net)
+    np.testing.assert_allclose(model.top.weights, net.top.weights, rtol=2**-8)
+    assert not (model.top.weights == net.top.weights).all()
+
+    # The runs themselves are not needed any more; where the data are has to be told.
+    shutil.rmtree(greedy)
+    shutil.rmtree(tuned)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
+    settings = evaluate.Settings(pretrained=str(published), ais_steps=0)
+    with pytest.raises(FileNotFoundError, match=r"IDX files: put .* and give it as data_dir"):
+        evaluate.run(settings, str(tmp_path / "out"))
+    settings = dataclasses.replace(settings, data_dir=folder)
+    results = evaluate.run(settings, str(tmp_path / "out"))["results"]
+    assert results["split"] == "test"
+    assert 0 <= results["error_rate_sampling"] <= 1
+    # A publication of a publication is the same.
+    publish(published, tmp_path / "again")
+    assert (tmp_path / "again/summary.json").read_text() == text
+    again = model_file.load(tmp_path / "again/model.npz")
+    jax.tree.map(np.testing.assert_array_equal, again, model)
+
+
+def test_what_cannot_be_published(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        publish(tmp_path / "nowhere", tmp_path / "out")
+    path = finished_runs.random_net(tmp_path / "net", (4, 5))
+    with pytest.raises(ValueError, match=r"net is the workdir of a run, whose .* be lost"):
+        publish(path, tmp_path / "out/../net")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot make --folder=.*file: .*; choose another"):
+        publish(path, tmp_path / "file")
+    with pytest.raises(ValueError, match="--folder is ''"):
+        publish(path, "")
+    line = [f"--pretrained={tmp_path}/none", f"--folder={tmp_path}/published"]
+    done = binaries.run("experiments.publish", *line)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "no finished run" in done.stderr
