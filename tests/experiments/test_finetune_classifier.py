@@ -4,7 +4,6 @@ import dataclasses
 import json
 import pathlib
 import shutil
-import types
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +13,12 @@ import pytest
 from dbn_jax import dbn, model_file, networks, rbm, training, units
 from dbn_jax.learning import backprop
 from experiments import finetune_classifier, publish, train_dbn
-from experiments.common import classification, finetuning
+from experiments.common import finetuning
 from experiments.common import pretrained as pretrained_runs
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
 from experiments.finetune_classifier import Settings
-from experiments.pictures import classifier as classifier_pictures
 from tests import binaries, finished_runs
-from tests.random_models import jolt
 from tests.resumption import broken_and_resumed
 
 DIGITS = DataSettings(dataset="digits")
@@ -90,21 +87,6 @@ def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
         run(gentle(tmp_path / "run"), tmp_path / "other")
 
 
-def test_changes_by_hand():
-    before = networks.init_classifier(jax.random.key(0), (6, 5, 4, 3))
-    after = jolt(1, before, scale=0.5)
-    # A unit whose activity never varies has no correlation.
-    before.hidden[0].kernel[...] = before.hidden[0].kernel[...].at[:, 0].set(0)
-    v = jax.random.uniform(jax.random.key(2), (50, 6))
-    found = classifier_pictures.changes(before, after, v)
-    for i, (x, y) in enumerate(zip(before.features(v), after.features(v), strict=True), 1):
-        some = range(1 if i == 1 else 0, x.shape[1])
-        total = sum(np.corrcoef(x[:, j], y[:, j])[0, 1] for j in some)
-        assert found[f"feature_correlation_{i}"] == pytest.approx(total / x.shape[1], abs=1e-5)
-    same = classifier_pictures.changes(after, after, v)
-    np.testing.assert_allclose([same["weight_change_1"], same["feature_correlation_1"]], [0, 1])
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_from_random_weights(tmp_path):
     settings = Settings(
@@ -150,18 +132,6 @@ def test_early_stopping_takes_the_best_epoch(pretrained, tmp_path, monkeypatch):
     model = model_file.load(tmp_path / "run/model.npz")
     jax.tree.map(np.testing.assert_array_equal, model, seen[2])
     assert float(jnp.abs(seen[4].softmax.kernel[...] - seen[2].softmax.kernel[...]).max()) > 1e-3
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_optimizers_by_hand(optimizer):
-    """The first update of a weight with gradient 2 and of a bias with gradient −3."""
-    rule = classification._optimizer(optimizer, 0.1, 0.9, 0.01, 10, 0)
-    params = {"softmax": {"kernel": jnp.full((1, 1), 5.0), "bias": jnp.full(1, 5.0)}}
-    gradient = {"softmax": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, -3.0)}}
-    updates, _ = jax.jit(lambda: rule.update(gradient, rule.init(params), params))()
-    expected = {"sgd": (-0.1 * (2 + 0.05), 0.3), "adam": (-0.1 * (1 + 0.05), 0.1)}[optimizer]
-    found = updates["softmax"]["kernel"][0, 0], updates["softmax"]["bias"][0]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -247,9 +217,3 @@ def test_data_come_from_one_place():
         Settings(pretrained="runs/net", data=DIGITS)
     moved = Settings(pretrained="runs/net", data=DataSettings(data_dir="/moved"))
     assert moved.data.data_dir == "/moved"
-
-
-def test_the_best_epoch_is_known_by_its_number():
-    """Also where rows are missing, of a file that was moved away before the run went on."""
-    table = {"epoch": np.array([61, 62, 63]), "eval_error_rate": np.array([0.3, 0.1, 0.2])}
-    assert classification._best_epoch(types.SimpleNamespace(metrics=lambda phase: table)) == 62
