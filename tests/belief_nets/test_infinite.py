@@ -9,7 +9,6 @@ import pytest
 
 from dbn_jax import dbn, learning, rbm, units
 from dbn_jax.belief_nets import infinite, sbn
-from dbn_jax.likelihood import bound
 from tests import oracles
 from tests.belief_nets.test_sbn import binary, probabilities, sigmoid
 
@@ -207,16 +206,6 @@ def test_untying_makes_inference_a_bound(params, model):
     gap = np.sum(q * np.log(q / p), axis=1)
     np.testing.assert_allclose(found.log_likelihood - found.bound, gap, atol=1e-10)
     assert (gap > 1e-3).all()
-
-
-def test_bound_is_what_the_deep_nets_samples_estimate(params):
-    upper = make(3, 3, 5)
-    v = jnp.asarray(binary(4)[5])
-    net = dbn.stack((params, upper))
-    many = jnp.broadcast_to(v, (20_000, 4))
-    ratio = jax.jit(bound.sample_terms)(jax.random.key(4), net, many).total
-    log_z = oracles.Model.of(upper).log_z()
-    oracles.assert_mean(ratio - log_z, np.asarray(infinite.untied(params, upper, v).bound))
 
 
 def test_bad_input(params):

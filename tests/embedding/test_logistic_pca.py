@@ -100,23 +100,6 @@ def test_an_iteration_never_lowers_the_objective(x64, scale):
         np.testing.assert_allclose(found, after, rtol=1e-12)
 
 
-def test_balancing_changes_the_penalty_alone(x64):
-    rng = np.random.default_rng(6)
-    loadings, codes = (jnp.asarray(rng.normal(size=shape)) for shape in ((8, 4), (30, 3)))
-    codes = codes + 2.0
-    parts = map(np.asarray, jax.jit(logistic_pca._balanced)(loadings, codes))
-    offset, components, balanced = parts
-    theta = np.asarray(codes) @ np.asarray(loadings[:, :3]).T + np.asarray(loadings[:, 3])
-    np.testing.assert_allclose(balanced @ components.T + offset, theta, atol=1e-12)
-    before, after = (
-        sum(np.sum(np.asarray(part) ** 2) for part in parts)
-        for parts in ((loadings, codes), (offset, components, balanced))
-    )
-    assert after < before
-    # Equal inner products: no other factors have a smaller sum of squares.
-    np.testing.assert_allclose(components.T @ components, balanced.T @ balanced, atol=1e-10)
-
-
 def test_fit_extrapolates_and_keeps_the_best(x64):
     x = jnp.asarray(grey(planted(30, 8, 2), 1))
     fits = {
