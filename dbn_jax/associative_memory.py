@@ -12,13 +12,12 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 6; Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import dbn, label_units, random, rbm
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -27,7 +26,7 @@ def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch 
     return label_units.log_posterior(net.top, dbn.recognise(net, v)[-1])
 
 
-@functools.partial(jax.jit, static_argnames="num_passes", inline=True)
+@jit(static_argnames="num_passes")
 def classify_by_sampling(
     key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"], num_passes: int = 20
 ) -> Float[Array, "*batch L"]:
@@ -47,7 +46,7 @@ def classify_by_sampling(
     return _average(key, one_pass, num_passes)
 
 
-@functools.partial(jax.jit, static_argnames=("num_gibbs_steps", "num_passes"), inline=True)
+@jit(static_argnames=("num_gibbs_steps", "num_passes"))
 def classify_by_gibbs(
     key: Key[Array, ""],
     net: dbn.Net,
@@ -136,7 +135,7 @@ def generate(
     return dbn.pixel_means(down_key, net, x, h), x
 
 
-@functools.partial(jax.jit, static_argnames="num_samples")
+@jit(static_argnames="num_samples")
 def generate_classes(
     key: Key[Array, ""], net: dbn.Net, num_samples: int, num_gibbs_steps: int | Int[Array, ""]
 ) -> Float[Array, "L samples V"]:

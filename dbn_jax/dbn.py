@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import label_units, pytrees, random, rbm
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -163,15 +164,10 @@ def _first(net):
     return net.recognition[0] if net.recognition else label_units.without(net.top)
 
 
-def weight_mask(net: Net) -> Net:
-    """True for the weights and False for all else: a mask for optax."""
-    return jax.tree.map(rbm.weight_mask, net, is_leaf=lambda part: isinstance(part, rbm.RBM))
-
-
 # Up and down the layers below the top RBM.
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
     """Mean-field recognition up to the top RBM's features.
 
@@ -185,7 +181,7 @@ def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*bat
     return tuple(means)
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def sample_recognition(
     key: Key[Array, ""], net: Net, v: Float[Array, "*batch V"]
 ) -> tuple[Float[Array, "*batch _"], ...]:
@@ -201,7 +197,7 @@ def sample_recognition(
     return tuple(states)
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def sample_generation(
     key: Key[Array, ""], net: Net, features: Float[Array, "*batch F"]
 ) -> tuple[Float[Array, "*batch _"], ...]:
@@ -246,7 +242,7 @@ def log_generative(
 # Through the whole net, the top RBM included.
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def up_pass(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
     """The means of every hidden layer, first to last, given the means of the layer below.
 
@@ -256,7 +252,7 @@ def up_pass(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch
     return *means[1:], rbm.hidden_mean(net.top, label_units.join(net.top, means[-1]))
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """The pixels' means given states or means of the last hidden layer, layer by layer."""
     x, _ = label_units.split(net.top, rbm.visible_mean(net.top, h))

@@ -18,12 +18,12 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 
 from dbn_jax import random, rbm, units
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -154,7 +154,7 @@ def mask(params: rbm.RBM) -> Bool[Array, " V"]:
     return jnp.arange(size) >= size - count
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
     """Free energies of the features beside each label, ``free_energy(params, join(...))``.
 

@@ -17,7 +17,6 @@ References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neu
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +26,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dbn_jax import dbn, label_units, numerics, random, units
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
 # Uniform weights for units with a logistic non-linearity, within ±4·sqrt(6 / (inputs + outputs)),
@@ -179,7 +179,7 @@ def _check_sizes(sizes, least, what):
         raise ValueError(f"sizes are {tuple(sizes)}; expected {what}, each at least 1")
 
 
-@functools.partial(jax.jit, static_argnames=("sizes", "inits"))
+@jit(static_argnames=("sizes", "inits"))
 def _random_layers(key, sizes, inits):
     keys = random.split(key, len(inits))
     return [
@@ -292,7 +292,7 @@ def _check_unrolled(net, up, down):
             )
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def reconstruction_error(model: Autoencoder, v: Float[Array, "N V"]) -> Float[Array, ""]:
     """Squared error of the images encoded and decoded, summed over pixels, averaged over images.
 

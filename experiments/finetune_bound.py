@@ -26,7 +26,6 @@ import functools
 
 import jax
 
-from dbn_jax import dbn
 from dbn_jax.learning import bound_gradient
 from dbn_jax.likelihood import evaluation
 from experiments.common import finetuning, runs
@@ -64,9 +63,7 @@ def run(settings: Settings, workdir: str) -> dict:
     estimator = bound_gradient.LeaveOneOut(settings.num_paths)
 
     def start(key, net, num_updates, examples):
-        optimizer = settings.learning.make_optimizer(
-            num_updates // settings.learning.epochs, weight_mask=dbn.weight_mask
-        )
+        optimizer = settings.learning.make_optimizer(num_updates // settings.learning.epochs)
         init_key, up_key, chain_key = jax.random.split(key, 3)
         state = bound_gradient.init_state(init_key, net, optimizer, learner=learner)
         x = evaluation.top_states(up_key, net, examples)

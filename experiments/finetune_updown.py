@@ -23,7 +23,7 @@ import functools
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, label_units, train_state
+from dbn_jax import label_units, rbm, train_state
 from dbn_jax.learning import updown
 from experiments.common import finetuning, rbm_settings, runs
 from experiments.common.settings import declare, setting
@@ -136,7 +136,7 @@ def _step(
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(learning_rate, momentum, weight_decay, num_updates):
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=dbn.weight_mask),
+        optax.add_decayed_weights(weight_decay, mask=rbm.weight_mask),
         optax.sgd(rbm_settings.decaying(learning_rate, num_updates), momentum=momentum),
     )
 

@@ -1,16 +1,17 @@
 """Rows of a data set: all of them block by block, and some that stand for the whole."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from dbn_jax.compilation import jit
+
 _BLOCK = 1000
 
 
-@functools.partial(jax.jit, static_argnames="transform")
+@jit(static_argnames="transform")
 def apply(transform: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
     """``transform(key, rows)`` as one compiled program."""
     return transform(key, rows)

@@ -21,7 +21,6 @@ Sutskever, Mnih, "MuProp: unbiased backpropagation for stochastic neural network
 """
 
 import dataclasses
-import functools
 import itertools
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -30,6 +29,7 @@ import jax.numpy as jnp
 import optax
 
 from dbn_jax import dbn, label_units, learning, numerics, random, rbm, units
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key, Num, PyTree
 
 
@@ -154,7 +154,7 @@ def _with_keys(key, net):
     return zip(net.recognition, random.split(key, count) if count else (), strict=True)
 
 
-@functools.partial(jax.jit, static_argnames=("learner", "estimator"), inline=True)
+@jit(static_argnames=("learner", "estimator"))
 def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
@@ -303,7 +303,7 @@ def init_state(
     return rbm.init_state(net, optimizer, chains=learner.init(key, net.top))
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "learner", "estimator"), inline=True)
+@jit(static_argnames=("optimizer", "learner", "estimator"))
 def step(
     key: Key[Array, ""],
     state: rbm.State,

@@ -1,18 +1,17 @@
 """What to watch while an RBM learns (Hinton's practical guide, sections 6 and 15)."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from dbn_jax import rbm
+from dbn_jax.compilation import jit
 from dbn_jax.likelihood import pseudo_likelihood
 
 # Units of each example that the pseudo-likelihood looks at.
 _PSEUDO_UNITS = 10
 
 
-@functools.partial(jax.jit, static_argnames="two_valued")
+@jit(static_argnames="two_valued")
 def compare(
     params: rbm.RBM, train: jax.Array, held_out: jax.Array, *, two_valued: bool
 ) -> rbm.Metrics:

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 import optax
 
 from dbn_jax import associative_memory, dbn, label_units, random, rbm
+from dbn_jax.compilation import jit
 from dbn_jax.learning import virtual_adversarial
 from dbn_jax.typing import Array, Float, Int, Key, Num
 
@@ -150,11 +151,7 @@ def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.Sta
     return rbm.init_state(dbn.untie(net), optimizer)
 
 
-@functools.partial(
-    jax.jit,
-    static_argnames=("optimizer", "num_gibbs_steps", "label_cost", "adversarial_radius"),
-    inline=True,
-)
+@jit(static_argnames=("optimizer", "num_gibbs_steps", "label_cost", "adversarial_radius"))
 def step(
     key: Key[Array, ""],
     state: rbm.State,

@@ -16,13 +16,13 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 8; Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks" (2008).
 """
 
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 
 from dbn_jax import dbn, label_units, pytrees, rbm
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
 MAX_STATES = 2**20  # of all hidden layers together, that `exact` enumerates at most
@@ -48,7 +48,7 @@ class Terms:
         return self.reconstruction + self.entropy + self.prior
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def sample_terms(
     key: Key[Array, ""],
     net: dbn.Net,
@@ -67,7 +67,7 @@ def sample_terms(
     return _terms(net, dbn.sample_recognition(key, net, v), labels)
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def exact(
     net: dbn.Net, v: Float[Array, "*batch V"], labels: Float[Array, "*batch L"] | None = None
 ) -> tuple[Terms, Float[Array, "*batch"]]:

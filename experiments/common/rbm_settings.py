@@ -1,8 +1,6 @@
 """How an RBM learns: its learner and its optimizer."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import optax
 
@@ -74,15 +72,8 @@ class RBMSettings(Declared):
                 )
         return learning.Exact()
 
-    def make_optimizer(
-        self, updates_per_epoch: int, *, weight_mask: Callable[[Any], Any] = rbm.weight_mask
-    ) -> optax.GradientTransformation:
-        """Builds gradient descent with the momentum switch, weight decay and rate schedule.
-
-        Args:
-          updates_per_epoch: number of batches.
-          weight_mask: what of the parameters decays.
-        """
+    def make_optimizer(self, updates_per_epoch: int) -> optax.GradientTransformation:
+        """Builds gradient descent with the momentum switch, weight decay and rate schedule."""
         return _optimizer(
             self.learning_rate,
             self.learning_rate_decay,
@@ -91,7 +82,6 @@ class RBMSettings(Declared):
             self.final_momentum,
             self.momentum_epochs * updates_per_epoch,
             self.weight_decay,
-            weight_mask,
         )
 
 
@@ -121,13 +111,13 @@ def decaying(rate: float, num_updates: int) -> optax.Schedule:
 
 
 @functools.cache  # equal settings give the same object, and compile once
-def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay, mask):
+def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay):
     if decay == "linear":
         rate = decaying(rate, num_updates)
     momentum_schedule = optax.join_schedules(
         [optax.constant_schedule(momentum), optax.constant_schedule(final_momentum)], [switch]
     )
     return optax.chain(
-        optax.add_decayed_weights(weight_decay, mask=mask),
+        optax.add_decayed_weights(weight_decay, mask=rbm.weight_mask),
         optax.inject_hyperparams(optax.sgd)(learning_rate=rate, momentum=momentum_schedule),
     )
