@@ -313,7 +313,7 @@ def test_labels_are_required(net):
 
 
 def test_weight_mask(net):
-    mask = dbn.weight_mask(net)
+    mask = rbm.weight_mask(net)
     assert jax.tree.structure(mask) == jax.tree.structure(net)
     assert mask.recognition[0].weights is mask.generative[0].weights is mask.top.weights is True
     assert sum(jax.tree.leaves(mask)) == 3
