@@ -37,6 +37,8 @@ from experiments.common import settings as declarations
 from experiments.common.settings import Declared, declare, setting
 
 flags.disclaim_key_flags()
+# Number of `Run.key` below the seed's spare key: far from those of the parts that it is split into.
+_OUTSIDE = 2**32 - 1
 
 
 @declare
@@ -85,8 +87,8 @@ class Run:
 
     @property
     def key(self) -> jax.Array:
-        """A key that no update of the training loop gets; for what is random outside it."""
-        return training.spare_key(self.settings.seed)
+        """A key for what is random outside training: no update gets it, nor a first state."""
+        return jax.random.fold_in(training.spare_key(self.settings.seed), _OUTSIDE)
 
     def report(self) -> dict[str, Any]:
         """Prints and returns what a finished run found."""

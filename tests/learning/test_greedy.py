@@ -15,12 +15,12 @@ from dbn_jax.learning import greedy
 from tests import oracles
 from tests.random_models import random_rbm
 
-SIZES = (6, 5, 4)
+SIZES = (6, 5, 6)  # as many units at the top: a key used twice would be noticed
 IMAGES = np.random.default_rng(0).integers(0, 256, (1100, SIZES[0])).astype(np.uint8)
 LABELS = np.arange(len(IMAGES)) % 3
 GREY, DRAWN = data.Transform("none"), data.Transform("stochastic")
 LAYERS = tuple(
-    random_rbm((units.Bernoulli(), v), (units.Bernoulli(), h), seed=v, weight_scale=1.0)
+    random_rbm((units.Bernoulli(), v), (units.Bernoulli(), h), seed=v, weight_scale=2.0)
     for v, h in itertools.pairwise(SIZES)
 )
 OPTIMIZER = optax.sgd(0.1)

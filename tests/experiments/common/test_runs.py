@@ -83,8 +83,11 @@ def test_failures_end_in_a_sentence(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_keys_of_a_run_are_those_of_no_update():
-    key = runs.Run(Settings(seed=3), None).key
+def test_the_keys_of_a_run_are_those_of_no_update_and_no_start():
+    def words(keys):
+        return set(map(tuple, np.asarray(jax.random.key_data(keys)).reshape(-1, 2).tolist()))
+
+    key, start = runs.Run(Settings(seed=3), None).key, training.spare_key(3)
     updates = jax.vmap(lambda t: jax.random.fold_in(jax.random.key(3), t))(np.arange(1000))
-    words, spare = (np.asarray(jax.random.key_data(k)) for k in (updates, key))
-    assert not (words == spare).all(axis=-1).any()
+    others = words(updates) | words(start) | words(jax.random.split(start, 1000))
+    assert not others & (words(key) | words(jax.random.split(key, 10)))
