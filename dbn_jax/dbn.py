@@ -8,9 +8,10 @@ associative memory:
 Layer l of the stack is an RBM whose visible units are the hidden units of layer l − 1. Going down,
 its weights generate; going up, they recognise, which is exact only for the layer's own RBM.
 
-Keys are consumed, "..." are batch axes; V pixels, H_l hidden units of layer l. The top RBM sees
-*features*, F of them: the hidden units of the layer below, or the pixels of a net of one layer. It
-may see label units beside them, L of them (`dbn_jax.label_units`); x stands for both, X = F + L.
+Keys are consumed, "..." are batch axes; V pixels, H units of the last hidden layer. The top RBM
+sees *features*, F of them: the hidden units of the layer below, or the pixels of a net of one
+layer. It may see label units beside them, L of them (`dbn_jax.label_units`); x stands for both,
+X = F + L.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006); Hinton,
 "To recognize shapes, first learn to generate images" (2007).
@@ -171,7 +172,7 @@ def weight_mask(net: Net) -> Net:
 
 
 @functools.partial(jax.jit, inline=True)
-def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."], ...]:
+def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
     """Mean-field recognition up to the top RBM's features.
 
     Returns:
@@ -187,7 +188,7 @@ def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "..."
 @functools.partial(jax.jit, inline=True)
 def sample_recognition(
     key: Key[Array, ""], net: Net, v: Float[Array, "*batch V"]
-) -> tuple[Float[Array, "..."], ...]:
+) -> tuple[Float[Array, "*batch _"], ...]:
     """Stochastic recognition up to the top RBM's features.
 
     Returns:
@@ -203,7 +204,7 @@ def sample_recognition(
 @functools.partial(jax.jit, inline=True)
 def sample_generation(
     key: Key[Array, ""], net: Net, features: Float[Array, "*batch F"]
-) -> tuple[Float[Array, "..."], ...]:
+) -> tuple[Float[Array, "*batch _"], ...]:
     """Ancestral sampling from the top RBM's features down to the pixels.
 
     Returns:
@@ -223,7 +224,7 @@ def _keys(key, net):
 
 
 def log_recognition(
-    layers: Sequence[rbm.RBM], states: Sequence[Float[Array, "..."]]
+    layers: Sequence[rbm.RBM], states: Sequence[Float[Array, "*batch _"]]
 ) -> Float[Array, "*batch"]:
     """Σ_l log q(hˡ | hˡ⁻¹) of the layers' states, pixels first: what recognition draws them by."""
     total = jnp.zeros_like(states[0][..., 0])
@@ -233,7 +234,7 @@ def log_recognition(
 
 
 def log_generative(
-    layers: Sequence[rbm.RBM], states: Sequence[Float[Array, "..."]]
+    layers: Sequence[rbm.RBM], states: Sequence[Float[Array, "*batch _"]]
 ) -> Float[Array, "*batch"]:
     """Σ_l log p(hˡ⁻¹ | hˡ) of the layers' states, pixels first: what generation draws them by."""
     total = jnp.zeros_like(states[0][..., 0])
@@ -246,50 +247,18 @@ def log_generative(
 
 
 @functools.partial(jax.jit, inline=True)
-def up_pass(
-    net: Net, v: Float[Array, "*batch V"], labels: Float[Array, "*batch L"] | None = None
-) -> tuple[Float[Array, "..."], ...]:
+def up_pass(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
     """The means of every hidden layer, first to last, given the means of the layer below.
 
-    Args:
-      net: with label units or without.
-      v: (..., V) pixels.
-      labels: see `label_units.join`.
+    Label units are neutral (`label_units.join`).
     """
     means = recognise(net, v)
-    x = label_units.join(net.top, means[-1], labels)
-    return *means[1:], rbm.hidden_mean(net.top, x)
-
-
-@functools.partial(jax.jit, inline=True)
-def sample_up(
-    key: Key[Array, ""],
-    net: Net,
-    v: Float[Array, "*batch V"],
-    labels: Float[Array, "*batch L"] | None = None,
-) -> tuple[Float[Array, "..."], ...]:
-    """The states of every hidden layer, first to last, drawn given those of the layer below.
-
-    Args:
-      key: consumed.
-      net: with label units or without.
-      v: (..., V) pixels.
-      labels: see `label_units.join`.
-    """
-    up_key, top_key = random.split(key)
-    states = sample_recognition(up_key, net, v)
-    x = label_units.join(net.top, states[-1], labels)
-    return *states[1:], rbm.sample_hidden(top_key, net.top, x)
+    return *means[1:], rbm.hidden_mean(net.top, label_units.join(net.top, means[-1]))
 
 
 @functools.partial(jax.jit, inline=True)
 def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
-    """The pixels' means, each layer driven by the means of that above.
-
-    Args:
-      net: with label units or without.
-      h: (..., H) states or means of the last hidden layer.
-    """
+    """The pixels' means given states or means of the last hidden layer, layer by layer."""
     x, _ = label_units.split(net.top, rbm.visible_mean(net.top, h))
     for layer in reversed(net.generative):
         x = rbm.visible_mean(layer, x)
@@ -306,11 +275,7 @@ def pixel_means(
 ) -> Float[Array, "*batch V"]:
     """One pass down from states of the top RBM: the pixels' means given the states above them.
 
-    Args:
-      key: consumed.
-      net: with label units or without.
-      x: (..., X) visible states of the top RBM; the pass starts at their features.
-      h: (..., H) hidden states of the top RBM; used in a net of one layer alone.
+    These are the features in x, or in a net of one layer the hidden states h.
     """
     if not net.generative:
         return down_pass(net, h)

@@ -1,10 +1,11 @@
 """Frozen dataclasses as pytrees whose structures differ when their classes differ.
 
-``jax.tree_util.register_dataclass`` (seen in jaxlib 0.10.2) compares two structures by their fields
-alone: ``Bernoulli()`` and ``Spin()`` would count as equal. Their hashes differ, so that `jax.jit`
-mostly keeps them apart, but when two hashes happen to collide in its cache (seen once in 6,000
-pairs) the program compiled for one class answers for the other, silently. Here the class belongs to
-the structure.
+With ``jax.tree_util.register_dataclass`` (as of jaxlib 0.10.2) two structures are compared by their
+fields alone: ``PyTreeDef::operator==`` (jaxlib/pytree.cc) looks at the class of custom nodes, not
+of dataclass nodes, so that ``Bernoulli()`` and ``Spin()`` would count as equal. Their hashes
+differ, and `jax.jit` mostly keeps them apart; but when two hashes collide in its cache (seen once
+in 6,000 pairs) the program compiled for one class answers for the other, silently. Here the class
+belongs to the structure.
 """
 
 import dataclasses

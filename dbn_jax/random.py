@@ -6,10 +6,10 @@ product. Here the twenty rounds are unrolled elementwise operations, so that dra
 converting become one pass. The bits are those of `jax.random.bits`, and the keys those of
 `jax.random.split` and `jax.random.fold_in`, one for one; as loops of tiny programs, these two cost
 up to 4 % of an update with 784×500 weights and a batch of 100, depending on what XLA runs beside
-them, and a tenth of one with 16×8 weights and a batch of 10.
+them, and a tenth of one with 16×8 weights and a batch of 10. Keys of other generators than threefry
+(``rbg`` on TPUs) go to `jax.random` itself. All keys are consumed.
 """
 
-import functools
 import math
 
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key, Num
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -60,17 +61,9 @@ def _as_keys(words):
     return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
-@functools.partial(jax.jit, static_argnames="num", inline=True)
-def split(key: Key[Array, ""], num: int = 2) -> Key[Array, " keys"]:
-    """Makes new keys of one; equal to ``jax.random.split(key, num)``.
-
-    Args:
-      key: consumed.
-      num: how many.
-
-    Returns:
-      An array of keys, (num,).
-    """
+@jit(static_argnames="num")
+def split(key: Key[Array, ""], num: int = 2) -> Key[Array, " {num}"]:
+    """Makes new keys of one; equal to ``jax.random.split(key, num)``."""
     if not _is_ours(key):
         return jax.random.split(key, num)
     return _as_keys(_words(key, lax.iota(jnp.uint32, num)))
@@ -79,43 +72,22 @@ def split(key: Key[Array, ""], num: int = 2) -> Key[Array, " keys"]:
 def fold_in(key: Key[Array, ""], data: int | Num[Array, "..."]) -> Key[Array, ""]:
     """Makes a new key of a key and a number; equal to ``jax.random.fold_in(key, data)``.
 
-    Args:
-      key: consumed, but for other numbers.
-      data: () a 32-bit integer.
-
-    Returns:
-      A key.
+    The key may be used again, with other numbers.
 
     Raises:
       TypeError: `data` has axes; `jax.vmap` maps over them.
     """
     if jnp.ndim(data):
         raise TypeError(f"data has shape {jnp.shape(data)}; fold_in takes one number, or jax.vmap")
-    if not isinstance(data, jax.Array):  # beyond 2³¹ not an argument that jit takes
-        data = jnp.asarray(data, jnp.uint32)
-    return _fold_in(key, data)
-
-
-@functools.partial(jax.jit, inline=True)
-def _fold_in(key, data):
+    data = jnp.asarray(data, jnp.uint32)
     if not _is_ours(key):
         return jax.random.fold_in(key, data)
-    return _as_keys(_words(key, data.astype(jnp.uint32)))
+    return _as_keys(_words(key, data))
 
 
-@functools.partial(jax.jit, static_argnames="shape", inline=True)
+@jit(static_argnames="shape")
 def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> Num[Array, "..."]:
-    """Draws uniform 32-bit words; equal to ``jax.random.bits(key, shape)``.
-
-    Keys of other generators than threefry (``rbg`` on TPUs) go to `jax.random.bits` itself.
-
-    Args:
-      key: consumed.
-      shape: of the result.
-
-    Returns:
-      An array of uint32.
-    """
+    """Draws uniform 32-bit words, uint32; equal to ``jax.random.bits(key, shape)``."""
     size = math.prod(shape)
     # Sizes that are symbols (`jax.export.symbolic_shape`) cannot be compared.
     known = all(isinstance(length, int) for length in shape)
@@ -125,32 +97,17 @@ def bits(key: Key[Array, ""], shape: tuple[int, ...]) -> Num[Array, "..."]:
     return high ^ low
 
 
-@functools.partial(jax.jit, static_argnames="shape", inline=True)
+@jit(static_argnames="shape")
 def uniform(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Draws float32 multiples of 2⁻²⁴, uniform on [0, 1).
-
-    Args:
-      key: consumed.
-      shape: of the result.
-
-    Returns:
-      An array of float32.
-    """
+    """Draws multiples of 2⁻²⁴, uniform on [0, 1), float32."""
     return (bits(key, shape) >> jnp.uint32(8)).astype(jnp.float32) * jnp.float32(2**-24)
 
 
-@functools.partial(jax.jit, inline=True)
+@jit
 def bernoulli(key: Key[Array, ""], probability: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Draws independent 0s and 1s in the probabilities' own dtype.
 
     The probabilities act as multiples of 2⁻²⁴, rounded up; 0 never and 1 always gives a 1.
-
-    Args:
-      key: consumed.
-      probability: of a 1, any shape.
-
-    Returns:
-      0.0 or 1.0, same shape and dtype.
     """
     # Not jnp.promote_types, which strict dtype promotion forbids.
     dtype = jnp.float64 if probability.dtype == jnp.float64 else jnp.float32

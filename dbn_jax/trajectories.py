@@ -44,9 +44,11 @@ def perceive(
     Returns:
       The moment, its pixels those shown; and x, from which a trajectory starts.
     """
-    hidden = dbn.sample_up(key, net, v)
-    x = label_units.join(net.top, hidden[-2] if net.recognition else v)
-    return Moment(v, hidden, _label_means(net, hidden[-1])), x
+    up_key, top_key = random.split(key)
+    _, *states = seen = dbn.sample_recognition(up_key, net, v)
+    x = label_units.join(net.top, seen[-1])
+    h = rbm.sample_hidden(top_key, net.top, x)
+    return Moment(v, (*states, h), _label_means(net, h)), x
 
 
 def imagine(

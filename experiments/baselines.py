@@ -32,8 +32,8 @@ import numpy as np
 from sklearn.svm import SVC
 
 from dbn_jax import data, recognition
+from dbn_jax.embedding import pairwise
 from dbn_jax.training import progress
-from experiments.baseline_models import neighbours
 from experiments.common import classification, runs
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
@@ -106,14 +106,13 @@ class Method:
 
 def _by_neighbours(images: Data, folder: pathlib.Path, *, k: int) -> float:
     del folder
-    (x, labels), (queries, wanted), num_classes = _grey_levels(images)
-    rows = neighbours.nearest(x, queries, k)
-    return float(np.mean(neighbours.vote(labels[rows], num_classes) != wanted))
+    train, test = _grey_levels(images)
+    return pairwise.classification_error(*train, *test, num_neighbours=k)
 
 
 def _by_machine(images: Data, folder: pathlib.Path, **settings) -> float:
     del folder
-    (x, labels), (queries, wanted), _ = _grey_levels(images)
+    (x, labels), (queries, wanted) = _grey_levels(images)
     machine = SVC(cache_size=1000, **settings).fit(x, labels)
     return float(np.mean(machine.predict(queries) != wanted))
 
@@ -133,11 +132,11 @@ def _by_net(images: Data, folder: pathlib.Path, *, hidden_sizes: tuple[int, ...]
 
 
 def _grey_levels(images):
-    """((N, pixels) in [0, 1], (N,) labels) to learn from and to be tested on; number of classes."""
+    """((N, pixels) in [0, 1], (N,) labels) to learn from and to be tested on."""
     dataset, _ = images.load()
     parts = (dataset.train, dataset.held_out[1])
     pairs = [(part.images.astype(np.float32) / dataset.scale, part.labels) for part in parts]
-    return *pairs, dataset.num_classes
+    return pairs
 
 
 _NET_CANDIDATES = tuple(

@@ -27,7 +27,7 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import data, dbn, figures, random, recognition, units
+from dbn_jax import data, dbn, figures, label_units, random, recognition, units
 from dbn_jax.likelihood import evaluation
 from experiments.common import pretrained, runs
 from experiments.common.settings import declare, setting
@@ -112,9 +112,8 @@ def run(settings: Settings, workdir: str) -> dict:
 
 def _check_model(settings, net, data_settings):
     """Raises unless there is something to evaluate."""
-    pixels = (net.generative or (net.top,))[0].visible
-    if isinstance(pixels, units.Concat):
-        pixels = pixels.parts[0]
+    first = net.generative[0] if net.generative else label_units.without(net.top)
+    pixels = first.visible
     if not isinstance(pixels, units.Bernoulli) or data_settings.standardise:
         kind = "standardised" if data_settings.standardise else f"{type(pixels).__name__} units"
         raise ValueError(

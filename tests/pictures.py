@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import PIL.Image
+from matplotlib.text import Text
 
 MARGIN = 14
 # For pictures of which only the rest matters.
@@ -38,14 +39,16 @@ def enlarged(image, factor):
 
 
 def shown_texts(figure):
-    texts = list(figure.texts)
-    for axes in figure.axes:
-        texts += [*axes.texts, axes._left_title]
-        for axis in filter(lambda axis: axis.get_visible(), (axes.xaxis, axes.yaxis)):
-            low, high = sorted(axis.get_view_interval())
-            places = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
-            texts += [axis.label, *(text for place, text in places if low <= place <= high)]
-    return [text for text in texts if text.get_text()]
+    """The texts that are drawn: ticks beyond the ends of their axes are not."""
+    figure.draw_without_rendering()
+    hidden = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks():
+            if not axis.get_visible() or not low <= tick.get_loc() <= high:
+                hidden |= {tick.label1, tick.label2}
+    found = figure.findobj(Text)
+    return [t for t in found if t.get_text() and t.get_visible() and t not in hidden]
 
 
 def words(figure):
@@ -54,7 +57,6 @@ def words(figure):
 
 def assert_readable(figure):
     """All text lies on the paper and none on another."""
-    figure.canvas.draw()
     boxes = [(text.get_text(), text.get_window_extent()) for text in shown_texts(figure)]
     page = figure.bbox
     for text, box in boxes:

@@ -93,7 +93,7 @@ def test_passes_are_layer_by_layer(net):
 
 def test_stochastic_passes_have_the_conditional_means(net):
     v = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.3, 1.0, 0.0]), (20_000, 5))
-    states = dbn.sample_up(jax.random.key(10), net, v)
+    _, *states = dbn.sample_recognition(jax.random.key(10), net, v)
     first = rbm.hidden_mean(net.layers[0], v[0])
     oracles.assert_mean(states[0], first)
     # Given the states below, not their means: the second layer's mean is an average over states.

@@ -72,11 +72,12 @@ def test_what_is_shown_is_recognised_from_below(net):
     key = jax.random.key(4)
     found, x = jax.jit(trajectories.perceive)(key, net, v)
     np.testing.assert_array_equal(found.pixels, v)
-    expected = jax.jit(dbn.sample_up)(key, net, v)
-    for seen, states in zip(found.hidden, expected, strict=True):
-        np.testing.assert_array_equal(seen, states)
-    features = found.hidden[-2] if net.recognition else v
-    np.testing.assert_array_equal(x, label_units.join(net.top, features))  # the labels neutral
+    up_key, top_key = jax.random.split(key)
+    _, *states = seen = jax.jit(dbn.sample_recognition)(up_key, net, v)
+    np.testing.assert_array_equal(x, label_units.join(net.top, seen[-1]))  # the labels neutral
+    states.append(jax.jit(rbm.sample_hidden)(top_key, net.top, x))
+    for hidden, expected in zip(found.hidden, states, strict=True):
+        np.testing.assert_array_equal(hidden, expected)
     assert found.labels.shape == (4, dbn.num_labels(net))
     if dbn.num_labels(net):
         np.testing.assert_allclose(found.labels.sum(-1), 1, rtol=1e-5)

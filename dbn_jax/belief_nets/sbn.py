@@ -14,13 +14,15 @@ sampling asks one unit after the other (`gibbs`). Learning with given states of 
 delta rule (`gradient`); with states drawn from the posterior it ascends the likelihood, whose own
 gradient is also that of `log_likelihood`. `wake_sleep` draws them from a second net.
 
+Below, ... are batch axes, x holds states of all N units, 0 and 1, and `observed` says which of them
+are observed; the states of the others do not matter. Probabilities are in nats, keys are consumed.
+
 References: Pearl, "Probabilistic reasoning in intelligent systems" (1988), for explaining away;
 Neal, "Connectionist learning of belief networks" (1992); Hinton, "To recognize shapes, first learn
 to generate images" (2007).
 """
 
 import dataclasses
-import functools
 import itertools
 
 import jax
@@ -66,57 +68,38 @@ class BeliefNet:
 def make(weights: Float[Array, "from to"], bias: Float[Array, " N"]) -> BeliefNet:
     """Makes a net of its arrays.
 
-    Args:
-      weights: (N, N), from unit i to unit j.
-      bias: (N,).
-
     Raises:
       ValueError: shapes do not fit; or values are known, and a unit would be its own cause or that
         of an earlier one.
     """
-    count = len(bias)
-    if weights.shape != (count, count):
-        raise ValueError(f"weights are {weights.shape}, but {count} biases need {(count, count)}")
-    if not isinstance(weights, jax.core.Tracer):
-        backward = np.argwhere(np.tril(np.asarray(weights)) != 0)
-        if len(backward):
-            i, j = backward[0]
-            raise ValueError(
-                f"there is a weight from unit {i} to unit {j}; a cause must stand before its "
-                "effects: put the units in another order"
-            )
+    _check_arrays(weights, bias)
     return BeliefNet(weights, bias)
 
 
-@functools.partial(jax.jit, inline=True)
 def layered(
-    weights: tuple[Float[Array, "..."], ...], biases: tuple[Float[Array, "..."], ...]
+    weights: tuple[Float[Array, "_ _"], ...], biases: tuple[Float[Array, " _"], ...]
 ) -> BeliefNet:
     """Makes a net of layers, from the top down; each is caused by the one above it alone.
 
     Args:
-      weights: between neighbouring layers, (units above, units below).
+      weights: between neighbouring layers.
       biases: of each layer, one more than `weights`; those of the first layer are its prior.
 
     Raises:
       ValueError: shapes do not fit.
     """
     sizes = [len(bias) for bias in biases]
-    expected = list(itertools.pairwise(sizes))
-    shapes = [w.shape for w in weights]
-    if shapes != expected:
-        raise ValueError(f"weights are {shapes}, but layers of {sizes} units need {expected}")
+    _check_layers(weights, sizes)
     starts = np.cumsum([0, *sizes])
     bias = jnp.concatenate(biases)
     whole = jnp.zeros((len(bias), len(bias)), bias.dtype)
-    for i, w in enumerate(weights):
-        rows, columns = slice(starts[i], starts[i + 1]), slice(starts[i + 1], starts[i + 2])
-        whole = whole.at[rows, columns].set(w)
+    for w, (above, below) in zip(weights, itertools.pairwise(starts), strict=False):
+        whole = whole.at[above:below, below : below + w.shape[1]].set(w)
     return BeliefNet(whole, bias, tuple(sizes))
 
 
 def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
-    """a, each unit's input from its causes: (..., N) -> (..., N)."""
+    """a, each unit's input from its causes."""
     a = x @ _connected(net)
     return a + numerics.per_unit(net.bias, a)
 
@@ -126,42 +109,25 @@ def _connected(net):
     return jnp.where(net.connections, net.weights, 0)
 
 
-@functools.partial(jax.jit, inline=True)
+@jax.jit
 def log_prob(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
-    """log p(x) of states of all units, nats: (..., N) -> (...)."""
+    """log p(x)."""
     a = inputs(net, x)
     return jnp.sum(x * a - numerics.softplus(a), axis=-1)
 
 
-@functools.partial(jax.jit, static_argnames="shape", inline=True)
-def sample(key: Key[Array, ""], net: BeliefNet, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-    """Ancestral sampling, unit by unit along the order.
-
-    Args:
-      key: consumed.
-      net: the net.
-      shape: batch axes of the result.
-
-    Returns:
-      (*shape, N).
-    """
+def sample(
+    key: Key[Array, ""], net: BeliefNet, shape: tuple[int, ...] = ()
+) -> Float[Array, "*shape N"]:
+    """Ancestral sampling, unit by unit along the order, with these batch axes."""
     return complete(key, net, jnp.zeros((*shape, 0), net.bias.dtype))
 
 
-@functools.partial(jax.jit, inline=True)
+@jax.jit
 def complete(
     key: Key[Array, ""], net: BeliefNet, first: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch N"]:
-    """Ancestral sampling of all other units, given the first K.
-
-    Args:
-      key: consumed.
-      net: the net.
-      first: (..., K) states of the units that stand first in the order, K ≤ N.
-
-    Returns:
-      (..., N).
-    """
+    """Ancestral sampling of all other units, given the K that stand first in the order."""
     weights = _connected(net)
 
     def draw(j, x):
@@ -178,14 +144,7 @@ def complete(
 def completions(
     x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
 ) -> Float[Array, "states N"]:
-    """All states that agree with the observed units.
-
-    Args:
-      x: (N,) states; those of hidden units do not matter.
-      observed: (N,) which units are observed.
-
-    Returns:
-      (2^H, N), H the number of hidden units; the last of them changes fastest.
+    """All 2^H states that agree with the observed units; the last hidden unit changes fastest.
 
     Raises:
       ValueError: there are more than `MAX_HIDDEN` hidden units, or `observed` does not say of each
@@ -193,55 +152,21 @@ def completions(
     """
     _check_observed(observed, len(x))
     hidden = np.flatnonzero(~np.asarray(observed))
-    if len(hidden) > MAX_HIDDEN:
-        raise ValueError(
-            f"{len(hidden)} hidden units have {2.0 ** len(hidden):.3g} states; at most "
-            f"{MAX_HIDDEN} units are enumerated: sample them with `gibbs` instead"
-        )
+    _check_enumerable(len(hidden))
     numbers = np.arange(2 ** len(hidden))[:, None]
-    bits = (numbers >> np.arange(len(hidden))[::-1]) & 1
-    states = np.zeros((len(bits), len(x)), bool)
-    states[:, hidden] = bits
-    return _fill_in(observed, x, states)
-
-
-@functools.partial(jax.jit, inline=True)
-def _fill_in(observed, x, states):
-    return jnp.where(
-        numerics.per_unit(observed, states), numerics.per_unit(x, states), states.astype(x.dtype)
-    )
-
-
-def _check_observed(observed, count):
-    # Numbers would be negated bit by bit, and JAX leaves out what is written beyond an array's end.
-    if observed.shape != (count,) or observed.dtype != bool:
-        raise ValueError(
-            f"observed is {observed.dtype} {observed.shape}; it must be bool ({count},), whether "
-            "each unit is observed"
-        )
+    states = np.zeros((len(numbers), len(x)), bool)
+    states[:, hidden] = (numbers >> np.arange(len(hidden))[::-1]) & 1
+    return jnp.where(observed[None], x[None], states.astype(x.dtype))
 
 
 def log_likelihood(
     net: BeliefNet, x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
 ) -> Float[Array, ""]:
-    """log p of the observed units, the others summed out by enumeration; nats.
+    """log p of the observed units, the others summed out by enumeration (`completions`).
 
     Its gradient by the net is that of maximum likelihood.
-
-    Args:
-      net: the net.
-      x: (N,) states; those of hidden units do not matter.
-      observed: (N,) which units are observed.
-
-    Raises:
-      ValueError: see `completions`.
     """
-    return _log_sum(net, completions(x, observed))
-
-
-@functools.partial(jax.jit, inline=True)
-def _log_sum(net, states):
-    return jax.nn.logsumexp(log_prob(net, states))
+    return jax.nn.logsumexp(log_prob(net, completions(x, observed)))
 
 
 def posterior(
@@ -249,27 +174,14 @@ def posterior(
 ) -> tuple[Float[Array, "states N"], Float[Array, " states"]]:
     """The exact distribution of the hidden units given the observed ones, by enumeration.
 
-    Args:
-      net: the net.
-      x: (N,) states; those of hidden units do not matter.
-      observed: (N,) which units are observed.
-
     Returns:
-      All states that agree with the observed units, (2^H, N), and their probabilities, (2^H,).
-
-    Raises:
-      ValueError: see `completions`.
+      The `completions` of x, and their probabilities.
     """
     states = completions(x, observed)
-    return states, _normalised(net, states)
+    return states, jax.nn.softmax(log_prob(net, states))
 
 
-@functools.partial(jax.jit, inline=True)
-def _normalised(net, states):
-    return jax.nn.softmax(log_prob(net, states))
-
-
-@functools.partial(jax.jit, inline=True)
+@jax.jit
 def gibbs(
     key: Key[Array, ""],
     net: BeliefNet,
@@ -277,7 +189,7 @@ def gibbs(
     observed: Bool[Array, " N"],
     num_sweeps: int | Int[Array, ""],
 ) -> Float[Array, "*batch N"]:
-    """Gibbs sampling of the hidden units given the observed ones.
+    """Gibbs sampling of the hidden units given the observed ones, from x on.
 
     A sweep draws each hidden unit in turn given all others: causes, effects, and through these the
     other causes of its effects,
@@ -286,16 +198,6 @@ def gibbs(
             = a_j + Σ_k [x_k w_jk − log(1 + exp(ã_k + w_jk)) + log(1 + exp ã_k)],
 
     where ã_k is unit k's input without unit j. A sweep costs three passes over the weights.
-
-    Args:
-      key: consumed.
-      net: the net.
-      x: (..., N) where the chains start; the observed units stay.
-      observed: (N,) which units are observed.
-      num_sweeps: at least 0.
-
-    Returns:
-      (..., N).
 
     Raises:
       ValueError: `observed` does not say of each unit whether it is.
@@ -326,21 +228,52 @@ def gibbs(
     return jax.lax.fori_loop(0, num_sweeps, sweep, x)
 
 
-@functools.partial(jax.jit, inline=True)
+@jax.jit
 def gradient(net: BeliefNet, x: Float[Array, "*batch N"]) -> BeliefNet:
     """The delta rule: the descent direction −∂ log p(x) / ∂ net, averaged over the batch.
 
     For w_ij it is −x_i (x_j − σ(a_j)), and zero where there can be no weight. With hidden states
     drawn from the posterior it is unbiased for the gradient of the observed units' −log p.
-
-    Args:
-      net: the net.
-      x: (..., N) states of all units.
-
-    Returns:
-      A tree like `net`.
     """
     x = x.reshape(-1, net.num_units)
     surprise = x - jax.nn.sigmoid(inputs(net, x))
     weights = jnp.where(net.connections, x.T @ surprise, 0) / len(x)
     return dataclasses.replace(net, weights=-weights, bias=-jnp.mean(surprise, axis=0))
+
+
+def _check_arrays(weights, bias):
+    count = len(bias)
+    if weights.shape != (count, count):
+        raise ValueError(f"weights are {weights.shape}, but {count} biases need {(count, count)}")
+    if isinstance(weights, jax.core.Tracer):
+        return
+    backward = np.argwhere(np.tril(np.asarray(weights)) != 0)
+    if len(backward):
+        i, j = backward[0]
+        raise ValueError(
+            f"there is a weight from unit {i} to unit {j}; a cause must stand before its effects: "
+            "put the units in another order"
+        )
+
+
+def _check_layers(weights, sizes):
+    shapes, expected = [w.shape for w in weights], list(itertools.pairwise(sizes))
+    if shapes != expected:
+        raise ValueError(f"weights are {shapes}, but layers of {sizes} units need {expected}")
+
+
+def _check_observed(observed, count):
+    # Numbers would be negated bit by bit, and JAX leaves out what is written beyond an array's end.
+    if observed.shape != (count,) or observed.dtype != bool:
+        raise ValueError(
+            f"observed is {observed.dtype} {observed.shape}; it must be bool ({count},), whether "
+            "each unit is observed"
+        )
+
+
+def _check_enumerable(num_hidden):
+    if num_hidden > MAX_HIDDEN:
+        raise ValueError(
+            f"{num_hidden} hidden units have {2.0**num_hidden:.3g} states; at most {MAX_HIDDEN} "
+            "units are enumerated: sample them with `gibbs` instead"
+        )

@@ -18,12 +18,13 @@ descend no common function, and where q cannot be the posterior it covers all of
 lies between them, instead of one. Learning works all the same, since the wake phase favours a p
 whose posterior q can follow.
 
+Below, ... are batch axes, v holds states of the V observed units, 0 and 1, and keys are consumed.
+
 References: Hinton, Dayan, Frey, Neal, "The wake-sleep algorithm for unsupervised neural networks"
 (1995); Dayan, Hinton, Neal, Zemel, "The Helmholtz machine" (1995).
 """
 
 import dataclasses
-import functools
 import itertools
 from typing import Any
 
@@ -61,10 +62,8 @@ def init(
     cause is explained away.
 
     Args:
-      key: consumed.
       sizes: of the layers, from the top down; the last one is observed.
-      weight_scale: standard deviation of the initial weights; with zero, hidden units of a layer
-        would stay alike.
+      weight_scale: with zero, hidden units of a layer would stay alike.
 
     Raises:
       ValueError: there is no hidden layer.
@@ -84,44 +83,26 @@ def init(
     return HelmholtzMachine(net(generative_key, sizes), net(recognition_key, sizes[::-1]))
 
 
-@functools.partial(jax.jit, inline=True)
 def recognise(
     key: Key[Array, ""], machine: HelmholtzMachine, v: Float[Array, "*batch V"]
 ) -> Float[Array, "*batch N"]:
-    """Draws the hidden units from q(h | v).
-
-    Args:
-      key: consumed.
-      machine: the machine.
-      v: (..., V) states of the observed units.
-
-    Returns:
-      (..., N) states of all units in the generative net's order: the hidden ones, then v.
-    """
+    """Draws the hidden units from q(h | v); all units in the generative net's order, v the last."""
     return sbn.complete(key, machine.recognition, v[..., ::-1])[..., ::-1]
 
 
-@functools.partial(jax.jit, inline=True)
+@jax.jit
 def log_recognition(
     machine: HelmholtzMachine, h: Float[Array, "*batch H"], v: Float[Array, "*batch V"]
 ) -> Float[Array, "*batch"]:
-    """log q(h | v), nats: (..., H), (..., V) -> (...)."""
+    """log q(h | v), nats."""
     x = jnp.concatenate([h, v], axis=-1)[..., ::-1]
     x, a = (y[..., v.shape[-1] :] for y in (x, sbn.inputs(machine.recognition, x)))
     return jnp.sum(x * a - numerics.softplus(a), axis=-1)
 
 
-@functools.partial(jax.jit, inline=True)
+@jax.jit
 def bound(machine: HelmholtzMachine, v: Float[Array, " V"]) -> Float[Array, ""]:
-    """The variational bound on log p(v), nats, by enumeration of the hidden units.
-
-    Args:
-      machine: the machine.
-      v: (V,) states of the observed units.
-
-    Raises:
-      ValueError: there are more hidden units than `sbn.completions` enumerates.
-    """
+    """The variational bound on log p(v), nats, by enumeration (`sbn.completions`)."""
     num_hidden = machine.generative.num_units - len(v)
     x = jnp.concatenate([jnp.zeros(num_hidden, v.dtype), v])
     states = sbn.completions(x, np.arange(len(x)) >= num_hidden)
@@ -129,7 +110,7 @@ def bound(machine: HelmholtzMachine, v: Float[Array, " V"]) -> Float[Array, ""]:
     return jnp.sum(jnp.exp(log_q) * (sbn.log_prob(machine.generative, states) - log_q))
 
 
-@functools.partial(jax.jit, static_argnames=("num_dreams",), inline=True)
+@jax.jit(static_argnames="num_dreams")
 def gradient(
     key: Key[Array, ""],
     machine: HelmholtzMachine,
@@ -140,9 +121,6 @@ def gradient(
     """The wake-sleep estimate of a descent direction for both nets.
 
     Args:
-      key: consumed.
-      machine: the machine.
-      v: (..., V) data, 0 and 1.
       num_dreams: of the sleep phase; None: as many as there are data.
 
     Returns:
@@ -153,20 +131,15 @@ def gradient(
     Raises:
       ValueError: the nets have different numbers of units, or no hidden one.
     """
-    sizes = machine.generative.num_units, machine.recognition.num_units
     num_visible = v.shape[-1]
-    if sizes[0] != sizes[1] or num_visible >= sizes[0]:
-        raise ValueError(
-            f"the nets have {sizes[0]} and {sizes[1]} units, and {num_visible} are observed; both "
-            "need the same, and at least one hidden unit"
-        )
+    _check_nets(machine, num_visible)
     wake_key, sleep_key = random.split(key)
     wake = recognise(wake_key, machine, v)
     dreams = v.size // num_visible if num_dreams is None else num_dreams
     dream = sbn.sample(sleep_key, machine.generative, (dreams,))
 
     recognition = sbn.gradient(machine.recognition, dream[..., ::-1])
-    hidden = jnp.arange(sizes[1]) >= num_visible  # in the recognition net's order
+    hidden = jnp.arange(recognition.num_units) >= num_visible  # in the recognition net's order
     recognition = dataclasses.replace(
         recognition,
         weights=jnp.where(hidden[None, :], recognition.weights, 0),
@@ -174,10 +147,11 @@ def gradient(
     )
     change = HelmholtzMachine(sbn.gradient(machine.generative, wake), recognition)
 
-    h = sizes[0] - num_visible
+    def mean_log_q(x):
+        return jnp.mean(log_recognition(machine, x[..., :-num_visible], x[..., -num_visible:]))
+
     log_p = jnp.mean(sbn.log_prob(machine.generative, wake))
-    log_q = jnp.mean(log_recognition(machine, wake[..., :h], wake[..., h:]))
-    dream_log_q = jnp.mean(log_recognition(machine, dream[..., :h], dream[..., h:]))
+    log_q, dream_log_q = mean_log_q(wake), mean_log_q(dream)
     return change, {"wake_loss": -log_p, "sleep_loss": -dream_log_q, "bound": log_p - log_q}
 
 
@@ -186,7 +160,7 @@ def init_state(machine: HelmholtzMachine, optimizer: optax.GradientTransformatio
     return rbm.State(machine, optimizer.init(machine), jnp.zeros((), jnp.int32))
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "num_dreams"), inline=True)
+@jax.jit(static_argnames=("optimizer", "num_dreams"))
 def step(
     key: Key[Array, ""],
     state: rbm.State,
@@ -195,17 +169,15 @@ def step(
     optimizer: optax.GradientTransformation,
     num_dreams: int | None = None,
 ) -> tuple[rbm.State, rbm.Metrics]:
-    """One update by wake-sleep (`gradient`).
-
-    Args:
-      key: consumed.
-      state: from `init_state`.
-      v: (..., V) data, 0 and 1.
-      optimizer: the one that `state` was made with.
-      num_dreams: see `gradient`.
-
-    Returns:
-      The new state, and the metrics of `gradient`.
-    """
+    """One update by wake-sleep; with the metrics of `gradient`."""
     change, metrics = gradient(key, state.params, v, num_dreams=num_dreams)
     return rbm.apply_gradient(state, change, optimizer), metrics
+
+
+def _check_nets(machine, num_visible):
+    sizes = machine.generative.num_units, machine.recognition.num_units
+    if sizes[0] != sizes[1] or num_visible >= sizes[0]:
+        raise ValueError(
+            f"the nets have {sizes[0]} and {sizes[1]} units, and {num_visible} are observed; both "
+            "need the same, and at least one hidden unit"
+        )

@@ -14,9 +14,7 @@ symmetric form; van der Maaten, Hinton, "Visualizing data using t-SNE" (2008), s
 average of the two conditional probabilities.
 """
 
-import functools
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,34 +30,15 @@ _TOLERANCE = 1e-5  # of the entropy, nats
 _MAX_BISECTIONS = 60
 
 
-class Neighbourhoods(NamedTuple):
-    """Every point's Gaussian: p(j | i) = exp(−precision_i (d_ij − nearest_i)) / total_i.
-
-    Attributes:
-      precision: (N,) β_i, of squared distances between the points as `pairs.centred` scales them.
-      nearest: (N,) squared distance to the nearest other point; with it no exponential underflows
-        for all points.
-      total: (N,) what normalises.
-      perplexity: (N,) that was reached.
-    """
-
-    precision: Array
-    nearest: Array
-    total: Array
-    perplexity: Array
-
-
 def joint_probabilities(
     x: Float[Array, "N D"], perplexity: float = 30.0, *, block: int = pairwise.BLOCK
 ) -> Float[Array, "N N"]:
-    """p_ij of all pairs: (N, D) -> (N, N); of 10,000 points 400 MB in float32.
+    """p_ij of all pairs, which depend on distances only, and not on their unit.
 
-    They depend on distances only, and not on their unit.
+    Of 10,000 points they take 400 MB in float32, and twice that while they are made.
 
     Args:
-      x: (N, D) points.
       perplexity: smooth number of neighbours, above 1, below N − 1; reached to 0.1 %.
-      block: rows at a time.
 
     Raises:
       ValueError: points are not finite; there are too few of them for the perplexity; or some have
@@ -68,107 +47,84 @@ def joint_probabilities(
     """
     pairwise.check_points(x, "x", least=4)
     check_perplexity(perplexity, len(x))
-    found = neighbourhoods(x, perplexity, block=block)
-    if not isinstance(x, jax.core.Tracer):
-        _check_reached(np.asarray(found.perplexity), perplexity)
-    return _joint(x, found, block=block)
+    p, reached = conditional_probabilities(x, perplexity, block=block)
+    _check_reached(reached, perplexity)
+    return _symmetric(p)
+
+
+@jax.jit(static_argnames="block")
+def conditional_probabilities(
+    x: Float[Array, "N D"], perplexity: float | Float[Array, ""], *, block: int = pairwise.BLOCK
+) -> tuple[Float[Array, "N N"], Float[Array, " N"]]:
+    """p(j | i) in row i and column j, and the perplexity that each row has reached.
+
+    Finds every point's precision by bisection of its logarithm.
+    """
+    n = len(x)
+    x = pairwise.centred(x)
+    wanted = jnp.log(jnp.asarray(perplexity, x.dtype))
+    low, high = (jnp.asarray(end, x.dtype) for end in _LOG_PRECISIONS)
+
+    def of_point(i):
+        is_other = jnp.arange(n) != i
+        distances = pairwise.squared_distances(x[i], x)
+        nearest = jnp.min(jnp.where(is_other, distances, jnp.inf))
+        # From the nearest on, so that not all exponentials underflow.
+        excess = jnp.where(is_other, distances - nearest, 0)
+        mean = jnp.sum(excess) / (n - 1)
+        unit = jnp.where(mean > 0, 1 / mean, 1)
+
+        def gaussian(log_precision):
+            precision = jnp.exp(log_precision) * unit
+            weights = jnp.where(is_other, jnp.exp(-precision * excess), 0)
+            total = jnp.sum(weights)
+            entropy = jnp.log(total) + precision * jnp.sum(weights * excess) / total
+            return weights / total, entropy
+
+        def is_off(carry):
+            count, *_, entropy = carry
+            return (count < _MAX_BISECTIONS) & (jnp.abs(entropy - wanted) > _TOLERANCE)
+
+        def halve(carry):
+            count, low, high, _, _ = carry
+            middle = (low + high) / 2
+            _, entropy = gaussian(middle)
+            is_wide = entropy > wanted  # entropy falls as the precision grows
+            low, high = jnp.where(is_wide, middle, low), jnp.where(is_wide, high, middle)
+            return count + 1, low, high, middle, entropy
+
+        start = jnp.int32(0), low, high, low, jnp.full_like(mean, jnp.inf)
+        *_, log_precision, entropy = jax.lax.while_loop(is_off, halve, start)
+        return gaussian(log_precision)[0], jnp.exp(entropy)
+
+    # Equal blocks: a remainder would be joined to the others by a copy of all rows.
+    block = next(size for size in range(min(block, n), 0, -1) if n % size == 0)
+    return jax.lax.map(of_point, jnp.arange(n), batch_size=block)
+
+
+@jax.jit
+def _symmetric(p):
+    return (p + p.T) / (2 * len(p))
 
 
 def check_perplexity(perplexity: float, num_points: int) -> None:
     """Raises ValueError unless so many points can have that perplexity."""
     if not 1 < perplexity < num_points - 1:
         raise ValueError(
-            f"perplexity is {perplexity:g}, a number of neighbours, but each of {num_points} "
-            f"points has {num_points - 1}: choose it above 1 and well below {num_points - 1}, or "
-            "give more points"
+            f"perplexity is {perplexity:g}, but each of {num_points} points has {num_points - 1} "
+            f"neighbours: choose it above 1 and well below {num_points - 1}, or give more points"
         )
 
 
-@functools.partial(jax.jit, static_argnames=("block",))
-def neighbourhoods(
-    x: Float[Array, "N D"], perplexity: float | Float[Array, ""], *, block: int = pairwise.BLOCK
-) -> Neighbourhoods:
-    """Finds every point's precision by bisection of its logarithm.
-
-    Args:
-      x: (N, D).
-      perplexity: wanted.
-      block: rows at a time.
-    """
-    x = pairwise.centred(x)
-
-    def of_block(start):
-        distances = pairwise.squared_distances(pairwise.rows_of(x, start, block), x)
-        others = pairwise.are_others(start, block, len(x))
-        return _bisect(distances, others, jnp.log(jnp.asarray(perplexity, x.dtype)))
-
-    return pairwise.by_rows(of_block, len(x), block)
-
-
-def _bisect(distances, others, wanted):
-    """The precisions of some points from their distances (B, N) to all; `wanted` entropy, nats."""
-    nearest = jnp.min(jnp.where(others, distances, jnp.inf), axis=1, keepdims=True)
-    excess = jnp.where(others, distances - nearest, 0)
-    mean = jnp.sum(excess, axis=1, keepdims=True) / (others.shape[1] - 1)
-    unit = jnp.where(mean > 0, 1 / mean, 1)
-
-    def entropy(log_precision):
-        precision = jnp.exp(log_precision) * unit
-        weights = jnp.where(others, jnp.exp(-precision * excess), 0)
-        total = jnp.sum(weights, axis=1, keepdims=True)
-        moment = jnp.sum(weights * excess, axis=1, keepdims=True)
-        return precision, total, jnp.log(total) + precision * moment / total
-
-    def is_off(found):
-        return jnp.abs(found - wanted) > _TOLERANCE
-
-    def is_not_done(carry):
-        count, *_, found = carry
-        return (count < _MAX_BISECTIONS) & jnp.any(is_off(found))
-
-    def halve(carry):
-        count, low, high, middle, found = carry
-        # A point that is done waits for the others, and does not depend on them.
-        middle = jnp.where(is_off(found), (low + high) / 2, middle)
-        _, _, found = entropy(middle)
-        is_wide = found > wanted  # entropy falls as the precision grows
-        return (
-            count + 1, jnp.where(is_wide, middle, low), jnp.where(is_wide, high, middle), middle,
-            found,
-        )  # fmt: skip
-
-    low, high = (jnp.full_like(mean, end) for end in _LOG_PRECISIONS)
-    start = jnp.int32(0), low, high, low, jnp.full_like(mean, jnp.inf)
-    *_, log_precision, found = jax.lax.while_loop(is_not_done, halve, start)
-    precision, total, _ = entropy(log_precision)
-    columns = Neighbourhoods(precision, nearest, total, jnp.exp(found))
-    return jax.tree.map(lambda column: column[:, 0], columns)
-
-
-@functools.partial(jax.jit, static_argnames=("block",))
-def _joint(x, found, *, block):
-    x = pairwise.centred(x)
-
-    def of_block(start):
-        rows = [pairwise.rows_of(values, start, block)[:, None] for values in found[:3]]
-        columns = [values[None, :] for values in found[:3]]
-        distances = pairwise.squared_distances(pairwise.rows_of(x, start, block), x)
-        p = sum(
-            jnp.exp(-precision * (distances - nearest)) / total
-            for precision, nearest, total in (rows, columns)
-        )
-        return jnp.where(pairwise.are_others(start, block, len(x)), p / (2 * len(x)), 0)
-
-    return pairwise.by_rows(of_block, len(x), block)
-
-
-def _check_reached(reached: np.ndarray, perplexity: float) -> None:
+def _check_reached(reached, perplexity):
+    if isinstance(reached, jax.core.Tracer):
+        return
+    reached = np.asarray(reached)
     bad = np.flatnonzero(np.abs(reached / perplexity - 1) > 1e-3)
     if len(bad):
         first = bad[0]
         raise ValueError(
-            f"{len(bad)} of {len(reached)} points have too many nearest points at one distance, "
-            f"such as copies of themselves, for a perplexity of {perplexity:g}; point {first} has "
-            f"{reached[first]:.3g} neighbours at least. Leave copies out, or choose a perplexity "
-            f"above {math.ceil(reached[bad].max())}"
+            f"{len(bad)} of {len(reached)} points have too many nearest points at one distance for "
+            f"a perplexity of {perplexity:g}; point {first} has {reached[first]:.3g} neighbours at "
+            f"least. Leave copies out, or choose a perplexity above {math.ceil(reached[bad].max())}"
         )

@@ -25,6 +25,8 @@ makes an autoencoder without hidden layers of it (`networks.init_autoencoder`), 
 larger: of 30 components on MNIST 7.8 instead of 2.7 per test image. The 8.01 that Hinton and
 Salakhutdinov (2006) give for logistic PCA agrees with linear codes.
 
+Shapes and errors are those of `dbn_jax.embedding.pca`; pixels outside [0, 1] raise a ValueError.
+
 References: Collins, Dasgupta, Schapire, "A generalization of principal component analysis to the
 exponential family" (2002); Schein, Saul, Ungar, "A generalized linear model for principal component
 analysis of binary data" (2003); de Leeuw, "Principal component analysis of binary data by iterated
@@ -35,7 +37,7 @@ schemes" (2015); Srebro, Rennie, Jaakkola, "Maximum-margin matrix factorization"
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -60,9 +62,9 @@ class LogisticPCA:
       penalty: () λ.
     """
 
-    offset: Any
-    components: Any
-    penalty: Any
+    offset: Array
+    components: Array
+    penalty: Array
 
 
 class Fit(NamedTuple):
@@ -83,7 +85,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    x: Num[Array, "examples V"],
+    x: Num[Array, "N V"],
     num_components: int,
     *,
     penalty: float = 0.1,
@@ -93,51 +95,40 @@ def fit(
 ) -> Fit:
     """Fits them, from the linear components on.
 
-    An iteration is one compiled program. Up to six copies of the data are in memory at once, in
-    float32 unless x is wider: for 60,000 images of MNIST the process takes 1.6 GB.
+    Up to six copies of the data are in memory at once, in float32 unless x is wider: for 60,000
+    images of MNIST the process takes 1.6 GB.
 
     Args:
-      x: (N, V) in [0, 1]; grey levels count as probabilities.
-      num_components: K.
-      penalty: λ, positive.
+      penalty: λ.
       tolerance: it stops when an iteration from where the last one ended raises the objective by
         less than this share of it.
-      max_iterations: it stops at the latest after these.
       callback: (iterations made, objective), called after each.
 
     Raises:
-      ValueError: K is not in 1..min(N, V); x holds values outside [0, 1], or NaN; or the penalty is
-        not positive.
-      TypeError: x holds integers.
+      ValueError: K is not in 1..min(N, V), or the penalty is not positive.
     """
-    x = _checked(x, num_components)
-    if not penalty > 0:
-        raise ValueError(
-            f"penalty is {penalty}; it must be positive: without one the likelihood may have no "
-            "maximum"
-        )
-    best = start = _start(x, num_components, penalty)
+    pca.check_images(x, within=(0.0, 1.0))
+    _check_penalty(penalty)
+    x = numerics.widen(x)
+    best = previous = _start(x, num_components, penalty)
     objectives: list[float] = []
-    num_extrapolated, converged, iteration = 0, False, 0
+    num_ahead, converged, iteration = 0, False, 0
     while iteration < max_iterations and not converged:
-        model, codes, objective = _iterate(x, *start)
+        *found, objective = _iterate(x, best, previous, num_ahead / (num_ahead + 3))
         iteration += 1
         gain = float(objective) - objectives[-1] if objectives else np.inf
-        previous = best
         if gain > 0:
-            best = model, codes
+            best, previous = tuple(found), best
             objectives.append(float(objective))
         if callback is not None:
             callback(iteration, objectives[-1])
         if gain > max(_LARGE_GAIN, tolerance) * abs(objectives[-1]):
-            num_extrapolated, start = 0, best
+            num_ahead = 0
         elif gain > tolerance * abs(objectives[-1]):
-            num_extrapolated += 1
-            weight = np.float32(num_extrapolated / (num_extrapolated + 3))
-            start = _extrapolated(best, previous, weight)
-        else:  # from an extrapolated start it may have gone too far: once more, without
-            converged = num_extrapolated == 0
-            num_extrapolated, start = 0, best
+            num_ahead += 1
+        else:  # from a start ahead it may have gone too far: once more, from the best
+            converged = num_ahead == 0
+            num_ahead = 0
     return Fit(*_canonical(*best), np.array(objectives), converged)
 
 
@@ -148,62 +139,35 @@ def encode(
     tolerance: float = 1e-6,
     max_iterations: int = 50,
 ) -> Float[Array, "*batch K"]:
-    """The codes of images: (..., V) -> (..., K).
-
-    The one maximum of each image's penalised log-likelihood, by Newton steps from zero, for blocks
-    of images at a time.
+    """The codes of images, by Newton steps from zero: each the one maximum of its likelihood.
 
     Args:
-      model: the components.
-      x: (..., V) in [0, 1].
       tolerance: an image is done when the next step would gain less than this, in nats.
       max_iterations: and at the latest after so many steps.
-
-    Raises:
-      ValueError: x has another number of pixels, or, where known and not traced, holds NaN, or
-        values outside [0, 1].
-      TypeError: x holds integers.
     """
-    x = _checked(x, model=model)
-    return _encode(model, x.astype(model.components.dtype), tolerance, max_iterations)
+    pca.check_images(x, like=model, within=(0.0, 1.0))
+    rows = x.reshape(-1, x.shape[-1]).astype(model.components.dtype)
+    start = jnp.zeros((len(rows), model.components.shape[1]), rows.dtype)
+    codes, _ = newton.solve(
+        model.components,
+        rows,
+        start,
+        offset=model.offset,
+        ridge=jnp.full(start.shape[1], model.penalty),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return codes.reshape(*x.shape[:-1], -1)
 
 
-@functools.partial(jax.jit, inline=True)
 def decode(model: LogisticPCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
-    """The probabilities that codes stand for: (..., K) -> (..., V)."""
+    """The probabilities that codes stand for."""
     with jax.default_matmul_precision("highest"):
         x = codes @ model.components.T
     return jax.nn.sigmoid(x + numerics.per_unit(model.offset, x))
 
 
-def reconstruction_error(model: LogisticPCA, x: Num[Array, "examples V"]) -> Float[Array, ""]:
-    """Squared error of the images encoded and decoded, summed over pixels, averaged over images.
-
-    The measure of Hinton and Salakhutdinov (2006), for grey levels in [0, 1].
-    """
-    x_hat = decode(model, encode(model, x))
-    return jnp.mean(jnp.sum((x.astype(x_hat.dtype) - x_hat) ** 2, axis=-1))
-
-
-def _checked(x, num_components=None, *, model=None):
-    """As `pca.checked`; x must lie in [0, 1]."""
-    x = pca.checked(x, num_components, model=model)
-    if pca.known(x):
-        low, high = (float(value) for value in _extremes(x))
-        if not 0 <= low <= high <= 1:
-            raise ValueError(
-                f"x lies in [{low:.4g}, {high:.4g}], but logistic PCA takes values in [0, 1]; "
-                "scale the grey levels"
-            )
-    return x
-
-
-@jax.jit
-def _extremes(x):
-    return jnp.min(x), jnp.max(x)
-
-
-@functools.partial(jax.jit, static_argnames="num_components", inline=True)
+@jax.jit(static_argnames="num_components")
 def _start(x, num_components, penalty):
     """Base rates, and linear components: near one half the logit has four times the slope."""
     linear = pca.fit(x, num_components)
@@ -215,13 +179,18 @@ def _start(x, num_components, penalty):
 
 
 @jax.jit
-def _iterate(x, model, codes):
-    """One Newton step of every code, then of every pixel's loadings; the objective after them."""
+def _iterate(x, best, previous, ahead):
+    """One Newton step of every code, then of every pixel's loadings; the objective after them.
+
+    They start ahead of the best model and codes, by this share of the way from the previous ones.
+    """
+    model, codes = jax.tree.map(lambda a, b: a + ahead * (a - b), best, previous)
     num_images, num_components = codes.shape
     ridge = jnp.full(num_components + 1, model.penalty)
-    codes, _ = newton.climb(model.components, x, codes, offset=model.offset, ridge=ridge[1:])
+    step = functools.partial(newton.solve, max_iterations=1)
+    codes, _ = step(model.components, x, codes, offset=model.offset, ridge=ridge[1:])
     # To the pixels, codes are features, and the offset is the loading of one that is always 1.
-    loadings, log_likelihoods = newton.climb(
+    loadings, log_likelihoods = step(
         jnp.append(codes, jnp.ones_like(codes[:, :1]), axis=1),
         x.T,
         jnp.append(model.components, model.offset[:, None], axis=1),
@@ -229,21 +198,16 @@ def _iterate(x, model, codes):
         ridge=ridge,
     )
     with jax.default_matmul_precision("highest"):
-        balanced, codes = _balanced(loadings, codes, model.penalty)
-        # The turn that brings the loadings nearest to where they were, so that one can extrapolate.
-        left, _, right = jnp.linalg.svd(balanced.components.T @ model.components)
-        model, codes = _turned(balanced, codes, left @ right)
-    squares = sum(jnp.sum(part**2) for part in (codes, model.components, model.offset))
+        offset, components, codes = _balanced(loadings, codes)
+        # The turn that brings the loadings nearest to where they were, so that one can go ahead.
+        left, _, right = jnp.linalg.svd(components.T @ model.components)
+        components, codes = components @ (left @ right), codes @ (left @ right)
+    squares = sum(jnp.sum(part**2) for part in (codes, components, offset))
     objective = jnp.sum(log_likelihoods) - model.penalty / 2 * squares
-    return model, codes, objective / num_images
+    return LogisticPCA(offset, components, model.penalty), codes, objective / num_images
 
 
-@jax.jit
-def _extrapolated(new, old, weight):
-    return jax.tree.map(lambda a, b: a + weight.astype(a.dtype) * (a - b), new, old)
-
-
-def _balanced(loadings, codes, penalty):
+def _balanced(loadings, codes):
     """The same θ, written with the least penalty: two steps that raise the objective, or leave it.
 
     Alternation alone would find the way along these directions, in which θ is constant, slowly.
@@ -261,32 +225,19 @@ def _balanced(loadings, codes, penalty):
     left, singular_values, right = jnp.linalg.svd(r_codes @ r_loadings.T)
     scale = jnp.sqrt(singular_values)
     components = q_loadings @ (right.T * numerics.per_unit(scale, right))
-    codes = q_codes @ (left * numerics.per_unit(scale, left))
-    return LogisticPCA(offset, components, penalty), codes
-
-
-def _turned(model, codes, rotation):
-    """The same θ and penalty: both factors of UVᵀ times an orthogonal (K, K) matrix."""
-    return dataclasses.replace(model, components=model.components @ rotation), codes @ rotation
+    return offset, components, q_codes @ (left * numerics.per_unit(scale, left))
 
 
 @jax.jit
 def _canonical(model, codes):
     """The turn that makes the loadings' columns orthogonal, the longest first; and their signs."""
     with jax.default_matmul_precision("highest"):
-        rotation = jnp.linalg.svd(model.components, full_matrices=False)[2].T
-        signs = pca.signs(model.components @ rotation)
-        return _turned(model, codes, rotation * numerics.per_unit(signs, rotation))
+        turn = jnp.linalg.svd(model.components, full_matrices=False)[2].T
+        turn = turn * numerics.per_unit(pca.signs(model.components @ turn), turn)
+        model = dataclasses.replace(model, components=model.components @ turn)
+        return model, codes @ turn
 
 
-@functools.partial(jax.jit, inline=True)
-def _encode(model, x, tolerance, max_iterations):
-    codes = newton.solve(
-        model.components,
-        x.reshape(-1, x.shape[-1]),
-        offset=model.offset,
-        ridge=jnp.full(model.components.shape[1], model.penalty),
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-    )
-    return codes.reshape(*x.shape[:-1], -1)
+def _check_penalty(penalty):
+    if not penalty > 0:
+        raise ValueError(f"penalty is {penalty}; it must be positive, or there may be no maximum")

@@ -8,7 +8,7 @@ which is strictly concave as long as every ridge is positive, so that it has one
 step is halved until f does not fall. The curvatures of a whole block of regressions are a single
 matrix product, of the variances of the targets with the products of all pairs of features.
 
-Shapes: M observations, K features, R regressions.
+Shapes: M observations, K features, R regressions. Targets lie in [0, 1]; ridges are positive.
 
 Reference: McCullagh, Nelder, "Generalized linear models" (1989), sections 2.5 and 4.4.
 """
@@ -26,84 +26,56 @@ _BLOCK = 2**22
 _SMALLEST_STEP = 2.0**-30
 
 
-def climb(
-    features: Float[Array, "M K"],
-    targets: Float[Array, "R M"],
-    coefficients: Float[Array, "R K"],
-    *,
-    offset: Float[Array, " M"],
-    ridge: Float[Array, " K"],
-) -> tuple[Float[Array, "R K"], Float[Array, " R"]]:
-    """Makes one Newton step in every regression.
-
-    Args:
-      features: (M, K).
-      targets: (R, M) in [0, 1].
-      coefficients: (R, K).
-      offset: (M,).
-      ridge: (K,) positive.
-
-    Returns:
-      The coefficients (R, K), with which no f is lower than before, to rounding; and their
-      log-likelihoods (R,), which are f without the penalty, in nats.
-    """
-
-    def step(row):
-        return _newton_step(features, pairs, row[0], offset, ridge, row[1])[:2]
-
-    with jax.default_matmul_precision("highest"):
-        pairs = _pairs(features)
-        return jax.lax.map(step, (targets, coefficients), batch_size=_rows_per_block(targets))
-
-
+@jax.jit
 def solve(
     features: Float[Array, "M K"],
     targets: Float[Array, "R M"],
+    start: Float[Array, "R K"],
     *,
     offset: Float[Array, " M"],
     ridge: Float[Array, " K"],
-    tolerance: float | Float[Array, ""],
+    tolerance: float | Float[Array, ""] = 0.0,
     max_iterations: int | Array,
-) -> Float[Array, "R K"]:
-    """Finds the maximum of every regression, from zero on.
+) -> tuple[Float[Array, "R K"], Float[Array, " R"]]:
+    """Makes Newton steps in every regression, towards its maximum.
 
     Args:
-      features: (M, K).
-      targets: (R, M) in [0, 1].
-      offset: (M,).
-      ridge: (K,) positive.
+      start: coefficients.
       tolerance: a regression is done after a step that promised less than this, in nats; as the
         steps converge quadratically, the next one would gain far less.
       max_iterations: steps at most.
 
     Returns:
-      The coefficients, (R, K).
+      The coefficients, with which no f is lower than before, to rounding; and their
+      log-likelihoods, which are f without the penalty, in nats.
     """
 
-    def maximum(row):
-        def unfinished(state):
-            _, gain, iterations = state
+    def of_one(row):
+        targets, start = row
+
+        def is_unfinished(state):
+            _, _, gain, iterations = state
             return (gain > tolerance) & (iterations < max_iterations)
 
         def step(state):
-            c, _, iterations = state
-            c, _, gain = _newton_step(features, pairs, row, offset, ridge, c)
-            return c, gain, iterations + 1
+            c, *_, iterations = state
+            return *_newton_step(features, pairs, targets, offset, ridge, c), iterations + 1
 
-        start = jnp.zeros_like(ridge), jnp.full((), jnp.inf, row.dtype), 0
-        return jax.lax.while_loop(unfinished, step, start)[0]
+        unknown = jnp.full((), jnp.inf, start.dtype)
+        return jax.lax.while_loop(is_unfinished, step, (start, -unknown, unknown, 0))[:2]
 
     with jax.default_matmul_precision("highest"):
         pairs = _pairs(features)
-        return jax.lax.map(maximum, targets, batch_size=_rows_per_block(targets))
+        rows = max(1, _BLOCK // targets.shape[1])
+        return jax.lax.map(of_one, (targets, start), batch_size=rows)
 
 
 def _newton_step(features, pairs, targets, offset, ridge, c):
-    """One step of one regression.
+    """One step of one regression, from coefficients c.
 
     Returns:
-      Coefficients (K,), their log-likelihood (), and what the whole step should gain by Newton's
-      quadratic model of f, half the squared Newton decrement ().
+      Coefficients, their log-likelihood, and what the whole step should gain by Newton's quadratic
+      model of f, half the squared Newton decrement.
     """
 
     def f(theta, c):
@@ -133,10 +105,6 @@ def _newton_step(features, pairs, targets, offset, ridge, c):
     c = jnp.where(improved, c + length * direction, c)
     after = jnp.where(improved, after, before)
     return c, after + jnp.sum(ridge * c**2) / 2, gradient @ direction / 2
-
-
-def _rows_per_block(targets):
-    return max(1, _BLOCK // targets.shape[1])
 
 
 def _pairs(features):

@@ -15,14 +15,13 @@ learning rates in proportion to N.
 """
 
 import dataclasses
-import functools
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dbn_jax.embedding import affinities, objective, pairwise
-from dbn_jax.typing import Array, Float, Int, Key, Scalar
+from dbn_jax.embedding import affinities, objective, pairwise, pca
+from dbn_jax.typing import Array, Float, Key, Scalar
 
 STARTS = ("random", "pca")
 _START_SCALE = 1e-2  # standard deviation of the first map, small beside the kernels' width 1
@@ -33,49 +32,34 @@ class Method:
     """What a map is, and how it is found: gradient descent with momentum and gains.
 
     Attributes:
-      kernel: one of `divergence.KERNELS`.
+      kernel: one of `objective.KERNELS`.
       background: λ at the end, at least 0 and below 1.
       background_rise: shares of the updates between which λ rises linearly from 0.
-      exaggeration: factor of the attraction in the first updates.
-      exaggeration_share: share of the updates that have it.
+      exaggeration: factor of the attraction in the first tenth of the updates.
       num_steps: updates in all.
       step_size: learning rate divided by N. Each p_ij is about 1/N, so that equal step sizes move
         the points of maps of any size alike.
-      momentum: in the first quarter of the updates.
-      final_momentum: afterwards.
     """
 
     kernel: str = "gaussian"
     background: float = 0.0
-    background_rise: tuple[float, float] = (0.5, 0.75)
+    background_rise: ClassVar[tuple[float, float]] = (0.5, 0.75)
     exaggeration: float = 1.0
-    exaggeration_share: float = 0.0
     num_steps: int = 1000
     step_size: float = 1 / 12
-    momentum: float = 0.5
-    final_momentum: float = 0.8
 
     def __post_init__(self):
         if self.kernel not in objective.KERNELS:
             raise ValueError(f"kernel {self.kernel!r} is none of {', '.join(objective.KERNELS)}")
         if not 0 <= self.background < 1:
-            raise ValueError(
-                f"background is {self.background}, the uniform share of all probability; it must "
-                "be at least 0 and below 1, such as 0.2"
-            )
-        if not 0 <= self.background_rise[0] < self.background_rise[1] <= 1:
-            raise ValueError(
-                f"background_rise is {self.background_rise}; expected two growing shares of the "
-                "updates, as in (0.5, 0.75)"
-            )
+            raise ValueError(f"background is {self.background}; it must be in [0, 1), such as 0.2")
         if self.num_steps < 1:
             raise ValueError(f"num_steps is {self.num_steps}; it must be at least 1")
 
-    def background_at(self, step: Scalar, dtype: jnp.dtype = jnp.float32) -> Scalar:
-        """λ of update `step`, counted from 0."""
+    def background_at(self, done: Scalar) -> Scalar:
+        """λ when this share of the updates is done."""
         first, last = self.background_rise
-        share = (step.astype(dtype) / self.num_steps - first) / (last - first)
-        return self.background * jnp.clip(share, 0, 1)
+        return self.background * jnp.clip((done - first) / (last - first), 0, 1)
 
 
 SNE = Method()
@@ -83,7 +67,7 @@ SNE = Method()
 # value from either start and with or without exaggeration, when λ began to rise, and again soon
 # after it had risen; 300 updates sufficed for that, of which half were with λ = 0.
 UNI_SNE = Method(background=0.2)
-T_SNE = Method("student", exaggeration=4.0, exaggeration_share=0.1)
+T_SNE = Method("student", exaggeration=4.0)
 METHODS = {"sne": SNE, "unisne": UNI_SNE, "tsne": T_SNE}
 
 
@@ -103,20 +87,6 @@ class State(NamedTuple):
     step: Array
 
 
-class Map(NamedTuple):
-    """A finished map.
-
-    Attributes:
-      positions: (N, K).
-      steps: (records,) numbers of updates after which the objective was recorded.
-      objective: (records,) KL(P ‖ Q) then, nats, with the background of the next update.
-    """
-
-    positions: Array
-    steps: Array
-    objective: Array
-
-
 def embed(
     key: Key[Array, ""],
     x: Float[Array, "N D"],
@@ -126,44 +96,18 @@ def embed(
     method: Method = UNI_SNE,
     start: str = "random",
 ) -> Float[Array, "N num_dims"]:
-    """A map of points: (N, D) -> (N, num_dims); see `fit`, which also tells the objective."""
-    return fit(
-        key, x, num_dims=num_dims, perplexity=perplexity, method=method, start=start
-    ).positions
-
-
-def fit(
-    key: Key[Array, ""],
-    x: Float[Array, "N D"],
-    *,
-    num_dims: int = 2,
-    perplexity: float = 30.0,
-    method: Method = UNI_SNE,
-    start: str = "random",
-    record_every: int = 50,
-) -> Map:
     """Makes a map of points. Equal arguments give equal bits, on the same machine.
 
     Args:
-      key: consumed.
-      x: (N, D) points; their unit does not matter.
-      num_dims: K, dimensions of the map.
       perplexity: smooth number of neighbours; see `affinities.joint_probabilities`.
       method: `SNE`, `UNI_SNE`, `T_SNE`, or one of your own.
       start: see `init_state`.
-      record_every: updates between two values of the objective.
-
-    Raises:
-      ValueError: the points or their number do not suit; see `affinities.joint_probabilities`.
     """
-    state = init_state(key, x, num_dims=num_dims, start=start)
     p = affinities.joint_probabilities(x, perplexity)
-    steps = [*range(0, method.num_steps, record_every), method.num_steps]
-    values = []
-    for stop in steps:
-        state = advance(state, p, stop, method=method)
-        values.append(state_objective(state, p, method=method))
-    return Map(state.positions, jnp.asarray(steps, jnp.int32), jnp.stack(values))
+    state = init_state(key, x, num_dims=num_dims, start=start)
+    for _ in range(method.num_steps):
+        state, _ = step(state, p, method=method)
+    return state.positions
 
 
 def init_state(
@@ -172,9 +116,6 @@ def init_state(
     """A small map to begin with, of standard deviation 0.01.
 
     Args:
-      key: consumed.
-      x: (N, D) points.
-      num_dims: K.
       start: "random": a Gaussian cloud. "pca": the first principal components of `x`, with which
         the large-scale order of the map is that of the data; the key is not used.
 
@@ -185,72 +126,45 @@ def init_state(
         case "random":
             positions = _START_SCALE * jax.random.normal(key, (len(x), num_dims), x.dtype)
         case "pca":
-            if x.shape[1] < num_dims:
-                raise ValueError(
-                    f"points of {x.shape[1]} dimensions have no {num_dims} principal components; "
-                    'start the map with "random"'
-                )
             x = pairwise.centred(x)
-            _, axes = jnp.linalg.eigh(jnp.matmul(x.T, x, precision=jax.lax.Precision.HIGHEST))
-            positions = jnp.matmul(x, axes[:, ::-1][:, :num_dims])
+            positions = pca.encode(pca.fit(x, num_dims), x)
             positions = positions * (_START_SCALE / jnp.std(positions[:, 0]))
         case _:
             raise ValueError(f"start {start!r} is none of {', '.join(STARTS)}")
     positions = positions - jnp.mean(positions, axis=0, keepdims=True)
-    return State(
-        positions, jnp.zeros_like(positions), jnp.ones_like(positions), jnp.zeros((), jnp.int32)
-    )
+    return State(positions, jnp.zeros_like(positions), jnp.ones_like(positions), jnp.int32(0))
 
 
-@functools.partial(jax.jit, static_argnames=("method",))
+@jax.jit(static_argnames="method")
 def step(state: State, p: Float[Array, "N N"], *, method: Method) -> tuple[State, dict[str, Array]]:
-    """One update: (State, (N, N)) -> (State, metrics); all is decided by `State.step`.
+    """One update; all that changes with time is decided by `State.step`.
 
     Gains grow by 0.2 where the gradient still points the way that the point moves, and shrink by a
     fifth where it has turned (Jacobs 1988, as in the original t-SNE programs).
 
     Args:
-      state: from `init_state`.
       p: from `affinities.joint_probabilities`.
-      method: the same in all updates.
 
     Returns:
       The new state, and the metrics `gradient_norm` and `background` (λ).
     """
-    dtype = state.positions.dtype
-    background = method.background_at(state.step, dtype)
-    done = state.step.astype(dtype) / method.num_steps
-    exaggeration, momentum = (
-        jnp.where(done < share, first, later).astype(dtype)
-        for share, first, later in (
-            (method.exaggeration_share, method.exaggeration, 1.0),
-            (0.25, method.momentum, method.final_momentum),
-        )
-    )
+    done = state.step.astype(p.dtype) / method.num_steps
+    background = method.background_at(done)
+    exaggeration = jnp.where(done < 0.1, method.exaggeration, 1.0).astype(p.dtype)
+    momentum = jnp.where(done < 0.25, 0.5, 0.8).astype(p.dtype)
     slope = objective.gradient(
         state.positions, p, background, kernel=method.kernel, exaggeration=exaggeration
     )
     turned = jnp.sign(slope) == jnp.sign(state.velocity)  # downhill is against the gradient
     gains = jnp.maximum(jnp.where(turned, 0.8 * state.gains, state.gains + 0.2), 0.01)
-    learning_rate = method.step_size * len(p)
-    velocity = momentum * state.velocity - learning_rate * gains * slope
+    velocity = momentum * state.velocity - method.step_size * len(p) * gains * slope
     positions = state.positions + velocity
     positions = positions - jnp.mean(positions, axis=0, keepdims=True)
     metrics = {"gradient_norm": jnp.sqrt(jnp.sum(slope * slope)), "background": background}
     return State(positions, velocity, gains, state.step + 1), metrics
 
 
-@functools.partial(jax.jit, static_argnames=("method",))
-def advance(
-    state: State, p: Float[Array, "N N"], stop: int | Int[Array, ""], *, method: Method
-) -> State:
-    """Makes updates until `State.step` is `stop`."""
-    return jax.lax.fori_loop(
-        state.step, stop, lambda _, state: step(state, p, method=method)[0], state
-    )
-
-
 def state_objective(state: State, p: Float[Array, "N N"], *, method: Method) -> Float[Array, ""]:
-    """`divergence.objective` of a map with the background of its next update."""
-    background = method.background_at(state.step, p.dtype)
-    return objective.objective(state.positions, p, background, kernel=method.kernel)
+    """KL(P ‖ Q) of a map in nats, with the background of its next update."""
+    background = method.background_at(state.step.astype(p.dtype) / method.num_steps)
+    return objective.divergence(state.positions, p, background, kernel=method.kernel)

@@ -1,19 +1,27 @@
 """Every picture of the project: sheets of images, weights, curves, histograms, animations.
 
 Arrays go in, a matplotlib `Figure` comes out; nothing here knows a model, and pyplot and the global
-settings of matplotlib stay untouched. Pages are laid out in pixels and drawn at two device pixels
-for each, so that an image pixel is always a whole number of equal device pixels, never blurred.
-Greys show intensities, blue to red through white shows signed weights, Okabe and Ito's palette
-(2008, safe for colour-blind readers) tells lines and classes apart.
+settings of matplotlib stay untouched. In sheets of images an image pixel is a whole number of equal
+device pixels, never blurred; axes are laid out by matplotlib. Greys show intensities, blue to red
+through white shows signed weights, Okabe and Ito's palette (2008, safe for colour-blind readers)
+tells lines and classes apart.
+
+Arguments of the same name mean the same everywhere:
+  title, subtitle: what is shown, and how it was made.
+  image_shape: (rows, columns), or (rows, columns, 3) for colour. Images are arrays (N, D) or
+    (N, *image_shape).
+  value_range: the values shown as black and as white.
+  columns: images in a row of the sheet.
+  zoom: pixels for the side of an image pixel; by default what fills a page.
 
 Images that do not fit `image_shape`, are not finite or lie outside `value_range` are ValueErrors
-that say which, and so is an empty array.
+that say which, and so are empty arrays and labels of another number than what they label.
 
 Sheets of images: `image_sheet`, `captioned_sheet`, `image_rows`, `reconstructions`, `chains`. What
 was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`,
 `moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Points in the plane:
-`map_of_points`. Numbers: `learning_curves`, `bars`, `histograms`, `read_metrics`. Files: `save`,
-`animate`, `film`.
+`map_of_points`. Numbers: `learning_curves`, `bars`, `histograms`. Files: `save`, `animate`, `film`.
+`Picture` is the Figure that notebooks show sharp, for drawings of their own.
 """
 
 try:
@@ -25,11 +33,11 @@ except ImportError as error:
     ) from error
 
 from dbn_jax.figures.answers import confusion_matrix, reliability
-from dbn_jax.figures.bars import bars
-from dbn_jax.figures.curves import histograms, learning_curves, read_metrics
 from dbn_jax.figures.files import animate, film, save
 from dbn_jax.figures.maps import map_of_points
 from dbn_jax.figures.moments import moment, moments
+from dbn_jax.figures.pages import Picture
+from dbn_jax.figures.plots import bars, histograms, learning_curves
 from dbn_jax.figures.sheets import (
     captioned_sheet,
     chains,
@@ -40,6 +48,7 @@ from dbn_jax.figures.sheets import (
 from dbn_jax.figures.weights import development, hidden_activities, receptive_fields
 
 __all__ = [
+    "Picture",
     "animate",
     "bars",
     "captioned_sheet",
@@ -55,7 +64,6 @@ __all__ = [
     "map_of_points",
     "moment",
     "moments",
-    "read_metrics",
     "receptive_fields",
     "reconstructions",
     "reliability",

@@ -1,52 +1,22 @@
 """What a classifier answers: which classes it confuses; whether it is as right as it is sure."""
 
-import itertools
-import math
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from dbn_jax.figures import pages
 from dbn_jax.figures.checks import AnyArray, check_labels, finite_values
-from dbn_jax.figures.pages import (
-    BLUE,
-    FAINT,
-    INK,
-    Label,
-    Panels,
-    Placed,
-    picture,
-    style,
-    text_width,
-)
+from dbn_jax.figures.pages import BLUE, FAINT, GRID, INK
 from dbn_jax.typing import Num
-
-_SPACE = 8  # pixels between the cells and what is written beside them
-_DARKEST = 105  # grey levels taken off the paper; black text must stay readable on it
 
 
 def confusion_matrix(
-    counts: Num[AnyArray, "_ _"],
-    *,
-    title: str,
-    subtitle: str | None = None,
-    names: Sequence[str] | None = None,
+    counts: Num[AnyArray, "_ _"], *, title: str, subtitle: str | None = None
 ) -> Figure:
     """How often examples of each class, in rows, were taken for each class, in columns.
 
     Errors are shaded by their number; the diagonal is left white, so that rare confusions show.
-    At the right of each row stands its share of errors.
-
-    Args:
-      counts: (L, L) whole numbers.
-      title: what is shown.
-      subtitle: how it was made.
-      names: of the classes; by default their numbers.
-
-    Raises:
-      ValueError: for counts that are not square, not finite or negative, or names of another
-        number.
+    At the right of each row stands its share of errors. Counts are whole numbers.
     """
     counts = np.asarray(counts)
     size = len(counts)
@@ -54,33 +24,30 @@ def confusion_matrix(
         raise ValueError(f"counts has shape {counts.shape}: expected (classes, classes)")
     if finite_values(counts, "counts").min() < 0:
         raise ValueError(f"counts go down to {counts.min()}: expected numbers of examples")
-    names = [str(label) for label in range(size)] if names is None else names
-    check_labels("names", names, size, "classes")
     errors = counts * (1 - np.eye(size, dtype=counts.dtype))
-    shades = 255 - _DARKEST * errors / max(errors.max(), 1)
-    side = max(34, 2 * _SPACE + math.ceil(text_width(f"{counts.max():,}")))
-    cells = shades.round().astype(np.uint8).repeat(side, axis=0).repeat(side, axis=1)
-    for line in range(1, size):  # between the cells
-        cells[line * side, :] = cells[:, line * side] = 225
-    middle = [(i + 0.5) * side for i in range(size)]
-    labels = [
-        Label(-_SPACE, -_SPACE, "true ↓  answer →", "right", "bottom", FAINT),
-        Label(size * side + _SPACE, -_SPACE, "wrong", "left", "bottom", FAINT),
-    ]
-    # Names that would touch stand upright above their columns.
-    rotation = 90 if max(map(text_width, names)) + 4 > side else 0
-    for name, place, row, wrong in zip(names, middle, counts, errors, strict=True):
-        labels.append(Label(-_SPACE, place, name, "right", "center"))
-        labels.append(Label(place, -_SPACE, name, "center", "bottom", rotation=rotation))
-        if row.sum():
-            share = f"{wrong.sum() / row.sum():.1%}"
-            labels.append(Label(size * side + _SPACE, place, share, "left", "center"))
-    for (i, y), (j, x) in itertools.product(enumerate(middle), repeat=2):
-        if counts[i, j]:
-            colour = FAINT if i == j else INK
-            labels.append(Label(x, y, f"{counts[i, j]:,}", "center", "center", colour))
-    framed = np.pad(cells, 1, constant_values=150)
-    return picture([Placed(-1, -1, framed[:, :, None].repeat(3, axis=2))], labels, title, subtitle)
+    middle = np.arange(size) + 0.5
+    side = size * max(34, pages.text_width(f"{counts.max():,}") + 16)
+    with pages.style():
+        (axes,) = pages.panels([""], title, subtitle, (side + 160, side + 22))
+        # Half of the scale: black text must stay readable on the darkest.
+        darkest = 2 * max(errors.max(), 1)
+        axes.pcolormesh(errors, cmap="Greys", vmin=0, vmax=darkest, edgecolors=GRID, linewidth=0.6)
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
+        axes.spines[:].set_visible(True)
+        axes.xaxis.tick_top()
+        axes.set_xticks(middle, range(size))
+        axes.set_yticks(middle, range(size))
+        axes.tick_params(length=0, labelcolor=INK)
+        axes.text(-0.1, -0.1, "true ↓  answer →", ha="right", va="bottom", color=FAINT)
+        axes.text(size + 0.2, -0.1, "wrong", va="bottom", color=FAINT)
+        for i in np.flatnonzero(counts.sum(axis=1)):
+            share = f"{errors[i].sum() / counts[i].sum():.1%}"
+            axes.text(size + 0.2, middle[i], share, va="center", color=INK)
+        for i, j in np.argwhere(counts):
+            look = {"ha": "center", "va": "center", "color": FAINT if i == j else INK}
+            axes.text(middle[j], middle[i], f"{counts[i, j]:,}", **look)
+    return axes.figure
 
 
 def reliability(
@@ -97,50 +64,41 @@ def reliability(
     the classifier may be as good as it says.
 
     Args:
-      confidence: (B,) the mean probability of the answers in each bin.
-      share_right: (B,) the share of them that is right.
-      counts: (B,) how many they are, at least 1.
-      title: what is shown.
-      subtitle: how it was made.
-
-    Raises:
-      ValueError: for arrays of different lengths, counts below 1, and confidences or shares that
-        are not between 0 and 1.
+      confidence: the mean probability of the answers in each bin.
+      share_right: the share of them that is right.
+      counts: how many they are, at least 1.
     """
-    x, p, n = (np.asarray(values, np.float64) for values in (confidence, share_right, counts))
-    if not len(x) == len(p) == len(n):
-        raise ValueError(
-            f"confidence, share_right and counts have different lengths: {len(x)}, {len(p)} and "
-            f"{len(n)}"
-        )
-    for name, values in (("confidence", x), ("share_right", p), ("counts", n)):
-        finite_values(values, name)
+    x = _check_shares(confidence, "confidence")
+    p = _check_shares(share_right, "share_right")
+    n = finite_values(counts, "counts")
+    check_labels("share_right", p, len(x), "bins of confidence")
+    check_labels("counts", n, len(x), "bins of confidence")
     if n.min() < 1:
         raise ValueError(f"counts must be at least 1, and are {counts}")
-    for name, values in (("confidence", x), ("share_right", p)):
-        # Rounding, of float32 as well, may leave the range.
-        if values.min() < -1e-4 or values.max() > 1 + 1e-4:
-            raise ValueError(f"{name} must be between 0 and 1, and is {values}")
-    x, p = x.clip(0, 1), p.clip(0, 1)
     z = 1.96
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    with style():
-        panels = Panels(2, title, subtitle)
-        shares, sizes = panels.axes
-        shares.plot((0, 1), (0, 1), color=FAINT, linestyle=(0, (5, 3)), linewidth=0.9)
-        bars = np.stack([p - middle + half, middle + half - p]).clip(0)  # rounding at 0 and 1
-        shares.errorbar(x, p, bars, fmt="o", color=BLUE, markersize=4, elinewidth=1)
-        shares.set_title("share that is right")
-        shares.set_ylim(-0.02, 1.02)
-        shares.yaxis.set_major_formatter(PercentFormatter(1))
-        sizes.vlines(x, 0.5, n, color=BLUE, linewidth=5)
-        sizes.set_title("answers")
+    bars = np.stack([p - middle + half, middle + half - p]).clip(0)  # rounding at 0 and 1
+    with pages.style():
+        right, sizes = pages.panels(["share that is right", "answers"], title, subtitle)
+        right.plot((0, 1), (0, 1), color=FAINT, linestyle=(0, (5, 3)), linewidth=0.9)
+        right.errorbar(x, p, bars, fmt="o", color=BLUE, markersize=4, elinewidth=1, clip_on=False)
+        right.set_ylim(0, 1)
+        right.yaxis.set_major_formatter(PercentFormatter(1))
+        sizes.vlines(x, 0.5, n, color=BLUE, linewidth=5, clip_on=False)
         sizes.set_yscale("log")
         sizes.set_ylim(0.5, 2 * n.max())
         sizes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        for axes in panels.axes:
-            axes.set_xlim(-0.02, 1.02)
+        for axes in (right, sizes):
+            axes.set_xlim(0, 1)
             axes.xaxis.set_major_formatter(PercentFormatter(1))
             axes.set_xlabel("confidence: the probability of the answer")
-        return panels.arrange()
+    return right.figure
+
+
+def _check_shares(values: Num[AnyArray, " _"], name: str) -> np.ndarray:
+    """Returns the values, which rounding, of float32 as well, may have taken out of [0, 1]."""
+    shares = finite_values(values, name)
+    if shares.min() < -1e-4 or shares.max() > 1 + 1e-4:
+        raise ValueError(f"{name} must be between 0 and 1, and is {values}")
+    return shares.clip(0, 1)

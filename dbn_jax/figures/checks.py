@@ -1,7 +1,7 @@
 """What can be drawn: arrays that are not are ValueErrors that say which and why."""
 
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from numbers import Real
 
 import numpy as np
@@ -18,17 +18,18 @@ def check_count(name: str, value: int) -> int:
     return value
 
 
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuses a value that is not among the choices."""
-    if value not in choices:
-        expected = " or ".join(f'"{choice}"' for choice in choices)
-        raise ValueError(f'{name}="{value}": expected {expected}')
-
-
 def check_labels(name: str, labels: Sized | None, count: int, what: str) -> None:
     """Refuses labels of another number than the things they label."""
     if labels is not None and len(labels) != count:
         raise ValueError(f"{name} has {len(labels)} entries for {count} {what}")
+
+
+def check_filled(panels: Mapping[str, Sized], what: str) -> None:
+    """Refuses a page without panels, and panels without anything to draw."""
+    empty = [panel for panel, inside in panels.items() if not len(inside)]
+    if not panels or empty:
+        found = f"no {what} in panels {empty}" if empty else "no panel"
+        raise ValueError(f"nothing to draw: {found}")
 
 
 def finite_values(values: Num[AnyArray, "..."], what: str) -> Num[np.ndarray, "..."]:
@@ -38,27 +39,20 @@ def finite_values(values: Num[AnyArray, "..."], what: str) -> Num[np.ndarray, ".
         raise ValueError(f"{what}: empty, of shape {values.shape}: nothing to draw")
     bad = ~np.isfinite(values)
     if bad.any():
-        first = ", ".join(str(i) for i in np.argwhere(bad)[0])
         raise ValueError(
             f"{what}: {bad.sum()} of {values.size} values are NaN or infinite, the first at "
-            f"[{first}]"
+            f"{np.argwhere(bad)[0].tolist()}"
         )
     return values
 
 
-def check_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
-    """Returns the shape of an image, (rows, columns) or (rows, columns, 3)."""
-    shape = tuple(image_shape)
-    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or min(shape) < 1:
-        raise ValueError(f"image_shape={shape}: expected (rows, columns) or (rows, columns, 3)")
-    return shape
-
-
-def _as_images(
+def as_images(
     values: Num[AnyArray, "images ..."], image_shape: Sequence[int], what: str
 ) -> Num[np.ndarray, "images ..."]:
     """Returns (N, *image_shape) in float64, or says what does not fit."""
-    shape = check_image_shape(image_shape)
+    shape = tuple(image_shape)
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or min(shape) < 1:
+        raise ValueError(f"image_shape={shape}: expected (rows, columns) or (rows, columns, 3)")
     if values.shape[1:] not in ((math.prod(shape),), shape):
         raise ValueError(
             f"{what} of shape {values.shape} do not fit image_shape={shape}: expected "
@@ -77,7 +71,7 @@ def grey_levels(
     low, high = value_range
     if not -math.inf < low < high < math.inf:
         raise ValueError(f"value_range={value_range}: expected (low, high) with low < high")
-    images = _as_images(values, image_shape, what)
+    images = as_images(values, image_shape, what)
     slack = 1e-4 * (high - low)  # rounding of float32, far below one grey level
     outside = (images < low - slack) | (images > high + slack)
     if outside.any():

@@ -1,7 +1,8 @@
-"""Pictures and animations as files that appear whole or not at all."""
+"""Pictures and animations as files that appear whole or not at all; missing folders are made."""
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import shutil
@@ -18,19 +19,9 @@ from matplotlib.figure import Figure
 
 from dbn_jax.figures.pages import DEVICE_PIXELS, png
 
-_LONGEST = 655_350  # milliseconds of a GIF's frame: 16 bits count hundredths of a second
-
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes a figure as PNG: the whole file appears at once, or the old one stays.
-
-    Args:
-      figure: what to draw.
-      path: ends in .png; missing folders are made.
-
-    Raises:
-      ValueError: for another ending.
-    """
+    """Writes a figure as PNG, to a path that ends in .png; another is a ValueError."""
     with _replacing(path, ".png") as file:
         file.write(png(figure, DEVICE_PIXELS))
 
@@ -40,42 +31,30 @@ def animate(
     path: str | os.PathLike,
     *,
     frames_per_second: Real = 8.0,
-    pause: Real = 1.0,
     num_colours: int = 64,
 ) -> None:
-    """Writes frames as a GIF that loops for ever.
+    """Writes frames as a GIF that loops for ever; the last stays a second longer.
 
     All frames share one palette, so that colours do not flicker. Equal frames in succession are
-    stored once, with the sum of their times, or more often where GIF has no number for the sum.
+    stored once, with the sum of their times, of which GIF has 655 seconds at most.
 
     Args:
       frames: figures, or uint8 arrays (rows, columns[, 3]); figures are drawn at one device pixel
         for each pixel of the page, and smaller frames get white paper at the right and below.
-      path: ends in .gif; missing folders are made.
-      frames_per_second: 0.0016 to 50; GIF counts hundredths of a second, up to 655 s, so that the
-        rate is rounded.
-      pause: seconds for which the last frame stays longer.
+      path: ends in .gif.
+      frames_per_second: at most 50; GIF counts hundredths of a second, so that the rate is rounded.
       num_colours: 2 to 256; fewer make a smaller file.
-
-    Raises:
-      ValueError: for no frame, an array of another type or shape, a rate, a pause or a number of
-        colours out of range, and a path with another ending.
     """
-    if not 0.0016 <= frames_per_second <= 50:
-        raise ValueError(
-            f"frames_per_second={frames_per_second}: GIF has 0.0016 to 50; give slower frames "
-            "several times"
-        )
-    _check_pause(pause)
+    if not 0 < frames_per_second <= 50:
+        raise ValueError(f"frames_per_second={frames_per_second}: GIF has at most 50")
     if not 2 <= num_colours <= 256:
         raise ValueError(f"num_colours={num_colours}: GIF has 2 to 256")
     images = _drawn(frames)
     durations = [10 * round(100 / frames_per_second)] * len(images)
-    durations[-1] += 10 * round(100 * pause)
-    if sum(durations) > _LONGEST:
-        num_colours = min(num_colours, 255)  # `_split` may need one
+    durations[-1] += 1000
     palette = _common_palette(images, num_colours)
-    indexed, durations = _split([_indexed(image, palette) for image in images], durations)
+    indexed = [_indexed(image, palette) for image in images]
+    _check_times(indexed, durations)
     with _replacing(path, ".gif") as file:
         indexed[0].save(
             file,
@@ -93,32 +72,27 @@ def film(
     path: str | os.PathLike,
     *,
     frames_per_second: Real = 8.0,
-    pause: Real = 1.0,
 ) -> None:
-    """Writes frames as an MP4, with the program ffmpeg.
+    """Writes frames as an MP4, with the program ffmpeg; the last stays a second longer.
 
     Args:
       frames: as for `animate`.
-      path: ends in .mp4; missing folders are made.
+      path: ends in .mp4.
       frames_per_second: above 0.
-      pause: seconds for which the last frame stays longer.
 
     Raises:
       FileNotFoundError: there is no ffmpeg on the PATH; `animate` needs none.
       OSError: ffmpeg failed; says with what.
-      ValueError: for no frame, an array of another type or shape, a rate or pause out of range,
-        and a path with another ending.
     """
     if not 0 < frames_per_second < math.inf:
         raise ValueError(f"frames_per_second={frames_per_second}: must be above 0")
-    _check_pause(pause)
     images = _drawn(frames, multiple=2)  # the usual codecs want even sides
     if shutil.which("ffmpeg") is None:
         raise FileNotFoundError(
             f"{path}: MP4 needs the program ffmpeg, which is not on the PATH: install it, or write "
             "a GIF with figures.animate"
         )
-    images += images[-1:] * round(pause * frames_per_second)
+    images += images[-1:] * round(frames_per_second)
     width, height = images[0].size
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     with _replacing(path, ".mp4") as file, tempfile.TemporaryDirectory() as folder:
@@ -150,17 +124,6 @@ def _replacing(path: str | os.PathLike, ending: str) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
-def _frame(frame: Figure | np.ndarray) -> PIL.Image.Image:
-    if isinstance(frame, Figure):
-        return PIL.Image.open(io.BytesIO(png(frame, 1))).convert("RGB")
-    if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or frame.shape[2:] not in ((), (3,)):
-        raise ValueError(
-            f"a frame of type {frame.dtype} and shape {frame.shape}: expected a figure or uint8 "
-            "(rows, columns) or (rows, columns, 3)"
-        )
-    return PIL.Image.fromarray(frame).convert("RGB")
-
-
 def _drawn(frames: Iterable[Figure | np.ndarray], multiple: int = 1) -> list[PIL.Image.Image]:
     """Returns the frames as images of one size, its sides multiples of that."""
     images = [_frame(frame) for frame in frames]
@@ -175,9 +138,15 @@ def _drawn(frames: Iterable[Figure | np.ndarray], multiple: int = 1) -> list[PIL
     return pages
 
 
-def _check_pause(pause: Real) -> None:
-    if not 0 <= pause < 600:
-        raise ValueError(f"pause={pause}: must be 0 to 600 seconds")
+def _frame(frame: Figure | np.ndarray) -> PIL.Image.Image:
+    if isinstance(frame, Figure):
+        return PIL.Image.open(io.BytesIO(png(frame, 1))).convert("RGB")
+    if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or frame.shape[2:] not in ((), (3,)):
+        raise ValueError(
+            f"a frame of type {frame.dtype} and shape {frame.shape}: expected a figure or uint8 "
+            "(rows, columns) or (rows, columns, 3)"
+        )
+    return PIL.Image.fromarray(frame).convert("RGB")
 
 
 def _common_palette(images: Sequence[PIL.Image.Image], num_colours: int) -> np.ndarray:
@@ -195,43 +164,10 @@ def _common_palette(images: Sequence[PIL.Image.Image], num_colours: int) -> np.n
         return ends
     # Some of the frames, the first and the last among them.
     places = np.linspace(0, len(images) - 1, min(len(images), 32)).astype(int)
-    width, height = images[0].size
-    strip = PIL.Image.new("RGB", (width, height * len(places)))
-    for index, place in enumerate(places):
-        strip.paste(images[place], (0, index * height))
+    strip = PIL.Image.fromarray(np.concatenate([np.asarray(images[place]) for place in places]))
     reduced = strip.quantize(num_colours - 2, method=PIL.Image.Quantize.MEDIANCUT)
     medians = np.array(reduced.getpalette()[: 3 * (num_colours - 2)], np.uint8).reshape(-1, 3)
     return np.concatenate([ends, medians])
-
-
-def _split(
-    frames: Sequence[PIL.Image.Image], durations: Sequence[int]
-) -> tuple[list[PIL.Image.Image], list[int]]:
-    """Joins equal frames in succession, and splits those that then stay too long for GIF.
-
-    Pillow would join the parts again. So every second one has a pixel that differs in its index,
-    though not in its colour.
-    """
-    joined: list[list] = []
-    for frame, duration in zip(frames, durations, strict=True):
-        if joined and joined[-1][0].tobytes() == frame.tobytes():
-            joined[-1][1] += duration
-        else:
-            joined.append([frame, duration])
-    parts, times = [], []
-    for frame, duration in joined:
-        pair = [frame, frame]
-        if duration > _LONGEST:
-            palette = frame.getpalette()
-            first = frame.getpixel((0, 0))
-            pair = [frame.copy(), frame.copy()]
-            for image in pair:
-                image.putpalette(palette + palette[3 * first : 3 * first + 3])
-            pair[1].putpixel((0, 0), len(palette) // 3)
-        for index, start in enumerate(range(0, duration, _LONGEST)):
-            parts.append(pair[index % 2])
-            times.append(min(_LONGEST, duration - start))
-    return parts, times
 
 
 def _indexed(image: PIL.Image.Image, palette: np.ndarray) -> PIL.Image.Image:
@@ -249,3 +185,15 @@ def _indexed(image: PIL.Image.Image, palette: np.ndarray) -> PIL.Image.Image:
     indexed = PIL.Image.fromarray(indices)
     indexed.putpalette(palette.tobytes())
     return indexed
+
+
+def _check_times(images: Sequence[PIL.Image.Image], durations: Sequence[int]) -> None:
+    """Pillow stores equal frames in succession once, with the sum of their milliseconds."""
+    timed = zip(images, durations, strict=True)
+    for _, run in itertools.groupby(timed, key=lambda pair: pair[0].tobytes()):
+        stays = sum(duration for _, duration in run) / 1000
+        if stays > 655:  # 16 bits count hundredths of a second
+            raise ValueError(
+                f"a picture stays for {stays:g} s, and GIF has 655 s at most: show it for less, or "
+                "write an MP4 with figures.film"
+            )

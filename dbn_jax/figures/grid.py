@@ -22,11 +22,7 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        tiles: np.ndarray,
-        columns: int | None,
-        zoom: int | None,
-        page: tuple[int, int] = PAGE,
+        cls, tiles: np.ndarray, columns: int | None, zoom: int | None, page: tuple[int, int] = PAGE
     ) -> "Grid":
         """Lays out N tiles, enlarged to fill the page (width, height) but no more than needed."""
         height, width = tiles.shape[1:3]
@@ -64,14 +60,18 @@ class Grid(NamedTuple):
         """Returns the sheet of uint8 tiles as (height, width, 3), white between and after them."""
         sheet = np.full((self.height, self.width, 3), 255, np.uint8)
         for index, tile in enumerate(tiles):
-            y = index // self.columns * self.pitch[0]
-            x = index % self.columns * self.pitch[1]
-            enlarged = tile.repeat(self.zoom, axis=0).repeat(self.zoom, axis=1)
-            height, width = enlarged.shape[:2]
-            sheet[y : y + height + 2, x : x + width + 2] = FRAME_GREY
-            inside = sheet[y + 1 : y + height + 1, x + 1 : x + width + 1]
-            inside[:] = enlarged.reshape(height, width, -1)
+            y, x = index // self.columns * self.pitch[0], index % self.columns * self.pitch[1]
+            image = framed(tile, self.zoom)
+            sheet[y : y + len(image), x : x + image.shape[1]] = image
         return sheet
+
+
+def framed(tile: np.ndarray, zoom: int) -> np.ndarray:
+    """Returns a uint8 image (rows, columns[, 3]) enlarged, in colour, with a frame of one pixel."""
+    enlarged = tile.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    image = np.full((enlarged.shape[0] + 2, enlarged.shape[1] + 2, 3), FRAME_GREY, np.uint8)
+    image[1:-1, 1:-1] = enlarged.reshape(*enlarged.shape[:2], -1)
+    return image
 
 
 def columns_for(count: int) -> int:

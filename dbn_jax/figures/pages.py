@@ -1,38 +1,39 @@
-"""Pages: images, labels or axes at given pixels, a title above, just enough paper round them."""
+"""Pages: images and texts at given pixels, or axes in a grid; a title above them."""
 
-import bisect
 import contextlib
 import functools
 import io
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from numbers import Real
-from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox, TransformedBbox
+from matplotlib.transforms import Affine2D, Bbox, TransformedBbox
 
 # A power of two: whole pixels are exact binary fractions of an inch, so that no rounding can move
 # an image by a device pixel.
-_PIXELS_PER_INCH = 128
+PIXELS_PER_INCH = 128
 DEVICE_PIXELS = 2  # across each pixel of the page
 
 _MARGIN = 14
 FONT_PIXELS = {"title": 17, "panel": 14, "subtitle": 13, "label": 12}
-INK, FAINT, BLUE = "#1a1a1a", "#5c5c5c", "#0072B2"
+INK, FAINT, GRID = "#1a1a1a", "#5c5c5c", "#dddddd"
+BLUE = "#0072B2"
+PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
 class Picture(Figure):
     """A figure that a notebook shows sharp and at its own size, with or without pyplot."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        width, height = (round(side * _PIXELS_PER_INCH) for side in self.get_size_inches())
+        width, height = (round(side * PIXELS_PER_INCH) for side in self.get_size_inches())
         return png(self, DEVICE_PIXELS), {"width": width, "height": height}
 
     def _ipython_display_(self) -> None:
@@ -40,122 +41,22 @@ class Picture(Figure):
         # figures itself, at another size, and pass over those without axes.
         from IPython.display import display
 
-        png_bytes, metadata = self._repr_png_()
-        display(
-            {"image/png": png_bytes, "text/plain": repr(self)},
-            raw=True,
-            metadata={"image/png": metadata},
-        )
-
-
-class Placed(NamedTuple):
-    """An image, uint8 (height, width, 3), with its upper left corner at (x, y); y points down."""
-
-    x: int
-    y: int
-    pixels: np.ndarray
-
-
-class Label(NamedTuple):
-    """A text at (x, y)."""
-
-    x: Real
-    y: Real
-    text: str
-    ha: str
-    va: str
-    colour: str = INK
-    rotation: Real = 0
-
-
-def picture(
-    images: Sequence[Placed], labels: Sequence[Label], title: str, subtitle: str | None
-) -> Figure:
-    """Returns a figure of images and labels, which may lie at negative coordinates."""
-    with style():
-        figure = _blank()
-        boxes = [(x, x + p.shape[1], y, y + p.shape[0]) for x, y, p in images]
-        texts = []
-        for x, y, text, ha, va, colour, rotation in labels:
-            settings = {"ha": ha, "va": va, "color": colour, "rotation": rotation}
-            texts.append(_add_text(figure, text, "label", **settings))
-            left, right, upper, lower = text_extent(texts[-1])
-            boxes.append((x + left, x + right, y + upper, y + lower))
-        lefts, rights, uppers, lowers = zip(*boxes, strict=True)
-        left, upper = math.floor(min(lefts)), math.floor(min(uppers))
-        size = max(rights) - left, max(lowers) - upper
-        _, page_height, top = _finish(figure, title, subtitle, *size)
-        for x, y, pixels in images:
-            height, width, _ = pixels.shape
-            corner = (_MARGIN + x - left, page_height - (top + y - upper) - height)
-            box = Bbox.from_bounds(*(side / _PIXELS_PER_INCH for side in (*corner, width, height)))
-            place = TransformedBbox(box, figure.dpi_scale_trans)
-            image = BboxImage(place, interpolation="nearest", origin="upper")
-            image.set_data(pixels)
-            figure.add_artist(image)
-        for label, text in zip(labels, texts, strict=True):
-            x, y = _MARGIN + label.x - left, page_height - (top + label.y - upper)
-            text.set_position((x / _PIXELS_PER_INCH, y / _PIXELS_PER_INCH))
-        return figure
-
-
-class Panels:
-    """Axes of one size in a grid, with room for whatever stands round each."""
-
-    def __init__(
-        self, count: int, title: str, subtitle: str | None, size: tuple[int, int] | None = None
-    ):
-        self.title, self.subtitle = title, subtitle
-        self.columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
-        usual = {1: (560, 320), 2: (340, 240)}.get(self.columns, (230, 160))
-        self.size = usual if size is None else size  # width and height of the axes, in pixels
-        self.figure = _blank()
-        # At their final size already: ticks and labels depend on it.
-        width, height = (inches * _PIXELS_PER_INCH for inches in self.figure.get_size_inches())
-        place = (0.3, 0.3, self.size[0] / width, self.size[1] / height)
-        self.axes: list[Axes] = [
-            self.figure.add_axes(place, label=str(index)) for index in range(count)
-        ]
-
-    def arrange(self) -> Figure:
-        """Moves the axes apart by what their labels need, and returns the page."""
-        outer = np.zeros((len(self.axes), 4))
-        for index, axes in enumerate(self.axes):
-            box, inner = axes.get_tightbbox(), axes.get_window_extent()
-            sides = (inner.x0 - box.x0, box.x1 - inner.x1, box.y1 - inner.y1, inner.y0 - box.y0)
-            outer[index] = sides
-        rows = math.ceil(len(self.axes) / self.columns)
-        padded = np.zeros((rows * self.columns, 4))
-        padded[: len(outer)] = np.ceil(outer / DEVICE_PIXELS)
-        padded = padded.reshape(rows, self.columns, 4)
-        left, right = padded.max(axis=0)[:, :2].T
-        upper, lower = padded.max(axis=1)[:, 2:].T
-        # The upper left corners of the axes.
-        (width, height), between = self.size, 20
-        xs = left + np.cumsum([0, *(left + width + right + between)])[:-1]
-        ys = upper + np.cumsum([0, *(upper + height + lower + between)])[:-1]
-        size = xs[-1] + width + right[-1], ys[-1] + height + lower[-1]
-        page_width, page_height, top = _finish(self.figure, self.title, self.subtitle, *size)
-        for index, axes in enumerate(self.axes):
-            x = _MARGIN + xs[index % self.columns]
-            y = page_height - (top + ys[index // self.columns] + height)
-            place = np.array([x, y, width, height])
-            axes.set_position(place / [page_width, page_height, page_width, page_height])
-        return self.figure
+        data, metadata = self._repr_png_()
+        bundle = {"image/png": data, "text/plain": repr(self)}
+        display(bundle, raw=True, metadata={"image/png": metadata})
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Matplotlib's defaults and ours, whatever the caller has set; all is put back afterwards."""
-    to_points = 72 / _PIXELS_PER_INCH
+    to_points = 72 / PIXELS_PER_INCH
     settings = {
+        "figure.dpi": PIXELS_PER_INCH * DEVICE_PIXELS,
         "font.size": FONT_PIXELS["label"] * to_points,  # also of axis labels and tick labels
         "axes.titlesize": FONT_PIXELS["panel"] * to_points,
         "axes.titlelocation": "left",
-        "axes.titlepad": 8 * to_points,
         "axes.formatter.useoffset": False,  # a tick says its value, not what to add to another
         "axes.labelcolor": FAINT,
-        "axes.labelpad": 3 * to_points,
         "axes.xmargin": 0.02,
         "axes.edgecolor": FAINT,
         "axes.linewidth": 0.6,
@@ -164,96 +65,137 @@ def style() -> Iterator[None]:
         "axes.axisbelow": True,
         "xtick.color": FAINT,
         "ytick.color": FAINT,
-        "xtick.major.size": 3 * to_points,
-        "ytick.major.size": 3 * to_points,
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
         "lines.linewidth": 1.2,
         "lines.markersize": 2.5,
+        "legend.frameon": False,
+        "legend.borderaxespad": 0,
     }
     with matplotlib.style.context(["default", settings]):
         yield
 
 
-def _blank(inches: Real = 8) -> Picture:
-    figure = Picture(
-        figsize=(inches, inches), dpi=_PIXELS_PER_INCH * DEVICE_PIXELS, facecolor="white"
-    )
-    FigureCanvasAgg(figure)
-    return figure
+class Page:
+    """A picture in the making. Positions are pixels, x to the right, y down, of any sign."""
+
+    def __init__(self, layout: str | None = None):
+        self.figure = Picture(layout=layout)
+        FigureCanvasAgg(self.figure)
+        self._shift = Affine2D()  # of all that is on the page, once its size is known
+        scale = Affine2D().scale(1 / PIXELS_PER_INCH, -1 / PIXELS_PER_INCH)
+        self.pixels = scale + self._shift + self.figure.dpi_scale_trans
+        self.boxes: list[Bbox] = []  # of the contents
+
+    def image(self, x: int, y: int, pixels: np.ndarray) -> None:
+        """Puts the upper left corner of an image, uint8 (height, width, 3), at (x, y)."""
+        height, width, _ = pixels.shape
+        self.boxes.append(Bbox.from_bounds(x, y, width, height))
+        place = TransformedBbox(self.boxes[-1], self.pixels)
+        image = BboxImage(place, interpolation="nearest", origin="upper")
+        image.set_data(pixels)
+        self.figure.add_artist(image)
+
+    def text(
+        self, x: Real, y: Real, text: str, ha: str, va: str, kind: str = "label", **look
+    ) -> Bbox:
+        """Writes a text, and returns its box."""
+        look = {"color": INK, "transform": self.pixels, **_font(kind), **look}
+        artist = self.figure.text(x, y, text, ha=ha, va=va, **look)
+        self.boxes.append(artist.get_window_extent().transformed(self.pixels.inverted()))
+        return self.boxes[-1]
+
+    def finish(self, title: str, subtitle: str | None) -> None:
+        """Writes the heading above the contents, and cuts the paper to a margin round all."""
+        contents = Bbox.union(self.boxes)
+        left, top = math.floor(contents.xmin), math.floor(contents.ymin) - 6
+        line = max(contents.xmax - left, 480)
+        for text, kind, colour in ((subtitle, "subtitle", FAINT), (title, "title", INK)):
+            if text:
+                text = _wrapped(text, kind, line)
+                top = self.text(left, top - 6, text, "left", "bottom", kind, color=colour).ymin
+                top = math.floor(top)
+        whole = Bbox.union(self.boxes)
+        width = math.ceil(whole.xmax - left) + 2 * _MARGIN
+        height = math.ceil(whole.ymax - top) + 2 * _MARGIN
+        self._shift.translate(*np.array([_MARGIN - left, height - _MARGIN + top]) / PIXELS_PER_INCH)
+        self.figure.set_size_inches(width / PIXELS_PER_INCH, height / PIXELS_PER_INCH)
+
+
+@contextlib.contextmanager
+def sheet(title: str, *notes: str | None) -> Iterator[Page]:
+    """A page of images and texts; the notes are its subtitle."""
+    with style():
+        page = Page()
+        yield page
+        page.finish(title, "; ".join(note for note in notes if note))
+
+
+def panels(
+    names: Sequence[str],
+    title: str,
+    subtitle: str | None,
+    size: tuple[Real, Real] | None = None,
+    legend: Sequence[Artist] = (),
+) -> list[Axes]:
+    """Axes in a grid, their names above them; to be called, and drawn in, within `style`.
+
+    Args:
+      size: pixels across and down for the axes and all that stands round them.
+      legend: labelled artists, explained at the right of the grid.
+    """
+    columns = {1: 1, 2: 2, 4: 2}.get(len(names), 3)
+    rows = math.ceil(len(names) / columns)
+    width, height = size or {1: (640, 380), 2: (410, 310)}.get(columns, (310, 230))
+    page = Page("constrained")
+    figure = page.figure
+    whole = Bbox.from_bounds(0, 0, columns * width, rows * height)
+    page.boxes.append(whole)
+    explained = figure.legend(handles=legend, loc="upper left")
+    if legend:
+        room = explained.get_window_extent().size / DEVICE_PIXELS
+        page.boxes.append(Bbox.from_bounds(whole.x1, 0, *room))
+    page.finish(title, subtitle)
+    place = whole.transformed(page.pixels - figure.transFigure)
+    rect = place.xmin, place.ymin, place.xmax - place.xmin, place.ymax - place.ymin
+    figure.get_layout_engine().set(rect=rect, w_pad=0, h_pad=0, wspace=0.06, hspace=0.06)
+    explained.set_bbox_to_anchor((place.xmax, place.ymax), figure.transFigure)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for spare in grid[len(names) :]:
+        spare.remove()
+    for axes, name in zip(grid, names, strict=False):
+        axes.set_title(_wrapped(name, "panel", width - 60), parse_math=False)
+    return list(grid[: len(names)])
 
 
 def png(figure: Figure, scale: int) -> bytes:
     """Returns a PNG file with `scale` device pixels for each pixel of the page."""
     buffer = io.BytesIO()
     with style():
-        figure.savefig(buffer, format="png", dpi=_PIXELS_PER_INCH * scale, facecolor="white")
+        figure.savefig(buffer, format="png", dpi=PIXELS_PER_INCH * scale)
     return buffer.getvalue()
 
 
-def _finish(
-    figure: Figure, title: str, subtitle: str | None, width: Real, height: Real
-) -> tuple[int, int, int]:
-    """Sizes the page for contents of that many pixels and writes the title above them.
-
-    Returns:
-      The whole pixels of page width, page height and title, margins included.
-    """
-    line = max(width, 480)
-    heading = [_wrapped(figure, title, "title", line, color=INK, weight="bold")]
-    if subtitle:
-        heading.append(_wrapped(figure, subtitle, "subtitle", line, color=FAINT))
-    extents = [text_extent(text) for text in heading]
-    page_width = math.ceil(max(width, *(right for _, right, _, _ in extents))) + 2 * _MARGIN
-    top, tops = _MARGIN, []
-    for _, _, upper, lower in extents:
-        tops.append(top - upper)
-        top += math.ceil(lower - upper) + 6
-    top += 6
-    page_height = top + math.ceil(height) + _MARGIN
-    figure.set_size_inches(page_width / _PIXELS_PER_INCH, page_height / _PIXELS_PER_INCH)
-    for text, y in zip(heading, tops, strict=True):
-        text.set_position((_MARGIN / _PIXELS_PER_INCH, (page_height - y) / _PIXELS_PER_INCH))
-    return page_width, page_height, top
-
-
-def _wrapped(figure: Figure, text: str, kind: str, width: Real, **settings) -> Text:
-    """Adds a text broken into lines of at most that many pixels."""
-    artist = _add_text(figure, "", kind, va="top", **settings)
-
-    def extent(num_words):
-        artist.set_text(" ".join(words[:num_words]))
-        return text_extent(artist)[1]
-
-    words, lines = text.split(), []
-    while words:
-        # As many words as fit, but one at least.
-        count = bisect.bisect_right(range(1, len(words) + 1), width, key=extent) or 1
-        lines.append(" ".join(words[:count]))
-        words = words[count:]
-    artist.set_text("\n".join(lines))
-    return artist
-
-
-def _add_text(figure: Figure, text: str, kind: str, **settings) -> Text:
-    """Adds a text whose position is in inches from the lower left corner."""
-    size = FONT_PIXELS[kind] * 72 / _PIXELS_PER_INCH
-    settings |= {"transform": figure.dpi_scale_trans, "parse_math": False}
-    return figure.text(0, 0, text, fontsize=size, **settings)
+def _font(kind: str) -> dict[str, object]:
+    size = FONT_PIXELS[kind] * 72 / PIXELS_PER_INCH
+    weight = "bold" if kind == "title" else "normal"
+    return {"fontsize": size, "weight": weight, "parse_math": False}
 
 
 @functools.cache  # an animation has the same texts in all frames
-def text_width(text: str) -> float:
-    """Returns the pixels that a label takes."""
+def text_width(text: str, kind: str = "label") -> float:
+    """Returns the pixels that a text takes."""
     with style():
         # Of a small page: its pixels would take longer to clear than the text to measure.
-        left, right, *_ = text_extent(_add_text(_blank(1), text, "label"))
-    return right - left
+        figure = Figure(figsize=(1, 1))
+        FigureCanvasAgg(figure)
+        return figure.text(0, 0, text, **_font(kind)).get_window_extent().width / DEVICE_PIXELS
 
 
-def text_extent(text: Text) -> tuple[float, float, float, float]:
-    """Left, right, top and bottom of a text in pixels from its anchor; y points down."""
-    box = text.get_window_extent()
-    x, y = text.get_transform().transform(text.get_position())
-    edges = box.x0 - x, box.x1 - x, y - box.y1, y - box.y0
-    return tuple(edge / DEVICE_PIXELS for edge in edges)
+def _wrapped(text: str, kind: str, width: Real) -> str:
+    """Breaks a text into lines of about that many pixels."""
+    return textwrap.fill(text, int(width / (0.53 * FONT_PIXELS[kind])))
+
+
+def thinned(texts: Sequence[str], pitch: Real) -> list[tuple[int, str]]:
+    """Every text with its number, or every second, or third, …: so many that none touch."""
+    stride = math.ceil((max(map(text_width, texts)) + 6) / pitch)
+    return list(enumerate(texts))[::stride]

@@ -147,7 +147,7 @@ def step(
     loss: Loss,
     optimizer: optax.GradientTransformation,
 ) -> tuple[rbm.State, dict[str, Array]]:
-    """One update by backpropagation; call it in compiled code.
+    """One update by backpropagation; not compiled by itself.
 
     Args:
       key: handed to the loss; consumed.

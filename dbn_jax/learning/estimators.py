@@ -20,7 +20,6 @@ Boltzmann machines" (2016); Hinton's practical guide (2010), section 11 (sparsit
 """
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -28,6 +27,7 @@ import jax.numpy as jnp
 import optax
 
 from dbn_jax import random, rbm
+from dbn_jax.compilation import jit
 from dbn_jax.likelihood import partition
 from dbn_jax.typing import Array, Float, Key
 
@@ -64,7 +64,7 @@ def init_state(
     return rbm.init_state(params, optimizer, chains=learner.init(key, params))
 
 
-@functools.partial(jax.jit, static_argnames=("learner", "optimizer"), inline=True)
+@jit(static_argnames=("learner", "optimizer"))
 def step(
     key: Key[Array, ""],
     state: rbm.State,
@@ -76,11 +76,7 @@ def step(
     """One update with any learner; compiled when called directly, inlined inside a `jit`.
 
     Args:
-      key: consumed.
-      state: from `init_state`.
-      batch: (..., V) data.
-      learner: the one that `state` was made with.
-      optimizer: likewise.
+      state: from `init_state`, with the same `learner` and `optimizer`.
 
     Returns:
       The new state and the learner's metrics.
@@ -192,10 +188,10 @@ def hidden_at(
 
 
 class FastChains(NamedTuple):
-    """What persists in fast PCD: `hidden` (chains, H), and the `fast` parameters."""
+    """What persists in fast PCD: hidden states, and the fast parameters."""
 
-    hidden: Any
-    fast: Any
+    hidden: Float[Array, "chains H"]
+    fast: rbm.RBM
 
 
 @dataclasses.dataclass(frozen=True)

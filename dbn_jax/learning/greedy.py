@@ -152,7 +152,7 @@ def add_layer(
       samples: see `Stack.view`.
       **options: see `train`; a learner and an optimizer.
     """
-    settings = dataclasses.replace(settings, seed=settings.seed + len(stack.layers))
+    settings = _of_layer(settings, stack)
     view = stack.view(samples=samples)
     layer = train(stack.rows(images), num_hidden, view=view, settings=settings, **options)
     return stack.add(layer.params)
@@ -170,7 +170,7 @@ def add_top(
     **options: Any,
 ) -> dbn.DBN:
     """Trains the top RBM of a net, which sees labels beside the features; see `add_layer`."""
-    settings = dataclasses.replace(settings, seed=settings.seed + len(stack.layers))
+    settings = _of_layer(settings, stack)
     rows = {"features": stack.rows(images), "labels": labels}
     top = train(
         rows,
@@ -181,6 +181,11 @@ def add_top(
         **options,
     )
     return stack.net(top.params)
+
+
+def _of_layer(settings, stack):
+    number = len(stack.layers)
+    return dataclasses.replace(settings, seed=settings.seed + number, phase=f"layer {number + 1}")
 
 
 def train(

@@ -85,11 +85,6 @@ class ParallelTempering:
     ) -> tuple[Array, Array, Array, Array]:
         """One Gibbs step down and up at every level, then one round of exchanges.
 
-        Args:
-          key: consumed.
-          params: the RBM.
-          h: (num_temperatures, num_chains, H) hidden states.
-
         Returns:
           v and h after the exchanges, joint samples of each level; v's hidden inputs at β = 1; and
           the acceptance probability of each neighbouring pair, averaged over the chains,

@@ -48,10 +48,10 @@ def gradient(
     label_cost: float = 0.0,
     adversarial_radius: float = 0.0,
 ) -> tuple[dbn.UntiedDBN, rbm.Metrics]:
-    """The up-down estimate of a descent direction for all weights; call it in compiled code.
+    """The up-down estimate of a descent direction for all weights.
 
     Recognised states are samples, as published; the top RBM's statistics and the generated pixels
-    are probabilities.
+    are probabilities. Not compiled by itself: call it inside `jax.jit`, as `step` does.
 
     Args:
       key: consumed.
@@ -106,9 +106,10 @@ def gradient(
         change = jax.tree.map(lambda a, b: a + label_cost * b, change, more)
         metrics |= label_metrics
 
-    means = (
-        rbm.visible_mean(net.generative[0], wake[1]) if net.generative else dbn.down_pass(net, h)
-    )
+    if net.generative:
+        means = rbm.visible_mean(net.generative[0], wake[1])
+    else:
+        means = dbn.down_pass(net, h)
     return change, metrics | {
         "reconstruction_error": jnp.mean(jnp.sum((v - means) ** 2, axis=-1)),
         "wake_loss": wake_value,

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 
 from dbn_jax import rbm
 from dbn_jax.learning.estimators import CD, Learner
+from dbn_jax.typing import Array, Float
 
 
 class Offsets(NamedTuple):
-    """What persists in a centred gradient: `visible` (V,), `hidden` (H,), the `inner` chains."""
+    """What persists in a centred gradient: both offsets, and the inner learner's chains."""
 
-    visible: Any
-    hidden: Any
+    visible: Float[Array, " V"]
+    hidden: Float[Array, " H"]
     inner: Any
 
 
@@ -97,9 +98,9 @@ class Centred:
 
 
 class Activity(NamedTuple):
-    """What persists with a sparsity target: `mean` activity (H,), and the `inner` chains."""
+    """What persists with a sparsity target: mean activities, and the inner learner's chains."""
 
-    mean: Any
+    mean: Float[Array, " H"]
     inner: Any
 
 

@@ -40,31 +40,19 @@ class Workdir:
       figures: path of the folder of pictures, which exists.
     """
 
-    def __init__(self, path: pathlib.Path, program: str, settings: dict[str, Any]):
+    def __init__(self, path: pathlib.Path, program: str, settings: Mapping[str, Any]):
         """Use `open_workdir`."""
         self.path = path
         self.figures = path / "figures"
+        self._clock = path / "wall_seconds.txt"
         self._program = program
         self._settings = settings
         # Now: a checkout that moves on during the run does not change the code in memory.
         self._commit = commit()
         self._opened = time.monotonic()
         self._noted = -_NOTE_INTERVAL
-        self._seconds_before = 0.0
-        if self._clock.exists():
-            text = self._clock.read_text(encoding="utf-8")
-            try:
-                self._seconds_before = float(text)
-            except ValueError as e:
-                raise ValueError(
-                    f"{self._clock} holds {text[:20]!r}, not a number; write the seconds that the "
-                    "run has taken, or delete it"
-                ) from e
+        self._seconds_before = _read_seconds(self._clock)
         self.figures.mkdir(exist_ok=True)
-
-    @property
-    def _clock(self) -> pathlib.Path:
-        return self.path / "wall_seconds.txt"
 
     @property
     def is_done(self) -> bool:
@@ -86,18 +74,14 @@ class Workdir:
             self._noted = time.monotonic()
 
     def write_summary(self, results: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
-        """Writes summary.json, which marks the run as done.
+        """Writes summary.json, which marks the run as finished, and returns what it holds.
 
         Args:
-          results: by name; numbers (arrays of one too), strings, lists and dicts.
-            NaN and infinity become null.
+          results: by name; numbers (arrays of one too), strings, lists and dicts. NaN and infinity
+            become null.
           seed: that the run was made with.
-
-        Returns:
-          What was written: the results, and seed, program, settings, commit, versions, device, wall
-          time.
         """
-        devices = jax.devices()
+        device = jax.devices()[0]
         summary = {
             "results": dict(results),
             "seed": seed,
@@ -106,9 +90,9 @@ class Workdir:
             "commit": self._commit,
             "versions": versions(),
             "device": {
-                "platform": devices[0].platform,
-                "kind": devices[0].device_kind,
-                "count": len(devices),
+                "platform": device.platform,
+                "kind": device.device_kind,
+                "count": jax.device_count(),
             },
             "wall_seconds": round(self.wall_seconds(), 3),
         }
@@ -118,10 +102,7 @@ class Workdir:
 
 
 def read_summary(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads what `Workdir.write_summary` wrote.
-
-    Args:
-      path: of the folder.
+    """Reads what `Workdir.write_summary` wrote into a folder.
 
     Raises:
       OSError: there is no summary.
@@ -130,11 +111,7 @@ def read_summary(path: str | os.PathLike) -> dict[str, Any]:
     file = pathlib.Path(path) / "summary.json"
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(summary, dict) or not summary.keys() >= {
-            "results",
-            "settings",
-            "program",
-        }:
+        if not isinstance(summary, dict) or {"results", "settings", "program"} - summary.keys():
             raise ValueError("results, settings or program is missing")
     except ValueError as e:
         raise ValueError(
@@ -182,7 +159,7 @@ def open_workdir(
         lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
         lines += [f"--{name}={text}" for name, text in flags.items()]
         _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
-    return Workdir(path, program, dict(flags if settings is None else settings))
+    return Workdir(path, program, flags if settings is None else settings)
 
 
 @contextlib.contextmanager
@@ -205,6 +182,67 @@ def _check_space(path: pathlib.Path) -> None:
         raise OSError(errno.ENOSPC, reason)
 
 
+def _check_flags(
+    path: pathlib.Path, program: str, flags: Mapping[str, str], may_change: frozenset[str]
+) -> None:
+    """Refuses a folder whose flags.txt tells of another run."""
+    file = path / "flags.txt"
+    if not file.exists():
+        if (path / "summary.json").exists():
+            raise ValueError(
+                f"{path} holds a summary.json, but is no workdir of a run (it has no flags.txt); "
+                "choose another --workdir"
+            )
+        return
+    header, _, lines = file.read_text(encoding="utf-8").partition("\n")
+    made_by = re.match(r"# python -m (\S+) ", header)
+    if made_by is None:
+        raise ValueError(f"{file} is not of a run of dbn_jax; choose another --workdir")
+    old = {"program": made_by[1], **dict(re.findall(r"^--(\w+)=(.*)$", lines, re.MULTILINE))}
+    new = {"program": program, **flags}
+    differences = [
+        f"  {name if name == 'program' else f'--{name}'}: "
+        f"was {old.get(name, 'not set')}, now {new.get(name, 'not set')}"
+        for name in {**old, **new}
+        if name not in may_change and old.get(name) != new.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"{path} holds a run with other settings:\n"
+            + "\n".join(differences)
+            + f"\nUse another --workdir, or go on with that run: --workdir={path} --flagfile={file}"
+        )
+
+
+def _lock(path: pathlib.Path) -> None:
+    """Takes the folder for this process; the system frees it when the process ends, killed or not.
+
+    The process itself may open it again, as a notebook does after an interruption.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        return
+    path = path.resolve()  # links and .. may name one folder twice
+    file = path / ".lock"
+    if path in _locks:
+        if file.exists() and os.path.samestat(os.fstat(_locks[path]), file.stat()):
+            return
+        os.close(_locks.pop(path))  # of a folder that was deleted meanwhile
+    lock = os.open(file, os.O_RDWR | os.O_CREAT)
+    try:
+        # Not lockf, whose locks end when the process closes any descriptor of the file, as a copy
+        # of the folder does.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as e:
+        os.close(lock)
+        raise OSError(errno.EAGAIN, "it is in use by another run") from e
+    except OSError:  # some network file systems have no locks either
+        os.close(lock)
+        return
+    _locks[path] = lock
+
+
 def versions() -> dict[str, str | None]:
     """Returns the versions of Python and of the packages that results depend on."""
     found: dict[str, str | None] = {"python": platform.python_version()}
@@ -225,13 +263,10 @@ def commit() -> str | None:
     """
 
     def git(*arguments):
-        return subprocess.run(
-            ["git", "-C", str(pathlib.Path(__file__).parents[1]), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        ).stdout.strip()
+        command = ["git", "-C", str(pathlib.Path(__file__).parents[1]), *arguments]
+        return subprocess.check_output(
+            command, text=True, timeout=30, stderr=subprocess.DEVNULL
+        ).strip()
 
     try:
         # A package that is installed below some other checkout is no part of that.
@@ -241,36 +276,15 @@ def commit() -> str | None:
         return None
 
 
-def _check_flags(
-    path: pathlib.Path, program: str, flags: Mapping[str, str], may_change: frozenset[str]
-) -> None:
-    """Refuses a folder whose flags.txt tells of another run."""
-    file = path / "flags.txt"
-    if not file.exists():
-        if (path / "summary.json").exists():
-            raise ValueError(
-                f"{path} holds a summary.json, but is no workdir of a run (it has no flags.txt); "
-                "choose another --workdir"
-            )
-        return
-    header, _, lines = file.read_text(encoding="utf-8").partition("\n")
-    made_by = re.match(r"# python -m (\S+) ", header)
-    if made_by is None:
-        raise ValueError(f"{file} is not of a run of dbn_jax; choose another --workdir")
-    old = dict(re.findall(r"^--(\w+)=(.*)$", lines, re.MULTILINE))
-    differences = [
-        f"  --{name}: was {old.get(name, 'not set')}, now {flags.get(name, 'not set')}"
-        for name in {**old, **flags}
-        if name not in may_change and old.get(name) != flags.get(name)
-    ]
-    if made_by[1] != program:
-        differences.insert(0, f"  program: was {made_by[1]}, now {program}")
-    if differences:
+def _read_seconds(clock: pathlib.Path) -> float:
+    text = clock.read_text(encoding="utf-8") if clock.exists() else "0"
+    try:
+        return float(text)
+    except ValueError as e:
         raise ValueError(
-            f"{path} holds a run with other settings:\n"
-            + "\n".join(differences)
-            + f"\nUse another --workdir, or go on with that run: --workdir={path} --flagfile={file}"
-        )
+            f"{clock} holds {text[:20]!r}, not a number; write the seconds that the run has taken, "
+            "or delete it"
+        ) from e
 
 
 def _as_json(value: Any) -> Any:
@@ -293,33 +307,3 @@ def _write_atomically(path: pathlib.Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())  # or a power failure may leave the new name with nothing in it
     os.replace(temporary, path)
-
-
-def _lock(path: pathlib.Path) -> None:
-    """Takes the folder for this process; the system frees it when the process ends, killed or not.
-
-    The process itself may open it again, as a notebook does after an interruption.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        return
-    path = path.resolve()  # links and .. may name one folder twice
-    file = path / ".lock"
-    if path in _locks:
-        held = os.fstat(_locks[path])
-        if file.exists() and os.path.samestat(held, file.stat()):
-            return
-        os.close(_locks.pop(path))  # of a folder that was deleted meanwhile
-    lock = os.open(file, os.O_RDWR | os.O_CREAT)
-    try:
-        # Not lockf, whose locks end when the process closes any descriptor of the file, as a copy
-        # of the folder does.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as e:
-        os.close(lock)
-        raise OSError(errno.EAGAIN, "it is in use by another run") from e
-    except OSError:  # some network file systems have no locks either
-        os.close(lock)
-        return
-    _locks[path] = lock

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,11 @@ from dbn_jax.typing import Array, Float, Int, Key
 class Units(abc.ABC):
     """A layer of units of one type.
 
-    Values have shape (..., N) with any leading batch axes; N is `num_units`.
+    Values x and inputs I have shape (..., N) with any leading batch axes; N is `num_units`. Keys
+    are consumed. The methods that are not abstract hold for types with U = −b·x and s = x.
 
     Attributes:
-      bias: (N,), or None in a description.
+      bias: None in a description.
       support: smallest and largest value that a unit can take; of layers of a single type only, as
         `tail` is (see `elements`).
       tail: how fast a lone unit's density falls: "bounded" (finitely many values), "quadratic"
@@ -26,7 +27,7 @@ class Units(abc.ABC):
         joint density (`dbn_jax.units.normalisable`).
     """
 
-    bias: Any
+    bias: Float[Array, "*models N"] | None
     support: ClassVar[tuple[float, float]]
     tail: ClassVar[str] = "bounded"
 
@@ -51,14 +52,11 @@ class Units(abc.ABC):
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
         A unit that never varies in the data would get an infinite bias: half a count of the other
         extreme is added to each.
-
-        Args:
-          data: (examples, N) values.
         """
         low, high = self.support
         count, dtype = data.shape[0], data.dtype
         data = numerics.widen(data)  # the mean of a unit that never varies is next to 1
-        # Data outside the support (see `health.check_data`) count as its ends.
+        # Data outside the support (see `learning.health.check_data`) count as its ends.
         mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):
             mean = low + (high - low) * ((mean - low) / (high - low) * count + 0.5) / (count + 1)
@@ -72,47 +70,51 @@ class Units(abc.ABC):
         """`fit`, given the moments: mean (N,) strictly inside the support, variance (N,)."""
 
     def energy(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
-        """U(x), summed over the units: (..., N) -> (...)."""
+        """U(x), summed over the units."""
         # As a product, so that its gradient by the bias reads x once more instead of drawing the
         # sample x once more, which XLA:CPU would fuse into a sum; never in reduced precision.
         return -jnp.matmul(x, self.bias, precision=jax.lax.Precision.HIGHEST)
 
     def statistic(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
-        """s(x), through which the units act on the other layer: (..., N) -> (..., N)."""
+        """s(x), through which the units act on the other layer."""
         return x
+
+    def _total(self, inputs):
+        """I + b."""
+        return inputs + numerics.per_unit(self.bias, inputs)
 
     @abc.abstractmethod
     def cumulant(self, inputs: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
-        """A(I), summed over the units: (..., N) -> (...). Its gradient is `mean_statistic`."""
+        """A(I), summed over the units. Its gradient is `mean_statistic`."""
 
     @abc.abstractmethod
     def mean(self, inputs: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
-        """E[x | I]: (..., N) -> (..., N)."""
+        """E[x | I]."""
 
     def mean_statistic(self, inputs: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
-        """E[s(x) | I]: (..., N) -> (..., N)."""
+        """E[s(x) | I]."""
         return self.mean(inputs)
 
     @abc.abstractmethod
     def sample(
         self, key: Key[Array, ""], inputs: Float[Array, "*batch N"]
     ) -> Float[Array, "*batch N"]:
-        """Draws x given the input: (..., N) -> (..., N)."""
+        """Draws x given the input."""
 
     def log_prob(
         self, x: Float[Array, "*batch N"], inputs: Float[Array, "*batch N"]
     ) -> Float[Array, "*batch"]:
-        """log p(x | I) = I·s(x) − U(x) − A(I), in nats: (..., N), (..., N) -> (...)."""
+        """log p(x | I) = I·s(x) − U(x) − A(I), in nats."""
         interaction = jnp.sum(inputs * self.statistic(x), axis=-1)
         return interaction - self.energy(x) - self.cumulant(inputs)
 
     @property
     def statistic_scale(self) -> Float[Array, " N"]:
-        """∂bias / ∂(coefficient of s in −U): (N,). One, but for units whose s is scaled."""
+        """∂bias / ∂(coefficient of s in −U). One, but for units whose s is scaled."""
         return jnp.ones_like(self.bias)
 
     def add_to_bias(self, change: Float[Array, " N"]) -> "Units":
-        """Returns the same units (or gradient) with `change` (N,) added to the biases."""
+        """Returns the same units (or gradient) with `change` added to the biases."""
         return dataclasses.replace(self, bias=self.bias + change)
 
     @property
@@ -128,7 +130,7 @@ class Units(abc.ABC):
         )
 
     def states(self, index: Int[Array, "*batch"]) -> Float[Array, "*batch N"]:
-        """Joint states by number, 0 <= index < `num_states`: (...) -> (..., N)."""
+        """Joint states by number, 0 <= index < `num_states`."""
         raise TypeError(f"{type(self).__name__} units cannot be enumerated")
 
 

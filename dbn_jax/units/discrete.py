@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from dbn_jax import numerics, pytrees, random
+from dbn_jax.typing import Array, Float
 from dbn_jax.units.base import Units, digits
 
 # Poisson rates above which counts are drawn as rounded normal numbers: their skew is 0.003.
@@ -22,17 +23,17 @@ class Bernoulli(Units):
     Grey levels in [0, 1] may stand for probabilities, as in Hinton's programs.
     """
 
-    bias: Any = None
+    bias: Float[Array, "*models N"] | None = None
     support: ClassVar = (0.0, 1.0)
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, bias=jnp.log(mean) - jnp.log1p(-mean))
 
     def cumulant(self, inputs):
-        return jnp.sum(numerics.softplus(inputs + numerics.per_unit(self.bias, inputs)), axis=-1)
+        return jnp.sum(numerics.softplus(self._total(inputs)), axis=-1)
 
     def mean(self, inputs):
-        return jax.nn.sigmoid(inputs + numerics.per_unit(self.bias, inputs))
+        return jax.nn.sigmoid(self._total(inputs))
 
     def sample(self, key, inputs):
         return random.bernoulli(key, self.mean(inputs))
@@ -49,21 +50,21 @@ class Bernoulli(Units):
 class Spin(Units):
     """Spins, x ∈ {−1, +1}: U = −b·x, mean tanh(I + b)."""
 
-    bias: Any = None
+    bias: Float[Array, "*models N"] | None = None
     support: ClassVar = (-1.0, 1.0)
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, bias=jnp.arctanh(mean))
 
     def cumulant(self, inputs):
-        total = inputs + numerics.per_unit(self.bias, inputs)
+        total = self._total(inputs)
         return jnp.sum(numerics.softplus(2 * total) - total, axis=-1)
 
     def mean(self, inputs):
-        return jnp.tanh(inputs + numerics.per_unit(self.bias, inputs))
+        return jnp.tanh(self._total(inputs))
 
     def sample(self, key, inputs):
-        up = jax.nn.sigmoid(2 * (inputs + numerics.per_unit(self.bias, inputs)))
+        up = jax.nn.sigmoid(2 * self._total(inputs))
         return 2 * random.bernoulli(key, up) - 1
 
     @property
@@ -82,7 +83,7 @@ class Softmax(Units):
     class label; several are categorical variables.
     """
 
-    bias: Any = None
+    bias: Float[Array, "*models N"] | None = None
     num_classes: int = pytrees.static(10)
     support: ClassVar = (0.0, 1.0)
 
@@ -102,7 +103,7 @@ class Softmax(Units):
         return x.reshape(*x.shape[:-1], x.shape[-1] // self.num_classes, self.num_classes)
 
     def _logits(self, inputs):
-        return self._grouped(inputs + numerics.per_unit(self.bias, inputs))
+        return self._grouped(self._total(inputs))
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, bias=jnp.log(mean))
@@ -134,7 +135,7 @@ class Binomial(Units):
     Equal to n copies of a binary unit with tied weights (Teh and Hinton 2001): mean n·σ(I + b).
     """
 
-    bias: Any = None
+    bias: Float[Array, "*models N"] | None = None
     num_trials: int = pytrees.static(8)
 
     def __post_init__(self):
@@ -155,16 +156,13 @@ class Binomial(Units):
         return super().energy(x) - jnp.sum(log_ways, axis=-1)
 
     def cumulant(self, inputs):
-        total = inputs + numerics.per_unit(self.bias, inputs)
-        return self.num_trials * jnp.sum(numerics.softplus(total), axis=-1)
+        return self.num_trials * jnp.sum(numerics.softplus(self._total(inputs)), axis=-1)
 
     def mean(self, inputs):
-        return self.num_trials * jax.nn.sigmoid(inputs + numerics.per_unit(self.bias, inputs))
+        return self.num_trials * jax.nn.sigmoid(self._total(inputs))
 
     def sample(self, key, inputs):
-        p = numerics.widen(
-            jax.nn.sigmoid(inputs + numerics.per_unit(self.bias, inputs))
-        )  # and wide enough to count
+        p = numerics.widen(jax.nn.sigmoid(self._total(inputs)))  # and wide enough to count
 
         def add_trial(trial, total):
             return total + random.bernoulli(random.fold_in(key, trial), p)
@@ -184,7 +182,7 @@ class Binomial(Units):
 class Poisson(Units):
     """Counts without a limit, x ∈ {0, 1, 2, …}: U = −b·x + log x!, mean exp(I + b)."""
 
-    bias: Any = None
+    bias: Float[Array, "*models N"] | None = None
     support: ClassVar = (0.0, math.inf)
     tail: ClassVar = "factorial"
 
@@ -198,7 +196,7 @@ class Poisson(Units):
         return jnp.sum(self.mean(inputs), axis=-1)
 
     def mean(self, inputs):
-        return jnp.exp(inputs + numerics.per_unit(self.bias, inputs))
+        return jnp.exp(self._total(inputs))
 
     def sample(self, key, inputs):
         if str(jax.random.key_impl(key)) != "threefry2x32":  # the only one of jax.random.poisson
@@ -208,8 +206,7 @@ class Poisson(Units):
         few = jax.random.poisson(few_key, jnp.minimum(rate, _MANY)).astype(rate.dtype)
         # jax's own method rounds too much there (its variance is 1.02 times a rate of 1e6, and 1.5
         # times one of 1e8), and ends at 2³¹.
-        many = jnp.round(
-            rate + jnp.sqrt(rate) * jax.random.normal(many_key, rate.shape, rate.dtype)
-        )
+        noise = jax.random.normal(many_key, rate.shape, rate.dtype)
+        many = jnp.round(rate + jnp.sqrt(rate) * noise)
         drawn = jnp.where(rate > _MANY, many, few)
         return jnp.where(jnp.isfinite(rate), drawn, rate).astype(inputs.dtype)

@@ -15,11 +15,7 @@ from dbn_jax import units
 def check_types(visible: units.Units, hidden: units.Units) -> None:
     """Raises for a pair of unit types that has no finite Z at any positive weights.
 
-    `dbn_jax.rbm.init_params` calls it.
-
-    Args:
-      visible: type of the visible units, or the units themselves.
-      hidden: type of the hidden units, or the units themselves.
+    `dbn_jax.rbm.init_params` calls it, with descriptions.
 
     Raises:
       ValueError: names the two types and what goes with them.

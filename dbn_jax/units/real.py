@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,8 @@ class Gaussian(Units):
     parameter below it has no gradient, so that σ then stays there.
     """
 
-    bias: Any = None
-    log_sigma: Any = None
+    bias: Float[Array, "*models N"] | None = None
+    log_sigma: Float[Array, "*models N"] | None = None
     sigma: float = pytrees.static(1.0)
     learn_sigma: bool = pytrees.static(False)
     min_sigma: float = pytrees.static(0.01)
@@ -48,7 +48,7 @@ class Gaussian(Units):
 
     @property
     def scale(self) -> Float[Array, " N"]:
-        """σ of each unit: (N,)."""
+        """σ of each unit."""
         if self.learn_sigma:
             return jnp.exp(jnp.maximum(self.log_sigma, math.log(self.min_sigma)))
         return jnp.full_like(self.bias, self.sigma)
@@ -79,9 +79,8 @@ class Gaussian(Units):
         return numerics.per_unit(self.bias / self.scale, inputs) + inputs
 
     def sample(self, key, inputs):
-        noise = jax.random.normal(key, inputs.shape, numerics.widen(inputs).dtype).astype(
-            inputs.dtype
-        )
+        noise = jax.random.normal(key, inputs.shape, numerics.widen(inputs).dtype)
+        noise = noise.astype(inputs.dtype)
         return self.mean(inputs) + numerics.per_unit(self.scale, inputs) * noise
 
     @property
@@ -98,7 +97,7 @@ class ReLU(Units):
     and Hinton 2010, max(0, m + noise), are an approximation without an energy.)
     """
 
-    bias: Any = None
+    bias: Float[Array, "*models N"] | None = None
     support: ClassVar = (0.0, math.inf)
     tail: ClassVar = "quadratic"
 
@@ -115,19 +114,18 @@ class ReLU(Units):
         low, high = jax.lax.fori_loop(0, 60, halve, (-1 / wide, wide))
         return dataclasses.replace(self, bias=(0.5 * (low + high)).astype(mean.dtype))
 
-    def _total(self, inputs):
-        # log Φ does not exist in half precision.
-        return numerics.widen(inputs + numerics.per_unit(self.bias, inputs))
+    def _wide_total(self, inputs):
+        return numerics.widen(self._total(inputs))  # log Φ does not exist in half precision
 
     def energy(self, x):
         return super().energy(x) + 0.5 * jnp.sum(x * x, axis=-1)
 
     def cumulant(self, inputs):
-        each = truncated_normal.cumulant(self._total(inputs))
+        each = truncated_normal.cumulant(self._wide_total(inputs))
         return jnp.sum(each, axis=-1).astype(inputs.dtype)
 
     def mean(self, inputs):
-        return truncated_normal.mean(self._total(inputs)).astype(inputs.dtype)
+        return truncated_normal.mean(self._wide_total(inputs)).astype(inputs.dtype)
 
     def sample(self, key, inputs):
-        return truncated_normal.sample(key, self._total(inputs)).astype(inputs.dtype)
+        return truncated_normal.sample(key, self._wide_total(inputs)).astype(inputs.dtype)

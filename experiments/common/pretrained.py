@@ -73,7 +73,8 @@ def load(
             f"--pretrained={path} was made by {made_by}; expected a run of {', '.join(programs)}"
         )
     while "pretrained" in summary:  # the data are those of the run that it went on from
-        data_dir = data_dir or summary["settings"].get("data_dir")
+        settings = summary["settings"]
+        data_dir = data_dir or settings.get("data", settings).get("data_dir")
         summary = summary["pretrained"]
     data_settings = declarations.from_json(DataSettings, summary["settings"]["data"])
     if data_dir is not None:

@@ -11,8 +11,8 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import data, figures, health, learning, rbm, training, units
-from dbn_jax.learning import greedy, monitor
+from dbn_jax import data, figures, learning, rbm, training, units
+from dbn_jax.learning import greedy, health, monitor
 from dbn_jax.units import normalisable
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.runs import Run

@@ -13,7 +13,7 @@ import optax
 from dbn_jax import dbn, figures, learning, rbm, units
 from dbn_jax.belief_nets import infinite
 from dbn_jax.likelihood import partition
-from dbn_jax.units import grey_levels
+from experiments.demos import grey_levels
 
 _SCALES = (0.5, 1.0, 2.0)  # of the weights
 _LOOKS = 50  # points of a curve

@@ -89,24 +89,6 @@ def test_net_of_real_layers(params, depth):
     np.testing.assert_allclose(found[0], factorial(bias), atol=1e-12)
 
 
-def test_sample_is_a_pass_down_that_net():
-    """The joint law of V₀, H₀ and V₁, and the top that is given."""
-    with jax.enable_x64(False):
-        params = make(0, 2, 2, jnp.float32)
-        net = infinite.as_belief_net(params, 2, jnp.array([0.5, -1.0]))
-        states, p = probabilities(net)
-        top = jnp.broadcast_to(jnp.array([1.0, 0.0]), (40_000, 2))
-        visible, hidden = infinite.sample(jax.random.key(0), params, top, 2)
-    assert visible.shape == (3, 40_000, 2)
-    assert hidden.shape == (2, 40_000, 2)
-    np.testing.assert_array_equal(visible[2], top)
-    # From the top down, as the net has its units.
-    x = np.concatenate([visible[2], hidden[1], visible[1], hidden[0], visible[0]], axis=1)
-    given = (states[:, :2] == [1, 0]).all(axis=1)
-    number = (x[:, 2:] @ 2 ** np.arange(8)[::-1]).astype(int)
-    assert oracles.chi_squared(np.bincount(number, minlength=256), p[given]) > 1e-6
-
-
 def coupling(log_p):
     """What is not factorial in a distribution over two units, by the definition of independence."""
     return float(log_p[0] + log_p[3] - log_p[1] - log_p[2])
@@ -239,15 +221,13 @@ def test_bound_is_what_the_deep_nets_samples_estimate(params):
 
 def test_bad_input(params):
     with pytest.raises(ValueError, match=r"depth is 0; a net has at least one hidden layer"):
-        infinite.sample(jax.random.key(0), params, jnp.zeros(4), 0)
-    with pytest.raises(ValueError, match="depth is 0"):
         infinite.as_belief_net(params, 0)
     with pytest.raises(ValueError, match=r"data go from 0.5 to 0.5; .* binarise"):
         infinite.gradient_terms(params, jnp.full((1, 4), 0.5), 1)
     with pytest.raises(ValueError, match="data have 3 pixels, and the RBM has 4 visible units"):
         infinite.gradient_terms(params, jnp.ones((1, 3)), 1)
     big = rbm.init_params(jax.random.key(0), 13, 2)
-    with pytest.raises(ValueError, match=r"13 and 2 units.* at most 12 can.*`sample`"):
+    with pytest.raises(ValueError, match=r"13 and 2 units.* at most 12 can.*`rbm.gibbs`"):
         infinite.kernel(big)
     spins = rbm.init_params(jax.random.key(0), 3, 2, visible=units.Spin())
     for call in (infinite.kernel, lambda p: infinite.as_belief_net(p, 1)):

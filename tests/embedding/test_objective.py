@@ -54,7 +54,7 @@ def test_gradient_is_that_of_automatic_differentiation(kernel, background, scale
     value, slope = dense(y, p, background, kernel)
     found = objective.gradient(y, p, background, kernel=kernel, block=7)
     np.testing.assert_allclose(found, slope, rtol=1e-9, atol=1e-9 * np.abs(slope).max())
-    total = objective.objective(y, p, background, kernel=kernel, block=7)
+    total = objective.divergence(y, p, background, kernel=kernel, block=7)
     assert float(total) == pytest.approx(float(value), rel=1e-10)
 
 
@@ -68,7 +68,9 @@ def test_single_precision(kernel, background):
     y, p = jnp.asarray(y, jnp.float32), jnp.asarray(p, jnp.float32)
     found = objective.gradient(y, p, background, kernel=kernel)
     np.testing.assert_allclose(found, slope, rtol=1e-4, atol=1e-5 * np.abs(slope).max())
-    assert float(objective.objective(y, p, background, kernel=kernel)) == pytest.approx(value, 1e-5)
+    assert float(objective.divergence(y, p, background, kernel=kernel)) == pytest.approx(
+        value, 1e-5
+    )
 
 
 @pytest.mark.parametrize("background", [0.0, 0.2])
@@ -85,22 +87,22 @@ def test_pairs_far_apart_do_not_underflow(background):
             log_p = np.log(p[has_any])
             expected = np.sum(p[has_any] * (log_p + distances[has_any] + log_total))
     y, p = jnp.asarray(y, jnp.float32), jnp.asarray(p, jnp.float32)
-    found = objective.objective(y, p, background, kernel="gaussian")
+    found = objective.divergence(y, p, background, kernel="gaussian")
     assert float(found) == pytest.approx(expected, rel=1e-4)
     assert np.isfinite(objective.gradient(y, p, background, kernel="gaussian")).all()
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kernel", objective.KERNELS)
-@pytest.mark.parametrize("block", [1, 7, 22, 23, 99])
+@pytest.mark.parametrize("block", [1, 7, 22, 99])
 def test_blocks_change_nothing(kernel, block):
     p, y = jnp.asarray(joint()), jnp.asarray(positions())
     for background in (0.0, 0.2):
         whole = objective.gradient(y, p, background, kernel=kernel, block=NUM_POINTS)
         found = objective.gradient(y, p, background, kernel=kernel, block=block)
         np.testing.assert_allclose(found, whole, rtol=1e-10, atol=1e-16)
-        whole = objective.objective(y, p, background, kernel=kernel, block=NUM_POINTS)
-        found = objective.objective(y, p, background, kernel=kernel, block=block)
+        whole = objective.divergence(y, p, background, kernel=kernel, block=NUM_POINTS)
+        found = objective.divergence(y, p, background, kernel=kernel, block=block)
         assert float(found) == pytest.approx(float(whole), rel=1e-12)
 
 

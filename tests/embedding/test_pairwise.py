@@ -1,9 +1,10 @@
-"""All pairs in blocks: the same as all at once; nearest neighbours against their definition."""
+"""Distances by products; nearest neighbours against scikit-learn; votes."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
 
 from dbn_jax.embedding import pairwise
 
@@ -12,42 +13,22 @@ def points(n=23, dims=5, seed=0):
     return np.random.default_rng(seed).normal(size=(n, dims)).astype(np.float32)
 
 
-def distances(x):
-    x = np.float64(x)
-    return ((x[:, None] - x[None]) ** 2).sum(axis=-1)
+def distances(a, b):
+    return ((np.float64(a)[:, None] - np.float64(b)[None]) ** 2).sum(axis=-1)
 
 
-@pytest.mark.parametrize("block", [1, 7, 22, 23, 100])
-def test_blocks_make_the_whole(block):
-    x = jnp.asarray(points())
-
-    def of_block(start):
-        rows = pairwise.rows_of(x, start, block)
-        assert len(rows) == min(block, 23)  # what bounds the memory
-        return {"twice": 2 * rows, "sum": jnp.sum(rows, axis=1)}
-
-    whole = pairwise.by_rows(of_block, 23, block)
-    np.testing.assert_array_equal(whole["twice"], 2 * x)
-    np.testing.assert_array_equal(whole["sum"], jnp.sum(x, axis=1))
-    others = pairwise.by_rows(lambda start: pairwise.are_others(start, block, 23), 23, block)
-    np.testing.assert_array_equal(others, ~np.eye(23, dtype=bool))
-
-
-def test_a_block_has_rows():
-    with pytest.raises(ValueError, match="block is 0"):
-        pairwise.by_rows(lambda start: jnp.zeros(1), 3, 0)
+def all_distances(a, b):
+    return np.asarray(jax.vmap(pairwise.squared_distances, (0, None))(jnp.asarray(a), b))
 
 
 def test_squared_distances():
     a, b = points(9), points(4, seed=1)
-    expected = ((np.float64(a)[:, None] - np.float64(b)[None]) ** 2).sum(axis=-1)
-    found = pairwise.squared_distances(jnp.asarray(a), jnp.asarray(b))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(all_distances(a, jnp.asarray(b)), distances(a, b), rtol=1e-5)
 
 
 def test_copies_are_at_distance_zero_whatever_the_rounding():
     x = 100 + points(60, dims=784)
-    found = np.asarray(pairwise.squared_distances(jnp.asarray(x), jnp.asarray(x)))
+    found = all_distances(x, jnp.asarray(x))
     np.testing.assert_array_equal(np.diag(found), 0)
     assert found[~np.eye(60, dtype=bool)].min() > 1000
     # The power: the product alone leaves something.
@@ -70,18 +51,29 @@ def test_centred_copies_of_one_point_are_zero():
     np.testing.assert_array_equal(pairwise.centred(jnp.zeros((5, 2))), 0)
 
 
-@pytest.mark.parametrize("block", [4, 23])
-def test_nearest_neighbours(block):
-    x = points()
-    squares = distances(x)
-    np.fill_diagonal(squares, np.inf)
-    found = pairwise.nearest_neighbours(jnp.asarray(x), block=block)
-    np.testing.assert_array_equal(found, squares.argmin(axis=1))
+@pytest.mark.parametrize("block", [1, 4, 23, 100])
+def test_nearest_are_those_of_scikit_learn(block):
+    """Among others, for queries of their own; and among themselves, where none is its own."""
+    x, queries = points(40), points(23, seed=1)
+    neighbours = NearestNeighbors(n_neighbors=6).fit(x)
+    found = pairwise.nearest(jnp.asarray(x), jnp.asarray(queries), count=6, block=block)
+    np.testing.assert_array_equal(found, neighbours.kneighbors(queries)[1])
+    found = pairwise.nearest(jnp.asarray(x), count=6, block=block)
+    np.testing.assert_array_equal(found, neighbours.kneighbors()[1])
 
 
 def test_of_equally_near_points_the_first_counts():
     x = jnp.asarray([[0.0], [1.0], [-1.0], [1.0]])
-    np.testing.assert_array_equal(pairwise.nearest_neighbours(x), [1, 3, 0, 1])
+    np.testing.assert_array_equal(pairwise.nearest(x)[:, 0], [1, 3, 0, 1])
+
+
+def test_memory_is_bounded_by_the_block():
+    x = jnp.zeros((2048, 4))
+    sizes = [
+        pairwise.nearest.lower(x, block=block).compile().memory_analysis().temp_size_in_bytes
+        for block in (16, 2048)
+    ]
+    assert sizes[0] < 12 * 16 * 2048 * 4 < 2048 * 2048 * 4 < sizes[1]
 
 
 def test_leave_one_out_error():
@@ -89,6 +81,30 @@ def test_leave_one_out_error():
     assert pairwise.leave_one_out_error(x, np.array([0, 0, 1, 1, 1])) == 0
     # The last one's neighbour is of another class, and it is nobody's.
     assert pairwise.leave_one_out_error(x, np.array([0, 0, 1, 1, 7])) == pytest.approx(0.2)
+
+
+def test_votes_and_ties():
+    votes = np.array([[3, 1, 1, 0], [1, 2, 2, 1], [2, 1, 1, 2], [0, 1, 2, 3], [4, 0, 0, 0]])
+    np.testing.assert_array_equal(pairwise._elected(votes), [1, 1, 2, 0, 0])
+    np.testing.assert_array_equal(pairwise._elected(votes[:, :1]), [3, 1, 2, 0, 4])
+    # However many there are: 25 votes against 25, of which one has the nearest.
+    many = np.tile([1, 0], (1, 25))
+    np.testing.assert_array_equal(pairwise._elected(many), [1])
+    np.testing.assert_array_equal(pairwise._elected(1 - many), [0])
+
+
+def test_classification_error():
+    x, labels = np.float32([[0], [1], [2], [9]]), np.array([5, 7, 7, 5])
+    queries, wanted = np.float32([[0.1], [8.0]]), np.array([5, 5])
+    for num_neighbours, error in ((1, 0.0), (3, 1.0), (4, 0.0)):  # of four, two votes each
+        found = pairwise.classification_error(
+            x, labels, queries, wanted, num_neighbours=num_neighbours
+        )
+        assert found == error
+    with pytest.raises(ValueError, match="x holds 4 points; there must be at least 5"):
+        pairwise.classification_error(x, labels, queries, wanted, num_neighbours=5)
+    with pytest.raises(ValueError, match="2 of 2 points in queries hold NaN"):
+        pairwise.classification_error(x, labels, queries * np.nan, wanted, num_neighbours=1)
 
 
 def test_bad_points_are_named():

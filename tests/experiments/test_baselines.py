@@ -1,4 +1,4 @@
-"""Baselines against scikit-learn and numpy; the table, units of work, bad input."""
+"""Baselines against scikit-learn; the table, units of work, bad input."""
 
 import dataclasses
 import json
@@ -11,33 +11,9 @@ from sklearn.svm import SVC
 
 from dbn_jax import data
 from experiments import baselines
-from experiments.baseline_models import neighbours
 from tests import binaries
 
 QUICK = baselines.Settings(dataset="digits", methods=("neighbours", "svm_rbf"), num_train=240)
-
-
-@pytest.mark.parametrize("queries_per_block", [1, 3, 100])
-def test_nearest_are_those_of_scikit_learn(monkeypatch, queries_per_block):
-    rng = np.random.default_rng(0)
-    x, queries = (rng.uniform(size=(n, 5)).astype(np.float32) for n in (40, 7))
-    monkeypatch.setattr(neighbours, "_BLOCK", 40 * queries_per_block)
-    neighbours._nearest.clear_cache()
-    expected = KNeighborsClassifier(6).fit(x, np.zeros(40)).kneighbors(queries)[1]
-    np.testing.assert_array_equal(neighbours.nearest(x, queries, 6), expected)
-    for number in (0, 41):
-        with pytest.raises(ValueError, match=f"{number} neighbours among 40"):
-            neighbours.nearest(x, queries, number)
-
-
-def test_votes_and_ties():
-    labels = np.array([[3, 1, 1, 0], [1, 2, 2, 1], [2, 1, 1, 2], [0, 1, 2, 3], [4, 0, 0, 0]])
-    np.testing.assert_array_equal(neighbours.vote(labels, 5), [1, 1, 2, 0, 0])
-    np.testing.assert_array_equal(neighbours.vote(labels[:, :1], 5), [3, 1, 2, 0, 4])
-    # However many there are: 25 votes against 25, of which one has the nearest.
-    many = np.tile([1, 0], (1, 25))
-    assert neighbours.vote(many, 2) == 1
-    assert neighbours.vote(1 - many, 2) == 0
 
 
 @pytest.fixture

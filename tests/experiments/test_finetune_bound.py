@@ -5,30 +5,29 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dbn_jax import learning, recognition
 from experiments import finetune_bound
-from experiments.common import models, pretraining, recognition
+from experiments.common import pretrained
 from tests import finished_runs
 from tests.small_jobs import load_net
 
-pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
-
-@pytest.mark.usefixtures("undrawn")
-def test_ascent_of_the_bound(tmp_path):
-    """What it starts from, learns and leaves behind; its chains start at the data."""
+@pytest.mark.usefixtures("undrawn", "implicit_promotion")
+def test_ascent_of_the_bound(tmp_path, monkeypatch):
     net = finished_runs.random_net(tmp_path / "net", (30, 40))
-    learning = finetune_bound.Settings("").learning
-    learning = dataclasses.replace(learning, learner="pcd", epochs=2, num_chains=30)
-    settings = finetune_bound.Settings(net, learning=learning)
-    started = []
-    with pytest.MonkeyPatch.context() as patch:
-        at_data = pretraining.at_data
-        patch.setattr(
-            pretraining, "at_data", lambda *args: started.append(args[-1]) or at_data(*args)
-        )
-        summary = finetune_bound.run(settings, tmp_path / "bound")
-    assert started[0].shape == (1000, 30 + 10)  # features and labels
-    assert {f"error_rate_{way}" for way in recognition.WAYS} <= set(summary["results"])
+    settings = finetune_bound.Settings(pretrained=net)
+    changes = {"learner": "pcd", "epochs": 2, "num_chains": 30}
+    changed = dataclasses.replace(settings.learning, **changes)
+    settings = dataclasses.replace(settings, learning=changed)
+    started, start_at = [], learning.PCD.start_at
+    monkeypatch.setattr(
+        learning.PCD, "start_at", lambda *args: started.append(args[-1]) or start_at(*args)
+    )
+    summary = finetune_bound.run(settings, str(tmp_path / "bound"))
+    (x,) = started  # chains start at examples: features and labels
+    assert x.shape == (1000, 30 + 10)
+    np.testing.assert_array_equal(x[:, 30:].sum(axis=1), 1)
+    assert summary["results"].keys() == {f"error_rate_{way}" for way in recognition.WAYS}
     assert summary["program"] == "experiments.finetune_bound"
     before, after = load_net(tmp_path / "net"), load_net(tmp_path / "bound")
     for part in ("recognition", "generative"):
@@ -38,4 +37,4 @@ def test_ascent_of_the_bound(tmp_path):
     assert np.abs(before.top.weights - after.top.weights).max() > 1e-4
     assert (tmp_path / "bound/figures/curves.png").exists()
     # It goes on from there in turn.
-    models.load(str(tmp_path / "bound"), models.NETS)
+    pretrained.load(str(tmp_path / "bound"), pretrained.NETS)

@@ -4,24 +4,24 @@ import dataclasses
 import json
 import pathlib
 import shutil
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, figures, model_file, networks, rbm, units
+from dbn_jax import dbn, model_file, networks, rbm, training, units
 from dbn_jax.learning import backprop
 from experiments import finetune_classifier, publish, train_dbn
-from experiments.common import models, shared
+from experiments.common import finetuning
+from experiments.common import pretrained as pretrained_runs
+from experiments.common.classification import ClassifierSettings
+from experiments.common.data_settings import DataSettings
 from experiments.finetune_classifier import Settings
-from experiments.pictures import classifier as classifier_pictures
 from tests import binaries, finished_runs
-from tests.random_models import jolt
 from tests.resumption import broken_and_resumed
 
-DIGITS = shared.DataSettings(dataset="digits")
+DIGITS = DataSettings(dataset="digits")
 VALIDATED = dataclasses.replace(DIGITS, num_validation=100)
 PICTURES = {"curves", "errors", "features_after", "features_before"}
 
@@ -37,32 +37,32 @@ def pretrained(tmp_path_factory):
     )
 
 
+def learning(**changes):
+    quick = {"epochs": 4, "batch_size": 50, "hidden_dropout": 0.1, "adversarial_radius": 0.0}
+    return ClassifierSettings(**quick | changes)
+
+
 def gentle(pretrained, **changes):
-    settings = {"epochs": 4, "batch_size": 50, "hidden_dropout": 0.1, "adversarial_radius": 0.0}
-    return Settings(str(pretrained), **settings | changes)
+    return Settings(pretrained=str(pretrained), learning=learning(**changes))
 
 
-def finished_net(path, net, data=DIGITS):
-    """A finished run of train_dbn, as if it had learnt."""
-    settings = train_dbn.Settings(data=data, labels=False, top_learner="cd")
-    return finished_runs.save(path, net, settings, "train_dbn")
+def run(settings, path):
+    return finetune_classifier.run(settings, str(path))
 
 
 def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
-    summary = finetune_classifier.run(gentle(pretrained), tmp_path / "run")
+    summary = run(gentle(pretrained), tmp_path / "run")
     results = summary["results"]
     assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == PICTURES
     assert results["split"] == "validation"
     assert results["epoch"] == 4
-    assert f"of 100 validation images it gets wrong: {results['error_rate']:.2%}" in (
-        capsys.readouterr().out
-    )
+    assert f"error_rate: {results['error_rate']:.2%}" in capsys.readouterr().out
     model = model_file.load(tmp_path / "run/model.npz")
     dataset, transform = VALIDATED.load()
     v = transform(None, jnp.asarray(dataset.validation.images))
     answers = np.asarray(model(v)).argmax(axis=-1)
     assert results["error_rate"] == pytest.approx(np.mean(answers != dataset.validation.labels))
-    table = figures.read_metrics(tmp_path / "run/metrics.csv")
+    table = training.read_metrics(tmp_path / "run/metrics_classifier.csv")
     np.testing.assert_allclose(table["eval_error_rate"][-1], results["error_rate"])
     assert table["eval_error_rate_train"][-1] < table["eval_error_rate_train"][0]
     net = model_file.load(pathlib.Path(pretrained, "model.npz"))
@@ -74,41 +74,31 @@ def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
         assert 0 < results[f"feature_correlation_{i}"] < 1
 
     # It is done, and stays as it is; it can be published; it is no net to start from.
-    again = finetune_classifier.run(gentle(pretrained), tmp_path / "run")
+    again = run(gentle(pretrained), tmp_path / "run")
     assert again == json.loads((tmp_path / "run/summary.json").read_text())
     publish.publish(tmp_path / "run", tmp_path / "published")
-    loaded, data_settings = models.load(str(tmp_path / "published"), "finetune_classifier")
+    path = str(tmp_path / "published")
+    loaded, data_settings = pretrained_runs.load(path, ("finetune_classifier",))
     assert isinstance(loaded, networks.Classifier)
     assert data_settings == VALIDATED
-    with pytest.raises(ValueError, match="was made by finetune_classifier; expected train_dbn"):
-        finetune_classifier.run(gentle(tmp_path / "run"), tmp_path / "other")
-
-
-def test_changes_by_hand():
-    before = networks.init_classifier(jax.random.key(0), (6, 5, 4, 3))
-    after = jolt(1, before, scale=0.5)
-    # A unit whose activity never varies has no correlation.
-    before.hidden[0].kernel[...] = before.hidden[0].kernel[...].at[:, 0].set(0)
-    v = jax.random.uniform(jax.random.key(2), (50, 6))
-    found = classifier_pictures.changes(before, after, v)
-    for i, (x, y) in enumerate(zip(before.features(v), after.features(v), strict=True), 1):
-        some = range(1 if i == 1 else 0, x.shape[1])
-        total = sum(np.corrcoef(x[:, j], y[:, j])[0, 1] for j in some)
-        assert found[f"feature_correlation_{i}"] == pytest.approx(total / x.shape[1], abs=1e-5)
-    same = classifier_pictures.changes(after, after, v)
-    np.testing.assert_allclose([same["weight_change_1"], same["feature_correlation_1"]], [0, 1])
+    with pytest.raises(
+        ValueError, match="was made by finetune_classifier; expected a run of train_dbn"
+    ):
+        run(gentle(tmp_path / "run"), tmp_path / "other")
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_from_random_weights(tmp_path):
     settings = Settings(
-        models.NONE, data=DIGITS, hidden_sizes=(30, 40), epochs=12, batch_size=20,
-        adversarial_radius=0.0,
-    )  # fmt: skip
-    results = finetune_classifier.run(settings, tmp_path / "run")["results"]
+        pretrained=pretrained_runs.NONE,
+        data=DIGITS,
+        hidden_sizes=(30, 40),
+        learning=learning(epochs=12, batch_size=20, hidden_dropout=0.0),
+    )
+    results = run(settings, tmp_path / "run")["results"]
     assert results["split"] == "test"
     assert results["error_rate"] < 0.3  # 0.9 is chance
-    header = (tmp_path / "run/metrics.csv").read_text().splitlines()[0]
+    header = (tmp_path / "run/metrics_classifier.csv").read_text().splitlines()[0]
     # Without a validation set nothing is held out until the end.
     assert "eval_error_rate_train" in header
     assert "eval_error_rate," not in header + ","
@@ -119,7 +109,7 @@ def test_from_random_weights(tmp_path):
     )
     assert "done already" in done.stdout, done.stderr
     # There is no run that it went on from; its data are its own.
-    _, data_settings = models.load(str(tmp_path / "run"), "finetune_classifier")
+    _, data_settings = pretrained_runs.load(str(tmp_path / "run"), ("finetune_classifier",))
     assert data_settings == DIGITS
 
 
@@ -135,25 +125,13 @@ def test_early_stopping_takes_the_best_epoch(pretrained, tmp_path, monkeypatch):
 
         return evaluate
 
-    monkeypatch.setattr(finetune_classifier.recognition, "watch_errors", watch_errors)
+    monkeypatch.setattr(finetuning, "watch_errors", watch_errors)
     settings = gentle(pretrained, early_stopping=True)
-    results = finetune_classifier.run(settings, tmp_path / "run")["results"]
+    results = run(settings, tmp_path / "run")["results"]
     assert results["epoch"] == 2
     model = model_file.load(tmp_path / "run/model.npz")
     jax.tree.map(np.testing.assert_array_equal, model, seen[2])
     assert float(jnp.abs(seen[4].softmax.kernel[...] - seen[2].softmax.kernel[...]).max()) > 1e-3
-
-
-@pytest.mark.parametrize("optimizer", finetune_classifier.OPTIMIZERS)
-def test_optimizers_by_hand(optimizer):
-    """The first update of a weight with gradient 2 and of a bias with gradient −3."""
-    rule = finetune_classifier._optimizer(optimizer, 0.1, 0.9, 0.01, 10, 0)
-    params = {"softmax": {"kernel": jnp.full((1, 1), 5.0), "bias": jnp.full(1, 5.0)}}
-    gradient = {"softmax": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, -3.0)}}
-    updates, _ = jax.jit(lambda: rule.update(gradient, rule.init(params), params))()
-    expected = {"sgd": (-0.1 * (2 + 0.05), 0.3), "adam": (-0.1 * (1 + 0.05), 0.1)}[optimizer]
-    found = updates["softmax"]["kernel"][0, 0], updates["softmax"]["bias"][0]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -170,7 +148,7 @@ def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
         pretrained, epochs=2, top_only_epochs=2, input_dropout=0.3, label_smoothing=0.2,
         adversarial_radius=0.5,
     )  # fmt: skip
-    results = finetune_classifier.run(settings, tmp_path)["results"]
+    results = run(settings, tmp_path)["results"]
     assert seen[0] == {
         "input_dropout": 0.3, "hidden_dropout": 0.1, "label_smoothing": 0.2,
         "adversarial_radius": 0.5,
@@ -194,12 +172,10 @@ def test_broken_run_goes_on_to_the_same_bits(pretrained, tmp_path):
     ("flags", "words"),
     [
         (["--pretrained=NET", "--hidden_sizes=30,41"], ["--hidden_sizes=30,41", "30, 40 units"]),
-        (["--pretrained=NET", "--dataset=mnist"], ["--dataset", "learnt from"]),
+        (["--pretrained=NET", "--dataset=mnist"], ["NET brings its own data"]),
         (["--pretrained=nowhere"], ["nowhere", "no finished run"]),
-        (["--pretrained=none", "--hidden_sizes=a"], ["--hidden_sizes=a", "whole numbers"]),
         (["--pretrained=none", "--dataset=digits", "--early_stopping"], ["--num_validation"]),
         (["--pretrained=NET", "--batch_size=1334"], ["--batch_size=1334", "1333 training images"]),
-        (["--pretrained=NET", "--hidden_dropout=1"], ["--hidden_dropout=1", "[0, 1)"]),
         (["--pretrained=NET", "--top_only_epochs=9"], ["--top_only_epochs=9", "--epochs=1"]),
     ],
 )  # fmt: skip
@@ -211,38 +187,33 @@ def test_bad_input_ends_in_a_sentence(pretrained, tmp_path, flags, words):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for word in words:
-        assert word in done.stderr
+        assert word.replace("NET", pretrained) in done.stderr
     assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
 
 
 def test_a_net_of_other_data_is_refused(tmp_path):
-    def net(pixels, hidden):
+    refused = {
+        r"64 pixels .* the model has 100 pixels; are these its": (100, units.Bernoulli()),
+        "hidden layer 2 of 2 has Gaussian units": (64, units.Gaussian()),
+    }
+    for i, (words, (pixels, hidden)) in enumerate(refused.items()):
         top = rbm.init_params(jax.random.key(0), 5, 4, hidden=hidden)
-        return dbn.stack((rbm.init_params(jax.random.key(0), pixels, 5), top))
-
-    path = finished_net(tmp_path / "wide", net(100, units.Bernoulli()))
-    with pytest.raises(ValueError, match=r"64 pixels .* the model has 100 pixels; are these its"):
-        finetune_classifier.run(gentle(path), tmp_path / "run")
-    path = finished_net(tmp_path / "real", net(64, units.Gaussian()))
-    with pytest.raises(ValueError, match="hidden layer 2 of 2 has Gaussian units"):
-        finetune_classifier.run(gentle(path), tmp_path / "run")
+        net = dbn.stack((rbm.init_params(jax.random.key(0), pixels, 5), top))
+        settings = train_dbn.Settings(data=DIGITS, labels=False)
+        path = finished_runs.save(tmp_path / f"net_{i}", net, settings)
+        with pytest.raises(ValueError, match=words):
+            run(gentle(path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_workdir_of_another_experiment_is_refused(pretrained, tmp_path):
     shutil.copytree(pretrained, tmp_path / "copy")
     with pytest.raises(ValueError, match=r"program: was experiments\.train_dbn, now experiments\."):
-        finetune_classifier.run(gentle(pretrained), tmp_path / "copy")
+        run(gentle(pretrained), tmp_path / "copy")
 
 
 def test_data_come_from_one_place():
-    for pretrained, data in ((models.NONE, None), ("runs/net", DIGITS)):
-        with pytest.raises(ValueError, match="random weights needs data settings, and a net bring"):
-            Settings(pretrained, data=data)
-
-
-def test_the_best_epoch_is_known_by_its_number(tmp_path):
-    """Also where rows are missing, of a file that was moved away before the run went on."""
-    path = tmp_path / "metrics.csv"
-    path.write_text("epoch,eval_error_rate\n61,0.3\n62,0.1\n63,0.2\n")
-    assert finetune_classifier._best_epoch(types.SimpleNamespace(metrics=path)) == 62
+    with pytest.raises(ValueError, match=r"--pretrained=runs/net brings its own data: of their fl"):
+        Settings(pretrained="runs/net", data=DIGITS)
+    moved = Settings(pretrained="runs/net", data=DataSettings(data_dir="/moved"))
+    assert moved.data.data_dir == "/moved"

@@ -15,7 +15,6 @@ LAYERS = {"low": np.array([1.0, 0, 0, 1, 0]), "top": np.array([0, 1, 0, 0, 1, 1,
 def place(figure, text):
     """Where a text's lower left corner is on the page as `pixels` returns it, (down, across)."""
     (found,) = (t for t in shown_texts(figure) if t.get_text() == text)
-    figure.canvas.draw()
     box = found.get_window_extent()
     return figure.bbox.height - box.y0, box.x0
 
@@ -70,9 +69,7 @@ def test_label_units_are_grey_and_the_clamped_one_is_marked():
     page, free = pixels(figure), pixels(draw())
     for name, level in (("zero", 51), ("one", 153), ("two", 0)):
         down, across = place(figure, name)
-        middle = int(down) - 50, int(across) + 12
-        cell = page[middle]
-        assert tuple(cell) == (level,) * 3, name
+        assert (page[int(down) - 50, int(across) + 12] == level).all(), name
     assert (page == ORANGE).all(axis=-1).sum() > 400
     assert not (free == ORANGE).all(axis=-1).any()
     assert "label units" not in words(figures.moment(np.zeros(4), LAYERS, **SQUARE))
@@ -80,92 +77,43 @@ def test_label_units_are_grey_and_the_clamped_one_is_marked():
 
 def test_moments_stand_in_columns_under_their_times():
     rng = np.random.default_rng(0)
-    images = np.arange(3)[:, None] / 4 + np.zeros(4)
+    times, notes = ["shown", "1", "10"], ["a", "b", "c"]
     layers = {"low": rng.integers(0, 2, (3, 4)), "top": rng.integers(0, 2, (3, 8))}
-    figure = figures.moments(
-        images, layers, **SQUARE, times=["shown", "1", "10"], notes=["a", "b", "c"], zoom=8
-    )
+    images = np.arange(3)[:, None] / 4 + np.zeros(4)
+    figure = figures.moments(images, layers, **SQUARE, times=times, notes=notes, zoom=8)
     assert_readable(figure)
     page = pixels(figure)
-    xs = []
-    for t, time in enumerate(["shown", "1", "10"]):
-        top = framed((255 * layers["top"][t]).reshape(2, 4).astype(np.uint8), 16)
-        low = framed((255 * layers["low"][t]).reshape(1, 4).astype(np.uint8), 16)
-        x = place(figure, time)[1]
-        tops = [corner for corner in find(page, top) if abs(corner[1] + 34 - x) < 60]
-        lows = [corner for corner in find(page, low) if abs(corner[1] + 34 - x) < 60]
-        assert tops
-        assert lows
-        assert tops[0][0] < lows[-1][0]  # the last layer is the first below the image
-        centre = tops[0][1] + top.shape[1] // 2
-        xs.append(centre)
-        image = page[round(place(figure, "mind")[0]) - 10, centre]
-        assert tuple(image) == (round(255 * t / 4),) * 3
-    assert xs == sorted(xs)
     assert "a | b | c" in words(figure)
     names = [place(figure, name)[0] for name in ("mind", "top", "low")]
-    assert names == sorted(names)
+    assert names == sorted(names)  # the last layer is the first below the image
+    for t, time in enumerate(times):
+        x = place(figure, time)[1]
+        for name, shape in (("top", (2, 4)), ("low", (1, 4))):
+            panel = framed((255 * layers[name][t]).reshape(shape).astype(np.uint8), 16)
+            middles = np.array(find(page, panel)) + np.array(panel.shape[:2]) // 2
+            apart = np.abs(middles - (place(figure, name)[0] - 10, x + 20))
+            assert (apart < (12, 24)).all(axis=1).any()
+        assert (page[round(names[0]) - 10, round(x) + 10] == round(255 * t / 4)).all()
 
 
 def test_times_and_notes_that_would_touch_are_thinned():
-    columns = 12
-    times = [f"{10**10 * (1 + t):,}" for t in range(columns)]
+    times = [f"{10**10 * (1 + t):,}" for t in range(12)]
     notes = [f"surely a {name} (100%)" for name in "abcdefghijkl"]
-    figure = figures.moments(
-        np.zeros((columns, 4)),
-        {"low": np.zeros((columns, 4))},
-        **SQUARE,
-        times=times,
-        notes=notes,
-    )
+    zeros = np.zeros((12, 4))
+    figure = figures.moments(zeros, {"low": zeros}, **SQUARE, times=times, notes=notes)
     assert_readable(figure)
     said = words(figure).split(" | ")
     assert [time for time in times if time in said] == times[::2]
     assert [note for note in notes if note in said] == notes[::2]
 
 
-def test_any_number_of_layers_and_times_fits_the_page():
-    for depth, times in ((1, 1), (2, 12), (4, 8)):
-        layers = {f"layer {i}": np.zeros((times, 30 * (i + 1) + 1)) for i in range(depth)}
-        sheet = figures.moments(
-            np.zeros((times, 784)),
-            layers,
-            image_shape=(28, 28),
-            times=[f"{10**6 + t:,}" for t in range(times)],
-            title="t",
-        )
-        assert_readable(sheet)
-        assert sheet.get_size_inches()[0] * 128 < 1300
-        one = {name: states[0] for name, states in layers.items()}
-        assert_readable(figures.moment(np.zeros(784), one, image_shape=(28, 28), title="t"))
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: figures.moment(np.zeros(4), {}, **SQUARE), "layers is empty"),
-        (lambda: figures.moment(np.zeros(5), LAYERS, **SQUARE), r"\(1, 5\).*expected \(N, 4\)"),
-        (
-            lambda: figures.moment(np.zeros(4), {"top": np.array([0, 2.0])}, **SQUARE),
-            r'layers\["top"\]: 1 of 2 values lie outside 0 to 1',
-        ),
-        (
-            lambda: figures.moment(np.zeros(4), LAYERS, **SQUARE, labels={"a": 1}, clamped="b"),
-            r"clamped=\"b\", but the labels are \['a'\]",
-        ),
-        (
-            lambda: figures.moments(np.zeros((2, 4)), {"a": np.ones((2, 3))}, **SQUARE, times="a"),
-            "times has 1 entries for 2 images",
-        ),
-        (
-            lambda: figures.moments(
-                np.zeros((1, 4)), {"a": np.ones((1, 3))}, **SQUARE, times="a", notes="ab"
-            ),
-            "notes has 2 entries for 1 images",
-        ),
-        (lambda: figures.moments(np.zeros((1, 4)), {}, **SQUARE, times="a"), "layers is empty"),
-    ],
-)
-def test_bad_input_is_refused_with_what_is_wrong(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+@pytest.mark.parametrize(("depth", "times"), [(1, 1), (2, 12), (4, 8)])
+def test_any_number_of_layers_and_times_fits_the_page(depth, times):
+    layers = {f"layer {i}": np.zeros((times, 30 * (i + 1) + 1)) for i in range(depth)}
+    images, names = np.zeros((times, 784)), [f"{10**6 + t:,}" for t in range(times)]
+    page = {"image_shape": (28, 28), "title": "t"}
+    sheet = figures.moments(images, layers, times=names, **page)
+    assert_readable(sheet)
+    assert sheet.get_size_inches()[0] * 128 < 1300
+    one = {name: states[0] for name, states in layers.items()}
+    assert_readable(figures.moment(images[0], one, **page))

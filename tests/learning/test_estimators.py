@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import learning, rbm, units
+from dbn_jax import learning, rbm
 from dbn_jax.learning import (
     CD,
     PCD,
@@ -65,13 +65,6 @@ def test_every_learner_is_in_the_table():
         cls for _, cls in inspect.getmembers(learning, inspect.isclass) if hasattr(cls, "estimate")
     }
     assert tested == public - {learning.Learner}
-
-
-def test_every_unit_type_is_in_the_table():
-    sides = [layer for pair in PAIRS.values() for layer, _ in pair]
-    tested = {type(part) for side in sides for part in [side, *side.elements()]}
-    public = {cls for _, cls in inspect.getmembers(units, inspect.isclass)}
-    assert tested == {cls for cls in public if issubclass(cls, units.Units)} - {units.Units}
 
 
 def described(tree):

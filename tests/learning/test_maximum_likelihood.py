@@ -21,9 +21,7 @@ from tests.small_learning import (
     assert_leaves_close,
     draw_batch,
     make,
-    mixing_rate,
     negative,
-    replicas,
 )
 
 
@@ -44,24 +42,14 @@ def test_exact_gradient_is_the_likelihood_gradient():
         np.testing.assert_allclose(metrics["log_likelihood"], likelihood, rtol=1e-5, err_msg=pair)
 
 
-def test_long_contrastive_divergence_is_maximum_likelihood():
-    params = make("bernoulli", weight_scale=2.0)
-    model, batch = oracles.Model.of(params), draw_batch(params)
-    exact = model.log_likelihood_gradient(np.asarray(batch, np.float64))
-    exact = {name: -value for name, value in exact.items()}
-    distance, farthest = {}, {}
-    for n in (1, 4, 16):
-        samples = replicas(CD(n), params, batch, num_replicas=20_000, burn_in=0)
-        oracles.assert_mean(samples, model.cd_gradient(np.asarray(batch, np.float64), n))
-        gaps = {name: x.mean(0) - exact[name] for name, x in samples.items()}
-        distance[n] = math.sqrt(sum((gap**2).sum() for gap in gaps.values()))
-        farthest[n] = oracles.largest_z(samples, exact)
-    assert mixing_rate(model) ** 16 < 1e-4  # a hundredth of the standard errors
-    oracles.assert_mean(samples, exact)
-    assert distance[4] < distance[1] / 4
-    assert distance[16] < distance[4] / 4
-    # Power: the bias of a few steps is seen.
-    assert farthest[1] > 2 * oracles.z_bound(100)
+@pytest.mark.parametrize("sample_visible", [True, False])
+def test_cd_has_its_own_number_of_steps_and_kind_of_reconstruction(sample_visible):
+    # That long CD is maximum likelihood: test_cd.
+    params, key, options = make("bernoulli"), jax.random.key(0), {"sample_visible": sample_visible}
+    batch = draw_batch(params)
+    gradient, _, metrics = CD(3, **options).estimate(key, params, None, batch)
+    expected = rbm.cd_gradient(key, params, batch, num_gibbs_steps=3, **options)
+    jax.tree.map(np.testing.assert_array_equal, (gradient, metrics), expected)
 
 
 # Learning, to the end.

@@ -14,7 +14,7 @@ import scipy.special
 import scipy.stats
 
 from dbn_jax import random, units
-from tests import oracles
+from tests import oracles, small_layers, small_learning, small_rbms
 
 
 def concat(*parts_and_sizes):
@@ -22,7 +22,8 @@ def concat(*parts_and_sizes):
     return units.Concat(parts=parts, sizes=sizes), sum(sizes)
 
 
-# Name: (description, number of units). A new unit type is a row here, or the first test fails.
+# Name: (description, number of units). A new unit type is a row here and in the tables of the
+# small models, or the first test fails.
 TABLE = {
     "bernoulli": (units.Bernoulli(), 2),
     "spin": (units.Spin(), 2),
@@ -73,14 +74,24 @@ def allclose(actual, expected, rtol=1e-10, atol=1e-10):
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
-def test_every_unit_type_has_a_row():
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [layer for layer, _ in TABLE.values()],
+        [layer for layer, *_ in small_rbms.TYPES.values()],
+        [layer for layer, _ in small_layers.LAYERS.values()],
+        [layer for pair in small_learning.PAIRS.values() for layer, _ in pair],
+    ],
+    ids=["units", "small_rbms", "small_layers", "small_learning"],
+)
+def test_every_unit_type_is_in_every_table(layers):
     public = {
         cls
         for _, cls in inspect.getmembers(units, inspect.isclass)
         if issubclass(cls, units.Units) and not inspect.isabstract(cls)
     }
     assert len(public) >= 8
-    assert public == {type(description) for description, _ in TABLE.values()}
+    assert public == {type(part) for layer in layers for part in [layer, *layer.elements()]}
 
 
 # The formulae, against enumeration and quadrature. One program for each row, compiled once.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import rbm, units
-from dbn_jax.units import grey_levels
+from experiments.demos import grey_levels
 
 X = np.linspace(0, 1, 101)
 H = np.array([1.0, 0.0, 1.0])

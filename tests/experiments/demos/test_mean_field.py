@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax.belief_nets import mean_field
+from experiments.demos import mean_field
 from tests.belief_nets.test_sbn import binary, sigmoid
 
 

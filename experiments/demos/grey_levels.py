@@ -13,69 +13,46 @@ straight line and 0.7 always lies between the two. Hidden units that are summed 
 they add −Σ_j log(1 + exp(c_j + w_j x)), which is concave in x.
 
 A *Gaussian* unit has a parabola of its own, (x − b)²/2σ²; the input I moves it to b + σI, and σ,
-which can be learnt, says how narrow it is.
+which can be learnt, says how narrow it is. All free energies are in nats.
 
 Reference: Hinton, "Deep belief nets", tutorial at NIPS (2007).
 """
 
-import functools
-
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
 from dbn_jax.typing import Array, Float
 
 
-@functools.partial(jax.jit, inline=True)
 def logistic_free_energy(
     x: Float[Array, "*batch"], inputs: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
-    """F(x) of a mean-field logistic unit, nats.
-
-    Args:
-      x: (...) values from 0 to 1.
-      inputs: () I, its total input, bias included.
-    """
+    """F(x) of a mean-field logistic unit; `inputs` is its total input I, bias included."""
     return negative_entropy(x) - inputs * x
 
 
-@functools.partial(jax.jit, inline=True)
 def gaussian_free_energy(
     x: Float[Array, "*batch"], mean: Float[Array, ""], sigma: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
-    """F(x) of a Gaussian unit, nats, less its smallest value.
-
-    Args:
-      x: (...) values.
-      mean: () b + σI, of its bias and its input.
-      sigma: () its standard deviation given the hidden units.
-    """
+    """F(x) of a Gaussian unit, less its smallest value; `mean` is b + σI."""
     return (x - mean) ** 2 / (2 * sigma**2)
 
 
-@functools.partial(jax.jit, inline=True)
 def negative_entropy(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """x log x + (1 − x) log(1 − x), nats; 0 at both ends."""
+    """x log x + (1 − x) log(1 − x); 0 at both ends."""
     return xlogy(x, x) + xlogy(1 - x, 1 - x)
 
 
-@functools.partial(jax.jit, inline=True)
 def logistic_preference(middle: Float[Array, ""], step: Float[Array, ""]) -> Float[Array, ""]:
-    """The most that any input can make the middle preferred to both values a step away, nats.
+    """The most that any input can make the middle preferred to both values a step away.
 
     The input adds the same to F(middle − step) − F(middle) as it takes from F(middle + step) −
-    F(middle), so that the smaller of both is at most half their sum.
-
-    Args:
-      middle: () a value.
-      step: () from it to its neighbours, which lie in [0, 1].
+    F(middle), so that the smaller of both is at most half their sum. All values lie in [0, 1].
     """
     ends = negative_entropy(jnp.stack([middle - step, middle + step]))
     return jnp.mean(ends) - negative_entropy(middle)
 
 
-@functools.partial(jax.jit, inline=True)
 def gaussian_preference(step: Float[Array, ""], sigma: Float[Array, ""]) -> Float[Array, ""]:
     """The same for a Gaussian unit: step²/2σ², as much as a small σ makes it."""
     return step**2 / (2 * sigma**2)

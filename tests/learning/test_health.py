@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import health, rbm, units
+from dbn_jax import rbm, units
+from dbn_jax.learning import health
 
 GREY = np.random.default_rng(0).random((50, 6)).astype(np.float32)
 ONE_HOT = np.eye(3, dtype=np.float32)[np.arange(50) % 3]

@@ -1,0 +1,29 @@
+"""Training of a classifier in a run: its optimizers, and the epoch that is taken."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.common import classification
+
+
+@pytest.mark.usefixtures("implicit_promotion")
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_optimizers_by_hand(optimizer):
+    """The first update of a weight with gradient 2 and of a bias with gradient −3."""
+    rule = classification._optimizer(optimizer, 0.1, 0.9, 0.01, 10, 0)
+    params = {"softmax": {"kernel": jnp.full((1, 1), 5.0), "bias": jnp.full(1, 5.0)}}
+    gradient = {"softmax": {"kernel": jnp.full((1, 1), 2.0), "bias": jnp.full(1, -3.0)}}
+    updates, _ = jax.jit(lambda: rule.update(gradient, rule.init(params), params))()
+    expected = {"sgd": (-0.1 * (2 + 0.05), 0.3), "adam": (-0.1 * (1 + 0.05), 0.1)}[optimizer]
+    found = updates["softmax"]["kernel"][0, 0], updates["softmax"]["bias"][0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_best_epoch_is_known_by_its_number():
+    """Also where rows are missing, of a file that was moved away before the run went on."""
+    table = {"epoch": np.array([61, 62, 63]), "eval_error_rate": np.array([0.3, 0.1, 0.2])}
+    assert classification._best_epoch(types.SimpleNamespace(metrics=lambda phase: table)) == 62

@@ -1,0 +1,65 @@
+"""What --pretrained names, and where its data are."""
+
+import json
+
+import jax
+import pytest
+
+from dbn_jax import dbn, model_file, rbm
+from experiments import publish
+from experiments.common import pretrained
+from experiments.common.data_settings import DataSettings
+
+
+def finished(path, program, **settings):
+    """A workdir as a run leaves it."""
+    path.mkdir()
+    model_file.save(path / "model.npz", dbn.stack((rbm.init_params(jax.random.key(0), 4, 3),)))
+    summary = {"results": {}, "program": f"experiments.{program}", "settings": settings}
+    (path / "summary.json").write_text(json.dumps(summary))
+    return str(path)
+
+
+DATA = {"dataset": "mnist", "classes": [2, 7], "num_validation": 7}
+
+
+def test_data_are_those_of_the_first_run(tmp_path):
+    first = finished(tmp_path / "first", "train_dbn", data=DATA | {"data_dir": "/old"})
+    second = finished(tmp_path / "second", "finetune_updown", pretrained=first, data_dir=None)
+    _, found = pretrained.load(second, pretrained.NETS)
+    assert found == DataSettings(dataset="mnist", data_dir="/old", classes=(2, 7), num_validation=7)
+
+
+@pytest.mark.parametrize(
+    ("program", "moved"),
+    [
+        ("finetune_updown", {"data_dir": "/moved"}),
+        ("finetune_classifier", {"data": {"data_dir": "/moved"}}),
+    ],
+)
+def test_data_may_have_moved(tmp_path, program, moved):
+    """The latest folder that a run of the chain was given counts, and the caller's above all."""
+    first = finished(tmp_path / "first", "train_dbn", data=DATA)
+    second = finished(tmp_path / "second", program, pretrained=first, **moved)
+    third = finished(tmp_path / "third", "finetune_memory", pretrained=second, data_dir=None)
+    assert pretrained.load(first, pretrained.NETS)[1].data_dir is None
+    assert pretrained.load(third, pretrained.NETS)[1].data_dir == "/moved"
+    assert pretrained.load(third, pretrained.NETS, "/again")[1].data_dir == "/again"
+    # Published, they lie nowhere in particular.
+    publish.publish(third, tmp_path / "published")
+    _, found = pretrained.load(str(tmp_path / "published"), pretrained.NETS)
+    assert found == DataSettings(dataset="mnist", classes=(2, 7), num_validation=7)
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        pretrained.load(str(tmp_path), pretrained.NETS)
+    made = finished(tmp_path / "run", "benchmark")
+    with pytest.raises(ValueError, match="was made by benchmark; expected a run of train_dbn,"):
+        pretrained.load(made, pretrained.NETS)
+    for text in ('{"results": {}, "sett', "[]", '{"results": {}}'):
+        (tmp_path / "run/summary.json").write_text(text)
+        with pytest.raises(
+            ValueError, match=r"run/summary.json is not the summary of a run .*anew"
+        ):
+            pretrained.load(made, pretrained.NETS)
