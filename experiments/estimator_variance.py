@@ -55,7 +55,7 @@ def run(settings: Settings, workdir: str) -> dict:
     run = runs.open(settings, workdir)
     if run.is_done:
         print((run.path / "table.txt").read_text(), end="")
-        return run.folder.summary()
+        return run.report()
     rows = {"images": dataset.train.images, "labels": dataset.train.labels}
     view_key, key = jax.random.split(run.key)
     examples = finetuning.Examples(transform, dbn.num_labels(net))

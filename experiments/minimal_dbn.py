@@ -2,7 +2,7 @@
 
     python -m experiments.minimal_dbn --workdir=runs/minimal
 
-learns a 784-500-500-2000 net from 4,000 real digits that ship with a package in two minutes on
+trains a 784-500-500-2000 net on 4,000 real digits that ship with a package in two minutes on
 2 cores, prints how many unseen digits it gets wrong (about 5 %), and draws ten of each class.
 `train_dbn` does the same with progress, checkpoints, more pictures and every option.
 
@@ -18,15 +18,18 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from dbn_jax import data, figures, learning, rbm, units
+from dbn_jax import data, figures, label_units, learning, rbm, units
 
 BATCH_SIZE, EPOCHS = 100, 50
 FEATURES, TOP, CLASSES = 500, 2000, 10
 
 
-@functools.partial(jax.jit, static_argnames=("step", "learning_rate"))
-def train(key, params, rows, *, step, learning_rate, chains=None):
-    """Trains an RBM on rows (N, V) of values between 0 and 1; `step` makes one update."""
+@functools.partial(jax.jit, static_argnames=("num_hidden", "learner", "learning_rate", "visible"))
+def train(key, rows, num_hidden, *, learner, learning_rate, visible=units.Bernoulli()):
+    """Trains an RBM on rows (N, V) of values between 0 and 1."""
+    init_key, chain_key, key = jax.random.split(key, 3)
+    params = rbm.init_params(init_key, rows.shape[1], num_hidden, visible=visible)
+    params = rbm.fit_visible(params, rows)
     num_batches = len(rows) // BATCH_SIZE
     schedule = optax.linear_schedule(learning_rate, 0.0, EPOCHS * num_batches)
     optimizer = optax.chain(
@@ -36,15 +39,15 @@ def train(key, params, rows, *, step, learning_rate, chains=None):
     def epoch(state, key):
         order_key, key = jax.random.split(key)
         order = jax.random.permutation(order_key, len(rows))[: num_batches * BATCH_SIZE]
-        keys = jax.random.split(key, num_batches)
 
         def update(state, inputs):
             key, chosen = inputs
-            return step(key, state, rows[chosen], optimizer=optimizer)
+            return learning.step(key, state, rows[chosen], learner=learner, optimizer=optimizer)
 
-        return jax.lax.scan(update, state, (keys, order.reshape(num_batches, BATCH_SIZE)))
+        batches = jax.random.split(key, num_batches), order.reshape(num_batches, BATCH_SIZE)
+        return jax.lax.scan(update, state, batches)
 
-    state = rbm.init_state(params, optimizer, chains=chains)
+    state = learning.init_state(chain_key, params, learner=learner, optimizer=optimizer)
     state, _ = jax.lax.scan(epoch, state, jax.random.split(key, EPOCHS))
     return state.params
 
@@ -52,14 +55,13 @@ def train(key, params, rows, *, step, learning_rate, chains=None):
 def recognise(layers, top, images):
     """The label whose free energy beside the image's features is lowest, for each image."""
     features = functools.reduce(lambda x, layer: rbm.hidden_mean(layer, x), layers, images)
-    labels = jnp.broadcast_to(jnp.eye(CLASSES), (len(images), CLASSES, CLASSES))
-    rows = jnp.broadcast_to(features[:, None], (len(images), CLASSES, FEATURES))
-    return rbm.free_energy(top, jnp.concatenate([rows, labels], axis=-1)).argmin(axis=-1)
+    return label_units.free_energies(top, features).argmin(axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")
 def generate(key, layers, top, labels, num_steps):
     """Gibbs sampling in the top RBM with its labels held, then one pass down to the pixels."""
+    start_key, chain_key = jax.random.split(key)
     one_hot = jax.nn.one_hot(labels, CLASSES)
 
     def gibbs(x, key):
@@ -67,46 +69,33 @@ def generate(key, layers, top, labels, num_steps):
         x = rbm.sample_visible(down_key, top, rbm.sample_hidden(up_key, top, x))
         return x.at[:, FEATURES:].set(one_hot), None
 
-    start = jax.random.bernoulli(key, 0.5, (len(labels), FEATURES)).astype(jnp.float32)
+    start = jax.random.bernoulli(start_key, 0.5, (len(labels), FEATURES)).astype(jnp.float32)
     x = jnp.concatenate([start, one_hot], axis=-1)
-    x, _ = jax.lax.scan(gibbs, x, jax.random.split(key, num_steps))
+    x, _ = jax.lax.scan(gibbs, x, jax.random.split(chain_key, num_steps))
     return functools.reduce(
         lambda x, layer: rbm.visible_mean(layer, x), reversed(layers), x[:, :FEATURES]
     )
 
 
 def run(workdir):
-    """Trains the net, and writes digits.png."""
+    """Trains the net, prints how many unseen digits it gets wrong, and writes digits.png."""
     dataset = data.load("mnist5k")
     images, unseen = (
         jnp.asarray(x.images / 255, jnp.float32) for x in (dataset.train, dataset.test)
     )
-    *keys, top_key, chain_key, sample_key = jax.random.split(jax.random.key(0), 5)
+    *keys, top_key, sample_key = jax.random.split(jax.random.key(0), 4)
 
     layers, rows = [], images
     for key in keys:
-        params = rbm.init_params(key, rows.shape[1], FEATURES)
-        params = train(
-            key, rbm.fit_visible(params, rows), rows, step=rbm.cd_step, learning_rate=0.1
-        )
-        rows = rbm.hidden_mean(params, rows)
-        layers.append(params)
+        layers.append(train(key, rows, FEATURES, learner=learning.CD(), learning_rate=0.1))
+        rows = rbm.hidden_mean(layers[-1], rows)
 
-    beside_labels = units.Concat(
-        parts=(units.Bernoulli(), units.Softmax(num_classes=CLASSES)), sizes=(FEATURES, CLASSES)
-    )
+    # The top RBM sees labels beside the features. Its persistent chains keep their labels, so that
+    # the net generates every class.
     rows = jnp.concatenate([rows, jax.nn.one_hot(dataset.train.labels, CLASSES)], axis=-1)
-    top = rbm.init_params(top_key, FEATURES + CLASSES, TOP, visible=beside_labels)
-    # Persistent chains that keep their labels, so that the net generates every class.
-    memory = learning.LabelledPCD(num_chains=BATCH_SIZE, label_cost=10.0)
-    top = train(
-        top_key,
-        rbm.fit_visible(top, rows),
-        rows,
-        step=functools.partial(learning.step, learner=memory),
-        learning_rate=0.02,
-        chains=memory.init(chain_key, top),
-    )
+    visible = label_units.visible_units(FEATURES, CLASSES)
+    memory = learning.LabelledPCD(label_cost=10.0)
+    top = train(top_key, rows, TOP, learner=memory, learning_rate=0.02, visible=visible)
 
     wrong = np.mean(np.asarray(recognise(layers, top, unseen)) != dataset.test.labels)
     print(f"of {len(unseen):,} unseen digits it gets {wrong:.1%} wrong")
@@ -115,7 +104,6 @@ def run(workdir):
     folder = pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     figures.save(sheet, folder / "digits.png")
-    return float(wrong)
 
 
 if __name__ == "__main__":

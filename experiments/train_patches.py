@@ -241,8 +241,7 @@ def _optimizer(learning_rate, num_updates):
 
 
 def _sigma_mask(params):
-    mask = jax.tree.map(lambda _: False, params)
-    return dataclasses.replace(mask, visible=dataclasses.replace(mask.visible, log_sigma=True))
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].name == "log_sigma", params)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ def label_marginal(net, features):
     return weight / weight.sum(-1, keepdims=True)
 
 
+def features_beside(net, label):
+    """All features, and their probabilities beside a label."""
+    h = jnp.asarray(binary(3), jnp.float32)
+    beside = label_units.join(net.top, h, jnp.tile(jnp.eye(NUM_LABELS)[label], (8, 1)))
+    weight = np.exp(-np.float64(rbm.free_energy(net.top, beside)))
+    return h, weight / weight.sum()
+
+
 def test_averaged_posterior_tends_to_its_expectation(net):
     v = jnp.array([1.0, 0.0, 1.0, 0.0])
     on = np.asarray(rbm.hidden_mean(net.layers[0], v), np.float64)
@@ -124,19 +132,25 @@ def test_clamped_labels_give_the_conditional_distribution(net):
     run = jax.jit(memory.generate)
     pixels, after = run(jax.random.key(1), net, x, label_units.mask(net.top), 60)
     np.testing.assert_array_equal(after[:, 3:], x[:, 3:])
-    h = binary(3)
-    beside = label_units.join(
-        net.top, jnp.asarray(h, jnp.float32), jnp.tile(jnp.eye(NUM_LABELS)[label], (8, 1))
-    )
-    weight = np.exp(-np.float64(rbm.free_energy(net.top, beside)))
-    p = weight / weight.sum()
+    h, p = features_beside(net, label)
     oracles.assert_mean(after[:, :3], p @ h)
-    expected = p @ np.asarray(rbm.visible_mean(net.layers[0], jnp.asarray(h, jnp.float32)))
-    oracles.assert_mean(pixels, expected)
+    oracles.assert_mean(pixels, p @ np.asarray(rbm.visible_mean(net.layers[0], h)))
     # The power: the chains without a clamp have another mean.
     _, free = run(jax.random.key(1), net, x, jnp.zeros(6, bool), 60)
     with pytest.raises(AssertionError):
         oracles.assert_mean(free[:, :3], p @ h)
+
+
+def test_every_class_is_generated(net):
+    samples = memory.generate_classes(jax.random.key(0), net, NUM_SAMPLES, 60)
+    expected = []
+    for label, pixels in enumerate(samples):
+        h, p = features_beside(net, label)
+        expected.append(p @ np.asarray(rbm.visible_mean(net.layers[0], h)))
+        oracles.assert_mean(pixels, expected[label])
+    for label in range(NUM_LABELS):  # the power: the classes differ
+        with pytest.raises(AssertionError):
+            oracles.assert_mean(samples[label], expected[label - 1])
 
 
 def test_nets_without_labels_are_refused():
@@ -146,6 +160,7 @@ def test_nets_without_labels_are_refused():
         lambda: memory.classify_by_gibbs(jax.random.key(0), plain, jnp.ones(4)),
         lambda: memory.classify_by_sampling(jax.random.key(0), plain, jnp.ones(4)),
         lambda: memory.start_from_labels(jax.random.key(0), plain, jnp.zeros(2, jnp.int32)),
+        lambda: memory.generate_classes(jax.random.key(0), plain, 2, 5),
     ):
         with pytest.raises(ValueError, match=r"no label units.*label_units\.init_params"):
             call()

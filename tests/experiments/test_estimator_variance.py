@@ -43,19 +43,23 @@ def test_measures_the_variance_of_a_known_gradient():
 
 def test_table(tmp_path, capsys):
     net = finished_runs.random_net(tmp_path / "net", (16, 20))
-    settings = estimator_variance.Settings(net, batch_size=10, num_estimates=20)
+    settings = estimator_variance.Settings(pretrained=net, batch_size=10, num_estimates=20)
     capsys.readouterr()
-    summary = estimator_variance.run(settings, tmp_path / "variance")
-    printed = capsys.readouterr().out
-    assert printed == (tmp_path / "variance/table.txt").read_text()
+    summary = estimator_variance.run(settings, str(tmp_path / "variance"))
+    table = (tmp_path / "variance/table.txt").read_text()
+    assert capsys.readouterr().out.startswith(table)
+    results = summary["results"]["estimators"]
     for name in estimator_variance.ESTIMATORS:
-        assert name in printed
-    figures = summary["results"]
-    without = figures["leave one out: variance"]
-    assert figures["leave one out, slopes: variance"] < without
-    assert figures["score function, no baseline: variance"] > without
-    estimator_variance.run(settings, tmp_path / "variance")
-    assert capsys.readouterr().out == printed
+        assert f"{name:34}{results[name]['variance']:>12.4g}" in table
+    without = results["leave one out"]["variance"]
+    assert results["leave one out, slopes"]["variance"] < without
+    assert results["score function, no baseline"]["variance"] > without
+    # Done already, it prints the table again.
+    assert estimator_variance.run(settings, str(tmp_path / "variance")) == summary
+    assert capsys.readouterr().out.startswith(f"{table}done already")
     alone = finished_runs.random_net(tmp_path / "alone", (8,), labels=False)
     with pytest.raises(ValueError, match="single layer, which recognises exactly"):
-        estimator_variance.run(dataclasses.replace(settings, pretrained=alone), tmp_path / "other")
+        estimator_variance.run(
+            dataclasses.replace(settings, pretrained=alone), str(tmp_path / "other")
+        )
+    assert not (tmp_path / "other").exists()

@@ -1,33 +1,36 @@
-"""The deep autoencoder's binary: what it leaves on disk, its figure, resumption, bad input."""
+"""The deep autoencoder's command: what it leaves on disk, its figure, resumption, bad input."""
 
 import dataclasses
 import functools
-import json
-import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, figures, model_file, networks
+from dbn_jax import dbn, figures, model_file, networks, training
 from dbn_jax.embedding import logistic_pca
 from dbn_jax.learning import backprop
 from experiments import publish, train_autoencoder
-from experiments.common import models, shared
-from tests import binaries, pictures
+from experiments.common import pretrained, pretraining
+from experiments.common.data_settings import DataSettings
+from experiments.common.rbm_settings import RBMSettings
+from experiments.train_autoencoder import BackpropagationSettings
+from tests import pictures
 from tests.resumption import broken_and_resumed
 
-DIGITS = shared.DataSettings(dataset="digits")
-QUICK = shared.LearningSettings(epochs=3, batch_size=50)
-
+DIGITS = DataSettings(dataset="digits")
+QUICK = RBMSettings(epochs=3, batch_size=50)
 
 pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 
 def small(**changes):
     settings = train_autoencoder.Settings(
-        data=DIGITS, learning=QUICK, hidden_sizes=(40, 20, 5), finetune_epochs=3
+        data=DIGITS,
+        learning=QUICK,
+        hidden_sizes=(40, 20, 5),
+        finetune=BackpropagationSettings(epochs=3),
     )
     return dataclasses.replace(settings, **changes)
 
@@ -46,9 +49,9 @@ def drawn(monkeypatch):
     return calls
 
 
-def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
+def test_it_leaves_a_whole_workdir(tmp_path, drawn):
     settings = small()
-    summary = train_autoencoder.run(settings, tmp_path / "run")
+    summary = train_autoencoder.run(settings, str(tmp_path / "run"))
     results = summary["results"]
     assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == {
         "reconstructions", "curves_autoencoder", "curves_layer_1", "curves_layer_2",
@@ -79,14 +82,11 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     assert results["reconstruction_error_logistic_pca"] == pytest.approx(error, rel=1e-4)
     assert results["logistic_pca_converged"] == logistic.converged
     assert results["split"] == "test"
-    table = figures.read_metrics(tmp_path / "run/metrics.csv")
+    table = training.read_metrics(tmp_path / "run/metrics_autoencoder.csv")
     assert table["eval_error_train"][-1] < table["eval_error_train"][0]
     np.testing.assert_allclose(
         results["reconstruction_error_train"], table["eval_error_train"][-1], rtol=1e-5
     )
-    out = capsys.readouterr().out
-    assert f"squared error per test image: {results['reconstruction_error']:.2f} (deep" in out
-
     ((rows, keywords, sheet),) = drawn
     assert list(rows) == [
         "real data",
@@ -113,38 +113,41 @@ def test_it_leaves_a_whole_workdir(tmp_path, capsys, drawn):
     assert "averaged over all 364 test images" in pictures.words(sheet)
     pictures.assert_readable(sheet)
 
-    again = train_autoencoder.run(settings, tmp_path / "run")
-    assert again == json.loads((tmp_path / "run/summary.json").read_text())
-    # Its flags.txt repeats it (in a copy: this process holds the workdir).
-    copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    done = binaries.run(
-        "experiments.train_autoencoder", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
-    )
-    assert "done already" in done.stdout, done.stderr
+    assert train_autoencoder.run(settings, str(tmp_path / "run")) == summary
+    assert len(drawn) == 1
     publish.publish(tmp_path / "run", tmp_path / "published")
-    loaded, data_settings = models.load(str(tmp_path / "published"), "train_autoencoder")
+    loaded, source = pretrained.load(str(tmp_path / "published"), ("train_autoencoder",))
     assert isinstance(loaded, networks.Autoencoder)
-    assert data_settings == DIGITS
+    assert source == DIGITS
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
-    seen = {}
-    unroll, split = networks.unroll, backprop.split
-    monkeypatch.setattr(networks, "unroll", lambda net: seen.setdefault("start", unroll(net)))
-    monkeypatch.setattr(backprop, "split", lambda model: split(seen.setdefault("split", model)))
-    stack = dbn.stack
-    monkeypatch.setattr(dbn, "stack", lambda layers: seen.setdefault("net", stack(layers)))
+    seen = []
+
+    def spied(module, name):
+        function = getattr(module, name)
+
+        def spy(model):
+            seen.append(model)
+            return function(model)
+
+        monkeypatch.setattr(module, name, spy)
+
+    spied(networks, "unroll")
+    spied(backprop, "split")
     data = dataclasses.replace(DIGITS, num_validation=100)
-    results = train_autoencoder.run(small(data=data), tmp_path)["results"]
-    assert seen["split"] is seen["start"]
-    assert [type(layer.hidden).__name__ for layer in seen["net"].layers] == [
+    results = train_autoencoder.run(small(data=data), str(tmp_path))["results"]
+    net, start, _ = seen
+    expected = backprop.split(networks.unroll(net))
+    jax.tree.map(np.testing.assert_array_equal, backprop.split(start), expected)
+    assert [type(layer.hidden).__name__ for layer in net.layers] == [
         "Bernoulli", "Bernoulli", "Gaussian"
     ]  # fmt: skip
-    table = figures.read_metrics(tmp_path / "metrics.csv")
+    table = training.read_metrics(tmp_path / "metrics_autoencoder.csv")
     dataset, transform = data.load()
     v = transform(None, jnp.asarray(dataset.validation.images))
-    error = jnp.mean(jnp.sum((v - dbn.reconstruct(seen["net"], v)) ** 2, axis=-1))
+    error = jnp.mean(jnp.sum((v - dbn.reconstruct(net, v)) ** 2, axis=-1))
     np.testing.assert_allclose(table["eval_error"][0], error, rtol=1e-4)
     assert table["eval_error"][-1] < table["eval_error"][0]
     assert results["split"] == "validation"
@@ -154,73 +157,62 @@ def test_fine_tuning_starts_from_the_stack(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("undrawn")
 def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
     seen = {}
-    learn = train_autoencoder.layer.learn
+    train_layer = pretraining.train_layer
 
-    def watch(settings, learner, what, *arguments, **keywords):
-        seen[what.name] = settings.learning_rate, keywords["seed"]
-        return learn(settings, learner, what, *arguments, **keywords)
+    def watch(run, name, settings, *arguments, **keywords):
+        seen[name] = settings.learning_rate, keywords["seed"]
+        return train_layer(run, name, settings, *arguments, **keywords)
 
-    monkeypatch.setattr(train_autoencoder.pretraining, "learn", watch)
-    train_autoencoder.run(small(code_learning_rate=0.002, seed=7), tmp_path)
+    monkeypatch.setattr(pretraining, "train_layer", watch)
+    train_autoencoder.run(small(code_learning_rate=0.002, seed=7), str(tmp_path))
     assert seen == {"layer_1": (0.1, 7), "layer_2": (0.1, 8), "layer_3": (0.002, 9)}
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_from_random_weights(tmp_path):
     settings = small(pretraining=False)
-    results = train_autoencoder.run(settings, tmp_path)["results"]
+    results = train_autoencoder.run(settings, str(tmp_path))["results"]
     assert {p.stem for p in (tmp_path / "figures").iterdir()} == {
         "reconstructions", "curves_autoencoder"
     }  # fmt: skip
     assert not list(tmp_path.glob("metrics_layer*"))
-    table = figures.read_metrics(tmp_path / "metrics.csv")
+    table = training.read_metrics(tmp_path / "metrics_autoencoder.csv")
     assert table["eval_error_train"][-1] < table["eval_error_train"][0]
     assert "eval_error" not in table
     assert np.isfinite(results["reconstruction_error"])
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("last", [3, 7], ids=["in the second layer", "in the autoencoder"])
+@pytest.mark.parametrize("last", [5, 9], ids=["in the second layer", "in the autoencoder"])
 def test_broken_run_goes_on_to_the_same_bits(tmp_path, last):
     settings = small(
         hidden_sizes=(16, 5),
         learning=dataclasses.replace(QUICK, epochs=2),
-        finetune_epochs=4,
+        finetune=BackpropagationSettings(epochs=4),
     )
     broken_and_resumed(tmp_path, train_autoencoder, settings, last)
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("changes", "words"),
     [
-        (["--hidden_sizes=30"], ["--hidden_sizes=30", "at least one hidden layer below its code"]),
-        (["--hidden_sizes=70,65"], ["--hidden_sizes=70,65", "at most 64 units"]),
-        (["--standardise"], ["--standardise", "[0, 1]"]),
-        (["--hidden_sizes=8,x"], ["--hidden_sizes=8,x", "whole numbers"]),
-        (["--batch_size=5000"], ["--batch_size=5000", "1433 training images"]),
-        (["--finetune_batch_size=5000"], ["--finetune_batch_size=5000", "1433 training images"]),
+        ({"hidden_sizes": (30,)}, "--hidden_sizes=30: .* at least one hidden layer below its code"),
+        ({"hidden_sizes": (70, 65)}, "--hidden_sizes=70,65: .* at most 64 units"),
+        ({"data": dataclasses.replace(DIGITS, standardise=True)}, r"--standardise: .* \[0, 1\]"),
+        (
+            {"learning": RBMSettings(batch_size=5000)},
+            "--batch_size=5000, but there are 1433 training images",
+        ),
+        (
+            {"finetune": BackpropagationSettings(batch_size=5000)},
+            "--finetune_batch_size=5000, but there are 1433 training images",
+        ),
     ],
-)  # fmt: skip
-def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
-    line = [f"--workdir={tmp_path}/run", "--dataset=digits", *flags]
-    done = binaries.run("experiments.train_autoencoder", *line)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
-    assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_other_layers_than_the_checkpoint_are_refused(tmp_path):
-    train_autoencoder.run(small(), tmp_path / "run")
-    with pytest.raises(ValueError, match=r"--hidden_sizes: was 40,20,5, now 40,20,6"):
-        train_autoencoder.run(small(hidden_sizes=(40, 20, 6)), tmp_path / "run")
-    # Should flags.txt be lost, the checkpoints say so themselves.
-    (tmp_path / "run/summary.json").unlink()
-    (tmp_path / "run/flags.txt").unlink()
-    with pytest.raises(ValueError, match=r"does not fit.*\[20,5\].*\[20,6\]|\[20,5\]"):
-        train_autoencoder.run(small(hidden_sizes=(40, 20, 6)), tmp_path / "run")
+)
+def test_bad_settings_are_refused_before_the_workdir_is_held(tmp_path, changes, words):
+    with pytest.raises(ValueError, match=words):
+        train_autoencoder.run(small(**changes), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_decay_and_biases_do_not():
