@@ -2,9 +2,9 @@
 
     python -m experiments.minimal_dbn --workdir=runs/minimal
 
-learns a 784-500-500-2000 net from 4,000 real digits that ship with a package in two minutes on
-2 cores, prints how many unseen digits it gets wrong (about 5 %), and draws ten of each class.
-`train_dbn` does the same with progress, checkpoints, more pictures and every option.
+trains a 784-500-500-2000 net on 4,000 real digits that ship with a package in two minutes on
+2 cores, prints its error on unseen digits (about 5 %), and draws ten generated digits of each
+class. `train_dbn` does the same with progress, checkpoints, more pictures and every option.
 
 Reference: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006).
 """
@@ -50,7 +50,7 @@ def train(key, params, rows, *, step, learning_rate, chains=None):
 
 
 def recognise(layers, top, images):
-    """The label whose free energy beside the image's features is lowest, for each image."""
+    """For each image, the label that has the lowest free energy together with its features."""
     features = functools.reduce(lambda x, layer: rbm.hidden_mean(layer, x), layers, images)
     labels = jnp.broadcast_to(jnp.eye(CLASSES), (len(images), CLASSES, CLASSES))
     rows = jnp.broadcast_to(features[:, None], (len(images), CLASSES, FEATURES))
@@ -59,7 +59,7 @@ def recognise(layers, top, images):
 
 @functools.partial(jax.jit, static_argnames="num_steps")
 def generate(key, layers, top, labels, num_steps):
-    """Gibbs sampling in the top RBM with its labels held, then one pass down to the pixels."""
+    """Gibbs sampling in the top RBM with clamped labels, then one pass down to the pixels."""
     one_hot = jax.nn.one_hot(labels, CLASSES)
 
     def gibbs(x, key):

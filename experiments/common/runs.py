@@ -1,6 +1,6 @@
 """A run of an experiment, from its command line to its summary.
 
-A command declares its settings, and is then what is particular to it:
+A command declares its settings, and its `run` holds only what is particular to it:
 
     @declare
     class Settings(runs.TrainingSettings):
@@ -41,14 +41,14 @@ flags.disclaim_key_flags()
 
 @declare
 class RunSettings(Declared):
-    """What every run has."""
+    """Settings of every run."""
 
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
 
 @declare
 class TrainingSettings(RunSettings):
-    """What every run has that trains, and so can be resumed."""
+    """Settings of every run that trains, and so can be resumed."""
 
     checkpoint_seconds: float = setting(
         30.0, "Seconds between two checkpoints.", at_least=0, decides=False
@@ -59,7 +59,7 @@ class Run:
     """A run in its workdir, from `open`.
 
     Attributes:
-      settings: what decides its results.
+      settings: of the command.
       folder: the workdir.
     """
 
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def path(self) -> pathlib.Path:
-        """Of the workdir."""
+        """Path of the workdir."""
         return self.folder.path
 
     @property
@@ -80,12 +80,12 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has finished."""
+        """Whether the run has finished."""
         return self.folder.is_done
 
     @property
     def key(self) -> jax.Array:
-        """A key that no update of the training loop gets; for what is random outside it."""
+        """A key for random numbers outside the training loop, which never uses it."""
         return training.spare_key(self.settings.seed)
 
     def report(self) -> dict[str, Any]:
@@ -114,14 +114,14 @@ class Run:
         Args:
           phase: names the metrics, the checkpoints and the progress line.
           step: see `training.train`.
-          state: the first one.
-          data: what is learnt from; None if the updates need none.
+          state: the state before the first update.
+          data: training data; None if the updates need none.
           epochs: passes over the data.
           seed: of this phase, if not that of the run.
           callback: ``callback(epoch, state)``, after every epoch.
           batch_size: examples per update.
-          updates_per_epoch: without data.
-          **options: further ones of `training.train`, such as `transform` and `evaluate`.
+          updates_per_epoch: if there are no data.
+          **options: further arguments of `training.train`, such as `transform` and `evaluate`.
         """
 
         def watch(epoch, step, state):
@@ -150,7 +150,7 @@ class Run:
             )
 
     def metrics(self, phase: str) -> dict[str, np.ndarray]:
-        """What was measured while a phase trained: the columns of its metrics."""
+        """The columns of metrics of a phase of training."""
         return training.read_metrics(self._metrics_path(phase))
 
     def _metrics_path(self, phase):
@@ -174,7 +174,7 @@ class Run:
 
 
 def open(settings: Declared, workdir: str) -> Run:
-    """Opens the workdir of a run: new, to be resumed, or finished.
+    """Opens the workdir of a run, which is new, to be resumed, or finished.
 
     Raises:
       OSError, ValueError: as `training.open_workdir`.
@@ -193,7 +193,7 @@ def open(settings: Declared, workdir: str) -> Run:
 
 
 def main(run: Callable[[Any, str], Any], cls: type) -> None:
-    """Runs a command: makes settings of its flags, and ends with a sentence where it fails."""
+    """Runs a command: reads its settings from the flags, and reports failures in one sentence."""
     flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
     declarations.define_flags(cls)
 
