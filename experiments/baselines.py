@@ -1,15 +1,15 @@
-"""What others get on the same digits: the rows of the tutorial's table without a deep belief net.
+"""Other classifiers on the same digits: the rows of the tutorial's table without a deep belief net.
 
     python -m experiments.baselines --workdir=runs/baselines
 
 classifies the 5,000 images that ship with a package by their nearest neighbours, by support vector
-machines, and by nets that backpropagation learns from random weights; for full MNIST add
+machines, and by nets trained by backpropagation from random weights; for full MNIST add
 --dataset=mnist --data_dir=<IDX folder>. None of them knows that images have two dimensions.
 
-The settings of each are chosen on a sixth of the training images, held out; a support vector
-machine learns from 10,000 of the others meanwhile. Then it learns from all training images, and the
-test images are looked at once. Each setting tried is a unit of work: what is finished is not
-repeated when the same command runs again. table.txt holds the result.
+The settings of each method are chosen on a sixth of the training images, held out, while it is
+trained on the others; a support vector machine is trained on 10,000 of these. With the chosen
+settings it is then trained on all training images, and looks at the test images once. When the same
+command runs again, settings that have been tried are not tried again. table.txt holds the result.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007), whose table quotes
 LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition" (1998),
@@ -50,21 +50,23 @@ _METHODS = ("neighbours", "svm_rbf", "svm_polynomial", "net_1", "net_2")
 class Settings(Declared):
     """Everything that decides the result."""
 
-    dataset: str = setting("mnist5k", "As for train_dbn: mnist5k, digits, or mnist in --data_dir.")
+    dataset: str = setting(
+        "mnist5k", "Name of the data set: mnist5k, digits, or mnist in --data_dir."
+    )
     data_dir: str | None = setting(
         None, "Folder of the IDX files, or of the TFDS data sets.", folder=True
     )
     methods: tuple[str, ...] = setting(_METHODS, "Methods to compare.", choices=_METHODS)
     num_train: int | None = setting(
-        None, "Number of training images, at most; all unless given.", at_least=20
+        None, "Largest number of training images; by default all.", at_least=20
     )
 
 
 @declare
 class Data(DataSettings):
-    """Which images to learn from and to be tested on: the validation images where there are any."""
+    """Training images, and images to test on: the validation images if there are any."""
 
-    num_train: int | None = setting(None, "Training images at most, chosen at random.")
+    num_train: int | None = setting(None, "Largest number of training images, chosen at random.")
 
     def load(self) -> tuple[data.Dataset, data.Transform]:
         """Loads the data set, and the function that makes grey levels of its bytes."""
@@ -77,7 +79,7 @@ class Data(DataSettings):
 
 @declare
 class NetSettings(runs.TrainingSettings):
-    """A net that backpropagation trains from random weights."""
+    """Settings of a net trained by backpropagation from random weights."""
 
     data: Data = group(Data)
     hidden_sizes: tuple[int, ...] = setting(help="Number of units of each hidden layer.")
@@ -89,12 +91,12 @@ class Method:
     """A way to classify.
 
     Attributes:
-      title: in the table.
+      title: its name in the table.
       tutorial: its test error in the tutorial's table, as a share; None if it has no row there.
       candidates: the settings to choose from.
-      error_rate: (data, folder, **settings) -> share of the held-out images that it gets wrong;
-        the folder is for what it keeps to go on after an interruption.
-      num_search: images at most from which it learns while its settings are chosen.
+      error_rate: (data, folder, **settings) -> share of the held-out images that it gets wrong. In
+        the folder it can keep what it needs to resume.
+      num_search: largest number of images it is trained on while its settings are chosen.
     """
 
     title: str
@@ -132,7 +134,7 @@ def _by_net(images: Data, folder: pathlib.Path, *, hidden_sizes: tuple[int, ...]
 
 
 def _grey_levels(images):
-    """((N, pixels) in [0, 1], (N,) labels) to learn from and to be tested on."""
+    """((N, pixels) in [0, 1], (N,) labels) for training, and for testing."""
     dataset, _ = images.load()
     parts = (dataset.train, dataset.held_out[1])
     pairs = [(part.images.astype(np.float32) / dataset.scale, part.labels) for part in parts]
@@ -214,7 +216,7 @@ def table(results: dict[str, dict], dataset: data.Dataset) -> str:
 
     Args:
       results: by method, what `_evaluate` returns and the standard error.
-      dataset: what they learnt from and were tested on.
+      dataset: that they were trained and tested on.
     """
     rows = [["test error", "tutorial", "here", "± s.e.", "held out", "seconds", "settings"]]
     for key, result in results.items():
@@ -250,7 +252,7 @@ def _evaluate(run, name, images, num_train):
 
 
 def _once(run, name, candidate, images):
-    """The error with these settings: computed, or read where an earlier process left it."""
+    """The error with these settings, computed or read from the file of an earlier process."""
     part = "held-out" if images.num_validation else "test"
     words = f"{name}, {_words(candidate)}"
     unit = run.path / "units" / (re.sub(r"\W+", "_", f"{words}, {part}") + ".json")

@@ -1,20 +1,20 @@
-"""Times learning: CD-1 and PCD-1 beside their matrix products alone, and beside other libraries.
+"""Times updates of CD-1 and PCD-1, their matrix products alone, and other libraries.
 
     python -m experiments.benchmark --workdir=runs/benchmark                # 7 minutes
     python -m experiments.benchmark --workdir=runs/benchmark_quick --quick  # one size, 2 minutes
 
-Leave the machine alone meanwhile: on 2 cores any other process shows. The floor of an update is its
-five matrix products alone, timed in the same process (`rbm_updates.floor`). Programs take turns,
-round after round, and every ratio is taken within a round before the median, because a machine's
-speed drifts. The target is at most 1.15 × the floor for CD-1 at 784x500x100, and half the time of
-the fastest other library. Those libraries are timed that are installed; for all of them:
+Run nothing else meanwhile: on 2 cores any other process changes the times. The *floor* of an update
+is a program that makes its five matrix products and nothing else, timed in the same process
+(`rbm_updates.floor`). Because a machine's speed drifts, programs take turns, round after round, and
+each ratio is taken within a round before the median. The target is at most 1.15 × the floor for
+CD-1 at 784x500x100, and half the time of the fastest other library. Only installed libraries are
+timed; to install all of them:
 
     pip install -e '.[peers]'
 
-Updates of the whole digit model, by up-down and along the bound's gradient, are timed beside floors
-of their own (`updown_products`, `bound_products`).
-
-summary.json holds every single time; table.txt the medians and quartiles.
+Updates of the whole digit model, by up-down and by ascent of the bound, are timed beside floors of
+their own (`updown_products`, `bound_products`). summary.json holds every single time, table.txt the
+medians and quartiles.
 """
 
 import os
@@ -46,20 +46,26 @@ _SECONDS = 0.15  # that one call of a program should take
 class Settings(Declared):
     """What is measured."""
 
-    quick: bool = setting(False, "One size, few rounds, and every other value elsewhere.")
+    quick: bool = setting(
+        False, "Measure one size, in few rounds, and every second value of all other lists."
+    )
     cases: tuple[str, ...] | None = setting(
-        None, f"Sizes VISIBLExHIDDENxBATCH, by default {','.join(_CASES)}."
+        None, f"Sizes to measure, as VISIBLExHIDDENxBATCH; by default {','.join(_CASES)}."
     )
     rounds: int | None = setting(
-        None, "How often every program is timed, by default 11; 5 if quick.", at_least=1
+        None,
+        "Number of times that every program is timed; by default 11, or 5 with --quick.",
+        at_least=1,
     )
     peers: tuple[str, ...] = setting(
-        _PEERS, "Trainers of other libraries, timed as well.", choices=(*_PEERS, "none")
+        _PEERS, "Programs of other libraries that are timed too.", choices=(*_PEERS, "none")
     )
-    scaling: bool = setting(True, "Measure how the cost grows.")
-    updown: bool = setting(True, "Time the up-down update.")
-    bound: bool = setting(True, "Time the update along the bound's gradient.")
-    memory: bool = setting(True, "Measure a fresh process: memory, import and compile time.")
+    scaling: bool = setting(
+        True, "Measure how the time of an update grows with batch, layer, steps and models."
+    )
+    updown: bool = setting(True, "Time the up-down update of a whole net.")
+    bound: bool = setting(True, "Time the update of a whole net by ascent of the bound.")
+    memory: bool = setting(True, "Measure memory, import and compile time of a fresh process.")
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,14 +1,14 @@
-"""Maps of a deep autoencoder's codes and of PCA's, by UNI-SNE: do the classes part by themselves?
+"""Draws maps of the codes of a deep autoencoder and of PCA, by UNI-SNE.
 
     python -m experiments.train_autoencoder --workdir=runs/autoencoder
     python -m experiments.embed_codes --workdir=runs/map --pretrained=runs/autoencoder
 
 takes the workdir of an autoencoder, or a folder that `publish` made of it (with --data_dir). It
-encodes the images that the autoencoder has not seen, by it and by as many principal components of
-its training images, and lays both out in two dimensions. figures/maps.png shows the maps side by
-side, thumbnails.png the digits on the map of the codes, curves.png how the objective fell;
-maps.npz holds the positions. The labels serve the colours, and the error of classifying every
-image by its nearest other one (in pixels, codes and maps), nothing else.
+encodes the held-out images by the autoencoder, and by as many principal components of its training
+images, and lays both out in two dimensions. figures/maps.png shows the maps side by side,
+thumbnails.png the digits on the map of the codes, curves.png how the objective fell; maps.npz holds
+the positions. The labels are used for the colours only, and for the error of classifying each
+image by its nearest neighbour (among pixels, codes and map points).
 
 With 10,000 points the probabilities of all pairs take 400 MB, and each of a map's 1,000 updates
 takes one core 0.12 s without a background and 0.19 s with one.
@@ -30,7 +30,7 @@ from dbn_jax.embedding import affinities, pairwise, pca, sne
 from experiments.common import memory, pretrained, runs
 from experiments.common.settings import declare, setting
 
-_EPOCH = 50  # updates between two looks at the objective
+_EPOCH = 50  # updates between two measurements of the objective
 _NAMES = {"sne": "SNE", "unisne": "UNI-SNE", "tsne": "t-SNE"}
 
 
@@ -39,14 +39,22 @@ class Settings(runs.TrainingSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
     num_images: int | None = setting(
-        None, "Number of held-out images on the maps; all unless given.", at_least=1
+        None, "Number of held-out images on the maps; by default all.", at_least=1
     )
-    method: str = setting("unisne", "How maps are made.", choices=tuple(sne.METHODS))
-    perplexity: float = setting(30.0, "Smooth number of neighbours of a point.")
+    method: str = setting(
+        "unisne",
+        "Method of the maps: symmetric SNE, UNI-SNE or t-SNE.",
+        choices=tuple(sne.METHODS),
+    )
+    perplexity: float = setting(30.0, "Perplexity: the smooth number of neighbours of a point.")
     num_steps: int = setting(
         1000, f"Number of updates of each map, a multiple of {_EPOCH}.", at_least=_EPOCH
     )
-    start: str = setting("random", "What maps begin with.", choices=tuple(sne.STARTS))
+    start: str = setting(
+        "random",
+        "Initial map: a random cloud, or the first two principal components.",
+        choices=tuple(sne.STARTS),
+    )
 
     def __post_init__(self):
         super().__post_init__()

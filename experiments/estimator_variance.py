@@ -1,15 +1,15 @@
-"""How much estimates of the bound's gradient vary, for a net that was learnt.
+"""Measures the variance of estimators of the variational bound's gradient, for a trained net.
 
     python -m experiments.train_dbn --workdir=runs/digits
     python -m experiments.estimator_variance --workdir=runs/variance --pretrained=runs/digits
 
-draws the gradient of `dbn_jax.learning.bound_gradient` by the recognition weights of all layers
-again and again, for one mini-batch of training images, by each estimator. table.txt has the
-variance of an estimate, summed over the weights, beside the squared length of the gradient itself:
-learning needs the former to be small beside the latter. What is estimated is the same for all. The
-number of paths says how often the top RBM's free energy is asked for; slopes ask for it once more,
-and for its derivative. For the net of `flagfiles/dbn_500_2000.flags` it takes 15 s on 2 cores, and
-slopes leave a four-thousandth of the variance.
+estimates the gradient with respect to the recognition weights of all layers
+(`dbn_jax.learning.bound_gradient`) many times, for one mini-batch of training images, by each
+estimator. table.txt gives the variance of an estimate, summed over the weights, and its ratio to
+the squared length of the gradient; learning needs a small ratio. All estimators estimate the same
+gradient. Each path costs one evaluation of the top RBM's free energy; slopes cost one more, with
+its derivative. For the net of `flagfiles/dbn_500_2000.flags` it takes 15 s on 2 cores, and with
+slopes a four-thousandth of the variance is left.
 """
 
 import time
@@ -36,8 +36,8 @@ ESTIMATORS = {
 class Settings(runs.RunSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
-    batch_size: int = setting(100, "Number of examples of the mini-batch.", at_least=1)
-    num_estimates: int = setting(100, "Number of estimates by each estimator.", at_least=2)
+    batch_size: int = setting(100, "Number of examples in the mini-batch.", at_least=1)
+    num_estimates: int = setting(100, "Number of estimates drawn from each estimator.", at_least=2)
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -77,12 +77,12 @@ def measure(
       keys: (n,), consumed.
       net: the net.
       batch: pixels (B, V), and labels (B, L) or None.
-      estimator: what is looked at.
+      estimator: the estimator to measure.
 
     Returns:
       `variance` of an estimate, summed over the recognition weights; `squared_length` of the
-      gradient, without bias (and so negative now and then, if it drowns in noise); `milliseconds`
-      of an estimate, the other weights' included.
+      gradient, an unbiased estimate, which noise can make negative; `milliseconds` for an estimate
+      of the gradient of all weights.
     """
     net = dbn.untie(net)
 
@@ -119,7 +119,7 @@ def table(results: dict[str, dict[str, float]], settings: Settings) -> str:
         f"{settings.num_estimates} estimates each",
         f"{'estimator':34}{'variance':>12}{'/ length²':>12}{'ms':>8}",
     ]
-    # The surest estimate of the length that they all estimate.
+    # The most precise estimate of the length, which is the same for all.
     best = min(results.values(), key=lambda result: result["variance"])["squared_length"]
     lines += [
         f"{name:34}{result['variance']:>12.4g}{result['variance'] / best:>12.3g}"

@@ -1,20 +1,19 @@
-"""What a model can do: recognise unseen images, and find them probable.
+"""Evaluates a model: its errors and calibration, and the likelihood of unseen images.
 
     python -m experiments.evaluate --workdir=runs/evaluation --pretrained=runs/updown
 
-takes what `train_rbm` learnt, or `train_dbn` or what went on from it, or a folder that `publish`
-made of that (with --data_dir), and prints, for the images that the run held out:
+takes a run of `train_rbm`, `train_dbn` or a fine-tuning of a net, or a folder that `publish` made
+(with --data_dir). For the validation images of that run, or else its test images, it prints:
 
-- of a net with label units, the error of each way to recognise, how often the ways agree, and how
-  well calibrated its confidence is. figures/ then shows the confusion matrix, the reliability of
-  the confidence, the errors, and images recognised rightly, the hardest of each class first;
-- the log-likelihood of images under an RBM, or the variational bound on it for a deeper net, by
-  annealed importance sampling, and its conservative value by reverse annealing. Pixels are drawn
-  from the grey levels, as published.
+- for a net with label units, the error of each way to recognise, how often the ways agree, and how
+  well calibrated its confidence is. figures/ then holds the confusion matrix, the reliability of
+  the confidence, the errors, and correctly recognised images, the hardest of each class first;
+- for an RBM the log-likelihood, and for a deeper net the variational bound on it, estimated by
+  annealed importance sampling, and conservatively by reverse annealing. Pixels are drawn from the
+  grey levels, as published.
 
-With the published schedule of 14,500 steps and --ais_chains=300 --reverse_images=300 that takes
-under five minutes for a top RBM of 500 × 2000 units on 2 cores; --ais_steps=1000 gives a first
-impression.
+The published schedule of 14,500 steps with --ais_chains=300 --reverse_images=300 takes under five
+minutes for a top RBM of 500 × 2000 units on 2 cores; --ais_steps=1000 gives a first impression.
 
 References: Hinton, Osindero, Teh 2006; Salakhutdinov and Murray 2008; Burda, Grosse, Salakhutdinov
 2015; Guo, Pleiss, Sun, Weinberger 2017.
@@ -34,7 +33,7 @@ from experiments.common.settings import declare, setting
 from experiments.pictures import errors
 
 _PROGRAMS = ("train_rbm", *pretrained.NETS)
-# Of each class in the sheet of what was recognised: the hardest, then as many of all the others.
+# Correctly recognised images shown of each class: the hardest, then as many of the others.
 _NUM_HARD = 6
 _FEW_CHAINS = 10  # fewer effective ones, and the standard error of log Z says nothing
 _LARGE_GAP = 2.0  # nats from the estimate to its conservative value; a well annealed RBM has 0.5
@@ -47,19 +46,19 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
     split: str | None = setting(
         None,
-        "Images to evaluate; unless given, the validation images if there are any, else the test "
+        "Split to evaluate; by default the validation images if there are any, else the test "
         "images.",
         choices=("validation", "test"),
     )
-    ais_steps: int = setting(
-        14_500, "Number of annealing steps; 0 leaves likelihoods out.", at_least=0
-    )
+    ais_steps: int = setting(14_500, "Number of annealing steps; 0 for no likelihoods.", at_least=0)
     ais_chains: int = setting(100, "Number of annealing chains.", at_least=2)
     passes: int = setting(
-        20, "Samples of the recognition distribution in the variational bound.", at_least=1
+        20,
+        "Number of samples of the recognition distribution that estimate the variational bound.",
+        at_least=1,
     )
     reverse_images: int = setting(
-        100, "Number of images from which annealing goes backwards.", at_least=2
+        100, "Number of images from which reverse annealing starts.", at_least=2
     )
 
     def __post_init__(self):
@@ -148,7 +147,7 @@ def _examples(key, net, split, transform):
 
 
 def _warn(estimates, settings):
-    """Says when log Z is not to be trusted: it is then too low, and flatters the model."""
+    """Warns when log Z is not to be trusted: it is then too low, and flatters the model."""
     effective = estimates["log_z_effective_sample_size"]
     if effective < _FEW_CHAINS:
         logging.warning(
@@ -178,7 +177,7 @@ def _recognise(
     transform: data.Transform,
     part: str,
 ) -> tuple[dict[str, float], dict[str, Figure]]:
-    """Recognises in every way, and draws what came of it."""
+    """Recognises the images in every way, and draws the results."""
     results, answers, labels = {}, {}, held_out.labels
     for i, (way, classify) in enumerate(recognition.WAYS.items()):
         answers[way] = recognition.log_posteriors(
@@ -188,7 +187,7 @@ def _recognise(
     for one, other in itertools.combinations(recognition.WAYS, 2):
         same = answers[one].argmax(axis=-1) == answers[other].argmax(axis=-1)
         results[f"agreement_{one}_{other}"] = float(same.mean())
-    # What is looked at closely: the answers averaged over stochastic passes.
+    # The pictures are of the answers averaged over stochastic passes.
     log_p = answers["sampling"]
     chosen, confidence = log_p.argmax(axis=-1), np.exp(log_p.max(axis=-1))
     right = chosen == labels
@@ -227,7 +226,7 @@ def _recognise(
 
 
 def _hard_and_others(labels, confidence, right):
-    """Which right answers to show: of each class the least sure ones, then some of all others."""
+    """Which correct answers to show: of each class the least confident, then some of the others."""
     chosen = []
     for label in np.unique(labels):
         rows = np.flatnonzero(right & (labels == label))

@@ -1,21 +1,22 @@
-"""Fine-tuning of a net that `train_dbn` learnt by ascent of its variational bound.
+"""Fine-tunes a net of `train_dbn` by ascent of its variational bound.
 
     python -m experiments.train_dbn --workdir=runs/digits
     python -m experiments.finetune_bound --workdir=runs/bound --pretrained=runs/digits
 
-All weights learn together: recognition weights by the bound's own gradient, where up-down
-(`finetune_updown`) lets them predict dreams; generative weights by the delta rule; the top RBM by
---learner, contrastive divergence of ten steps unless told otherwise. Persistent chains, which start
-at the data, would be unbiased if they mixed; in a good net of digits they do not pass from class to
-class, and misjudge how probable the classes are. The data are those of the pretrained net, and
-the bound is that on log p(image, label) if it has label units. `evaluate` estimates the bound,
-before and after: what is watched while it learns are the terms without the top's log Z, which moves
-too. A net with label units recognises training images after every epoch, and validation images if
-there are any; the test set is looked at once, at the end.
+All weights are trained together. The recognition weights follow the gradient of the bound itself,
+where up-down (`finetune_updown`) trains them to recognise generated images. The generative weights
+follow the delta rule, and the top RBM is trained by --learner, by default contrastive divergence
+with ten steps. Persistent chains would be unbiased if they mixed; in a good net of digits they do
+not pass from class to class, and so misjudge how probable the classes are.
+
+The data are those of the pretrained net. If it has label units, the bound is that on
+log p(image, label), and errors are measured as in `finetune_updown`. The metrics show the terms of
+the bound without log Z of the top RBM, which changes too: `evaluate` estimates the bound itself,
+before and after.
 
 For the net of `flagfiles/dbn_500_2000.flags`, --learning_rate=0.02 --epochs=6 takes some four
-minutes: the bound is −85.5 ± 0.3 nats by annealing (−85.2 ± 0.2 before), and −85.5 ± 0.2 by the
-conservative estimate (−85.8 ± 0.2 before).
+minutes. By annealing the bound is then −85.5 ± 0.3 nats (−85.2 ± 0.2 before), and by the
+conservative estimate −85.5 ± 0.2 (−85.8 ± 0.2 before).
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007), the section on
 fine-tuning; `dbn_jax.learning.bound_gradient` names those of the estimators.
@@ -42,7 +43,7 @@ _METRICS = (
 class Settings(finetuning.FinetuningSettings):
     """Everything that decides the result."""
 
-    learning: RBMSettings = group(  # of all weights; its learner is the top RBM's
+    learning: RBMSettings = group(  # of all weights; the learner is that of the top RBM
         RBMSettings,
         learner="cd",
         gibbs_steps=10,
@@ -54,7 +55,9 @@ class Settings(finetuning.FinetuningSettings):
         weight_decay=0.0,
         epochs=10,
     )
-    num_paths: int = setting(2, "Number of recognised paths of each example.", at_least=2)
+    num_paths: int = setting(
+        2, "Number of samples of the recognised states of each example.", at_least=2
+    )
 
 
 def run(settings: Settings, workdir: str) -> dict:

@@ -1,25 +1,24 @@
-"""Discriminative fine-tuning: a net's recognition weights and a softmax layer learn by backprop.
+"""Trains a net's recognition weights and a softmax layer as a classifier, by backpropagation.
 
     python -m experiments.train_dbn --workdir=runs/digits
     python -m experiments.finetune_classifier --workdir=runs/classifier --pretrained=runs/digits
 
-The net may have label units or none, and the data are its own. --pretrained=none starts from random
-weights instead, with --hidden_sizes and the data flags: the comparison that motivates pretraining.
-Learning looks at training images after every epoch, and at validation images if there are any; the
-test set is looked at once, at the end. --early_stopping takes the state that got the fewest
-validation images wrong, and then the error on these is too good by that choice.
+The net may or may not have label units; the data are those that it was trained on. For comparison,
+--pretrained=none starts from random weights instead, with --hidden_sizes and the data flags. The
+error on training images, and on validation images if there are any, is measured after every epoch;
+the test set is looked at once, at the end. --early_stopping returns the epoch with the fewest
+errors on the validation images; its error on these is then too optimistic.
 
-Then figures/ holds the errors, the curves, and the features before and after. summary.json says
-how much fine-tuning changed each layer: its weights, relative to what they were, and the
-correlation of each unit's activity before and after. The tutorial's claim is that it modifies them
+figures/ holds the errors, the learning curves, and the features before and after. summary.json says
+how much fine-tuning changed each layer: the relative change of its weights, and the correlation of
+each unit's activity before and after. The tutorial claims that fine-tuning modifies the features
 only slightly.
 
-Unless told otherwise it learns by virtual adversarial training
-(`dbn_jax.learning.virtual_adversarial`). On full MNIST, `flagfiles/classifier.flags` from a net of
-`flagfiles/digit_model_greedy.flags` has 0.90 % of the test images wrong after twenty minutes, and
-1.07 % by dropout instead, in half the time. The tutorial's figure for gentle backprop after
-unsupervised learning is 1.15 %. `flagfiles/classifier_2006.flags` is the published protocol; it has
-not been run.
+The default is virtual adversarial training (`dbn_jax.learning.virtual_adversarial`). On full MNIST,
+`flagfiles/classifier.flags` on a net of `flagfiles/digit_model_greedy.flags` reaches a test error
+of 0.90 % in twenty minutes; dropout instead reaches 1.07 % in half the time. The tutorial gives
+1.15 % for gentle backpropagation after unsupervised learning. `flagfiles/classifier_2006.flags` is
+the published protocol; it has not been run.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007); Hinton and
 Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006); Miyato et al.,
@@ -42,14 +41,14 @@ class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     pretrained: str = setting(
-        help="Workdir of the net to start from, or the folder where it is published; none starts "
-        "from random weights, with the flags of the data and --hidden_sizes.",
+        help="Workdir of the net to start from, or the folder where it is published; none for "
+        "random weights, with the data flags and --hidden_sizes.",
         folder=True,
     )
     data: DataSettings = group(DataSettings)
     hidden_sizes: tuple[int, ...] | None = setting(
         None,
-        "Number of units of each hidden layer. Unless given, those of the pretrained net, and "
+        "Number of units of each hidden layer; by default those of the pretrained net, and "
         f"{','.join(map(str, _HIDDEN_SIZES))} for random weights.",
         at_least=1,
     )

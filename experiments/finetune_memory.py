@@ -1,14 +1,15 @@
-"""Trains the associative memory of a finished net further, so that it generates every class.
+"""Trains the top RBM of a finished net further, so that the net generates every class.
 
     python -m experiments.finetune_memory --workdir=runs/memory --pretrained=runs/updown
 
-takes a net with label units, from `train_dbn` or `finetune_updown`, and leaves all below its top
-RBM as it is. Contrastive divergence has only seen what a few Gibbs steps from the data lead to:
-chains that go on for a thousand leave the digits. Here the top RBM learns from recognised images by
-persistent chains that keep their labels (`dbn_jax.learning.labelled_pcd`), which go wherever the
-model's long chains go, and unlearn it. For the digit model on full MNIST that takes 150 s on one
-core; the share of samples that `generate`'s judge takes for their class should rise to about 98 %,
-and the error change by less than 0.1 %. The test set is looked at once, at the end.
+takes a net with label units, from `train_dbn` or `finetune_updown`, and leaves all weights below
+its top RBM unchanged. Contrastive divergence only sees a few Gibbs steps from the data, so that
+chains of a thousand steps leave the digits. Here the top RBM, its associative memory, is trained on
+recognised images by persistent chains that keep their labels (`dbn_jax.learning.labelled_pcd`);
+they reach the states that long chains reach, and make these less probable. For the digit model on
+full MNIST this takes 150 s on one core. The share of samples that the judge of `generate`
+recognises should rise to about 98 %, and the error change by less than 0.1 %. The test set is
+looked at once, at the end.
 
 Reference: Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
 gradient" (2008); what differs from it is said in `dbn_jax.learning.labelled_pcd`.
@@ -31,23 +32,23 @@ from experiments.common.settings import declare, setting
 class Settings(finetuning.FinetuningSettings):
     """Everything that decides the result."""
 
-    label_cost: float = setting(5.0, "Weight of telling labels apart.", at_least=0)
+    label_cost: float = setting(5.0, "Weight of the cost −log p(label | features).", at_least=0)
     num_chains: int = setting(
-        100, "Number of persistent chains, shared out among the labels.", at_least=1
+        100, "Number of persistent chains, divided evenly among the labels.", at_least=1
     )
-    gibbs_steps: int = setting(1, "Gibbs steps of the chains in each update.", at_least=1)
+    gibbs_steps: int = setting(1, "Number of Gibbs steps in each update.", at_least=1)
     learning_rate: float = setting(
         0.1,
         "Learning rate of weights and biases; it falls to a hundredth over the second half.",
         at_least=0,
     )
-    weight_decay: float = setting(1e-4, "Cost of squared weights.", at_least=0)
+    weight_decay: float = setting(1e-4, "Strength of L2 weight decay.", at_least=0)
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
     epochs: int = setting(10, "Number of passes over the data.", at_least=1)
 
     @property
     def memory(self) -> MemorySettings:
-        """The same as settings of a top RBM."""
+        """These settings as those of a top RBM."""
         names = {field.name for field in dataclasses.fields(MemorySettings)} - {"learner"}
         return MemorySettings(
             learner="labelled_pcd",
@@ -59,7 +60,7 @@ class Settings(finetuning.FinetuningSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Trains the memory of a net further in a workdir, or resumes there.
+    """Trains the top RBM of a net further in a workdir, or resumes there.
 
     Raises:
       ValueError: the net has no label units, or more of them than there are chains.
@@ -113,7 +114,7 @@ def run(settings: Settings, workdir: str) -> dict:
 def recognised_features(
     key: jax.Array, net: dbn.Net, images: np.ndarray, transform: data.Transform
 ) -> np.ndarray:
-    """The features' means given one drawing of each layer below them.
+    """The means of the top RBM's features, given a sample of each layer below them.
 
     Args:
       key: consumed.
@@ -122,7 +123,7 @@ def recognised_features(
       transform: makes pixels of them.
 
     Returns:
-      (N, F); of a net of one layer, the pixels.
+      (N, F) features; the pixels if the net has one layer only.
     """
     return data.in_blocks(functools.partial(_features, net, transform), key, images)
 

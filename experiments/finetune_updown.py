@@ -1,16 +1,17 @@
-"""Up-down fine-tuning, contrastive wake-sleep, of a net that `train_dbn` learnt.
+"""Fine-tunes a net of `train_dbn` by up-down, that is contrastive wake-sleep.
 
     python -m experiments.train_dbn --workdir=runs/digits
     python -m experiments.finetune_updown --workdir=runs/updown --pretrained=runs/digits
 
-The data are those of the pretrained net. The top RBM makes 3 Gibbs iterations in each update of the
-first third of the epochs, 6 in the second, 10 in the last, as published. A net with label units
-recognises training images after every epoch, and validation images if there are any; the test set
-is looked at once, at the end. The updates of an epoch of full MNIST take 10, 14 and 20 s on
-2 cores. Two flags go beyond the publication: --label_cost makes it a hybrid of generative and
-discriminative learning, and --adversarial_radius lets recognition take part in the latter, by
-virtual adversarial training (`learning.virtual_adversarial`); both together make an update take 2.6
-times as long.
+The data are those of the pretrained net. As published, the top RBM makes 3 Gibbs steps in each
+update of the first third of the epochs, 6 in the second third, and 10 in the last. An epoch of full
+MNIST takes 10, 14 and 20 s on 2 cores. If the net has label units, its error on training images,
+and on validation images if there are any, is measured after every epoch; the test set is looked at
+once, at the end.
+
+Two flags go beyond the publication. --label_cost adds a discriminative cost of the labels in the
+top RBM. --adversarial_radius trains the recognition weights for the labels too, by virtual
+adversarial training (`learning.virtual_adversarial`). With both an update takes 2.6 times as long.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 5 and appendix B; Larochelle and Bengio, "Classification using discriminative restricted Boltzmann
@@ -39,7 +40,9 @@ class Settings(finetuning.FinetuningSettings):
     """Everything that decides the result."""
 
     gibbs_steps: tuple[int, ...] = setting(
-        (3, 6, 10), "Gibbs steps of the top RBM, in equal shares of the epochs.", at_least=1
+        (3, 6, 10),
+        "Numbers of Gibbs steps of the top RBM, each used for an equal share of the epochs.",
+        at_least=1,
     )
     learning_rate: float = setting(
         0.1,
@@ -47,16 +50,16 @@ class Settings(finetuning.FinetuningSettings):
         at_least=0,
     )
     momentum: float = setting(0.5, "Momentum of gradient descent.", at_least=0, at_most=1)
-    weight_decay: float = setting(0.0, "Cost of squared weights.", at_least=0)
+    weight_decay: float = setting(0.0, "Strength of L2 weight decay.", at_least=0)
     label_cost: float = setting(
         0.0,
-        "Weight of the top RBM's discriminative learning of labels; 0 is the published algorithm.",
+        "Weight of the discriminative cost of the labels; 0 is the published algorithm.",
         at_least=0,
     )
     adversarial_radius: float = setting(
         0.0,
-        "Radius of virtual adversarial training, in units of the pixels, weighted by --label_cost; "
-        "0 for none.",
+        "Length of the perturbations in virtual adversarial training, as a Euclidean distance "
+        "between images; its cost is weighted by --label_cost; 0 for none.",
         at_least=0,
     )
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
@@ -118,7 +121,7 @@ def _step(
     key, state, batch, *, optimizer, gibbs_steps, num_updates, label_cost, adversarial_radius
 ):
     v, labels = batch
-    # The stage is a function of the update alone, so that a resumed run is in the right one.
+    # The stage is a function of the update alone, so that a resumed run finds the right one.
     stage = jnp.minimum(state.step * len(gibbs_steps) // num_updates, len(gibbs_steps) - 1)
     gradient, metrics = updown.gradient(
         key,

@@ -1,22 +1,22 @@
-"""A net generates: images of chosen classes, a movie of it at work, and what is on its mind.
+"""Generates with a net: images of each class, and a movie of the net at work.
 
     python -m experiments.generate --workdir=runs/generated --pretrained=runs/updown
 
-takes what `train_dbn` learnt, or what went on from it, and draws in figures/
+takes a net of `train_dbn` or of a fine-tuning, and draws in figures/
 
-- `classes.png`: samples of each class in a row, its label unit clamped, 1000 Gibbs iterations of
-  the top RBM between samples, as published;
-- `forgetting.png`: after how many iterations chains are in their class, and no longer where they
-  started;
-- `movie.gif`, and `movie.mp4` where ffmpeg is installed: the image, the state of the top layer and
+- `classes.png`: samples of each class in a row, with the label unit clamped and 1000 Gibbs
+  iterations in the top RBM between two samples, as published;
+- `forgetting.png`: how many iterations chains take to leave the class that they started from, and
+  to reach the clamped class;
+- `movie.gif`, and `movie.mp4` where ffmpeg is installed: the image, the states of the top layer and
   the label units, while one label after the other is clamped;
-- `mind_and_brain.png`, `.gif` and `.mp4`: the net is shown random pixels, and fantasises on.
+- `mind_and_brain.png`, `.gif` and `.mp4`: the net is shown random pixels, then generates freely.
 
-A judge, a classifier that has seen real images only (`experiments.baseline_models.svm_judge`), says
-how many samples it takes for the intended class: 100 of each, from as many chains. It refuses pages
-that are empty or full. The chains start at real images of *other* classes, so that nothing that
-comes of its start can count for the net. A minute and a half on 2 cores. A net without label units
-has the movie, and its mind and brain.
+A judge, a classifier trained on real images only (`experiments.baseline_models.svm_judge`), counts
+how many samples show the intended class: 100 of each class, each from a chain of its own.
+It rejects images that are almost empty or full. The chains start at real images of *other* classes,
+so that the start cannot count in favour of the net. The command takes a minute and a half on 2
+cores. For a net without label units it draws the movie and `mind_and_brain` only.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 7; Hinton, "To recognize shapes, first learn to generate images" (2007).
@@ -41,7 +41,7 @@ STARTS = {
     "noise": "random pixels",
     "features": "random features",
 }
-# Iterations after which the judge looks at the chains, as far as they go.
+# Iterations after which the judge looks at the chains, up to the number of steps.
 _LOOKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 
 
@@ -57,16 +57,18 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         choices=tuple(STARTS),
     )
     steps: int = setting(
-        1000, "Gibbs iterations between samples, and before the first.", at_least=1
+        1000, "Number of Gibbs iterations between samples, and before the first.", at_least=1
     )
     columns: int = setting(
-        10, "Number of samples of each class on the sheet, from one chain.", at_least=1
+        10, "Number of samples of each class on the sheet, all from one chain.", at_least=1
     )
     judged: int = setting(
-        100, "Number of samples of each class that the judge sees, from as many chains.", at_least=1
+        100,
+        "Number of samples of each class that are judged, each from a chain of its own.",
+        at_least=1,
     )
     judge_images: int = setting(
-        40_000, "Number of real images that the judge learns from, at most.", at_least=100
+        40_000, "Largest number of real images that the judge is trained on.", at_least=100
     )
 
 
@@ -92,7 +94,7 @@ def run(settings: Settings, workdir: str) -> dict:
     class_key, movie_key, mind_key = jax.random.split(run.key, 3)
     results = {}
     if labelled:
-        # Grey levels, whatever the net learnt from: what it generates are means of pixels too.
+        # Grey levels, since the generated images are means of pixels too.
         plain = dataclasses.replace(source, binarisation="none", standardise=False)
         real = svm_judge.train(plain.load()[0], settings.judge_images, seed=settings.seed)
         print(
@@ -187,13 +189,13 @@ def start(
       key: consumed.
       name: one of `STARTS`.
       net: with label units.
-      dataset: that it learnt from.
+      dataset: that the net was trained on.
       transform: makes pixels of the data set's rows.
       labels: (N,) the class of each chain.
 
     Returns:
-      (N, F + L) visible states of the top RBM; and (N,) the classes of the images that the
-      features come from, if such they are.
+      (N, F + L) visible states of the top RBM; and the classes (N,) of the images that the features
+      come from, or None if they do not come from images.
     """
     choice_key, view_key, up_key = jax.random.split(key, 3)
     if name == "features":
@@ -221,7 +223,7 @@ def _recognised(key, net, v, labels):
 
 @jax.jit
 def _pixels(key, net, x, intervals):
-    """The pixels' means of label-clamped chains after each interval: (times, N, V)."""
+    """Means of the pixels of label-clamped chains after each interval: (times, N, V)."""
     clamped = label_units.mask(net.top)
     moments, _ = trajectories.trajectory(key, net, x, clamped, intervals)
     return moments.pixels

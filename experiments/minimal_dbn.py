@@ -3,8 +3,8 @@
     python -m experiments.minimal_dbn --workdir=runs/minimal
 
 trains a 784-500-500-2000 net on 4,000 real digits that ship with a package in two minutes on
-2 cores, prints how many unseen digits it gets wrong (about 5 %), and draws ten of each class.
-`train_dbn` does the same with progress, checkpoints, more pictures and every option.
+2 cores, prints its error on unseen digits (about 5 %), and draws ten generated digits of each
+class. `train_dbn` does the same with progress, checkpoints, more pictures and every option.
 
 Reference: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006).
 """
@@ -53,14 +53,14 @@ def train(key, rows, num_hidden, *, learner, learning_rate, visible=units.Bernou
 
 
 def recognise(layers, top, images):
-    """The label whose free energy beside the image's features is lowest, for each image."""
+    """For each image, the label that has the lowest free energy together with its features."""
     features = functools.reduce(lambda x, layer: rbm.hidden_mean(layer, x), layers, images)
     return label_units.free_energies(top, features).argmin(axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")
 def generate(key, layers, top, labels, num_steps):
-    """Gibbs sampling in the top RBM with its labels held, then one pass down to the pixels."""
+    """Gibbs sampling in the top RBM with clamped labels, then one pass down to the pixels."""
     start_key, chain_key = jax.random.split(key)
     one_hot = jax.nn.one_hot(labels, CLASSES)
 

@@ -1,12 +1,12 @@
-"""Puts what a run has learnt into a folder that can be committed and loaded anywhere.
+"""Publishes the model of a run: a folder that can be committed, and loaded anywhere.
 
     python -m experiments.publish --pretrained=runs/updown --folder=experiments/results/digit_model
 
-writes three files: model.npz, its weights in half precision (bfloat16; the 784-500-500-2000 net
-with weights of its own for recognition and generation takes 3.3 MB, the 784-1000-500-250-30
-autoencoder 4.0 MB); its checksum, which `dbn_jax.model_file.load` verifies; and summary.json, the
-run's own and those of the runs that it went on from, without the folders where their data lay.
-`evaluate` takes the folder of a net as --pretrained, and `embed_codes` that of an autoencoder.
+writes three files: model.npz, the weights in half precision (bfloat16; the fine-tuned
+784-500-500-2000 net takes 3.3 MB, the 784-1000-500-250-30 autoencoder 4.0 MB); the checksum of
+these, which `dbn_jax.model_file.load` verifies; and summary.json, with the summary of the run and
+of the runs that it started from, but without the folders of their data. The commands that need a
+trained model take such a folder as --pretrained.
 """
 
 import json
@@ -56,7 +56,7 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
 
 
 def _without_folders(summary):
-    """The summary without where data lay on one machine."""
+    """The summary without the folders of the data, which are those of one machine."""
     settings = {k: v for k, v in summary["settings"].items() if k != "data_dir"}
     if "data" in settings:
         settings["data"] = {k: v for k, v in settings["data"].items() if k != "data_dir"}

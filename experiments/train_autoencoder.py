@@ -1,25 +1,25 @@
-"""A deep autoencoder: a stack of RBMs is learnt, unrolled and fine-tuned, and compared with PCA.
+"""Trains a deep autoencoder: a stack of RBMs, unrolled and fine-tuned; compares it with PCA.
 
     python -m experiments.train_autoencoder --workdir=runs/autoencoder
 
-learns a 784-1000-500-250-30 net from 4,000 digits that ship with a package, in two minutes on 2
-cores: greedily, the 30 code units being linear, then by backpropagation of the pixels'
-cross-entropy through the unrolled net. So few digits give it an error of 9.7, and logistic PCA one
-of 3.3. --nopretraining starts from random weights instead. On full MNIST:
+trains a 784-1000-500-250-30 net on 4,000 digits that ship with a package, in two minutes on 2
+cores: first greedily, with 30 linear code units, then by backpropagation of the pixels'
+cross-entropy through the unrolled net. On so few digits its error is 9.7, where that of logistic
+PCA is 3.3. --nopretraining starts from random weights instead. On full MNIST,
 
     python -m experiments.train_autoencoder --workdir=runs/autoencoder --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/autoencoder.flags
 
-takes 74 minutes on one core beside other work; with 120 epochs it took 23 on two quiet ones. It
-should reach a squared error per test image of 2.29, beside 13.87 for PCA; the
-publication has 3.00, 8.01 for logistic PCA, and 13.87.
+takes 74 minutes on one core beside other work; 120 epochs took 23 minutes on two quiet cores. It
+should reach a squared error per test image of 2.29, where PCA has 13.87. The publication gives 3.00
+for the autoencoder, 8.01 for logistic PCA, and 13.87 for PCA.
 
-figures/reconstructions.png is the tutorial's figure: images that were held out, and what each
-method makes of them with as many numbers as the code has. Logistic PCA stands there twice: with the
-best code of each image (`dbn_jax.embedding.logistic_pca`), and with codes that are linear in the
-pixels, an autoencoder without hidden layers, whose error agrees with the published one. The workdir
-further holds the model (`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves and
-summary.json. The test set is looked at by the autoencoder once, at the end.
+figures/reconstructions.png is the tutorial's figure: held-out images, and their reconstructions by
+each method from as many numbers as the code has. Logistic PCA appears twice: with the best code of
+each image (`dbn_jax.embedding.logistic_pca`), and with codes that are linear in the pixels. The
+latter is an autoencoder without hidden layers, whose error agrees with the published one. The
+workdir also holds the model (`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves
+and summary.json. The autoencoder looks at the test set once, at the end.
 
 Reference: Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006).
@@ -43,7 +43,7 @@ _NUM_WATCHED = 2000  # images of a split that are watched after every epoch
 
 @declare
 class BackpropagationSettings(Declared):
-    """How the unrolled net learns, by AdamW."""
+    """Settings of the fine-tuning of the unrolled net by AdamW."""
 
     learning_rate: float = setting(
         1e-3,
@@ -67,13 +67,15 @@ class Settings(runs.TrainingSettings):
     learning: RBMSettings = group(RBMSettings, epochs=50)
     hidden_sizes: tuple[int, ...] = setting(
         (1000, 500, 250, 30),
-        "Number of units of each hidden layer of the encoder; the last are the code.",
+        "Number of units of each hidden layer of the encoder; the last layer is the code.",
         at_least=1,
     )
     code_learning_rate: float = setting(
         0.001, "Learning rate of the RBM whose hidden units are the code.", at_least=0
     )
-    pretraining: bool = setting(True, "Start from a stack of RBMs, and not from random weights.")
+    pretraining: bool = setting(
+        True, "Start from a trained stack of RBMs, not from random weights."
+    )
     finetune: BackpropagationSettings = group(BackpropagationSettings, prefix="finetune_")
 
     def __post_init__(self):
@@ -90,7 +92,7 @@ class Settings(runs.TrainingSettings):
 
     @property
     def code(self) -> RBMSettings:
-        """How the RBM of the code learns."""
+        """Settings of the RBM whose hidden units are the code."""
         return dataclasses.replace(self.learning, learning_rate=self.code_learning_rate)
 
 
@@ -125,7 +127,7 @@ def run(settings: Settings, workdir: str) -> dict:
 
 
 def _check(settings: Settings, dataset: data.Dataset) -> None:
-    """Refuses what the training of some layer, or the comparison, would refuse."""
+    """Raises the errors that training of any layer, or the comparison, would raise."""
     num_images, num_pixels = dataset.train.images.shape
     sizes = (num_pixels, *settings.hidden_sizes)
     if sizes[-1] > min(num_images, num_pixels):
@@ -142,7 +144,7 @@ def _check(settings: Settings, dataset: data.Dataset) -> None:
 
 
 def _pretrain(run: runs.Run, dataset: data.Dataset, transform: data.Transform) -> dbn.DBN:
-    """Trains the stack: binary units, and Gaussian ones for the code."""
+    """Trains the stack, of binary units with Gaussian units for the code."""
     settings = run.settings
     train, (_, held_out) = dataset.train, dataset.held_out
     stack = greedy.Stack(transform, redrawn=settings.data.redrawn)
@@ -171,7 +173,7 @@ def _finetune(
     dataset: data.Dataset,
     transform: data.Transform,
 ) -> networks.Autoencoder:
-    """Trains by backpropagation from a start."""
+    """Trains an autoencoder by backpropagation, from given weights."""
     settings = run.settings.finetune
     graphdef, params = backprop.split(start)
     num_updates = settings.epochs * (len(dataset.train.labels) // settings.batch_size)
@@ -201,7 +203,7 @@ def _finetune(
         transform=transform,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
-        # Another stream than that of the first layer.
+        # A seed of its own, so that its batches are not those of the first layer.
         seed=run.settings.seed + len(run.settings.hidden_sizes),
         evaluate=evaluate,
     )

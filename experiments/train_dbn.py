@@ -1,20 +1,21 @@
-"""A deep belief net, learnt layer by layer: the main job.
+"""Trains a deep belief net layer by layer: the main job.
 
-Each RBM of the stack learns from the activities of the one below; the top one, an associative
-memory, sees the images' labels too. Then the net generates digits of each class, by Gibbs sampling
-at the top with the label clamped and one pass down to the pixels, and recognises unseen ones.
+Each RBM of the stack is trained on the activities of the layer below; the top one, an associative
+memory, sees the labels of the images too. The net then generates digits of each class, by Gibbs
+sampling in the top RBM with the label clamped and one pass down to the pixels, and recognises
+unseen digits.
 
     python -m experiments.train_dbn --workdir=runs/dbn
 
-learns a 784-500-500-2000 net from 4,000 real digits that ship with a package, and draws what it
-learnt, in under 3 minutes on 2 cores; it gets about 4 % of unseen digits wrong. --nolabels leaves
-the labels out. On full MNIST:
+trains a 784-500-500-2000 net on 4,000 real digits that ship with a package, and draws its pictures,
+in under 3 minutes on 2 cores; it gets about 5 % of unseen digits wrong. --nolabels leaves the
+labels out. On full MNIST,
 
     python -m experiments.train_dbn --workdir=runs/greedy --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/digit_model_greedy.flags
 
-is the start of the digit model (then: finetune_updown, finetune_memory), wrong on 2.1 % of the test
-images.
+is the first step of the digit model (then finetune_updown and finetune_memory); its test error is
+2.1 %.
 
 The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and summary.json.
 
@@ -51,22 +52,24 @@ class Settings(runs.TrainingSettings):
     )
     layer_data: str = setting(
         "probabilities",
-        "What the layers between the first and the top learn from: states drawn from the layer "
+        "Training data of the layers between the first and the top: sampled states of the layer "
         "below, or its probabilities.",
         choices=_ACTIVITIES,
     )
     top_data: str = setting(
-        "samples", "What the top RBM learns from, likewise.", choices=_ACTIVITIES
+        "samples",
+        "Training data of the top RBM: sampled states of the layer below, or its probabilities.",
+        choices=_ACTIVITIES,
     )
     top_start: str = setting(
         "random",
-        "First weights of the top RBM: small random ones, or the transposed weights of the layer "
+        "Initial weights of the top RBM: small random ones, or the transposed weights of the layer "
         "below (upside_down).",
         choices=("random", "upside_down"),
     )
     labels: bool = setting(True, "Let the top RBM see labels beside the features.")
     sample_steps: int = setting(
-        1000, "Gibbs steps of the top RBM before a generated digit is shown.", at_least=1
+        1000, "Number of Gibbs steps in the top RBM before a digit is shown.", at_least=1
     )
 
     def __post_init__(self):
@@ -81,7 +84,7 @@ class Settings(runs.TrainingSettings):
 
     @property
     def memory(self) -> MemorySettings:
-        """How the top RBM learns, its learner chosen."""
+        """Settings of the top RBM, with the default learner filled in."""
         usual = "labelled_pcd" if self.labels else "pcd"
         return dataclasses.replace(self.top, learner=self.top.learner or usual)
 
@@ -125,7 +128,7 @@ def run(settings: Settings, workdir: str) -> dict:
 def _train_top(
     run: runs.Run, stack: greedy.Stack, dataset: data.Dataset, held_out: data.Split
 ) -> rbm.State:
-    """Trains the top RBM, beside labels if it is to see them."""
+    """Trains the top RBM, on features and labels if it has label units."""
     settings, number = run.settings, len(stack.layers)
     examples, unseen = (stack.rows(split.images) for split in (dataset.train, held_out))
     num_labels = dataset.num_classes if settings.labels else 0
@@ -155,7 +158,7 @@ def _visible_units(settings: Settings, dataset: data.Dataset) -> units.Units:
 
 
 def _check(settings: Settings, dataset: data.Dataset) -> None:
-    """Refuses what the training of some layer would refuse."""
+    """Raises the errors that training of any layer would raise."""
     num_images, num_pixels = dataset.train.images.shape
     sizes = (num_pixels, *settings.hidden_sizes)
     data_settings.check_batch_size("batch_size", settings.learning.batch_size, num_images)

@@ -1,24 +1,24 @@
-"""An RBM with Gaussian visible units learns the patches of photographs.
+"""Trains an RBM with Gaussian visible units on patches of photographs.
 
     python -m experiments.train_patches --workdir=runs/patches
 
-The patches (`dbn_jax.data.patches`: photographs that packages ship) have no mean and are whitened.
-Units with learnt σ see them; nothing asks for sparseness or locality, and yet the hidden units
-become edges and bars at a place, of an orientation and a width. `figures/` shows what each adds to
-a whitened patch and to grey levels, beside the Gabor function that fits it best; and samples beside
-patches. It takes two minutes on 2 cores.
+The mean is subtracted from each patch (`dbn_jax.data.patches`: photographs that packages ship), and
+the patches are whitened. The visible units have a learnt σ. No term asks for sparseness or
+locality, and yet the hidden units become edges and bars with a place, an orientation and a width.
+`figures/` shows what each adds to a whitened patch and to grey levels, the Gabor function that fits
+it best, and samples beside patches. It takes two minutes on 2 cores.
 
-The summary tells how probable the test patches are, in nats, under the RBM (annealed importance
-sampling, and the conservative estimate), under a Gaussian with all covariances, and under a mixture
-of Gaussians. Whitening is one linear map for all of them: it shifts all log-likelihoods alike, and
-leaves their differences. Test patches overlap, so that standard errors over them are too small for
+The summary gives the log-likelihood of the test patches, in nats, under the RBM (by annealed
+importance sampling, and conservatively), under a Gaussian with all covariances, and under a mixture
+of Gaussians. Whitening is the same linear map for all of them: it shifts all log-likelihoods alike,
+and leaves their differences. Test patches overlap, so that their standard errors are too small for
 a statement about other photographs.
 
-What makes learning stable and quick (Melchior, Wang, Wiskott 2017): whitened data,
-weights that start at the scale of their layers' sizes, hidden biases with which a unit starts by
-being on in `start_share` of the patches, and a σ that learns ten times as slowly as weights and
-biases. Rates of a hundredth of the binary RBM's, which is what the guide (section 13.2) and
-Krizhevsky (2009) settle for, are not needed then.
+Training is stable and quick for four reasons (Melchior, Wang, Wiskott 2017): the data are whitened;
+the initial weights are scaled to the sizes of the layers; the initial biases let each hidden unit
+be on with the odds `start_share`; and σ has a tenth of the learning rate of weights and biases.
+The learning rate then need not be a hundredth of that of a binary RBM, as in the guide (section
+13.2) and in Krizhevsky (2009).
 
 References: Hinton, "A practical guide to training restricted Boltzmann machines" (2010), cited as
 *the guide*; Krizhevsky, "Learning multiple layers of features from tiny images" (2009); Cho, Ilin,
@@ -46,7 +46,7 @@ from experiments.common.settings import declare, setting
 from experiments.pictures import patches as pictures
 
 _SIGMA_SHARE = 0.1  # of the learning rate
-# The log-likelihood that is watched while training: of so many patches, by a short annealing.
+# The log-likelihood is measured while training on so many patches, by a short annealing.
 _NUM_WATCHED, _WATCHED_STEPS, _WATCHED_CHAINS = 2000, 300, 100
 
 
@@ -54,9 +54,9 @@ _NUM_WATCHED, _WATCHED_STEPS, _WATCHED_CHAINS = 2000, 300, 100
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
-    size: int = setting(12, "Rows and columns of a patch.", at_least=1)
+    size: int = setting(12, "Number of rows and columns of a patch.", at_least=1)
     shrink: int = setting(
-        2, "A pixel is the mean of so many rows and columns of a photograph.", at_least=1
+        2, "Factor by which photographs are shrunk, by averaging squares of pixels.", at_least=1
     )
     min_contrast: float = setting(
         4.0, "Smallest standard deviation of a patch, in grey levels of 255.", at_least=0
@@ -67,8 +67,8 @@ class Settings(runs.TrainingSettings):
     )
     num_components: int = setting(
         100,
-        "Number of directions that whitening keeps, of size² − 1. Those left out are the finest "
-        "waves, little but noise, which would be blown up to the size of all others.",
+        "Number of principal directions that whitening keeps, of size² − 1. The others are the "
+        "finest waves, mostly noise, which whitening would raise to the variance of all others.",
         at_least=1,
     )
     num_hidden: int = setting(256, "Number of hidden units.", at_least=1)
@@ -80,7 +80,7 @@ class Settings(runs.TrainingSettings):
         at_least=0,
     )
     start_share: float = setting(
-        0.01, "Odds of a hidden unit to be on at the start.", at_least=1e-9, below=1
+        0.01, "Odds that a hidden unit is on before training.", at_least=1e-9, below=1
     )
     batch_size: int = setting(100, "Number of patches in each update.", at_least=1)
     epochs: int = setting(30, "Number of passes over the patches.", at_least=1)
@@ -90,9 +90,9 @@ class Settings(runs.TrainingSettings):
     ais_steps: int = setting(5000, "Number of annealing steps.", at_least=3)
     ais_chains: int = setting(100, "Number of annealing chains.", at_least=2)
     reverse_patches: int = setting(
-        100, "Number of test patches from which annealing goes backwards.", at_least=2
+        100, "Number of test patches from which reverse annealing starts.", at_least=2
     )
-    sample_steps: int = setting(1000, "Gibbs steps before a sample is shown.", at_least=1)
+    sample_steps: int = setting(1000, "Number of Gibbs steps before a sample is shown.", at_least=1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -105,7 +105,7 @@ class Settings(runs.TrainingSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Trains the RBM in a workdir, or resumes there, and measures and draws it."""
+    """Trains the RBM in a workdir, or resumes there, and compares and draws it."""
     photographs = patches.load(
         size=settings.size,
         shrink=settings.shrink,
@@ -150,10 +150,10 @@ def run(settings: Settings, workdir: str) -> dict:
 
 
 def start(key: jax.Array, num_visible: int, settings: Settings) -> rbm.RBM:
-    """Makes the RBM that learning starts from; the key is consumed.
+    """Makes the RBM before training.
 
-    A hidden unit that is on alone moves the mean of the patch by σW_j, and exp(c_j + ½|W_j|²) are
-    its odds to be on; c_j makes them `start_share`, whatever its weights.
+    If all other hidden units are off, unit j is on with the odds exp(c_j + ½|W_j|²). The bias c_j
+    makes these `start_share`, whatever the weights W_j are.
 
     Args:
       key: consumed.

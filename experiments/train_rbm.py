@@ -1,13 +1,13 @@
-"""One restricted Boltzmann machine, on any images, with any unit types and learner.
+"""Trains one restricted Boltzmann machine on images, with any unit types and learner.
 
-The tutorial's first demonstration, 50 binary features learnt from 16×16 images of the digit 2 by
-CD-1; their weights as they develop from a random start, and reconstructions of unseen 2s and of
-other digits, which the network tries to see as 2s (under a minute on 2 cores):
+The tutorial's first demonstration trains 50 binary features on 16×16 images of the digit 2 by CD-1.
+It shows how their weights develop from a random start, and reconstructions of unseen 2s and of
+other digits, which the RBM tries to see as 2s (under a minute on 2 cores):
 
     python -m experiments.train_rbm --workdir=runs/twos \
         --flagfile=experiments/flagfiles/features_of_twos.flags
 
-500 features of full MNIST by persistent contrastive divergence (some 3 minutes on 2 cores):
+500 features of full MNIST by persistent contrastive divergence take some 3 minutes on 2 cores:
 
     python -m experiments.train_rbm --workdir=runs/pcd --dataset=mnist --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/rbm_500_pcd.flags
@@ -40,7 +40,7 @@ class Settings(runs.TrainingSettings):
     visible: str = setting("bernoulli", "Type of the visible units.", choices=PIXEL_UNITS)
     hidden: str = setting("bernoulli", "Type of the hidden units.", choices=tuple(UNITS))
     num_hidden: int = setting(500, "Number of hidden units.", at_least=1)
-    sample_steps: int = setting(1000, "Gibbs steps before a sample is shown.", at_least=1)
+    sample_steps: int = setting(1000, "Number of Gibbs steps before a sample is shown.", at_least=1)
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -87,10 +87,10 @@ def run(settings: Settings, workdir: str) -> dict:
 
 
 class Snapshots:
-    """The weights at the start, at the end, and after 1, 2, 4, … epochs between; kept on disk."""
+    """Weights at the start, at the end, and after 1, 2, 4, … epochs, kept on disk."""
 
     def __init__(self, run: runs.Run):
-        """Plans the epochs to keep."""
+        """Chooses the epochs."""
         num_epochs = run.settings.learning.epochs
         doubling = [2**i for i in range(num_epochs.bit_length()) if 2**i < num_epochs]
         self._epochs = [0, *doubling[-6:], num_epochs]
@@ -98,13 +98,13 @@ class Snapshots:
         self._path.mkdir(exist_ok=True)
 
     def take(self, epoch: int, state: rbm.State) -> None:
-        """Saves the weights if this epoch is wanted."""
+        """Saves the weights if this is one of the chosen epochs."""
         if epoch in self._epochs:
             weights = np.asarray(state.params.weights[:, :_NUM_UNITS_SHOWN])
             np.save(self._path / f"epoch_{epoch}.npy", weights)
 
     def draw(self, image_shape: tuple[int, ...]) -> dict[str, Figure]:
-        """Draws how the weight images develop, as far as they are there."""
+        """Draws how the weights develop, from the files that are there."""
         paths = {epoch: self._path / f"epoch_{epoch}.npy" for epoch in self._epochs}
         weights = {epoch: np.load(path) for epoch, path in paths.items() if path.exists()}
         missing = sorted(paths.keys() - weights.keys())

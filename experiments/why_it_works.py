@@ -1,30 +1,33 @@
-"""Why deep belief nets work, in pictures: the tutorial's argument on nets that are enumerated.
+"""Draws why deep belief nets work: the tutorial's argument, on nets small enough to enumerate.
 
     python -m experiments.why_it_works --workdir=runs/why
 
-learns nothing but toys and needs no data; it takes 45 s on 2 cores. The numbers behind
-the pictures are in summary.json. In the order of the argument:
+trains toy models only and needs no data; it takes 45 s on 2 cores. The numbers behind the pictures
+are in summary.json. In the order of the argument:
 
-- explaining_away.png: the house jumps; was it the truck, or an earthquake? The exact posterior,
-  what Gibbs sampling finds, and two wrong answers, which take the causes for independent.
-- gibbs.png: how long Gibbs sampling takes, as one cause has to go before the other can come.
+- explaining_away.png: the house jumps; was it a truck, or an earthquake? The exact posterior, what
+  Gibbs sampling finds, and two wrong answers of distributions with independent causes.
+- gibbs.png: how many sweeps Gibbs sampling takes, since it changes one cause at a time.
 - truck.png: the probability of the truck before the jump, after it, and given the earthquake too.
-- priors.png: the posterior of one layer under four priors from above, the weights below the same:
-  no layer can be learnt by itself without knowing what the layers above make of it.
-- recognition.png: what the sleep phase teaches a recognition net of the house's causes.
+- priors.png: the posterior of one layer under four priors from the layers above, with the same
+  weights below: a layer cannot be trained without knowing the layers above it.
+- recognition.png: what the sleep phase teaches a recognition net about the causes of the jump.
 - wake_sleep.png: wake-sleep on bars and stripes, beside exact maximum likelihood.
-- convergence.png: tied layers above each other tend to an RBM, at the rate of λ₂.
+- convergence.png: the deeper a net of tied layers, the closer it is to an RBM, at the rate λ₂.
 - complementary_prior.png: why inference is easy in that net: likelihood, prior and their product.
-- learning_rule.png: the delta rule's terms by layer, and the share of them that CD-n neglects.
-- untied.png: layers above that are untied and learn: the bound starts tight, and the gain exceeds
-  its slack.
+- learning_rule.png: the terms of the delta rule by layer, and the share of them that CD-n neglects.
+- untied.png: the upper layers are untied and trained. The bound starts tight, and the gain in
+  likelihood exceeds its slack.
 - grey_levels.png: why binary units cannot model the grey levels of a photograph.
 
-By hand: with s = σ(−10) and (1 − s)/s = e¹⁰, the four explanations of the jump have probabilities
-in the ratios (1 − s)² σ(−20) : s(1 − s)/2 : s(1 − s)/2 : s² σ(20). Divided by s(1 − s)/2, the outer
-ones are 2e¹⁰σ(−20) = 2e⁻¹⁰σ(20) = 2/(e¹⁰ + e⁻¹⁰) = 1/cosh 10, so that neither cause and both are
-equally improbable, 4.54e−5 each; the truck has even chances, and 1/(1 + cosh 10) = 9.08e−5 once the
-earthquake is known.
+By hand: let s = σ(−10), so that (1 − s)/s = e¹⁰. The four explanations of the jump (neither cause,
+one, the other, both) have probabilities in the ratios
+
+    (1 − s)² σ(−20) : s(1 − s)/2 : s(1 − s)/2 : s² σ(20).
+
+Divided by s(1 − s)/2, the outer two are 2e¹⁰σ(−20) = 2e⁻¹⁰σ(20) = 2/(e¹⁰ + e⁻¹⁰) = 1/cosh 10. So
+neither cause and both causes are equally improbable, 4.54e−5 each. The truck has even chances, and
+1/(1 + cosh 10) = 9.08e−5 once the earthquake is known.
 
 References: Hinton, "Deep belief nets", tutorial at NIPS (2007); Hinton, Osindero, Teh, "A fast
 learning algorithm for deep belief nets" (2006); Hinton, Dayan, Frey, Neal, "The wake-sleep
@@ -42,12 +45,12 @@ from experiments.demos import explaining_away, tied_nets
 class Settings(runs.RunSettings):
     """Everything that decides the result."""
 
-    num_chains: int = setting(2_000, "Number of chains of Gibbs sampling.", at_least=1)
+    num_chains: int = setting(2_000, "Number of Gibbs chains.", at_least=1)
     num_sweeps: int = setting(
         30_000, "Number of sweeps of each chain through all units.", at_least=1
     )
     num_updates: int = setting(
-        3_000, "Number of updates of all that learns, a multiple of 50.", at_least=50
+        3_000, "Number of updates of each trained model, a multiple of 50.", at_least=50
     )
 
     def __post_init__(self):

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians of whitened patches: what a Gaussian RBM is measured against."""
+"""Mixtures of Gaussians of whitened patches, with which an RBM is compared."""
 
 import numpy as np
 
@@ -9,16 +9,16 @@ _FLOOR = 1e-3  # added to each variance, of data whose mean variance is one
 
 
 def fit(x: np.ndarray, num_components: int):
-    """Fits a mixture of Gaussians of any covariances and means, by EM; one is the Gaussian itself.
+    """Fits a mixture of Gaussians with any means and covariances, by EM.
 
-    It starts as a scale mixture, as contrast is what differs most between patches (Wainwright,
-    Simoncelli 2000, "Scale mixtures of Gaussians and the statistics of natural images"): one
-    component for each of as many groups of patches of like norm, round, as wide as they are. Random
-    starts left most components without patches.
+    It starts as a scale mixture, since patches differ most in contrast (Wainwright, Simoncelli
+    2000, "Scale mixtures of Gaussians and the statistics of natural images"): patches are grouped
+    by their norm, and each group gives one round component its width. Random starts left most
+    components without patches.
 
     Args:
       x: (N, K) whitened patches, of which the first 30,000 are fitted.
-      num_components: at least 1.
+      num_components: at least 1; 1 fits a Gaussian.
 
     Returns:
       scikit-learn's `GaussianMixture`.
@@ -50,7 +50,7 @@ def fit(x: np.ndarray, num_components: int):
 
 
 def choose(train: np.ndarray, validation: np.ndarray, max_components: int):
-    """Fits mixtures of 1, 2, 4, … components for as long as validation patches gain.
+    """Fits mixtures of 1, 2, 4, … components while the likelihood of validation patches rises.
 
     Args:
       train: (N, K) whitened patches.

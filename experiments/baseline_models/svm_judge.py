@@ -1,9 +1,9 @@
-"""A judge of generated images: a classifier that has seen real images only.
+"""A judge of generated images: a classifier that is trained on real images only.
 
-A support vector machine with a Gaussian kernel on 50 principal components. After 40,000 images of
-full MNIST, which take it a quarter of a minute, it gets 1.7 % of the test images wrong. Such a
-machine answers with a class whatever it is shown: empty pages are 1s to it. So an answer counts
-only where the image has as much ink as real images of that class.
+It is a support vector machine with a Gaussian kernel on 50 principal components. Trained on 40,000
+images of full MNIST, in a quarter of a minute, it has a test error of 1.7 %. Such a machine assigns
+a class to every image, such as 1 to an empty one. So an answer counts only if the ink of the image
+lies in the range of real images of that class.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ class Judge:
       classifier: of (N, pixels) in [0, 1].
       least: (classes,) least ink, the sum of the grey levels, of the real images of each class.
       most: (classes,) most ink.
-      error: its error rate on real images that it has not seen.
-      num_train: the real images that it learnt from.
+      error: its error rate on unseen real images.
+      num_train: number of real images that it was trained on.
     """
 
     classifier: Pipeline
@@ -54,7 +54,7 @@ def train(dataset: data.Dataset, num_images: int, *, seed: int = 0) -> Judge:
 
     Args:
       dataset: of bytes, as `data.load` returns it.
-      num_images: at most so many of its training images, chosen at random.
+      num_images: largest number of training images, chosen at random.
       seed: of the choice.
     """
     order = np.random.default_rng(seed).permutation(len(dataset.train))[:num_images]
@@ -72,6 +72,6 @@ def train(dataset: data.Dataset, num_images: int, *, seed: int = 0) -> Judge:
 
 
 def shares(answers: np.ndarray, intended: np.ndarray) -> dict[int, float]:
-    """How much of each intended class is answered as intended: (N,), (N,) -> class to share."""
+    """Share of correct answers by intended class: (N,), (N,) -> {class: share}."""
     right = answers == intended
     return {int(label): float(right[intended == label].mean()) for label in np.unique(intended)}

@@ -1,8 +1,8 @@
 """The matrix products of an update along the bound's gradient.
 
-`bound_gradient.step` is taken as `finetune_bound` takes it: K recognised paths with slopes
-(`LeaveOneOut`), and CD-n at the top. For a net with the top RBM T, and recognition weights R and
-generative weights G of each of M ≥ 1 layers below, an update by B examples needs
+The update is that of `finetune_bound`: K recognised paths with slopes (`LeaveOneOut`), and CD-n at
+the top. For a net with the top RBM T, and recognition weights R and generative weights G of each of
+M ≥ 1 layers below, an update by B examples needs
 
     paths        v R           M        P = K B rows; B in the first layer, whose input they share
     means        m R           M − 1    B rows; in the first layer that of the paths will do
@@ -15,10 +15,10 @@ generative weights G of each of M ≥ 1 layers below, an update by B examples ne
     recognition  vᵀ δ          M        P rows; B in the first layer, δ summed over the paths
     top          x T;  n times  h Tᵀ, x T;  then  xᵀ h  of both phases;  3 + 2n, P rows
 
-which are 8 M + 3 + 2n products. Nothing else asks for one: rewards are made of the same h Gᵀ, and
-of the same x T that the top's positive phase takes; the states are drawn from the total inputs that
-recognition learns by; and the error of reconstruction, among the metrics, is that of an h Gᵀ.
-`bound_gradient` writes several of these twice: XLA finds that they are the same.
+which are 8 M + 3 + 2n products. Nothing else needs one. The rewards use the same h Gᵀ, and the same
+x T as the positive phase of the top; the states are drawn from the total inputs that the
+recognition gradient uses; and the reconstruction error, among the metrics, uses an h Gᵀ.
+`bound_gradient` writes several of these products twice, and XLA merges them.
 """
 
 import functools

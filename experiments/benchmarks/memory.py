@@ -1,4 +1,4 @@
-"""What updates cost a fresh process: import time, compile time and peak memory.
+"""Import time, compile time and peak memory of updates in a fresh process.
 
 ``python -m experiments.benchmarks.memory 784x500x100`` measures one process and prints JSON. This
 module imports nothing but the standard library, so that the imports it times are the first.
@@ -17,7 +17,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def measure_here(case_text: str) -> dict:
-    """What `measure` says of one process: this one, which must not have imported jax before."""
+    """Measures this process, which must not have imported jax before."""
     if "jax" in sys.modules:
         raise RuntimeError("jax is imported already: measure in a process of its own")
     times = [time.perf_counter()]

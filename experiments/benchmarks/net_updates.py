@@ -1,7 +1,7 @@
 """Updates of a whole net beside their matrix products alone.
 
-A `Method` says how the net learns, and which matrix products one update needs. That an update, as
-compiled, makes no other is tested on its HLO.
+A `Method` has the update, and the matrix products that it needs. A test on the compiled HLO checks
+that the update makes no others.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""RBMs of other libraries, each trained as its own users train it: the benchmark's peers.
+"""RBMs of other libraries, each trained the way its users train it: the benchmark's peers.
 
-All learn the same binary RBM from the same batches with one Gibbs step. They differ in what else
-they do, and `Peer.what` says so. None needs to be installed; `INSTALL` installs all of them.
+All train the same binary RBM on the same batches with one Gibbs step; `Peer.what` says what else
+each of them does. None needs to be installed; `INSTALL` installs all of them.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ class Peer:
     """One way to train an RBM with another library.
 
     Attributes:
-      name: for the table.
-      package: that it needs.
+      name: its name in the table.
+      package: the package that it needs.
       learner: "CD-1" or "PCD-1".
-      what: it computes, in words.
-      make: prepares updates, untimed.
+      what: what it computes, in words.
+      make: prepares updates; this is not timed.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The programs that are timed: many updates in one compiled scan, as the training loop runs them.
 
 Their batches lie on the device. The *floor* of an update makes the matrix products that it needs,
-and nothing else. That an update, as compiled, makes these products and no more is read off its HLO.
+and nothing else. The compiled HLO tells whether an update makes these products and no more.
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""The benchmark's results as text that is read at a glance."""
+"""The benchmark's results as tables of text."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def median_and_quartiles(values, form: str = ".3g") -> str:
 
 
 def header(machine: dict) -> str:
-    """Where and with what it is measured."""
+    """The commit, machine and versions of the measurements."""
     versions = ", ".join(f"{name} {found}" for name, found in workdir.versions().items() if found)
     text = (
         f"commit {workdir.commit()}\n{machine['processor']}, {machine['cores']} cores; {versions}"

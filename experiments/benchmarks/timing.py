@@ -1,4 +1,4 @@
-"""Timing: programs take turns, as only neighbours in time can be compared."""
+"""Timing of programs in turn, since the speed of a machine drifts."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -16,41 +16,44 @@ from experiments.common.settings import Declared, declare, setting
 
 @declare
 class ClassifierSettings(Declared):
-    """How a classifier learns."""
+    """Settings of the training of a classifier."""
 
-    optimizer: str = setting("adam", "Rule of gradient descent.", choices=("sgd", "adam"))
+    optimizer: str = setting(
+        "adam", "Optimizer: gradient descent with momentum (sgd), or Adam.", choices=("sgd", "adam")
+    )
     learning_rate: float = setting(
         1e-3,
         "Learning rate of all weights and biases; it falls to a hundredth over the second half.",
         at_least=0,
     )
     momentum: float = setting(
-        0.9, "Momentum of sgd; decay of the mean gradient of adam.", at_least=0, at_most=1
+        0.9, "Momentum of sgd; decay rate of adam's mean gradient.", at_least=0, at_most=1
     )
     weight_decay: float = setting(
-        0.0, "Cost of squared weights; of adam, decoupled from the gradient (AdamW).", at_least=0
+        0.0,
+        "Strength of weight decay: L2 with sgd, decoupled from the gradient with adam (AdamW).",
+        at_least=0,
     )
-    input_dropout: float = setting(0.0, "Share of pixels that drop out.", at_least=0, below=1)
-    hidden_dropout: float = setting(
-        0.0, "Share of hidden units that drop out.", at_least=0, below=1
-    )
+    input_dropout: float = setting(0.0, "Dropout rate of the pixels.", at_least=0, below=1)
+    hidden_dropout: float = setting(0.0, "Dropout rate of the hidden units.", at_least=0, below=1)
     label_smoothing: float = setting(
-        0.0, "Share of each target that all classes divide among them.", at_least=0, below=1
+        0.0, "Share of each target that is spread evenly over all classes.", at_least=0, below=1
     )
     adversarial_radius: float = setting(
         2.0,
-        "Radius of virtual adversarial training, in units of the pixels; 0 for none. It makes an "
-        "update take 2.5 times as long.",
+        "Length of the perturbations in virtual adversarial training, as a Euclidean distance "
+        "between images; 0 for none. It makes an update take 2.5 times as long.",
         at_least=0,
     )
     top_only_epochs: int = setting(
-        0, "Number of first epochs in which only the softmax layer changes.", at_least=0
+        0, "Number of epochs at the start in which only the softmax layer is trained.", at_least=0
     )
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
     epochs: int = setting(60, "Number of passes over the data.", at_least=1)
     early_stopping: bool = setting(
         False,
-        "Take the epoch with the fewest errors on validation images. All epochs are made.",
+        "Return the classifier of the epoch with the fewest errors on the validation images. All "
+        "epochs are run.",
     )
 
     def __post_init__(self):
@@ -93,13 +96,13 @@ def train(
 
     Args:
       run: where metrics and checkpoints go.
-      settings: how it learns.
+      settings: of the training.
       start: the classifier before its first update.
-      dataset: what it learns from.
+      dataset: the training data.
       transform: makes pixels of the data set's rows.
 
     Returns:
-      The classifier, and the epoch after which it is taken.
+      The classifier, and the number of the epoch that it is from.
     """
     graphdef, params = backprop.split(start)
     updates_per_epoch = len(dataset.train.labels) // settings.batch_size

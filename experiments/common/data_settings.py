@@ -1,4 +1,4 @@
-"""Which images an experiment learns from, and the units that see them."""
+"""Which images an experiment is trained on, and the types of the units that see them."""
 
 import dataclasses
 
@@ -26,29 +26,32 @@ PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are n
 
 @declare
 class DataSettings(Declared):
-    """Which images to learn from; see `data.load` and `data.binarise`."""
+    """Which images to train on; see `data.load` and `data.binarise`."""
 
     dataset: str = setting(
         "mnist5k",
-        "mnist5k and digits ship with packages; mnist, fashion_mnist and others are read from the "
-        "IDX files in --data_dir, or through TFDS by name.",
+        "Name of the data set: mnist5k and digits ship with packages; mnist, fashion_mnist and "
+        "others are read from the IDX files in --data_dir, or through TFDS by name.",
     )
     data_dir: str | None = setting(
         None, "Folder of the IDX files, or of the TFDS data sets.", folder=True
     )
     classes: tuple[int, ...] | None = setting(
-        None, "Keep only the images of these classes, such as 2 or 3,5.", at_least=0
+        None, "Classes whose images are kept, such as 2 or 3,5; by default all.", at_least=0
     )
     image_size: int | None = setting(
-        None, "Shrink the images to this many rows and columns.", at_least=1
+        None, "Number of rows and columns that the images are shrunk to.", at_least=1
     )
     num_validation: int = setting(
         0, "Number of training images to hold out for validation.", at_least=0
     )
     binarisation: str = setting(
-        "none", "How grey levels become 0 and 1.", choices=data.BINARISATIONS
+        "none",
+        "How grey levels become 0 and 1: not at all (none), drawn anew at each presentation "
+        "(stochastic), drawn once (fixed), or by comparison with one half (threshold).",
+        choices=data.BINARISATIONS,
     )
-    standardise: bool = setting(False, "Give each pixel mean 0 and variance 1, for Gaussian units.")
+    standardise: bool = setting(False, "Standardise each pixel to mean 0 and variance 1.")
 
     def __post_init__(self):
         super().__post_init__()

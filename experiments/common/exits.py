@@ -1,4 +1,4 @@
-"""How binaries end: what users can mend in a sentence, a signal as the signal does."""
+"""How commands end: with one sentence for errors that users can mend, by the signal if one came."""
 
 import contextlib
 import logging as stdlib_logging
@@ -13,11 +13,11 @@ from dbn_jax import training
 
 @contextlib.contextmanager
 def sentences(argv: list[str], *, stopped: str = "stopped by Ctrl-C") -> Iterator[None]:
-    """Within it, what users can mend ends the program with a sentence.
+    """A context in which errors that users can mend end the program with one sentence.
 
     Args:
       argv: what absl has left of the command line.
-      stopped: the sentence that a Ctrl-C ends it with.
+      stopped: the sentence printed at a Ctrl-C.
     """
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
@@ -41,10 +41,10 @@ def sentences(argv: list[str], *, stopped: str = "stopped by Ctrl-C") -> Iterato
 
 @contextlib.contextmanager
 def _unraised_ctrl_c(stopped: str) -> Iterator[None]:
-    """Within it, a Ctrl-C also ends the program where Python would print and forget it.
+    """A context in which a Ctrl-C also ends the program where Python only prints the exception.
 
-    So it does in callbacks, such as JAX's of the garbage collector: while programs are traced and
-    compiled, one Ctrl-C in six fell there.
+    Python does so in callbacks, such as JAX's callback of the garbage collector: while programs are
+    traced and compiled, one Ctrl-C in six fell there.
     """
     before = sys.unraisablehook
 
@@ -61,10 +61,10 @@ def _unraised_ctrl_c(stopped: str) -> Iterator[None]:
 
 
 def _die_of(number: int, message: str) -> None:
-    """Ends the program by the signal: a shell's loop over commands then stops as well.
+    """Ends the program by the signal, so that a shell's loop over commands stops as well.
 
-    Nothing is torn down: a Ctrl-C can leave a compilation running in a thread of XLA's, which
-    crashes when the interpreter's end takes the backend away from it.
+    The interpreter is not shut down: a Ctrl-C can leave a compilation running in a thread of XLA,
+    which would crash when shutting down destroys its backend.
     """
     signal.signal(number, signal.SIG_DFL)
     for write in (sys.stdout.flush, lambda: print(message, file=sys.stderr, flush=True)):

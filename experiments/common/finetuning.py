@@ -1,4 +1,4 @@
-"""Fine-tuning of a pretrained net or classifier: data, what is watched, and how it ends."""
+"""Fine-tuning of a pretrained net: its data, the run, error rates while training, curves."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,15 +19,15 @@ _NUM_FIRST = 1000
 
 @declare
 class FinetuningSettings(runs.TrainingSettings, pretrained.Pretrained):
-    """What every fine-tuning of a whole net has."""
+    """Settings of every fine-tuning of a whole net."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Makes pixels and one-hot labels of the data set's rows.
+    """Turns rows of the data set into pixels and one-hot labels.
 
     Attributes:
-      transform: makes pixels.
+      transform: turns images into pixels.
       num_labels: L; 0 for a net without label units.
     """
 
@@ -75,14 +75,14 @@ def finetune_net(
 
     Args:
       settings: of the command.
-      workdir: where.
-      phase: name of what is done.
-      start: how the net learns.
+      workdir: folder of the run.
+      phase: name of the metrics and checkpoints.
+      start: makes the update and the first state.
       batch_size: examples in each update.
       epochs: passes over the data.
-      curves: of each panel of the learning curves: the lines' names, and their column of metrics.
+      curves: for each panel of the learning curves, the lines' names and their columns of metrics.
       title: of the curves.
-      check: raises if the net cannot learn so, before the workdir is opened.
+      check: raises if the net cannot be trained like this; called before the workdir is opened.
 
     Returns:
       The summary.
@@ -126,17 +126,17 @@ def watch_errors(
     way: recognition.Way = recognition.WAYS["mean_field"],
     num_validation: int | None = _NUM_WATCHED,
 ) -> Callable[[object], dict[str, float]]:
-    """Makes what is called with the model after every epoch of fine-tuning; deterministic.
+    """Makes the function that measures error rates after every epoch; it is deterministic.
 
     Args:
       dataset: the data.
-      transform: makes pixels of its rows.
+      transform: turns its rows into pixels.
       way: how the model recognises.
-      num_validation: how many validation images are looked at; None is all of them.
+      num_validation: number of validation images; None for all.
 
     Returns:
-      A function that returns `error_rate_train`, of some training images, and `error_rate` where
-      there are validation images. The test images are left alone.
+      A function of the model that returns `error_rate_train`, on some training images, and
+      `error_rate` if there are validation images. It never looks at test images.
     """
     watched = {"error_rate_train": dataset.train.spread(_NUM_WATCHED)}
     if dataset.validation is not None:
@@ -158,11 +158,11 @@ def watch_errors(
 def learning_curves(
     table: dict[str, np.ndarray], curves: dict[str, dict[str, str]], title: str
 ) -> Figure:
-    """Draws columns of metrics, and the error rates if they were watched.
+    """Draws columns of metrics, and the error rates if they were measured.
 
     Args:
       table: the metrics.
-      curves: of each panel the lines' names, and their column.
+      curves: for each panel, the lines' names and their columns.
       title: of the picture.
     """
     curves = {

@@ -1,4 +1,4 @@
-"""Memory of this process; imports nothing but the standard library."""
+"""Peak memory of this process; imports nothing but the standard library."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_rss() -> int | None:
-    """Largest resident memory of this process so far, in bytes; None where it is not told."""
+    """Largest resident memory of this process so far, in bytes; None if unknown."""
     # Where there is VmHWM: it starts anew at exec, while ru_maxrss keeps a larger parent's peak.
     status = _STATUS.read_text() if _STATUS.exists() else ""
     if told := re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE):

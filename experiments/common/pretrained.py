@@ -1,4 +1,4 @@
-"""What another run has learnt: `--pretrained`, its workdir or the folder where it is published."""
+"""Models of other runs: `--pretrained` is a workdir, or a folder that `publish` made."""
 
 import dataclasses
 import os
@@ -18,20 +18,21 @@ NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
 
 @declare
 class Pretrained(Declared):
-    """The run to go on from, and where its data are."""
+    """The run whose model is used, and the folder of its data."""
 
     pretrained: str = setting(
-        help="Workdir of the run to go on from, or the folder where it is published.", folder=True
+        help="Workdir of the run whose model is used, or the folder where it is published.",
+        folder=True,
     )
     data_dir: str | None = setting(
-        None, "Folder of its data, if they are no longer where they were.", folder=True
+        None, "Folder of the data that the model was trained on, if they have moved.", folder=True
     )
 
     def load(self, programs: tuple[str, ...]) -> tuple[Any, DataSettings]:
-        """Reads what the run has learnt, and from which data.
+        """Loads the model of the run, and the settings of the data it was trained on.
 
         Args:
-          programs: the commands that may have made it.
+          programs: the commands that may have made the run.
 
         Raises:
           FileNotFoundError: there is no finished run.
@@ -44,8 +45,8 @@ def run_summary(path: str | os.PathLike) -> dict[str, Any]:
     """Reads the summary of a finished run, or of a published one.
 
     Returns:
-      What `training.Workdir.write_summary` wrote; and under "pretrained" the summary of the run
-      that it went on from.
+      What `training.Workdir.write_summary` wrote, and under "pretrained" the summary of the run
+      that it started from.
 
     Raises:
       FileNotFoundError: there is no finished run.
@@ -72,7 +73,7 @@ def load(
         raise ValueError(
             f"--pretrained={path} was made by {made_by}; expected a run of {', '.join(programs)}"
         )
-    while "pretrained" in summary:  # the data are those of the run that it went on from
+    while "pretrained" in summary:  # the data are those of the first run
         settings = summary["settings"]
         data_dir = data_dir or settings.get("data", settings).get("data_dir")
         summary = summary["pretrained"]
@@ -83,7 +84,7 @@ def load(
 
 
 def check_data(dataset: data.Dataset, num_pixels: int, num_labels: int = 0) -> None:
-    """Raises ValueError unless the data are like those that a model learnt from.
+    """Raises ValueError unless the data have the pixels and classes of a model.
 
     Args:
       dataset: the data.

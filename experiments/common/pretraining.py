@@ -1,4 +1,4 @@
-"""RBMs that train in a run: one alone, or the layers of a stack, one after the other."""
+"""Training of RBMs in a run: one alone, or the layers of a stack, one after the other."""
 
 import functools
 import itertools
@@ -70,15 +70,15 @@ def train_layer(
     Args:
       run: where metrics and checkpoints go.
       name: of the phase.
-      settings: how it learns.
-      rows: what it learns from, see `greedy.train`; so are the other arguments.
-      held_out: rows that it is evaluated on.
+      settings: of the training.
+      rows: training data. See `greedy.train` for these and the other arguments.
+      held_out: rows that the RBM is evaluated on.
       num_hidden: H.
-      view: makes values of visible units of the rows.
+      view: turns rows into values of the visible units.
       seed: of this layer.
       visible: type of the visible units.
       hidden: type of the hidden units.
-      below: the layer below, if its transposed weights are the first ones.
+      below: the layer below, if its transposed weights are the initial weights.
       callback: (epoch, state), called after every epoch.
 
     Returns:
@@ -145,12 +145,12 @@ def train_stack(
 
     Args:
       run: where metrics and checkpoints go.
-      settings: how they learn.
+      settings: of the training of each layer.
       sizes: units of each layer; may be empty.
-      stack: what they are added to.
-      images: what is learnt from.
+      stack: the stack that the layers are added to.
+      images: training images.
       held_out: images that the layers are evaluated on.
-      samples: whether they see drawn states of the layer below, or probabilities.
+      samples: whether layers are trained on sampled states of the layer below, or on probabilities.
     """
     for size in sizes:
         number = len(stack.layers)

@@ -1,4 +1,4 @@
-"""How an RBM learns: its learner and its optimizer."""
+"""Settings of the training of an RBM: its learner and its optimizer."""
 
 import functools
 
@@ -12,36 +12,48 @@ LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 
 @declare
 class RBMSettings(Declared):
-    """How an RBM learns; the defaults are those of Hinton's programs."""
+    """Settings of the training of an RBM; the defaults are those of Hinton's programs."""
 
-    learner: str = setting("cd", "Estimator of the gradient.", choices=LEARNERS)
-    gibbs_steps: int = setting(1, "Gibbs steps in each update.", at_least=1)
+    learner: str = setting(
+        "cd",
+        "Estimator of the gradient: contrastive divergence (cd), persistent CD (pcd), PCD with "
+        "fast weights (fast_pcd), parallel tempering, or enumeration of a small RBM (exact).",
+        choices=LEARNERS,
+    )
+    gibbs_steps: int = setting(1, "Number of Gibbs steps in each update.", at_least=1)
     reconstruction: str = setting(
         "samples",
-        "Whether CD's reconstruction of the visible units is sampled.",
+        "What contrastive divergence uses as the reconstruction of the visible units.",
         choices=("samples", "probabilities"),
     )
-    num_chains: int = setting(100, "Number of persistent chains (or ladders).", at_least=1)
-    temperatures: int = setting(10, "Number of levels of parallel tempering.", at_least=2)
+    num_chains: int = setting(
+        100, "Number of persistent chains; with tempering, of ladders of chains.", at_least=1
+    )
+    temperatures: int = setting(10, "Number of temperatures of parallel tempering.", at_least=2)
     min_beta: float = setting(
-        0.0, "Inverse temperature of the hottest level.", at_least=0, at_most=1
+        0.0, "Inverse temperature of the hottest chain of tempering.", at_least=0, at_most=1
     )
-    fast_rate: float = setting(0.05, "Learning rate of fast PCD's fast weights.", at_least=0)
+    fast_rate: float = setting(0.05, "Learning rate of the fast weights of fast PCD.", at_least=0)
     centring: str = setting(
-        "none", "Form of the gradient.", choices=("none", "centred", "enhanced")
+        "none",
+        "Form of the gradient: as it is (none), centred, or the enhanced gradient (enhanced).",
+        choices=("none", "centred", "enhanced"),
     )
-    sparsity_target: float = setting(0.0, "Target of each hidden unit's mean activity; 0 for none.")
-    sparsity_cost: float = setting(0.1, "Strength of the sparsity target.", at_least=0)
+    sparsity_target: float = setting(
+        0.0, "Mean activity that each hidden unit is pulled to; 0 for no target."
+    )
+    sparsity_cost: float = setting(0.1, "Strength of the pull to the sparsity target.", at_least=0)
     learning_rate: float = setting(0.1, "Learning rate of weights and biases.", at_least=0)
     learning_rate_decay: str = setting(
         "none",
-        "With linear, the learning rate falls to a hundredth over the second half.",
+        "Schedule of the learning rate: constant (none), or falling linearly to a hundredth over "
+        "the second half (linear).",
         choices=("none", "linear"),
     )
-    initial_momentum: float = setting(0.5, "Momentum of the first epochs.", at_least=0, at_most=1)
-    final_momentum: float = setting(0.9, "Momentum of the other epochs.", at_least=0, at_most=1)
+    initial_momentum: float = setting(0.5, "Momentum in the first epochs.", at_least=0, at_most=1)
+    final_momentum: float = setting(0.9, "Momentum in all later epochs.", at_least=0, at_most=1)
     momentum_epochs: int = setting(5, "Number of epochs with the initial momentum.", at_least=0)
-    weight_decay: float = setting(2e-4, "Cost of squared weights.", at_least=0)
+    weight_decay: float = setting(2e-4, "Strength of L2 weight decay.", at_least=0)
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
     epochs: int = setting(30, "Number of passes over the data.", at_least=1)
 
@@ -87,15 +99,16 @@ class RBMSettings(Declared):
 
 @declare
 class MemorySettings(RBMSettings):
-    """How a top RBM learns, which may see labels."""
+    """Settings of the training of a top RBM, which may have label units."""
 
     learner: str | None = setting(
         None,
-        "Estimator of the gradient; unless given, labelled_pcd with labels and pcd without.",
+        "Estimator of the gradient, as for the other layers; by default labelled_pcd with labels, "
+        "and pcd without.",
         choices=(*LEARNERS, "labelled_pcd"),
     )
     label_cost: float = setting(
-        10.0, "Weight that labelled_pcd gives to telling labels apart.", at_least=0
+        10.0, "Weight of the cost −log p(label | features) in labelled_pcd.", at_least=0
     )
 
     def _plain_learner(self):

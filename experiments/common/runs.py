@@ -1,6 +1,6 @@
 """A run of an experiment, from its command line to its summary.
 
-A command declares its settings, and is then what is particular to it:
+A command declares its settings, and its `run` holds only what is particular to it:
 
     @declare
     class Settings(runs.TrainingSettings):
@@ -43,14 +43,14 @@ _OUTSIDE = 2**32 - 1
 
 @declare
 class RunSettings(Declared):
-    """What every run has."""
+    """Settings of every run."""
 
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
 
 @declare
 class TrainingSettings(RunSettings):
-    """What every run has that trains, and so can be resumed."""
+    """Settings of every run that trains, and so can be resumed."""
 
     checkpoint_seconds: float = setting(
         30.0, "Seconds between two checkpoints.", at_least=0, decides=False
@@ -61,7 +61,7 @@ class Run:
     """A run in its workdir, from `open`.
 
     Attributes:
-      settings: what decides its results.
+      settings: of the command.
       folder: the workdir.
     """
 
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def path(self) -> pathlib.Path:
-        """Of the workdir."""
+        """Path of the workdir."""
         return self.folder.path
 
     @property
@@ -82,12 +82,12 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has finished."""
+        """Whether the run has finished."""
         return self.folder.is_done
 
     @property
     def key(self) -> jax.Array:
-        """A key for what is random outside training: no update gets it, nor a first state."""
+        """A key for random numbers outside training; no update and no first state uses it."""
         return jax.random.fold_in(training.spare_key(self.settings.seed), _OUTSIDE)
 
     def report(self) -> dict[str, Any]:
@@ -116,14 +116,14 @@ class Run:
         Args:
           phase: names the metrics, the checkpoints and the progress line.
           step: see `training.train`.
-          state: the first one.
-          data: what is learnt from; None if the updates need none.
+          state: the state before the first update.
+          data: training data; None if the updates need none.
           epochs: passes over the data.
           seed: of this phase, if not that of the run.
           callback: ``callback(epoch, state)``, after every epoch.
           batch_size: examples per update.
-          updates_per_epoch: without data.
-          **options: further ones of `training.train`, such as `transform` and `evaluate`.
+          updates_per_epoch: if there are no data.
+          **options: further arguments of `training.train`, such as `transform` and `evaluate`.
         """
 
         def watch(epoch, step, state):
@@ -152,7 +152,7 @@ class Run:
             )
 
     def metrics(self, phase: str) -> dict[str, np.ndarray]:
-        """What was measured while a phase trained: the columns of its metrics."""
+        """The columns of metrics of a phase of training."""
         return training.read_metrics(self._metrics_path(phase))
 
     def _metrics_path(self, phase):
@@ -176,7 +176,7 @@ class Run:
 
 
 def open(settings: Declared, workdir: str) -> Run:
-    """Opens the workdir of a run: new, to be resumed, or finished.
+    """Opens the workdir of a run, which is new, to be resumed, or finished.
 
     Raises:
       OSError, ValueError: as `training.open_workdir`.
@@ -195,7 +195,7 @@ def open(settings: Declared, workdir: str) -> Run:
 
 
 def main(run: Callable[[Any, str], Any], cls: type) -> None:
-    """Runs a command: makes settings of its flags, and ends with a sentence where it fails."""
+    """Runs a command: reads its settings from the flags, and reports failures in one sentence."""
     flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
     declarations.define_flags(cls)
 

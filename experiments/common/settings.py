@@ -7,11 +7,11 @@
         epochs: int = setting(30, "Passes over the data.", at_least=1)
         top: Learning = group(Learning, prefix="top_", learning_rate=0.02)
 
-The field carries default, help, bounds and choices. The absl flags (`define_flags`, `from_flags`),
-the check of values (whoever makes the object), the lines of flags.txt (`as_flags`) and the JSON in
-summary.json (`as_json`, `from_json`) come from it. A group is another such class within this one;
-its flags have the prefix before their names. A setting is a bool, int, float or str, a tuple of
-ints or strs, or one of these or None.
+The field carries default, help, bounds and choices. From it come the absl flags (`define_flags`,
+`from_flags`), the check of values whenever an object is made, the lines of flags.txt (`as_flags`)
+and the JSON in summary.json (`as_json`, `from_json`). A group is another such class within this
+one; its flags have the prefix before their names. A setting is a bool, int, float or str, a tuple
+of ints or strs, or one of these or None.
 """
 
 import dataclasses
@@ -50,14 +50,14 @@ def setting(
     """Declares a setting.
 
     Args:
-      default: without one the flag is required.
-      help: a sentence for --help.
+      default: without one, the flag is required.
+      help: a sentence or noun phrase for --help, which says what the value does.
       at_least: smallest value; of a tuple, of its elements.
       at_most: largest value.
       below: a value that it must be smaller than.
       choices: the names that it can be.
-      folder: whether it is a path, made absolute: who goes on from a run may start elsewhere.
-      decides: whether results depend on it. Else it may change when a run is resumed.
+      folder: whether it is a path. Paths are made absolute, since a run may be used from elsewhere.
+      decides: whether results depend on it; if not, it may change when a run is resumed.
     """
     bounds = {"at least": at_least, "at most": at_most, "below": below}
     rest = {"help": help, "choices": choices, "folder": folder, "decides": decides}

@@ -1,1 +1,1 @@
-"""The arguments of the tutorial, one module each."""
+"""The two halves of `why_it_works`."""

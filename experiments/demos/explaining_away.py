@@ -1,4 +1,4 @@
-"""The first half of `why_it_works`: causes that explain each other away, and what follows.
+"""The first half of `why_it_works`: explaining away, and what it means for learning.
 
 Each function returns a picture and the numbers behind it. Call them in float64 (`jax.enable_x64`).
 """
@@ -20,21 +20,21 @@ _MANY = 1_000_000  # independent draws, where each of them is cheap
 
 
 def house(weight: float = 20.0, bias: float = -20.0, cause: float = -10.0) -> sbn.BeliefNet:
-    """The truck, the earthquake, and the house that jumps for either; by default the tutorial's."""
+    """A truck or an earthquake makes a house jump: the tutorial's net, by default its numbers."""
     weights = jnp.zeros((3, 3)).at[:2, 2].set(weight)
     return sbn.make(weights, jnp.array([cause, cause, bias]))
 
 
 def mild_house() -> sbn.BeliefNet:
-    """One that jumps often enough to learn from, and whose causes are no certainty."""
+    """A house that jumps often enough to learn from, and whose causes are uncertain."""
     return house(4.0, -4.0, -2.0)
 
 
 def posterior(key, num_chains: int, num_sweeps: int):
-    """Truck and earthquake given the jump: exact, sampled, and with the two taken for independent.
+    """The posterior of truck and earthquake given the jump: exact, sampled, and factorial.
 
-    Gibbs sampling changes one cause at a time, and must pass through a state that hardly ever
-    holds: it needs thousands of sweeps.
+    Gibbs sampling changes one cause at a time, and so must pass through a very improbable state:
+    it needs thousands of sweeps.
     """
     net, observed = house(), np.array(JUMPS)
     states, exact = sbn.posterior(net, jnp.ones(3), observed)
@@ -89,7 +89,7 @@ def posterior(key, num_chains: int, num_sweeps: int):
 
 
 def truck(key):
-    """What is thought of the truck before the jump, after it, and once the earthquake is known."""
+    """The probability of the truck before the jump, after it, and given the earthquake too."""
     net = house()
     cases = {
         "beforehand": ((0, 0, 0), (False, False, False)),
@@ -102,8 +102,8 @@ def truck(key):
         x, observed = jnp.array(x, jnp.float64), np.array(observed)
         states, p = sbn.posterior(net, x, observed)
         exact.append(float(mean_field.marginals(states, p)[0]))
-        # The truck alone is hidden in the last two: one sweep is an exact draw. In the first two
-        # ancestral draws are; those in which the house does not jump are thrown away.
+        # In the last two cases only the truck is hidden, so that one sweep draws it exactly. In the
+        # first two, ancestral samples are exact once those without the jump are thrown away.
         draw_key = jax.random.fold_in(key, i)
         if observed[1]:
             start = jnp.broadcast_to(x, (_MANY, 3))
@@ -134,11 +134,11 @@ def _sweep(key, net, x, observed):
 
 
 def priors():
-    """The posterior of one layer under different priors from above, the weights below the same."""
+    """The posterior of one layer under different priors from the layers above."""
     likelihood = mild_house()
 
     def with_layer_above(weights, biases):
-        """A fourth unit above the causes, on half of the time."""
+        """Adds a unit above the causes, which is on half of the time."""
         whole = jnp.zeros((4, 4)).at[0, 1:3].set(jnp.array(weights)).at[1:3, 3].set(4.0)
         return sbn.make(whole, jnp.array([0.0, *biases, -4.0]))
 
@@ -157,7 +157,7 @@ def priors():
             number = (np.asarray(states)[:, -3:-1] @ [2, 1]).astype(int)
             found[when] = np.bincount(number, p, minlength=4)
         panels[name] = found
-    # The layer that infinitely many tied ones above it give, for the same weights below.
+    # The prior that infinitely many tied layers above give, for the same weights below.
     tied = rbm.RBM(
         jnp.full((1, 2), 4.0),
         units.Bernoulli(bias=jnp.array([-4.0])),
@@ -198,7 +198,7 @@ def _correlation(states, p):
 
 
 def recognition(key, num_updates: int):
-    """Sleep teaches two recognition nets the house's causes: with and without a weight within."""
+    """Sleep phase of two recognition nets: with a weight between the causes, and without one."""
     net = mild_house()
     layered = sbn.layered((jnp.zeros((1, 2)),), (jnp.zeros(1), jnp.zeros(2)))
     connected = sbn.make(jnp.zeros((3, 3)), jnp.zeros(3))
@@ -226,7 +226,7 @@ def recognition(key, num_updates: int):
 
 @functools.partial(jax.jit, static_argnums=2)
 def _sleep(key, machine, num_updates):
-    """Learns the recognition net alone."""
+    """Trains the recognition net alone."""
     optimizer = optax.multi_transform(
         {
             "learns": optax.sgd(optax.linear_schedule(2.0, 0.0, num_updates)),

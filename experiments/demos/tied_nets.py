@@ -1,4 +1,4 @@
-"""The second half of `why_it_works`: tied layers, learning them, untying them; grey levels.
+"""The second half of `why_it_works`: tied layers, their learning rule, untying; grey levels.
 
 Each function returns a picture and the numbers behind it. Call them in float64 (`jax.enable_x64`).
 """
@@ -23,8 +23,8 @@ _FIRST = 200  # updates of the layer that is untied then
 def random_rbm(key, num_visible: int, num_hidden: int, scale: float) -> rbm.RBM:
     """Weights from N(0, scale²), and biases with which every unit is on half of the time.
 
-    So all states are as probable as their opposites, and the stronger the weights, the less often
-    Gibbs sampling goes from one to the other.
+    So each state is as probable as its opposite, and the larger the weights, the more seldom Gibbs
+    sampling goes from one to the other.
     """
     weights = scale * jax.random.normal(key, (num_visible, num_hidden))
     return rbm.RBM(
@@ -43,7 +43,7 @@ def bars_and_stripes(side: int = 3) -> jax.Array:
 
 
 def convergence(key, depth: int = 40):
-    """Total variation between the pixels of nets of every depth and the RBM, below its bound."""
+    """Total variation between the pixels of tied nets of every depth and the RBM, and its bound."""
     lines, numbers = {}, {}
     top = jnp.zeros(2**6).at[0].set(1.0)
     for scale in _SCALES:
@@ -122,7 +122,7 @@ def _signed(value):
 
 
 def learning_rule(key, num_steps: int = 20):
-    """Size of the learning rule's terms, layer by layer, and what CD-n leaves out of their sum."""
+    """Size of the learning rule's terms by layer, and the part of their sum that CD-n neglects."""
     data_key, params_key = jax.random.split(key)
     data = jax.random.bernoulli(data_key, 0.5, (5, 6)).astype(float)
     sizes, left, numbers = {}, {}, {}
@@ -160,7 +160,7 @@ def learning_rule(key, num_steps: int = 20):
 
 
 def untied(key, num_updates: int):
-    """An RBM learns bars and stripes; then the layers above it are untied, and learn too."""
+    """Trains an RBM on bars and stripes; then unties the layers above it, and trains these."""
     images = bars_and_stripes()
     lower_key, upper_key = jax.random.split(key)
     lower = _learn_lower(lower_key, images)
@@ -204,7 +204,7 @@ def _log_likelihood(params, images):
 
 @jax.jit
 def _learn_lower(key, images):
-    """A short while of CD-1 in expectation, which leaves something to the second layer."""
+    """A few updates of expected CD-1, so that the second layer has something left to improve."""
     params = rbm.init_params(key, images.shape[1], 4, weight_scale=0.1, dtype=images.dtype)
     optimizer = optax.sgd(0.2, momentum=0.9)
 
@@ -240,7 +240,7 @@ def _learn_upper(upper, lower, images, num_updates):
 
 
 def grey_level():
-    """The free energy of one pixel's value, less that of 0.7, under units of both kinds."""
+    """Free energies of a pixel's value, less that of 0.7, under logistic and Gaussian units."""
     x = jnp.linspace(0.5, 0.9, 81)
     middle, step = jnp.asarray(0.7), jnp.asarray(0.1)
     inputs = {"I = 0": 0.0, "I = 0.85": float(jnp.log(0.7 / 0.3)), "I = 2": 2.0}

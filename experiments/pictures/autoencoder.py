@@ -1,4 +1,4 @@
-"""How well `train_autoencoder`'s net restores unseen images, beside PCA and logistic PCA."""
+"""The pictures of `train_autoencoder`: reconstructions, also by PCA and logistic PCA; curves."""
 
 import functools
 
@@ -16,7 +16,7 @@ _NUM_TRAIN = 2000  # training images whose error is reported
 
 
 def pixels(key: jax.Array, transform: data.Transform, images: np.ndarray) -> jax.Array:
-    """Pixels of rows of the data set."""
+    """Turns rows of the data set into pixels."""
     return jnp.asarray(data.in_blocks(functools.partial(data.apply, transform), key, images))
 
 
@@ -28,13 +28,13 @@ def draw(
     shallow: networks.Autoencoder,
     table: dict[str, np.ndarray],
 ) -> tuple[dict[str, object], dict[str, Figure]]:
-    """Draws held-out images as each method restores them, and the curves of fine-tuning.
+    """Draws reconstructions of held-out images by each method, and the curves of fine-tuning.
 
     Args:
       key: consumed.
-      dataset: what was learnt from.
-      transform: makes pixels of the data set's rows.
-      model: the deep autoencoder; PCA and logistic PCA get as many numbers as its code has.
+      dataset: that the models were trained on.
+      transform: turns rows of the data set into pixels.
+      model: the deep autoencoder; PCA and logistic PCA use as many numbers as its code has.
       shallow: the autoencoder without hidden layers.
       table: the metrics of fine-tuning.
 

@@ -1,4 +1,4 @@
-"""What `finetune_classifier` reports: errors on held-out images; how far each layer has moved."""
+"""The results and pictures of `finetune_classifier`: errors, features, change of each layer."""
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,14 @@ def draw(
     after: networks.Classifier,
     table: dict[str, np.ndarray],
 ) -> tuple[dict[str, object], dict[str, Figure]]:
-    """Draws what a classifier gets wrong, its curves, and its features before and after.
+    """Draws the errors of a classifier, its curves, and its features before and after.
 
     Args:
       key: consumed.
-      dataset: what it learnt from.
-      transform: makes pixels of the data set's rows.
-      before: the classifier at first.
-      after: and in the end.
+      dataset: that it was trained on.
+      transform: turns rows of the data set into pixels.
+      before: the classifier before training.
+      after: the trained classifier.
       table: the metrics of its training.
 
     Returns:
@@ -70,11 +70,11 @@ def draw(
 def changes(
     before: networks.Classifier, after: networks.Classifier, v: jax.Array
 ) -> dict[str, jax.Array]:
-    """How far fine-tuning has moved each hidden layer.
+    """How much fine-tuning changed each hidden layer.
 
     Args:
-      before: the classifier at first.
-      after: and in the end.
+      before: the classifier before training.
+      after: the trained classifier.
       v: (N, V) images.
 
     Returns:

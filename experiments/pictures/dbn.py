@@ -1,4 +1,4 @@
-"""The pictures of a net that `train_dbn` learnt: its features, reconstructions, chains, samples."""
+"""The pictures of `train_dbn`: features, reconstructions, chains and samples of a net."""
 
 import itertools
 
@@ -32,10 +32,10 @@ def draw(
     Args:
       key: consumed.
       net: with label units or without.
-      dataset: what it learnt from.
-      to_pixels: makes pixels of the data set's rows.
-      chains: (N, H) hidden states of the chains that persisted while the top RBM learnt, if any.
-      keep_labels: whether chain i is one of label i modulo L (`learning.LabelledPCD`).
+      dataset: that the net was trained on.
+      to_pixels: turns rows of the data set into pixels.
+      chains: (N, H) hidden states of the top RBM's persistent chains, if any.
+      keep_labels: whether chain i has label i modulo L (`learning.LabelledPCD`).
       num_steps: Gibbs steps before a digit is shown.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The images that a net or classifier gets wrong."""
+"""The picture of the images that a net or classifier gets wrong."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,16 +13,16 @@ _MAX_ERRORS = 40 * _COLUMNS
 def sheet(
     dataset: data.Dataset, split: data.Split, log_posterior: np.ndarray, part: str
 ) -> dict[str, Figure]:
-    """Draws the images that were recognised wrongly, with label, answer and confidence.
+    """Draws the wrongly recognised images, with label, answer and confidence.
 
     Args:
       dataset: the data.
-      split: what was recognised, N images.
+      split: the N images that were recognised.
       log_posterior: (N, L), nats.
       part: name of the split.
 
     Returns:
-      The sheet under its name, the surest errors first; nothing if there is no error.
+      The sheet by name, the most confident errors first; empty if there is no error.
     """
     labels, chosen = split.labels, log_posterior.argmax(axis=-1)
     confidence = np.exp(log_posterior.max(axis=-1))

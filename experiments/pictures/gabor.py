@@ -1,14 +1,14 @@
-"""Gabor functions, and how well they fit images: localised, oriented, band-pass or not.
+"""Fits Gabor functions to images, to tell whether these are localised, oriented and band-pass.
 
 With (u, w) the offsets from a centre (x, y), turned by θ, a Gabor function is a wave along u under
 a Gaussian window,
 
     g = exp(−u²/2α² − w²/2β²) · cos(2πf·u + φ).
 
-Of an image only the shape matters, so a fit is judged by the correlation of pixels. Given the
-window and the frequency, the best amplitude, phase and constant are a linear regression on the
-window times cosine and sine. `fit` searches the six other numbers: on a grid that covers them, and
-from its best points by gradient ascent of the correlation.
+Only the shape of an image matters, so a fit is judged by the correlation of the pixels. Given
+window, orientation and frequency, the best amplitude, phase and constant follow from a linear
+regression on the window times cosine and sine. `fit` searches the six other numbers: on a grid that
+covers them, and from its best points by gradient ascent of the correlation.
 
 A high correlation alone does not make an image a wave: a blob, and a single pixel, are close to
 Gabor functions of less than a cycle. `orientation_selectivity` tells them apart.
@@ -45,7 +45,7 @@ class Fit(NamedTuple):
     """The Gabor functions that fit images best.
 
     Attributes:
-      image: (..., size, size), of the amplitude and constant that fit best.
+      image: (..., size, size), with the best amplitude and constant.
       correlation: (...) with the image, over the pixels, between 0 and 1.
       centre: (..., 2) row and column, pixels.
       orientation: (...) of the wave: its angle to the rows, radians in [0, π).
@@ -64,8 +64,8 @@ class Fit(NamedTuple):
 def fit(images: Float[Array, "*batch size size"]) -> Fit:
     """Fits a Gabor function to each image.
 
-    The centre lies within the image; the frequency is at most that of every second pixel; the
-    window is 0.6 pixels to the size of the image wide, and holds a third of a cycle or more.
+    The centre lies within the image; the frequency is at most half a cycle per pixel; the window is
+    between 0.6 pixels and the size of the image wide, and holds at least a third of a cycle.
 
     Args:
       images: (..., size, size), of at least 4 pixels a side.
@@ -93,13 +93,15 @@ def orientation_selectivity(
 ) -> Float[Array, "*batch"]:
     """1 − (amplitude at right angles / amplitude) of the wave of largest amplitude in each image.
 
-    Amplitudes are those of the Fourier transform of the image less its median, which is what a
-    localised image has around it, and the wave at right angles has the same frequency. It is 0 for
-    whatever is the same after a quarter turn, such as round blobs, single pixels, crosses and
-    rings, wherever in the image it stands, and for whatever is of one sign, as its largest
-    amplitude is no wave's but its sum; it is close to 1 for a grating. (Less its mean, the image
-    would be the blob and a square, and these add up or cancel as the blob stands.) What fills more
-    than half of the image has no such surroundings. A flat image, which has no wave, gets 1.
+    Amplitudes are those of the Fourier transform of the image less its median; the wave at right
+    angles has the same frequency. The value is close to 1 for a grating. It is 0 for everything
+    that a quarter turn leaves unchanged, wherever it stands in the image: round blobs, single
+    pixels, crosses, rings. It is also 0 for everything of one sign, whose largest amplitude is that
+    of frequency 0. A flat image, which has no wave, gets 1.
+
+    The median is the level around a localised feature, unless the feature fills more than half of
+    the image. Subtracting the mean instead would leave a square, whose amplitudes add to those of
+    the feature or cancel them, depending on its place.
 
     Args:
       images: (..., size, size).

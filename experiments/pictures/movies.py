@@ -1,4 +1,4 @@
-"""A net at work: a movie of it generating, and what is on its mind after it was shown noise."""
+"""Movies of a net: while it generates, and after it is shown random pixels."""
 
 import math
 import shutil
@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from dbn_jax import dbn, figures, label_units, random, trajectories
 from experiments.common.runs import Run
 
-# Gibbs iterations before each frame: what is clamped takes over quickly at first, slowly later.
+# Gibbs iterations before each frame: most of the change happens in the first iterations.
 _MOVIE_INTERVALS = (1, 1, 1, 2, 5, 10, 20, 20, 40, 50, 50, 50, 50, 50, 50)
 _MIND_INTERVALS = (1,) * 10 + (2,) * 10 + (5,) * 14 + (10,) * 20 + (35,) * 20
-# Iterations after which the sheet shows it; the animation passes through them.
+# Iterations that the sheet shows; the animation passes through them.
 _MIND_STEPS = (1, 3, 10, 30, 100, 300, 1000)
 _FRAMES_PER_SECOND = 8
-# Frames for which the noise stands.
+# Number of frames that show the noise.
 _NUM_SHOWN = 8
 # Enough for the orange of a clamped unit beside the greys.
 _NUM_COLOURS = 128
@@ -36,13 +36,13 @@ def movie(
     classes: Sequence[int | None],
     image_shape: tuple[int, ...],
 ) -> None:
-    """Draws movie.gif, and movie.mp4 with ffmpeg: one chain, that starts at random pixels.
+    """Draws movie.gif, and with ffmpeg movie.mp4: one chain, which starts at random pixels.
 
     Args:
       key: consumed.
       run: the folder.
       net: the net.
-      classes: the label units that are clamped, one after the other; None leaves all free.
+      classes: the label units to clamp, one after the other; None clamps nothing.
       image_shape: of an image.
     """
     noise_key, up_key, chain_key = jax.random.split(key, 3)
@@ -75,7 +75,7 @@ def movie(
 
 
 def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[int, ...]) -> None:
-    """Draws mind_and_brain as .png, .gif and, with ffmpeg, .mp4: what the net makes of noise.
+    """Draws mind_and_brain.png, .gif and, with ffmpeg, .mp4: the net after it is shown noise.
 
     Args:
       key: consumed.

@@ -1,4 +1,4 @@
-"""Pictures of an RBM of whitened patches: its features and the Gabor functions in them, samples."""
+"""The pictures of `train_patches`: features, the Gabor functions that fit them, samples, curves."""
 
 from collections.abc import Mapping
 
@@ -42,11 +42,11 @@ def draw(
       num_steps: Gibbs steps before a sample.
 
     Returns:
-      What the pictures tell in numbers, and the pictures. The numbers: `gabor_share` of the
-      features whose correlation with a Gabor function is above 0.8, `oriented_gabor_share` of
-      those that are oriented besides (`gabor.orientation_selectivity` above 1/2),
-      `gabor_correlation` (median), and of those above 0.8 the median `gabor_frequency` (cycles per
-      pixel), `gabor_width` and `gabor_length` (pixels; α and β of `experiments.pictures.gabor`).
+      Results for the summary, and the pictures. The results: `gabor_share`, the share of features
+      whose correlation with a Gabor function is above 0.8; `oriented_gabor_share`, that of features
+      which are oriented as well (`gabor.orientation_selectivity` above 1/2); `gabor_correlation`,
+      the median; and for features above 0.8 the medians `gabor_frequency` (cycles per pixel),
+      `gabor_width` and `gabor_length` (pixels; α and β of `experiments.pictures.gabor`).
     """
     shape = data.image_shape
     # A hidden unit that is on adds σW_j to the mean of the whitened patch.

@@ -1,4 +1,4 @@
-"""The pictures of an RBM that `train_rbm` learnt."""
+"""The pictures of `train_rbm`: features, reconstructions, chains, samples, histograms."""
 
 import jax
 import numpy as np
@@ -29,10 +29,10 @@ def draw(
     Args:
       key: consumed.
       params: the RBM.
-      dataset: what it learnt from.
-      pixels: makes values of visible units of the data set's rows.
+      dataset: that the RBM was trained on.
+      pixels: turns rows of the data set into values of the visible units.
       unfamiliar: images of other classes, if there are any.
-      chains: (N, H) hidden states of the chains that persisted while it learnt, if any.
+      chains: (N, H) hidden states of its persistent chains, if any.
       num_steps: Gibbs steps before a sample.
     """
     data_key, start_key, sample_key, chain_key = jax.random.split(key, 4)
@@ -106,7 +106,7 @@ def draw(
 
 
 def _chain(key, params, h, steps):
-    """The visible means of chains after each of some numbers of Gibbs steps: (T, chains, V)."""
+    """The visible means of chains after each number of Gibbs steps: (T, chains, V)."""
     frames, done = [], 0
     for step in steps:
         h, mean = _advance(jax.random.fold_in(key, step), params, h, step - done)
@@ -117,7 +117,7 @@ def _chain(key, params, h, steps):
 
 @jax.jit
 def _advance(key, params, h, num_steps):
-    """Hidden states after that many Gibbs steps (traced: one program for all), visible means."""
+    """Hidden states after some Gibbs steps (their number is traced), and visible means."""
     chain_key, up_key = jax.random.split(key)
 
     def advance(h):
