@@ -202,13 +202,13 @@ def _recognise(
     np.add.at(counts, (labels, chosen), 1)
     pictures = errors.sheet(dataset, held_out, log_p, part)
     pictures["confusion"] = figures.confusion_matrix(
-        counts, title="Answers to the images of each class", subtitle=share
+        counts, title="What each class was taken for", subtitle=share
     )
     pictures["reliability"] = figures.reliability(
         calibration.confidence,
         calibration.share_right,
         calibration.counts,
-        title="Share of correct answers, by confidence",
+        title="Is it as often right as it is sure?",
         subtitle=f"expected calibration error {calibration.error:.4f}; bars: 95% intervals; "
         "dashed: perfect calibration",
     )
@@ -219,7 +219,7 @@ def _recognise(
             [f"{labels[i]}  {confidence[i]:.0%}" for i in some],
             image_shape=dataset.image_shape,
             columns=2 * _NUM_HARD,
-            title="Unseen images that were recognised correctly",
+            title="Unseen and recognised rightly",
             subtitle=f"the answer and its probability; of each class the {_NUM_HARD} least "
             f"confident, then {_NUM_HARD} spread over the others",
         )
