@@ -22,7 +22,7 @@ def sheet(
       part: name of the split.
 
     Returns:
-      The sheet by name, the most confident errors first; empty if there is no error.
+      The sheet by name, the surest errors first; empty if there is no error.
     """
     labels, chosen = split.labels, log_posterior.argmax(axis=-1)
     confidence = np.exp(log_posterior.max(axis=-1))
@@ -38,6 +38,6 @@ def sheet(
         image_shape=dataset.image_shape,
         columns=_COLUMNS,
         title="Errors, the surest first",
-        subtitle=f"true label → answer, and its probability; {share}{more}",
+        subtitle=f"true label → answer, and the probability of the answer; {share}{more}",
     )
     return {"errors": picture}
