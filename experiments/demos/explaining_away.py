@@ -11,7 +11,8 @@ import numpy as np
 import optax
 
 from dbn_jax import figures, rbm, units
-from dbn_jax.belief_nets import infinite, mean_field, sbn, wake_sleep
+from dbn_jax.belief_nets import infinite, sbn, wake_sleep
+from experiments.demos import mean_field
 
 CAUSES = ("neither", "earthquake", "truck", "both")  # the order of `sbn.completions`
 JUMPS = (False, False, True)  # truck, earthquake, house: the house is observed
