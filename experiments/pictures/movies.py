@@ -1,7 +1,6 @@
 """Movies of a net: while it generates, and after it is shown random pixels."""
 
 import math
-import shutil
 from collections.abc import Sequence
 
 import jax
@@ -36,7 +35,7 @@ def movie(
     classes: Sequence[int | None],
     image_shape: tuple[int, ...],
 ) -> None:
-    """Draws movie.gif, and with ffmpeg movie.mp4: one chain, which starts at random pixels.
+    """Draws movie.gif: one chain, which starts at random pixels.
 
     Args:
       key: consumed.
@@ -75,7 +74,7 @@ def movie(
 
 
 def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[int, ...]) -> None:
-    """Draws mind_and_brain.png, .gif and, with ffmpeg, .mp4: the net after it is shown noise.
+    """Draws mind_and_brain.png and .gif: the net after it is shown noise.
 
     Args:
       key: consumed.
@@ -147,7 +146,3 @@ def _write(frames: Sequence[Figure], run: Run, name: str) -> None:
         frames_per_second=_FRAMES_PER_SECOND,
         num_colours=_NUM_COLOURS,
     )
-    if shutil.which("ffmpeg") is None:
-        print(f"{name}.mp4 is left out: there is no ffmpeg on the PATH; {name}.gif shows the same")
-    else:
-        figures.film(frames, run.figures / f"{name}.mp4", frames_per_second=_FRAMES_PER_SECOND)
