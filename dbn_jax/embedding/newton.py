@@ -41,12 +41,12 @@ def solve(
 
     Args:
       start: coefficients.
-      tolerance: a regression is done after a step that promised less than this, in nats; as the
-        steps converge quadratically, the next one would gain far less.
-      max_iterations: steps at most.
+      tolerance: a regression is done after a step whose predicted gain was less than this, in nats;
+        as the steps converge quadratically, the next one would gain far less.
+      max_iterations: largest number of steps.
 
     Returns:
-      The coefficients, with which no f is lower than before, to rounding; and their
+      The coefficients, for which no f is lower than at the start, up to rounding; and their
       log-likelihoods, which are f without the penalty, in nats.
     """
 
