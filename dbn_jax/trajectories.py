@@ -6,7 +6,7 @@ pass down makes of them. `perceive` makes a moment from an image, from the botto
 generates one, from the top down. A `trajectory` is Gibbs sampling in the top RBM, with moments at
 chosen steps.
 
-Keys are consumed, "..." are batch axes; V pixels, H units of the last hidden layer, x (..., X) the
+Keys are consumed; "..." are batch axes; V pixels, H units of the last hidden layer, x (..., X) the
 visible states of the top RBM: features, then any labels. Nets have label units or none.
 
 Reference: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
@@ -75,14 +75,11 @@ def trajectory(
     down.
 
     Args:
-      key: consumed.
-      net: with label units or without.
-      x: where the chains start.
-      clamped: (X,) or (..., X), see `label_units.clamped_gibbs`.
+      clamped: see `label_units.clamped_gibbs`.
       intervals: Gibbs steps before each moment since the one before, at least 1 each.
 
     Returns:
-      The moments, (times, ...); and x, from which the chains can go on.
+      The moments, (times, ...); and the x from which the chains can go on.
     """
 
     def go_on(x, interval):

@@ -11,8 +11,8 @@ each layer given the layer below, and estimate the rest from samples. The varian
 with slopes was a four-thousandth of that of the others for a 784-500-2000 net of digits, and half
 to a quarter of it for a 784-500-500-2000 net (`experiments.estimator_variance`).
 
-Keys are consumed; B examples, V pixels, L labels, K recognised paths of each example, H units of a
-hidden layer.
+Keys are consumed; V pixels, L labels, K recognised paths of each example, H units of a hidden
+layer; all terms in nats.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007), which proposes it;
 Kool, van Hoof, Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019); Dong, Mnih,
@@ -92,8 +92,8 @@ class LeaveOneOut:
 
     def sample(self, key, net, v):
         """Independent paths."""
-        states, below = [], v
-        for layer, layer_key in _with_keys(key, net):
+        states, below, keys = [], v, random.split(key, len(net.recognition))
+        for layer, layer_key in zip(net.recognition, keys, strict=True):
             on = rbm.hidden_mean(layer, below)
             on = jnp.broadcast_to(on, (self.num_samples, *on.shape[-2:]))
             below = random.bernoulli(layer_key, on)
@@ -101,7 +101,6 @@ class LeaveOneOut:
         return tuple(states)
 
     def coefficients(self, layer, a, h, rewards, slopes):
-        """See `Estimator`."""
         del layer
         on, linear = jax.nn.sigmoid(a), 0.0
         if self.takes_slopes:
@@ -129,8 +128,8 @@ class Antithetic:
 
     def sample(self, key, net, v):
         """One path more than layers; path 1 + l parts from path 0 in hidden layer l."""
-        states, below = [], v
-        for layer, layer_key in _with_keys(key, net):
+        states, below, keys = [], v, random.split(key, len(net.recognition))
+        for layer, layer_key in zip(net.recognition, keys, strict=True):
             on = rbm.hidden_mean(layer, below).reshape(1 + len(states), len(v), -1)
             u = random.uniform(layer_key, on.shape[1:]).astype(on.dtype)
             plain = (jnp.broadcast_to(u, on.shape) < on).astype(on.dtype)
@@ -142,17 +141,11 @@ class Antithetic:
         return tuple(states)
 
     def coefficients(self, layer, a, h, rewards, slopes):
-        """See `Estimator`."""
         del slopes
         b, opposite = h[0], h[1 + layer]
         gap = 0.5 * (rewards[0] - rewards[1 + layer])
         change = (b - opposite) * jax.nn.sigmoid(jnp.abs(a[0])) * gap[..., None]
         return jnp.zeros_like(a).at[0].set(change)
-
-
-def _with_keys(key, net):
-    count = len(net.recognition)
-    return zip(net.recognition, random.split(key, count) if count else (), strict=True)
 
 
 @jit(static_argnames=("learner", "estimator"))
@@ -172,24 +165,17 @@ def gradient(
     chains approach it as learning slows down, and `learning.Exact` computes it.
 
     Args:
-      key: consumed.
-      net: from `dbn.untie`; hidden units below the top RBM's are Bernoulli.
+      net: hidden units below the top RBM's are Bernoulli; TypeError if others are.
       chains: from ``learner.init(key, net.top)``.
-      v: (B, V) pixels.
-      labels: (B, L) one-hot labels, for a net with label units: then the bound is that on
-        log p(v, label).
+      v: raises as `rbm.as_batch`.
+      labels: one-hot, for a net with label units: then the bound is that on log p(v, label).
       learner: of the top RBM; its data are the recognised states of all paths.
       estimator: of the gradient with respect to the recognition weights.
 
     Returns:
       A tree like `net`; the chains moved on; and the metrics `reconstruction_error` (of the pixels'
       means given the first hidden states; squared, summed over the pixels), the terms
-      `reconstruction`, `entropy` and `prior` (nats; see `bound.Terms`) and those of the learner.
-
-    Raises:
-      ValueError: the net has label units, and `labels` is missing; or v has the wrong number of
-        pixels.
-      TypeError: hidden units below the top RBM's are not Bernoulli, or the pixels are integers.
+      `reconstruction`, `entropy` and `prior` (see `bound.Terms`) and those of the learner.
     """
     v = dbn.as_pixels(net, v)
     label_units.check(net.top, labels)
@@ -315,10 +301,7 @@ def step(
     learner: learning.Learner = learning.PCD(),
     estimator: Estimator = LeaveOneOut(),
 ) -> tuple[rbm.State, rbm.Metrics]:
-    """One update of all weights along the bound's gradient; see `gradient`, and its metrics.
-
-    Optimizer and learner are those that the state was made with.
-    """
+    """One update of all weights along the bound's gradient; see `gradient`, and its metrics."""
     change, chains, metrics = gradient(
         key, state.params, state.chains, v, labels, learner=learner, estimator=estimator
     )

@@ -46,12 +46,9 @@ class LabelledChains(NamedTuple):
 class LabelledPCD:
     """Descends −log p(features | label) − label_cost · log p(label | features).
 
-    A learner (`dbn_jax.learning.Learner`) of RBMs that `label_units.init_params` made.
-
     Attributes:
-      num_chains: number of persistent chains, at least one for each label; they are shared out
-        evenly.
-      num_gibbs_steps: their Gibbs steps in each update.
+      num_chains: at least one for each label; they are shared out evenly.
+      num_gibbs_steps: of the chains in each update.
       label_cost: weight of log p(label | features). With 0, recognition is not learnt.
     """
 
@@ -65,11 +62,7 @@ class LabelledPCD:
             raise ValueError(f"label_cost is {self.label_cost}; it must not be negative")
 
     def init(self, key, params):
-        """Draws hidden states from their biases alone; the chains take the labels in turn.
-
-        Raises:
-          ValueError: the RBM has no label units, or more of them than there are chains.
-        """
+        """Draws hidden states from their biases alone; the chains take the labels in turn."""
         num_labels = label_units.require(params)
         if self.num_chains < num_labels:
             raise ValueError(
@@ -83,10 +76,7 @@ class LabelledPCD:
         )
 
     def estimate(self, key, params, chains, batch):
-        """See `dbn_jax.learning.Learner`; the batch holds features, then one-hot labels.
-
-        Among the metrics is `label_loss`, −log p(label | features) in nats.
-        """
+        """The batch is features, then one-hot labels; `label_loss` is −log p(label | features)."""
         batch = rbm.as_batch(params, batch)
         features, labels = label_units.split(params, batch)
         x, hidden = self.sample(key, params, chains)
@@ -114,13 +104,12 @@ class LabelledPCD:
         return gradient, chains._replace(hidden=hidden), metrics
 
     def hidden_chains(self, chains):
-        """See `dbn_jax.learning.Learner`."""
         return chains.hidden
 
     def start_at(self, key, params, chains, x):
-        """See `dbn_jax.learning.Learner`: each chain at an example of its own label.
+        """Each chain at an example of its own label; where none has it, at the first example.
 
-        Not for compiled code. Chains of a label that no example has start at the first example.
+        Not for compiled code.
         """
         seen = np.asarray(label_units.split(params, x)[1]).argmax(axis=-1)
         wanted = np.asarray(chains.labels).argmax(axis=-1)
@@ -134,7 +123,7 @@ class LabelledPCD:
         """Gibbs sampling of p(features, h | label), `num_gibbs_steps` times down and up.
 
         Returns:
-          x (chains, F + L), features beside the labels; and the hidden states drawn from it.
+          Features beside the labels; and the hidden states drawn from them.
         """
 
         def step(t, carry):

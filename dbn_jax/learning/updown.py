@@ -18,7 +18,7 @@ alone; below it, recognition still learns in the sleep phase only. `adversarial_
 recognition weights learn from the labels too, and adds virtual adversarial training for them and
 for the top RBM: a penalty on answers that change with the worst small perturbation of an image.
 
-Keys are consumed, "..." are batch axes; V pixels, L labels; losses are in nats.
+Keys are consumed; "..." are batch axes; V pixels, L labels; losses in nats.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 5 and appendix B; Larochelle and Bengio, "Classification using discriminative restricted Boltzmann
@@ -55,10 +55,8 @@ def gradient(
     are probabilities. Not compiled by itself: call it inside `jax.jit`, as `step` does.
 
     Args:
-      key: consumed.
-      net: from `dbn.untie`.
-      v: (..., V) pixels.
-      labels: (..., L) one-hot labels, for a net with label units.
+      v: raises as `rbm.as_batch`.
+      labels: one-hot, for a net with label units.
       num_gibbs_steps: of the top RBM, from the wake states; published: 3, later 6, then 10. It
         may be traced.
       label_cost: weight of the label terms; 0 is the published algorithm.
@@ -73,11 +71,6 @@ def gradient(
       (−log-probabilities of the states that the generative and recognition weights predict,
       summed over the layers), those of the top RBM, as `rbm.contrastive_gradient` names them, and,
       where they have a cost, `label_loss` and `adversarial_divergence`.
-
-    Raises:
-      ValueError: labels and label units, or the settings, do not fit each other; v has the wrong
-        number of pixels; or the number of Gibbs steps is below 1.
-      TypeError: the pixels are integers.
     """
     v = dbn.as_pixels(net, v)
     label_units.check(net.top, labels)

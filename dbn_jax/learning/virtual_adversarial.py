@@ -7,7 +7,7 @@ Jᵀ(diag p − p pᵀ)J with J the derivative of the logits. Multiplying a rand
 matrix already turns it towards the eigenvector; the product is exact, by one derivative forwards
 and one backwards.
 
-Keys are consumed, "..." are batch axes; V inputs, L classes; divergences are in nats.
+Keys are consumed; "..." are batch axes; V inputs, L classes; divergences in nats.
 
 Reference: Miyato, Maeda, Koyama, Nakae, Ishii, "Distributional smoothing with virtual adversarial
 training" (2016).
@@ -28,7 +28,7 @@ Logits = Callable[[Float[Array, "*batch V"]], Float[Array, "*batch L"]]
 def divergence(
     p_logits: Float[Array, "*batch L"], q_logits: Float[Array, "*batch L"]
 ) -> Float[Array, "*batch"]:
-    """KL(p ‖ q) of classes: (..., L), (..., L) -> (...)."""
+    """KL(p ‖ q) of classes."""
     return optax.losses.kl_divergence_with_log_targets(
         jax.nn.log_softmax(q_logits), jax.nn.log_softmax(p_logits)
     )

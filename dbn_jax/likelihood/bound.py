@@ -10,7 +10,7 @@ Everything but the slack is the bound. The only partition function is that of th
 `dbn_jax.learning.bound_gradient` ascends the bound.
 
 A net with label units needs labels (else ValueError), and its bound is that on log p(v, labels).
-Keys are consumed, "..." are batch axes; V pixels, L labels; all terms are in nats.
+Keys are consumed; "..." are batch axes; V pixels, L labels; all terms in nats.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), equation
 8; Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks" (2008).
@@ -73,12 +73,8 @@ def exact(
 ) -> tuple[Terms, Float[Array, "*batch"]]:
     """The terms of the bound, and the log-likelihood, by enumeration of the recognised layers.
 
-    Returns:
-      Terms of shape (...), and log p(v) plus log Z of the top RBM, (...). The difference of the
-      latter from `Terms.total` is the slack, KL(q ‖ p(h | v)).
-
-    Raises:
-      ValueError: the hidden layers below the top RBM have more than `MAX_STATES` states together.
+    The log-likelihood is log p(v) plus log Z of the top RBM; its difference from `Terms.total` is
+    the slack, KL(q ‖ p(h | v)).
     """
     label_units.check(net.top, labels)
     hidden = [layer.hidden for layer in net.recognition]
