@@ -92,7 +92,7 @@ class Run:
 
     def report(self) -> dict[str, Any]:
         """Prints and returns what a finished run found."""
-        summary = self.folder.summary()
+        summary = training.read_summary(self.path)
         _print(summary["results"])
         print(f"done already: see {self.path}")
         return summary
