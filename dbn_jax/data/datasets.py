@@ -20,7 +20,7 @@ _MIN_STD = 0.1  # of a standardised pixel
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Flat images (examples, pixels), of bytes or standardised, and the class of each (examples,)."""
+    """Flat images (examples, pixels), of bytes or standardised, and their classes (examples,)."""
 
     images: np.ndarray
     labels: np.ndarray

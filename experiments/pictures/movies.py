@@ -104,7 +104,7 @@ def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[in
         "white is on; mind: the image that they stand for"
         + (", and what the label units say" if notes else ""),
     )
-    figures.save(picture, run.figures / "mind_and_brain.png")
+    run.save_figures({"mind_and_brain": picture})
 
     frames = []
     for t, step in enumerate(steps):
@@ -143,7 +143,7 @@ def _named(probabilities):
 def _write(frames: Sequence[Figure], run: Run, name: str) -> None:
     figures.animate(
         frames,
-        run.figures / f"{name}.gif",
+        run.folder.figures / f"{name}.gif",
         frames_per_second=_FRAMES_PER_SECOND,
         num_colours=_NUM_COLOURS,
     )
