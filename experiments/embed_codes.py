@@ -28,13 +28,12 @@ from matplotlib.figure import Figure
 from dbn_jax import data, figures
 from dbn_jax.embedding import affinities, pairwise, pca, sne
 from experiments.common import memory, pretrained, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 
 _EPOCH = 50  # updates between two measurements of the objective
 _NAMES = {"sne": "SNE", "unisne": "UNI-SNE", "tsne": "t-SNE"}
 
 
-@declare
 class Settings(runs.TrainingSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 

@@ -20,7 +20,7 @@ import numpy as np
 from dbn_jax import data, dbn, learning
 from dbn_jax.learning import bound_gradient
 from experiments.common import finetuning, pretrained, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 
 ESTIMATORS = {
     "score function, no baseline": bound_gradient.LeaveOneOut(1, takes_slopes=False),
@@ -32,7 +32,6 @@ ESTIMATORS = {
 }
 
 
-@declare
 class Settings(runs.RunSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
@@ -54,7 +53,6 @@ def run(settings: Settings, workdir: str) -> dict:
         )
     run = runs.open(settings, workdir)
     if run.is_done:
-        print((run.path / "table.txt").read_text(), end="")
         return run.report()
     rows = {"images": dataset.train.images, "labels": dataset.train.labels}
     view_key, key = jax.random.split(run.key)
@@ -62,9 +60,7 @@ def run(settings: Settings, workdir: str) -> dict:
     batch = data.apply(examples, view_key, data.spread(rows, settings.batch_size))
     keys = jax.random.split(key, settings.num_estimates)
     results = {name: measure(keys, net, batch, value) for name, value in ESTIMATORS.items()}
-    text = table(results, settings)
-    (run.path / "table.txt").write_text(text)
-    print(text, end="")
+    run.save_table(table(results, settings))
     return run.finish({"estimators": results})
 
 

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from dbn_jax import data, dbn, figures, label_units, random, recognition, units
 from dbn_jax.likelihood import evaluation
 from experiments.common import pretrained, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 from experiments.pictures import errors
 
 _PROGRAMS = ("train_rbm", *pretrained.NETS)
@@ -40,7 +40,6 @@ _LARGE_GAP = 2.0  # nats from the estimate to its conservative value; a well ann
 _NUM_BASE = 10_000  # training images for the base rates of annealing
 
 
-@declare
 class Settings(runs.RunSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 

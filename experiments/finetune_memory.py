@@ -25,10 +25,9 @@ from dbn_jax import data, dbn, label_units, learning, random, rbm, recognition, 
 from dbn_jax.learning import greedy
 from experiments.common import finetuning, runs
 from experiments.common.rbm_settings import MemorySettings
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 
 
-@declare
 class Settings(finetuning.FinetuningSettings):
     """Everything that decides the result."""
 

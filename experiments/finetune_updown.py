@@ -27,7 +27,7 @@ import optax
 from dbn_jax import label_units, rbm, train_state
 from dbn_jax.learning import updown
 from experiments.common import finetuning, rbm_settings, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 
 _METRICS = (
     "reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity", "label_loss",
@@ -35,7 +35,6 @@ _METRICS = (
 )  # fmt: skip
 
 
-@declare
 class Settings(finetuning.FinetuningSettings):
     """Everything that decides the result."""
 

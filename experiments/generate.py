@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from dbn_jax import associative_memory, data, dbn, figures, label_units, trajectories
 from experiments.baseline_models import svm_judge
 from experiments.common import pretrained, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 from experiments.pictures import movies
 
 # Where chains can start, in words for the pictures.
@@ -45,7 +45,6 @@ STARTS = {
 _LOOKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 
 
-@declare
 class Settings(runs.RunSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 

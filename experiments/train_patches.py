@@ -42,7 +42,7 @@ from dbn_jax.data import patches
 from dbn_jax.likelihood import annealing, evaluation, partition
 from experiments.baseline_models import gaussian_mixture
 from experiments.common import rbm_settings, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 from experiments.pictures import patches as pictures
 
 _SIGMA_SHARE = 0.1  # of the learning rate
@@ -50,7 +50,6 @@ _SIGMA_SHARE = 0.1  # of the learning rate
 _NUM_WATCHED, _WATCHED_STEPS, _WATCHED_CHAINS = 2000, 300, 100
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 

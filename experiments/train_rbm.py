@@ -25,13 +25,12 @@ from dbn_jax import figures, rbm
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
-from experiments.common.settings import declare, group, setting
+from experiments.common.settings import group, setting
 from experiments.pictures import rbm as pictures
 
 _NUM_UNITS_SHOWN = 50
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 

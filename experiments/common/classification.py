@@ -11,10 +11,9 @@ import optax
 from dbn_jax import data, model_file, networks, train_state, training
 from dbn_jax.learning import backprop
 from experiments.common import data_settings, finetuning, rbm_settings, runs
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 
-@declare
 class ClassifierSettings(Declared):
     """Settings of the training of a classifier."""
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import data, units
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
@@ -24,7 +24,6 @@ UNITS = {
 PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are no categories
 
 
-@declare
 class DataSettings(Declared):
     """Which images to train on; see `data.load` and `data.binarise`."""
 

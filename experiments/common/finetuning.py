@@ -10,14 +10,12 @@ from matplotlib.figure import Figure
 
 from dbn_jax import data, dbn, figures, recognition
 from experiments.common import data_settings, pretrained, runs
-from experiments.common.settings import declare
 
 # Examples of each split that are watched after every epoch.
 _NUM_WATCHED = 2000
 _NUM_FIRST = 1000
 
 
-@declare
 class FinetuningSettings(runs.TrainingSettings, pretrained.Pretrained):
     """Settings of every fine-tuning of a whole net."""
 

@@ -6,9 +6,8 @@ import pathlib
 from typing import Any
 
 from dbn_jax import data, model_file, training
-from experiments.common import settings as declarations
 from experiments.common.data_settings import DataSettings
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 # What --pretrained is for a start from random weights.
 NONE = "none"
@@ -16,7 +15,6 @@ NONE = "none"
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
 
 
-@declare
 class Pretrained(Declared):
     """The run whose model is used, and the folder of its data."""
 
@@ -77,7 +75,7 @@ def load(
         settings = summary["settings"]
         data_dir = data_dir or settings.get("data", settings).get("data_dir")
         summary = summary["pretrained"]
-    data_settings = declarations.from_json(DataSettings, summary["settings"]["data"])
+    data_settings = DataSettings.from_json(summary["settings"]["data"])
     if data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
     return model_file.load(pathlib.Path(path) / "model.npz"), data_settings

@@ -5,12 +5,11 @@ import functools
 import optax
 
 from dbn_jax import learning, rbm
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 
 
-@declare
 class RBMSettings(Declared):
     """Settings of the training of an RBM; the defaults are those of Hinton's programs."""
 
@@ -97,7 +96,6 @@ class RBMSettings(Declared):
         )
 
 
-@declare
 class MemorySettings(RBMSettings):
     """Settings of the training of a top RBM, which may have label units."""
 

@@ -46,8 +46,7 @@ def draw(
     train = pixels(train_key, transform, dataset.train.images)
     v = pixels(held_out_key, transform, held_out.images)
     size = model.decoder[0].kernel[...].shape[0]
-    with progress.Iterations("logistic PCA", "objective") as shown_progress:
-        logistic = logistic_pca.fit(train, size, callback=shown_progress.report)
+    logistic = logistic_pca.fit(train, size, callback=_report)
     if not logistic.converged:
         logging.warning("logistic PCA has not converged: its error may be too large")
     linear = pca.fit(train, size)
@@ -104,6 +103,11 @@ def draw(
         "logistic_pca_converged": logistic.converged,
     }
     return results, pictures
+
+
+def _report(iteration, objective):
+    if iteration % 10 == 0:
+        progress.say(f"logistic PCA, iteration {iteration}, objective {objective:.6g}")
 
 
 @jax.jit

@@ -103,7 +103,7 @@ def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[in
         subtitle="brain: its hidden units, white is on; mind: the image that these states stand for"
         + (", and the label that is most probable" if notes else ""),
     )
-    figures.save(picture, run.figures / "mind_and_brain.png")
+    run.save_figures({"mind_and_brain": picture})
 
     frames = []
     for t, step in enumerate(steps):
@@ -142,7 +142,7 @@ def _named(probabilities):
 def _write(frames: Sequence[Figure], run: Run, name: str) -> None:
     figures.animate(
         frames,
-        run.figures / f"{name}.gif",
+        run.folder.figures / f"{name}.gif",
         frames_per_second=_FRAMES_PER_SECOND,
         num_colours=_NUM_COLOURS,
     )

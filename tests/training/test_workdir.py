@@ -12,7 +12,7 @@ import pytest
 from absl import flags as absl_flags
 
 from dbn_jax.training import workdir
-from dbn_jax.training.workdir import open_workdir
+from dbn_jax.training.workdir import open_workdir, read_summary
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 FLAGS = {"rate": "0.1", "layers": "500,2000", "fast": "true"}
@@ -90,7 +90,7 @@ class TestChecksBeforehand:
         """A limit on file sizes makes every write fail for real."""
         program = f"""
 import resource
-from dbn_jax.training.workdir import open_workdir
+from dbn_jax.training.workdir import open_workdir, read_summary
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 try:
     open_workdir({str(tmp_path)!r}, {{}}, program="p")
@@ -106,7 +106,7 @@ except OSError as e:
         """Another process is refused until this one ends."""
         program = f"""
 import sys
-from dbn_jax.training.workdir import open_workdir
+from dbn_jax.training.workdir import open_workdir, read_summary
 w = open_workdir({str(tmp_path)!r}, {{}}, program="p")
 print("open", flush=True)
 sys.stdin.read()
@@ -146,7 +146,7 @@ class TestSummary:
         returned = run.write_summary(figures, seed=8)
         again = open_it(tmp_path / "new")
         assert again.is_done
-        summary = again.summary()
+        summary = read_summary(again.path)
         assert summary == returned
         assert summary["results"] == {
             "error": 0.5, "curve": [0, 1, 2], "path": str(tmp_path), "n": 3
@@ -252,7 +252,7 @@ def test_files_are_replaced_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", die)
     with pytest.raises(KeyboardInterrupt):
         run.write_summary({"x": 2}, seed=0)
-    assert run.summary()["results"] == {"x": 1}
+    assert read_summary(run.path)["results"] == {"x": 1}
 
 
 def test_folders_that_are_no_workdirs(tmp_path):
@@ -276,7 +276,7 @@ def test_damaged_notes_are_named(tmp_path):
 def test_the_lock_outlives_a_copy_and_ends_with_the_folder(tmp_path):
     run = tmp_path / "run"
     program = f"""
-from dbn_jax.training.workdir import open_workdir
+from dbn_jax.training.workdir import open_workdir, read_summary
 try:
     open_workdir({str(run)!r}, {{}}, program="p")
     print("open")

@@ -9,10 +9,9 @@ import optax
 from dbn_jax import data, figures, learning, rbm
 from experiments.common import runs
 from experiments.common.data_settings import DataSettings
-from experiments.common.settings import declare, group, setting
+from experiments.common.settings import group, setting
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
