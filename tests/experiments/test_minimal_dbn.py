@@ -42,7 +42,10 @@ def test_each_label_generates_its_own_image(monkeypatch):
         top.visible.add_to_bias(bias),
         top.hidden.add_to_bias(jnp.full(10, -10.0)),
     )
+    assert minimal_dbn.recognise([layer], top, jnp.eye(10)).tolist() == list(range(10))
+    # Were the labels not held, they would all become 0.
+    visible = top.visible.add_to_bias(jnp.zeros(20).at[10].set(100.0))
+    top = rbm.RBM(top.weights, visible, top.hidden)
     labels = np.array([3, 0, 7, 3])
     pixels = minimal_dbn.generate(jax.random.key(1), [layer], top, labels, num_steps=5)
     np.testing.assert_allclose(pixels, np.eye(10)[labels], atol=1e-3)
-    assert minimal_dbn.recognise([layer], top, 1.0 * jnp.eye(10)).tolist() == list(range(10))
