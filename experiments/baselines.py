@@ -134,8 +134,7 @@ def _grey_levels(images):
     """((N, pixels) in [0, 1], (N,) labels) for training, and for testing."""
     dataset, _ = images.load()
     parts = (dataset.train, dataset.held_out[1])
-    pairs = [(part.images.astype(np.float32) / dataset.scale, part.labels) for part in parts]
-    return pairs
+    return [(part.images.astype(np.float32) / dataset.scale, part.labels) for part in parts]
 
 
 _NET_CANDIDATES = tuple(
@@ -208,9 +207,7 @@ def run(settings: Settings, workdir: str) -> dict:
 def table(results: dict[str, dict], dataset: data.Dataset) -> str:
     """The tutorial's table, with the errors measured here beside its own.
 
-    Args:
-      results: by method, what `_evaluate` returns and the standard error.
-      dataset: that they were trained and tested on.
+    The results are, by method, what `_evaluate` returns and the standard error.
     """
     rows = [["test error", "tutorial", "here", "± s.e.", "held out", "seconds", "settings"]]
     for key, result in results.items():

@@ -65,12 +65,7 @@ class Settings(runs.TrainingSettings, pretrained.Pretrained):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Makes the maps in a workdir, or resumes there.
-
-    Raises:
-      FileNotFoundError: there is no finished run, or its data are elsewhere.
-      ValueError: it is none of an autoencoder, or there are too few images for the perplexity.
-    """
+    """Makes the maps in a workdir, or resumes there."""
     model, source = settings.load(("train_autoencoder",))
     dataset, transform = source.load()
     pretrained.check_data(dataset, model.layers()[0].kernel.shape[0])

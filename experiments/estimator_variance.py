@@ -40,11 +40,7 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Measures the variances of all estimators.
-
-    Raises:
-      ValueError: the net is a single RBM, which recognises exactly.
-    """
+    """Measures the variances of all estimators."""
     net, dataset, transform = finetuning.load_net(settings)
     if not net.recognition:
         raise ValueError(
@@ -67,13 +63,7 @@ def run(settings: Settings, workdir: str) -> dict:
 def measure(
     keys: jax.Array, net: dbn.Net, batch: tuple, estimator: bound_gradient.Estimator
 ) -> dict[str, float]:
-    """Draws estimates of one gradient.
-
-    Args:
-      keys: (n,), consumed.
-      net: the net.
-      batch: pixels (B, V), and labels (B, L) or None.
-      estimator: the estimator to measure.
+    """Draws an estimate of one gradient for each key; the batch is pixels, and labels or None.
 
     Returns:
       `variance` of an estimate, summed over the recognition weights; `squared_length` of the

@@ -70,12 +70,7 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Evaluates a model in a workdir. Nothing is trained; an interrupted run starts anew.
-
-    Raises:
-      FileNotFoundError: there is no finished run, or its data are elsewhere.
-      ValueError: there is nothing to evaluate, or model, data and settings do not fit each other.
-    """
+    """Evaluates a model in a workdir. Nothing is trained; an interrupted run starts anew."""
     model, source = settings.load(_PROGRAMS)
     net = evaluation.as_net(model)
     _check_model(settings, net, source)

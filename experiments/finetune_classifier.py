@@ -65,12 +65,7 @@ class Settings(runs.TrainingSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Fine-tunes a classifier in a workdir, or resumes there.
-
-    Raises:
-      FileNotFoundError: there is no finished run.
-      ValueError: net, data and settings do not fit each other.
-    """
+    """Fine-tunes a classifier in a workdir, or resumes there."""
     start, dataset, transform = _start(settings)
     classification.check(settings.learning, dataset)
     run = runs.open(settings, workdir)

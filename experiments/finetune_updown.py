@@ -74,11 +74,7 @@ class Settings(finetuning.FinetuningSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Fine-tunes the net in a workdir, or resumes there.
-
-    Raises:
-      ValueError: labels have a cost, but the net has no label units.
-    """
+    """Fine-tunes the net in a workdir, or resumes there."""
 
     def check(net):
         if settings.label_cost:

@@ -72,11 +72,7 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Generates in a workdir; nothing is trained, and an interrupted run starts anew.
-
-    Raises:
-      ValueError: the net has label units, but learnt one class only.
-    """
+    """Generates in a workdir; nothing is trained, and an interrupted run starts anew."""
     net, source = settings.load(pretrained.NETS)
     dataset, transform = source.load()
     pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
@@ -112,11 +108,7 @@ def run(settings: Settings, workdir: str) -> dict:
 def _classes(
     key, settings, net, dataset, transform, real
 ) -> tuple[dict[str, object], dict[str, Figure]]:
-    """Generates images of each class, has them judged, and draws the sheet.
-
-    Returns:
-      Results for the summary, and the pictures.
-    """
+    """Generates images of each class, has them judged, and draws the sheet."""
     many_key, few_key = jax.random.split(key)
     classes = np.unique(dataset.train.labels)
     intended = np.repeat(classes, settings.judged)
@@ -182,15 +174,7 @@ def start(
     transform: data.Transform,
     labels: np.ndarray,
 ) -> tuple[jax.Array, np.ndarray | None]:
-    """Where label-clamped chains start.
-
-    Args:
-      key: consumed.
-      name: one of `STARTS`.
-      net: with label units.
-      dataset: that the net was trained on.
-      transform: makes pixels of the data set's rows.
-      labels: (N,) the class of each chain.
+    """Where label-clamped chains of these classes start: `name` is one of `STARTS`.
 
     Returns:
       (N, F + L) visible states of the top RBM; and the classes (N,) of the images that the features

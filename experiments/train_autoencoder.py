@@ -95,11 +95,7 @@ class Settings(runs.TrainingSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Trains the autoencoder in a workdir, or resumes there, and compares it with PCA.
-
-    Raises:
-      ValueError: data and settings do not fit each other, or the workdir holds another run.
-    """
+    """Trains the autoencoder in a workdir, or resumes there, and compares it with PCA."""
     dataset, transform = settings.data.load()
     _check(settings, dataset)
     run = runs.open(settings, workdir)

@@ -153,11 +153,6 @@ def start(key: jax.Array, num_visible: int, settings: Settings) -> rbm.RBM:
 
     If all other hidden units are off, unit j is on with the odds exp(c_j + ½|W_j|²). The bias c_j
     makes these `start_share`, whatever the weights W_j are.
-
-    Args:
-      key: consumed.
-      num_visible: V.
-      settings: sizes, and the odds.
     """
     params = rbm.init_params(
         key,
@@ -171,13 +166,7 @@ def start(key: jax.Array, num_visible: int, settings: Settings) -> rbm.RBM:
 
 
 def train_rbm(run: runs.Run, train: np.ndarray, validation: np.ndarray) -> rbm.RBM:
-    """Trains the RBM, or goes on where an earlier process stopped.
-
-    Args:
-      run: where metrics and checkpoints go.
-      train: (N, K) whitened patches.
-      validation: (M, K) whose log-likelihood is watched.
-    """
+    """Trains the RBM on whitened patches (N, K), or goes on where an earlier process stopped."""
     settings = run.settings
     init_key, state_key, watch_key = jax.random.split(training.spare_key(settings.seed), 3)
     learner = learning.CD(settings.gibbs_steps)

@@ -35,10 +35,8 @@ def joint_probabilities(
 ) -> Float[Array, "N N"]:
     """p_ij of all pairs; they depend on the ratios of distances only.
 
-    For 10,000 points they take 400 MB in float32, and twice that while they are computed.
-
-    Args:
-      perplexity: smooth number of neighbours, above 1, below N − 1; reached to 0.1 %.
+    For 10,000 points they take 400 MB in float32, and twice that while they are computed. The
+    perplexity is reached to 0.1 %.
 
     Raises:
       ValueError: points are not finite; there are too few of them for the perplexity; or some have

@@ -53,33 +53,28 @@ _LARGE_GAIN = 3e-3
 
 @pytrees.dataclass
 class LogisticPCA:
-    """Logistic principal components.
+    """Logistic principal components: μ, the loadings v_j in rows, and λ.
 
-    Attributes:
-      offset: (V,) μ, logits of the pixels of an image whose code is zero.
-      components: (V, K) the loadings; orthogonal columns, the longest first, signs as for
-        `pca.PCA`.
-      penalty: () λ.
+    The columns are orthogonal, the longest first, with signs as in `pca.PCA`.
     """
 
-    offset: Array
-    components: Array
-    penalty: Array
+    offset: Float[Array, " V"]
+    components: Float[Array, "V K"]
+    penalty: Float[Array, ""]
 
 
 class Fit(NamedTuple):
     """What `fit` found.
 
     Attributes:
-      model: the components.
-      codes: (N, K) of the training images. Their mean is close to zero, and they have the same
-        K×K matrix of inner products, a diagonal one, as the loadings.
+      codes: of the training images. Their mean is close to zero, and they have the same K×K matrix
+        of inner products, a diagonal one, as the loadings.
       objective: nats per image, penalised, after each iteration that raised it.
       converged: whether it stopped before the last iteration allowed.
     """
 
     model: LogisticPCA
-    codes: Array
+    codes: Float[Array, "N K"]
     objective: np.ndarray
     converged: bool
 
@@ -99,13 +94,10 @@ def fit(
     images of MNIST the process takes 1.6 GB.
 
     Args:
-      penalty: λ.
+      penalty: λ, above 0.
       tolerance: it stops when an iteration without acceleration raises the objective by less than
         this share of it.
       callback: (iterations made, objective), called after each.
-
-    Raises:
-      ValueError: K is not in 1..min(N, V), or the penalty is not positive.
     """
     pca.check_images(x, within=(0.0, 1.0))
     _check_penalty(penalty)
@@ -141,9 +133,7 @@ def encode(
 ) -> Float[Array, "*batch K"]:
     """The codes of images, by Newton steps from zero; each maximises its penalised likelihood.
 
-    Args:
-      tolerance: an image is done when the next step would gain less than this, in nats.
-      max_iterations: largest number of steps.
+    An image is done when the next step would gain less than the tolerance, in nats.
     """
     pca.check_images(x, like=model, within=(0.0, 1.0))
     rows = x.reshape(-1, x.shape[-1]).astype(model.components.dtype)

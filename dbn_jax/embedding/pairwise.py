@@ -43,10 +43,8 @@ def nearest(
 ) -> Int[Array, "Q count"]:
     """The numbers of the points that are nearest to each query, the nearest first.
 
-    Args:
-      x: finite; of equally near points the first counts.
-      queries: None: the points themselves, each of which looks among the others.
-      block: queries at a time.
+    Of equally near points the first counts. Without queries, each point looks among the others. All
+    are finite.
     """
     n = len(x)
     points = centred(x if queries is None else jnp.concatenate([x, queries]))
@@ -62,11 +60,7 @@ def nearest(
 
 
 def leave_one_out_error(x: Float[Array, "N D"], labels: Int[np.ndarray | Array, " N"]) -> float:
-    """Share of points whose nearest other point has another label.
-
-    Raises:
-      ValueError: there is one point only, or some are not finite.
-    """
+    """Share of points whose nearest other point has another label."""
     check_points(x, "x", least=2)
     labels = np.asarray(labels)
     return float(np.mean(labels[np.asarray(nearest(x))[:, 0]] != labels))
@@ -83,9 +77,6 @@ def classification_error(
     """Share of queries whose nearest points vote for another label than the wanted one.
 
     Of labels with equally many votes, that of the nearest of their points wins.
-
-    Raises:
-      ValueError: there are fewer points than neighbours, or some are not finite.
     """
     check_points(x, "x", least=num_neighbours)
     check_points(queries, "queries", least=1)

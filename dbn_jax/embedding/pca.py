@@ -3,7 +3,8 @@
 `dbn_jax.embedding.logistic_pca` is its sibling for pixels in [0, 1].
 
 Shapes: N images of V pixels, K components. Images of integers raise a TypeError; images with NaN or
-infinity, or with another number of pixels than the components, raise a ValueError.
+infinity, with another number of pixels than the components, or too few for K components raise a
+ValueError.
 """
 
 from typing import Any
@@ -18,19 +19,15 @@ from dbn_jax.typing import Array, Float, Num
 
 @pytrees.dataclass
 class PCA:
-    """Linear principal components.
+    """Linear principal components: orthonormal columns, largest variance first.
 
-    Attributes:
-      mean: (V,) of the training images.
-      components: (V, K), orthonormal columns, largest variance first; the entry of each that is
-        largest in absolute value is positive.
-      variances: (K,) of the training images along them. The variances that are left out sum to
-        their reconstruction error.
+    The entry of each that is largest in absolute value is positive. The variances that are left out
+    sum to the reconstruction error of the training images.
     """
 
-    mean: Array
-    components: Array
-    variances: Array
+    mean: Float[Array, " V"]
+    components: Float[Array, "V K"]
+    variances: Float[Array, " K"]
 
 
 def fit(x: Num[Array, "N V"], num_components: int) -> PCA:
@@ -39,9 +36,6 @@ def fit(x: Num[Array, "N V"], num_components: int) -> PCA:
     It is computed from the triangular factor of x − m, a V×V matrix with the same singular values,
     so that time and memory grow with the number of images only as reading them does, and small
     variances are not lost, as they would be in the eigenvalues of a covariance matrix.
-
-    Raises:
-      ValueError: K is not in 1..min(N, V).
     """
     check_images(x)
     _check_count(x, num_components)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax.embedding import affinities, objective, pairwise, pca
-from dbn_jax.typing import Array, Float, Key, Scalar
+from dbn_jax.typing import Array, Float, Int, Key, Scalar
 
 STARTS = ("random", "pca")
 _START_SCALE = 1e-2  # standard deviation of the first map, small beside the kernels' width 1
@@ -73,39 +73,27 @@ METHODS = {"sne": SNE, "unisne": UNI_SNE, "tsne": T_SNE}
 
 
 class State(NamedTuple):
-    """A map while it is made.
+    """A map while it is made: its points, their mean at 0; their last move; their gains."""
 
-    Attributes:
-      positions: (N, K) map points, their mean at 0.
-      velocity: (N, K) the last move.
-      gains: (N, K) of the coordinates.
-      step: () int32, number of updates made.
-    """
-
-    positions: Array
-    velocity: Array
-    gains: Array
-    step: Array
+    positions: Float[Array, "N K"]
+    velocity: Float[Array, "N K"]
+    gains: Float[Array, "N K"]
+    step: Int[Array, ""]  # number of updates made
 
 
 def embed(
     key: Key[Array, ""],
     x: Float[Array, "N D"],
     *,
-    num_dims: int = 2,
     perplexity: float = 30.0,
     method: Method = UNI_SNE,
-    start: str = "random",
-) -> Float[Array, "N num_dims"]:
+) -> Float[Array, "N 2"]:
     """Makes a map of points. Equal arguments give equal bits, on the same machine.
 
-    Args:
-      perplexity: smooth number of neighbours; see `affinities.joint_probabilities`.
-      method: `SNE`, `UNI_SNE`, `T_SNE`, or one of your own.
-      start: see `init_state`.
+    The method is `SNE`, `UNI_SNE`, `T_SNE`, or one of your own.
     """
     p = affinities.joint_probabilities(x, perplexity)
-    state = init_state(key, x, num_dims=num_dims, start=start)
+    state = init_state(key, x)
     for _ in range(method.num_steps):
         state, _ = step(state, p, method=method)
     return state.positions
@@ -119,9 +107,6 @@ def init_state(
     Args:
       start: "random": a Gaussian cloud. "pca": the first principal components of `x`, with which
         the large-scale order of the map is that of the data; the key is not used.
-
-    Raises:
-      ValueError: `start` is unknown, or there are fewer dimensions in `x` than in the map.
     """
     match start:
         case "random":
@@ -141,13 +126,8 @@ def step(state: State, p: Float[Array, "N N"], *, method: Method) -> tuple[State
     """One update; momentum, background and exaggeration depend on `State.step`.
 
     The gain of a coordinate grows by 0.2 while it moves downhill, and shrinks by a fifth when it
-    moves uphill (Jacobs 1988, as in the original t-SNE programs).
-
-    Args:
-      p: from `affinities.joint_probabilities`.
-
-    Returns:
-      The new state, and the metrics `gradient_norm` and `background` (λ).
+    moves uphill (Jacobs 1988, as in the original t-SNE programs). The metrics are `gradient_norm`
+    and `background` (λ).
     """
     done = state.step.astype(p.dtype) / method.num_steps
     background = method.background_at(done)

@@ -30,16 +30,12 @@ def draw(
 ) -> tuple[dict[str, object], dict[str, Figure]]:
     """Draws reconstructions of held-out images by each method, and the curves of fine-tuning.
 
+    Results for the summary, the errors, come first.
+
     Args:
-      key: consumed.
-      dataset: that the models were trained on.
-      transform: turns rows of the data set into pixels.
       model: the deep autoencoder; PCA and logistic PCA use as many numbers as its code has.
       shallow: the autoencoder without hidden layers.
       table: the metrics of fine-tuning.
-
-    Returns:
-      Results for the summary, the errors; and the pictures.
     """
     part, held_out = dataset.held_out
     train_key, held_out_key = jax.random.split(key)

@@ -27,19 +27,12 @@ def draw(
     keep_labels: bool,
     num_steps: int,
 ) -> tuple[dict[str, float], dict[str, Figure]]:
-    """Draws the pictures of a net.
+    """Draws the pictures of a net, with label units or without; results for the summary come first.
 
     Args:
-      key: consumed.
-      net: with label units or without.
-      dataset: that the net was trained on.
-      to_pixels: turns rows of the data set into pixels.
       chains: (N, H) hidden states of the top RBM's persistent chains, if any.
       keep_labels: whether chain i has label i modulo L (`learning.LabelledPCD`).
       num_steps: Gibbs steps before a digit is shown.
-
-    Returns:
-      Results for the summary, and the pictures by name.
     """
     view_key, start_key, chain_key, sample_key = jax.random.split(key, 4)
     _, held_out = dataset.held_out

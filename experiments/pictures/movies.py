@@ -24,7 +24,7 @@ _NUM_COLOURS = 128
 
 
 def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Random pixels, each on with probability 1/2, as published; the key is consumed."""
+    """Random pixels, each on with probability 1/2, as published."""
     return random.bernoulli(key, jnp.full(shape, 0.5, jnp.float32))
 
 
@@ -37,12 +37,7 @@ def movie(
 ) -> None:
     """Draws movie.gif: one chain, which starts at random pixels.
 
-    Args:
-      key: consumed.
-      run: the folder.
-      net: the net.
-      classes: the label units to clamp, one after the other; None clamps nothing.
-      image_shape: of an image.
+    The label units of the classes are clamped one after the other; None clamps nothing.
     """
     noise_key, up_key, chain_key = jax.random.split(key, 3)
     _, x = _perceive(up_key, net, noise(noise_key, (math.prod(image_shape),)))
@@ -74,14 +69,7 @@ def movie(
 
 
 def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[int, ...]) -> None:
-    """Draws mind_and_brain.png and .gif: the net after it is shown noise.
-
-    Args:
-      key: consumed.
-      run: the folder.
-      net: the net, of any number of layers.
-      image_shape: of an image.
-    """
+    """Draws mind_and_brain.png and .gif: a net of any depth after it is shown noise."""
     noise_key, up_key, chain_key = jax.random.split(key, 3)
     shown, x = _perceive(up_key, net, noise(noise_key, (math.prod(image_shape),)))
     free = jnp.zeros(x.shape, bool)

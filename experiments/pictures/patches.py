@@ -30,13 +30,9 @@ def draw(
     *,
     num_steps: int,
 ) -> tuple[dict[str, float], dict[str, Figure]]:
-    """Draws the pictures of an RBM.
+    """Draws the pictures of an RBM of whitened patches.
 
     Args:
-      key: consumed.
-      params: the RBM, of whitened patches.
-      whitening: how they were whitened.
-      data: the patches; test patches are shown beside samples.
       densities: scikit-learn's mixtures that are sampled too, by name.
       table: the metrics of training.
       num_steps: Gibbs steps before a sample.

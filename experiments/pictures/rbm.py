@@ -27,10 +27,6 @@ def draw(
     """Draws the pictures of an RBM.
 
     Args:
-      key: consumed.
-      params: the RBM.
-      dataset: that the RBM was trained on.
-      pixels: turns rows of the data set into values of the visible units.
       unfamiliar: images of other classes, if there are any.
       chains: (N, H) hidden states of its persistent chains, if any.
       num_steps: Gibbs steps before a sample.
