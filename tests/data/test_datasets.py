@@ -241,7 +241,7 @@ def test_standardised_images_are_not_binarised(digits):
 def test_nothing_heavy_is_imported():
     heavy = ["tensorflow_datasets", "tensorflow", "mlxtend", "sklearn", "matplotlib", "orbax"]
     program = (
-        "import sys; from dbn_jax import data; data.load('digits'); data.load('mnist5k'); "
+        "import sys; from dbn_jax import data, training; data.load('digits'); data.load(); "
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     root = Path(data.__file__).parents[2]

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from dbn_jax.training import batches, chunk
 
@@ -97,12 +96,11 @@ def test_equal_partials_share_a_program():
     assert run(amount=fives[0], offset=ones) == (60.0, False)
 
 
-@pytest.mark.parametrize("held", [[1.0, 2.0], np.array([1.0, 2.0], np.float32)])
-def test_a_partial_that_cannot_be_hashed_still_trains(held):
+def test_a_partial_that_cannot_be_hashed_still_trains():
     def step(key, state, batch, *, held):
         return state + held[1], {}
 
-    stepper = make(functools.partial(step, held=held), jnp.zeros(()))
+    stepper = make(functools.partial(step, held=[1.0, 2.0]), jnp.zeros(()))
     assert stepper.advance(0, 5)
     assert stepper.state == 10
 
@@ -113,25 +111,20 @@ def test_state_is_not_donated():
     np.testing.assert_array_equal(first, [0, 0])
 
 
-def test_prepare_state():
-    state = chunk.prepare_state({"a": 1.0, "b": np.zeros(2, np.float32), "c": None})
-    assert not state["a"].weak_type
-    assert isinstance(state["b"], jax.Array)
-    assert chunk.replicated(state) is None
-
-    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
-    rows = NamedSharding(mesh, PartitionSpec("x"))
-    state = {"a": jax.device_put(jnp.zeros(8), rows), "b": jnp.zeros(3)}
-    placed = chunk.prepare_state(state)
-    assert placed["a"].sharding == rows
-    assert placed["b"].sharding == chunk.replicated(state)
-    assert len(placed["b"].devices()) == 8
+TWO = np.zeros(2, np.float32)
 
 
-def test_what_step_returns_is_checked():
-    with pytest.raises(ValueError, match="must return a pair"):
-        make(lambda key, state, batch: state, jnp.zeros(2))
-    with pytest.raises(ValueError, match="dict of scalars"):
-        make(lambda key, state, batch: (state, [1.0]), jnp.zeros(2))
-    with pytest.raises(ValueError, match=r"itself as float32\[2\] and returned float32\[3\]"):
-        make(lambda key, state, batch: (jnp.zeros(3), {}), jnp.zeros(2))
+@pytest.mark.parametrize(
+    ("state", "returned", "message"),
+    [
+        (TWO, TWO, "must return a pair"),
+        (TWO, (TWO, [1.0]), "dict of scalars"),
+        (TWO, (TWO, {"x": TWO}), r"metric x is.*scalars"),
+        (TWO, ({}, {}), "structure that it got"),
+        (TWO, (TWO[:1], {}), r"itself as float32\[2\] and returned float32\[1\]"),
+        ({"w": TWO}, ({"w": TWO.astype(np.int32)}, {}), r"\['w'\] as float32.*returned int32"),
+    ],
+)
+def test_what_step_returns_is_checked(state, returned, message):
+    with pytest.raises(ValueError, match=message):
+        make(lambda key, state, batch: returned, chunk.prepare_state(state))
