@@ -35,17 +35,16 @@ import optax
 
 from dbn_jax import numerics, pytrees, random, rbm
 from dbn_jax.belief_nets import sbn
+from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import Array, Float, Key
 
 
 @pytrees.dataclass
 class HelmholtzMachine:
-    """Two sigmoid belief nets of N units, the last V of them observed.
+    """Two nets (`sbn.BeliefNet`) of the same units, in opposite orders.
 
-    Attributes:
-      generative: a `sbn.BeliefNet`, causes before effects, the observed units last.
-      recognition: another, over the same units in reverse order, the observed ones first. Their
-        own weights and biases are not used, and are not trained.
+    The observed units come last in the generative net and first in the recognition net, whose weights
+    and biases for them are not used, and are not trained.
     """
 
     generative: Any
@@ -63,9 +62,6 @@ def init(
     Args:
       sizes: of the layers, from the top down; the last one is observed.
       weight_scale: with zero, hidden units of a layer would stay alike.
-
-    Raises:
-      ValueError: there is no hidden layer.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes is {sizes}; a machine needs a hidden and an observed layer")
@@ -119,16 +115,12 @@ def gradient(
 ) -> tuple[HelmholtzMachine, rbm.Metrics]:
     """The wake-sleep estimate of a descent direction for both nets.
 
-    Args:
-      num_dreams: of the sleep phase; None: as many as there are data.
+    There are as many dreams as data, unless `num_dreams` says otherwise.
 
     Returns:
       A tree like `machine`, and the metrics `wake_loss` and `sleep_loss` (nats, what the phases
       descend, means of −log p(v, h) and of −log q(h | v)) and `bound` (nats, an unbiased estimate
       of the variational bound, averaged over the data).
-
-    Raises:
-      ValueError: the nets have different numbers of units, or no hidden one.
     """
     num_visible = v.shape[-1]
     _check_nets(machine, num_visible)
@@ -154,23 +146,18 @@ def gradient(
     return change, {"wake_loss": -log_p, "sleep_loss": -dream_log_q, "bound": log_p - log_q}
 
 
-def init_state(machine: HelmholtzMachine, optimizer: optax.GradientTransformation) -> rbm.State:
-    """Starts learning of a machine: `State.params` is the machine."""
-    return rbm.State(machine, optimizer.init(machine), jnp.zeros((), jnp.int32))
-
-
 @jax.jit(static_argnames=("optimizer", "num_dreams"))
 def step(
     key: Key[Array, ""],
-    state: rbm.State,
+    state: State,
     v: Float[Array, "*batch V"],
     *,
     optimizer: optax.GradientTransformation,
     num_dreams: int | None = None,
-) -> tuple[rbm.State, rbm.Metrics]:
+) -> tuple[State, rbm.Metrics]:
     """One update by wake-sleep; with the metrics of `gradient`."""
     change, metrics = gradient(key, state.params, v, num_dreams=num_dreams)
-    return rbm.apply_gradient(state, change, optimizer), metrics
+    return apply_gradient(state, change, optimizer), metrics
 
 
 def _check_nets(machine, num_visible):
