@@ -43,8 +43,8 @@ from dbn_jax.typing import Array, Float, Key
 class HelmholtzMachine:
     """Two nets (`sbn.BeliefNet`) of the same units, in opposite orders.
 
-    The observed units come last in the generative net and first in the recognition net, whose weights
-    and biases for them are not used, and are not trained.
+    The observed units come last in the generative net and first in the recognition net, whose
+    weights and biases for them are not used, and are not trained.
     """
 
     generative: Any

@@ -353,40 +353,30 @@ def list_steps(directory):
     return [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
 
 
-def diverging_step(key, state, batch):
-    new, metrics = cd_step(key, state, batch)
-    value = jnp.where(new["count"] == state["bad_at"], jnp.inf, new["weights"][1, 2])
-    new["weights"] = new["weights"].at[1, 2].set(value)
-    return {**new, "bad_at": state["bad_at"]}, metrics
+# The first update, one within an epoch, the last.
+@pytest.mark.parametrize(("bad_at", "chunk_seconds"), [(1, 0.0), (13, 0.0), (20, 100.0)])
+def test_divergence_names_the_exact_step(tmp_path, bad_at, chunk_seconds):
+    def step(key, state, batch):
+        state, metrics = cd_step(key, state, batch)
+        value = jnp.where(state["count"] == bad_at, jnp.inf, state["weights"][1, 2])
+        return {**state, "weights": state["weights"].at[1, 2].set(value)}, metrics
 
-
-class TestDivergence:
-    # The first update, one within an epoch, the last.
-    @pytest.mark.parametrize(("bad_at", "chunk_seconds"), [(1, 0.0), (13, 0.0), (20, 100.0)])
-    def test_names_the_exact_step(self, tmp_path, bad_at, chunk_seconds):
-        hooks = {"checkpoints": Checkpoints(tmp_path)}
-        changes = {"chunk_seconds": chunk_seconds, "checkpoint_seconds": 0.0, "num_epochs": 2}
-        state = {**initial_state(), "bad_at": bad_at}
-        with hooks["checkpoints"], pytest.raises(Diverged, match="Lower the learning") as caught:
-            train(step=diverging_step, state=state, hooks=hooks, **changes)
-        error = caught.value
-        assert error.step == bad_at
-        assert int(error.state["count"]) == bad_at - 1
-        assert np.isfinite(error.state["weights"]).all()
-        assert f"update {bad_at} " in str(error)
-        assert "['weights'] (1 of 84 values)" in str(error)
-        with Checkpoints(tmp_path) as kept:
-            latest = kept.latest_step()
-        assert latest is None or latest < bad_at
-        if bad_at == 13:
-            assert latest == 12
-            assert "12 updates, still finite, is kept" in str(error)
-
-    def test_first_state(self):
-        state = initial_state()
-        state["velocity"] = state["velocity"].at[0, 0].set(jnp.nan)
-        with pytest.raises(ValueError, match=r"first state holds NaN.*\['velocity'\] \(1 of 84"):
-            train(state=state)
+    hooks = {"checkpoints": Checkpoints(tmp_path)}
+    changes = {"chunk_seconds": chunk_seconds, "checkpoint_seconds": 0.0, "num_epochs": 2}
+    with hooks["checkpoints"], pytest.raises(Diverged, match="Lower the learning") as caught:
+        train(step=step, hooks=hooks, **changes)
+    error = caught.value
+    assert error.step == bad_at
+    assert int(error.state["count"]) == bad_at - 1
+    assert np.isfinite(error.state["weights"]).all()
+    assert f"update {bad_at} " in str(error)
+    assert "['weights'] (1 of 84 values)" in str(error)
+    with Checkpoints(tmp_path) as kept:
+        latest = kept.latest_step()
+    assert latest is None or latest < bad_at
+    if bad_at == 13:
+        assert latest == 12
+        assert "12 updates, still finite, is kept" in str(error)
 
 
 class TestMistakes:
