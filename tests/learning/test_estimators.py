@@ -178,7 +178,7 @@ def test_the_state_of_another_learner_is_refused(learner):
     ("make_learner", "message"),
     [
         (lambda: ParallelTempering(num_temperatures=1), "num_temperatures is 1; .* PCD"),
-        (lambda: ParallelTempering(num_gibbs_steps=0), "num_gibbs_steps is 0; .* at least 1"),
+        (lambda: ParallelTempering(num_gibbs_steps=0), "number of Gibbs steps is 0; .* at least 1"),
         (lambda: ParallelTempering(min_beta=1.0), r"min_beta is 1\.0"),
         (lambda: Centred(model_share=1.5), r"model_share is 1\.5"),
         (lambda: Centred(sliding=0.0), r"sliding 0\.0"),
