@@ -66,42 +66,33 @@ class TestMeaning:
         """Update t gets fold_in(key(seed), t); an epoch visits no example twice."""
         seen = []
 
+        def transform(key, batch):
+            return {**batch, "key": jax.random.key_data(key)}
+
         def step(key, state, batch):
-            state, metrics = cd_step(key, state, scale(key, batch["image"]))
-            jax.debug.callback(lambda k, i: seen.append((np.array(k), np.array(i))),
-                               jax.random.key_data(key), batch["index"], ordered=True)  # fmt: skip
-            return state, metrics
+            here = jax.random.key_data(key), batch["key"], batch["index"]
+            jax.debug.callback(lambda *x: seen.append(list(map(np.array, x))), *here, ordered=True)
+            return cd_step(key, state, scale(key, batch["image"]))
 
         data = {"image": images(), "index": np.arange(toy_learning.NUM_EXAMPLES, dtype=np.int32)}
-        final = train(data, step=step, transform=None, num_epochs=2, chunk_seconds=10.0)
+        final = train(data, step=step, transform=transform, num_epochs=2, chunk_seconds=10.0)
         jax.effects_barrier()
         assert len(seen) == 2 * UPDATES_PER_EPOCH
 
         state, update = initial_state(), jax.jit(cd_step)
-        for t, (key_data, index) in enumerate(seen):
+        for t, (key_data, _, index) in enumerate(seen):
             key = jax.random.fold_in(jax.random.key(3), t)
             np.testing.assert_array_equal(key_data, jax.random.key_data(key))
             state, _ = update(key, state, scale(key, jnp.asarray(images()[index])))
         # Two programs may round differently.
         np.testing.assert_allclose(final["weights"], state["weights"], rtol=1e-3, atol=1e-4)
-        epochs = np.reshape([i for _, i in seen], (2, -1))
+        keys = np.concatenate([call[:2] for call in seen])  # of steps and transforms
+        assert len(np.unique(keys, axis=0)) == 2 * len(seen)
+        epochs = np.reshape([index for *_, index in seen], (2, -1))
         for epoch in epochs:
             assert len(np.unique(epoch)) == 100
         assert not np.array_equal(epochs[0], epochs[1])
         assert set(epochs[0]) != set(epochs[1])  # each leaves out other examples
-
-    def test_transform_key_differs_from_step_key(self):
-        def transform(key, batch):
-            return {"key": jax.random.key_data(key), "batch": batch}
-
-        def step(key, state, batch):
-            of_step = jnp.all(jax.random.key_data(key) == batch["key"])
-            repeated = jnp.all(state["last"] == batch["key"])
-            bad = (of_step | repeated).astype(jnp.int32)
-            return {"last": batch["key"], "bad": state["bad"] + bad}, {}
-
-        state = {"last": jnp.zeros(2, jnp.uint32), "bad": jnp.int32(0)}
-        assert train(step=step, state=state, transform=transform)["bad"] == 0
 
     def test_chunk_length_changes_no_bit(self):
         one = train(chunk_seconds=0.0)
@@ -168,65 +159,47 @@ class TestMeaning:
         assert np.isnan(columns["images_per_second"]).all()
 
 
-class TestCompilation:
-    def test_once_per_shape(self):
-        """Not for other epochs, seeds, chunk lengths, learning rates in the state, or runs."""
-        traces = []
+def test_nothing_compiles_once_training_has_begun():
+    """XLA itself is asked, on one device and on eight; nor in a second, longer run."""
+    mesh = jax.make_mesh((8,), ("chains",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = NamedSharding(mesh, PartitionSpec("chains"))
 
-        def step(key, state, batch, scale):
-            traces.append(batch.shape)
-            return {"w": state["w"] + state["rate"] * scale, "rate": state["rate"]}, {"x": 1.0}
+    def step(key, state, batch, scale):
+        inner, metrics = cd_step(key, {**state, "chains": None}, batch)
+        chains = state["chains"] + scale * jnp.mean(inner["weights"])
+        # Left to itself, the compiler would spread these as the chains are.
+        sums, rate = state["sums"] + chains, state["rate"] * jnp.float32(0.9)
+        return {**inner, "chains": chains, "sums": sums, "rate": rate}, metrics
 
-        def run(rate, scale=1.0, **changes):
-            state = {"w": jnp.zeros(3), "rate": rate}
-            train(step=functools.partial(step, scale=scale), state=state, **changes)
-            return len(traces)
+    def listen(event, *_, **__):
+        if "backend_compile" in event:
+            compiled.append(event)
 
-        first = run(0.1)
-        assert first <= 3  # compiled once; the shapes of the metrics are looked at before
-        assert run(0.2, seed=8, num_epochs=5, chunk_seconds=1.0) == first
-        assert run(0.1, scale=2.0) > first  # another function
-        now = len(traces)
-        assert run(0.1, batch_size=20) > now  # another shape
+    def callback(epoch, step, state):
+        if epoch == 0:
+            begun.append(len(compiled))
 
-    def test_nothing_compiles_once_training_has_begun(self):
-        """XLA itself is asked, on one device and on eight; nor in a second run."""
-        mesh = jax.make_mesh((8,), ("chains",), axis_types=(jax.sharding.AxisType.Auto,))
-        rows = NamedSharding(mesh, PartitionSpec("chains"))
+    def run(placement, **changes):
+        chains = jax.device_put(jnp.zeros((8, 2)), placement)
+        state = {**initial_state(), "chains": chains, "sums": jnp.zeros((8, 2))}
+        state["rate"] = 0.1  # a Python number at first
+        partial = functools.partial(step, scale=2.0)
+        return train(step=partial, state=state, hooks={"callback": callback}, **changes)
 
-        def step(key, state, batch):
-            inner, metrics = cd_step(key, {**state, "chains": None}, batch)
-            chains = state["chains"] + jnp.mean(inner["weights"])
-            # Left to itself, the compiler would spread these as the chains are.
-            sums, rate = state["sums"] + chains, state["rate"] * jnp.float32(0.9)
-            return {**inner, "chains": chains, "sums": sums, "rate": rate}, metrics
-
-        def listen(event, *_, **__):
-            if "backend_compile" in event:
-                compiled.append(event)
-
-        def callback(epoch, step, state):
-            if epoch == 0:
-                begun.append(len(compiled))
-
-        compiled, begun = [], []
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        try:
-            for placement in (None, rows):
-                chains = jax.device_put(jnp.zeros((8, 2)), placement)
-                state = {**initial_state(), "chains": chains, "sums": jnp.zeros((8, 2))}
-                state["rate"] = 0.1  # a Python number at first
-                before = len(compiled)
-                one = train(step=step, state=state, hooks={"callback": callback})
-                assert before < begun[-1] == len(compiled)
-                again = train(step=step, state=state, hooks={"callback": callback})
-                assert begun[-2] == len(compiled)
-                assert state_bytes(one) == state_bytes(again)
-                if placement is not None:
-                    assert one["chains"].sharding == rows
-                    assert one["sums"].sharding.is_fully_replicated
-        finally:
-            jax.monitoring.unregister_event_duration_listener(listen)
+    compiled, begun = [], []
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for placement in (None, rows):
+            before = len(compiled)
+            final = run(placement)
+            assert before < begun[-1] == len(compiled)
+            run(placement, seed=8, num_epochs=5, chunk_seconds=1.0)
+            assert begun[-2] == len(compiled)
+            if placement is not None:
+                assert final["chains"].sharding == rows
+                assert final["sums"].sharding.is_fully_replicated
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 class TestResuming:
