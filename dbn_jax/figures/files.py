@@ -17,7 +17,7 @@ from dbn_jax.figures.pages import DEVICE_PIXELS, png
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes a figure as PNG, to a path that ends in .png; another is a ValueError."""
+    """Writes a figure as PNG, to a path that ends in .png."""
     with _replacing(path, ".png") as file:
         file.write(png(figure, DEVICE_PIXELS))
 
@@ -37,7 +37,6 @@ def animate(
     Args:
       frames: figures, or uint8 arrays (rows, columns[, 3]); figures are drawn at one device pixel
         for each pixel of the page, and smaller frames get white paper at the right and below.
-      path: ends in .gif.
       frames_per_second: at most 50; GIF counts hundredths of a second, so that the rate is rounded.
       num_colours: 2 to 256; fewer make a smaller file.
     """
@@ -80,7 +79,7 @@ def _replacing(path: str | os.PathLike, ending: str) -> Iterator[IO[bytes]]:
 
 
 def _drawn(frames: Iterable[Figure | np.ndarray]) -> list[PIL.Image.Image]:
-    """Returns the frames as images of one size."""
+    """The frames as images of one size."""
     images = [_frame(frame) for frame in frames]
     if not images:
         raise ValueError("no frames: an animation needs at least one")
@@ -104,7 +103,7 @@ def _frame(frame: Figure | np.ndarray) -> PIL.Image.Image:
 
 
 def _common_palette(images: Sequence[PIL.Image.Image], num_colours: int) -> np.ndarray:
-    """Returns the palette for all, (colours, 3): their own colours if few enough, else medians."""
+    """The palette for all, (colours, 3): their own colours if few enough, else medians."""
     colours: set[tuple[int, int, int]] = set()
     for image in images:
         found = image.getcolors(num_colours)
@@ -125,7 +124,7 @@ def _common_palette(images: Sequence[PIL.Image.Image], num_colours: int) -> np.n
 
 
 def _indexed(image: PIL.Image.Image, palette: np.ndarray) -> PIL.Image.Image:
-    """Returns the image in the nearest colours of the palette.
+    """The image in the nearest colours of the palette.
 
     Pillow's own `quantize` compares colours at 6 bits, which would turn white paper grey.
     """
