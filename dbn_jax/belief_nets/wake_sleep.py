@@ -53,15 +53,11 @@ class HelmholtzMachine:
 def init(
     key: Key[Array, ""], sizes: tuple[int, ...], *, weight_scale: float = 0.1
 ) -> HelmholtzMachine:
-    """Makes a machine of layers, with weights from N(0, weight_scale²) and zero biases.
+    """Makes a machine of layers, from the top down to the observed one.
 
-    A recognition net of layers takes the units of a layer for independent given the layer below.
-    One that has connections within layers too, ``sbn.make(...)`` in its place, can tell that a
-    cause is explained away.
-
-    Args:
-      sizes: of the layers, from the top down; the last one is observed.
-      weight_scale: with zero, hidden units of a layer would stay alike.
+    Weights are drawn from N(0, weight_scale²), biases are zero. A recognition net of layers takes
+    the units of a layer for independent given the layer below. One that has connections within
+    layers too, ``sbn.make(...)`` in its place, can tell that a cause is explained away.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes is {sizes}; a machine needs a hidden and an observed layer")

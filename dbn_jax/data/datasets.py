@@ -59,23 +59,15 @@ class Standardisation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in three parts.
-
-    Attributes:
-      validation: what settings are chosen on.
-      test: what is reported on.
-      image_shape: (rows, columns) or (rows, columns, channels).
-      num_classes: labels are 0 to num_classes − 1.
-      scale: the value of full intensity: images / scale are grey levels between 0 and 1.
-    """
+    """A data set: what models learn from, what settings are chosen on, what is reported on."""
 
     name: str
     train: Split
     validation: Split | None
     test: Split
-    image_shape: tuple[int, ...]
-    num_classes: int
-    scale: float = 255.0
+    image_shape: tuple[int, ...]  # (rows, columns[, channels])
+    num_classes: int  # labels are 0 to num_classes − 1
+    scale: float = 255.0  # the value of full intensity: images / scale are grey levels in [0, 1]
     standardisation: Standardisation | None = None
 
     def __post_init__(self):

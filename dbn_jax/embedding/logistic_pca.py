@@ -66,17 +66,14 @@ class LogisticPCA:
 class Fit(NamedTuple):
     """What `fit` found.
 
-    Attributes:
-      codes: of the training images. Their mean is close to zero, and they have the same K×K matrix
-        of inner products, a diagonal one, as the loadings.
-      objective: nats per image, penalised, after each iteration that raised it.
-      converged: whether it stopped before the last iteration allowed.
+    The codes of the training images have a mean close to zero, and the same K×K matrix of inner
+    products, a diagonal one, as the loadings.
     """
 
     model: LogisticPCA
     codes: Float[Array, "N K"]
-    objective: np.ndarray
-    converged: bool
+    objective: np.ndarray  # nats per image, penalised, after each iteration that raised it
+    converged: bool  # before the last iteration allowed
 
 
 def fit(

@@ -16,12 +16,6 @@ Arguments of the same name mean the same everywhere:
 
 Images that do not fit `image_shape`, are not finite or lie outside `value_range` are ValueErrors
 that say which, and so are empty arrays and labels of another number than what they label.
-
-Sheets of images: `image_sheet`, `captioned_sheet`, `image_rows`, `reconstructions`, `chains`. What
-was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`,
-`moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Points in the plane:
-`map_of_points`. Numbers: `learning_curves`, `bars`, `histograms`. Files: `save`, `animate`.
-`Picture` is the Figure that notebooks show sharp, for drawings of their own.
 """
 
 try:

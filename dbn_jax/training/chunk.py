@@ -17,11 +17,7 @@ from dbn_jax.typing import Array, Key
 
 
 class Stepper:
-    """Runs updates of the training state on the device.
-
-    Attributes:
-      sums: sums of the metrics over the epoch's updates so far, float32, on the host.
-    """
+    """Runs updates of the training state; `sums` are those of the metrics over the epoch so far."""
 
     def __init__(
         self,

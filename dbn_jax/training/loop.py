@@ -32,24 +32,15 @@ _COLUMNS = ("step", "epoch", "seconds", "images_per_second")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How long and how to train; plain values, as flags give them.
-
-    Attributes:
-      num_epochs: passes over the data; may grow when a run is resumed.
-      batch_size: B; an epoch of N examples has N // B updates.
-      updates_per_epoch: without data, instead of `batch_size`.
-      phase: name shown in the progress line.
-      checkpoint_seconds: time between two checkpoints.
-      chunk_seconds: time after which the host regains control; no result depends on it.
-    """
+    """How long and how to train; plain values, as flags give them."""
 
     seed: int
-    num_epochs: int
-    batch_size: int | None = None
-    updates_per_epoch: int | None = None
-    phase: str = "training"
+    num_epochs: int  # may grow when a run is resumed
+    batch_size: int | None = None  # B: an epoch of N examples has N // B updates
+    updates_per_epoch: int | None = None  # without data, instead of `batch_size`
+    phase: str = "training"  # stands in the progress line
     checkpoint_seconds: float = 30.0
-    chunk_seconds: float = 1.0
+    chunk_seconds: float = 1.0  # after which the host regains control; no result depends on it
     show_progress: bool = True
 
     def __post_init__(self):

@@ -16,12 +16,9 @@ class MetricsFile:
     """Appends rows to a CSV file whose columns the first row fixes."""
 
     def __init__(self, path: str | os.PathLike, *, keep_epochs: int | None = None):
-        """Begins a new file, or goes on with one.
+        """Begins a new file, or keeps the rows of one up to an epoch.
 
-        Args:
-          path: of the file; its folder is made if need be.
-          keep_epochs: None begins a new file. A number keeps the rows up to that epoch and drops
-            the later ones: they were written after the checkpoint that the run goes on from.
+        Later rows are dropped: they were written after the checkpoint that the run goes on from.
         """
         self._path = pathlib.Path(path).absolute()
         self._columns: list[str] | None = None

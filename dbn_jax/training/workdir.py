@@ -115,19 +115,14 @@ def open_workdir(
 ) -> Workdir:
     """Opens the folder of a run, new or to be resumed, and checks it before anything is computed.
 
-    The folder is locked against other processes until this one ends.
+    It is made if need be, and locked against other processes until this one ends. An OSError says
+    that it cannot be used, a ValueError that it holds something else.
 
     Args:
-      path: of the folder; made if need be.
       flags: names and texts of the flags that repeat the run.
       program: what takes the flags, such as ``experiments.train_rbm``.
       settings: what summary.json says of the settings, as JSON; the flags unless given.
       may_change: names of flags that may differ when the run is resumed: they change no result.
-
-    Raises:
-      OSError: the folder cannot be written, is almost full, or is in use by another process.
-      ValueError: it holds a run with other flags, which are named with their old and new values; or
-        it is the folder of something else.
     """
     if not os.fspath(path):
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")

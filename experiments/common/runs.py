@@ -57,11 +57,7 @@ class TrainingSettings(RunSettings):
 
 
 def open(settings: Declared, workdir: str) -> "Run":
-    """Opens the workdir of a run, which is new, to be resumed, or finished.
-
-    Raises:
-      OSError, ValueError: as `training.open_workdir`.
-    """
+    """Opens the workdir of a run, which is new, to be resumed, or finished."""
     module = type(settings).__module__
     folder = training.open_workdir(
         workdir,
