@@ -35,13 +35,12 @@ from dbn_jax.learning import backprop, greedy
 from experiments.common import data_settings, pretraining, rbm_settings, runs
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import RBMSettings
-from experiments.common.settings import Declared, declare, group, setting
+from experiments.common.settings import Declared, group, setting
 from experiments.pictures import autoencoder as pictures
 
 _NUM_WATCHED = 2000  # images of a split that are watched after every epoch
 
 
-@declare
 class BackpropagationSettings(Declared):
     """Settings of the fine-tuning of the unrolled net by AdamW."""
 
@@ -59,7 +58,6 @@ class BackpropagationSettings(Declared):
     epochs: int = setting(100, "Number of epochs of fine-tuning.", at_least=1)
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
@@ -97,11 +95,7 @@ class Settings(runs.TrainingSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Trains the autoencoder in a workdir, or resumes there, and compares it with PCA.
-
-    Raises:
-      ValueError: data and settings do not fit each other, or the workdir holds another run.
-    """
+    """Trains the autoencoder in a workdir, or resumes there, and compares it with PCA."""
     dataset, transform = settings.data.load()
     _check(settings, dataset)
     run = runs.open(settings, workdir)

@@ -32,13 +32,12 @@ from dbn_jax.learning import greedy
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import MemorySettings, RBMSettings
-from experiments.common.settings import declare, group, setting
+from experiments.common.settings import group, setting
 from experiments.pictures import dbn as pictures
 
 _ACTIVITIES = ("samples", "probabilities")
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 

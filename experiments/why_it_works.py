@@ -37,11 +37,10 @@ algorithm for unsupervised neural networks" (1995).
 import jax
 
 from experiments.common import runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 from experiments.demos import explaining_away, tied_nets
 
 
-@declare
 class Settings(runs.RunSettings):
     """Everything that decides the result."""
 

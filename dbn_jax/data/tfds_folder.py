@@ -19,14 +19,10 @@ from dbn_jax.data import idx
 def read(
     name: str, data_dir: str | os.PathLike | None = None, *, download: bool = False
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
-    """Reads the published train, validation and test splits; the errors are those of `data.load`.
+    """Reads (images, labels) of the published splits, and the number of classes; see `data.load`.
 
-    A name is "mnist", "emnist/letters" or "cifar10:3.0.2", say. The folder is $TFDS_DATA_DIR, or
-    else ~/tensorflow_datasets, if None. `download` prepares the data set there if it is not yet.
-
-    Returns:
-      (images, labels) of each split, images of bytes (examples, rows, columns[, channels]); and the
-      number of classes.
+    A name is "mnist", "emnist/letters" or "cifar10:3.0.2", say. Images are bytes (examples, rows,
+    columns[, channels]).
     """
     import tensorflow_datasets as tfds
 
@@ -41,7 +37,7 @@ def read(
 
 
 def find(name: str, folder: Path) -> Path | None:
-    """Returns the folder of the newest prepared version, or of the one that the name asks for."""
+    """The folder of the newest prepared version, or of the one that the name asks for."""
     path, _, version = name.partition(":")
     found = [file.parent for file in (folder / path).glob(f"{version or '*'}/dataset_info.json")]
     found = [d for d in found if re.fullmatch(r"\d+\.\d+\.\d+", d.name)]
@@ -49,7 +45,7 @@ def find(name: str, folder: Path) -> Path | None:
 
 
 def _prepare(name: str, folder: Path, download: bool) -> Path:
-    """Lets TFDS download and prepare a data set, if that is wanted, and returns its folder."""
+    """Lets TFDS download and prepare a data set in its folder, if that is wanted."""
     import requests
     import tensorflow_datasets as tfds
 

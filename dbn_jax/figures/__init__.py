@@ -20,7 +20,7 @@ that say which, and so are empty arrays and labels of another number than what t
 Sheets of images: `image_sheet`, `captioned_sheet`, `image_rows`, `reconstructions`, `chains`. What
 was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`,
 `moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Points in the plane:
-`map_of_points`. Numbers: `learning_curves`, `bars`, `histograms`. Files: `save`, `animate`, `film`.
+`map_of_points`. Numbers: `learning_curves`, `bars`, `histograms`. Files: `save`, `animate`.
 `Picture` is the Figure that notebooks show sharp, for drawings of their own.
 """
 
@@ -33,7 +33,7 @@ except ImportError as error:
     ) from error
 
 from dbn_jax.figures.answers import confusion_matrix, reliability
-from dbn_jax.figures.files import animate, film, save
+from dbn_jax.figures.files import animate, save
 from dbn_jax.figures.maps import map_of_points
 from dbn_jax.figures.moments import moment, moments
 from dbn_jax.figures.pages import Picture
@@ -55,7 +55,6 @@ __all__ = [
     "chains",
     "confusion_matrix",
     "development",
-    "film",
     "hidden_activities",
     "histograms",
     "image_rows",

@@ -39,9 +39,7 @@ def map_of_points(
 
     Args:
       maps: what stands above each map, to its positions.
-      labels: class of each point, from 0.
       thumbnails: grey levels of the points, 1 where there is ink.
-      image_shape: (rows, columns) of a thumbnail.
     """
     maps = {name: finite_values(xy, f'maps["{name}"]') for name, xy in maps.items()}
     labels = np.asarray(labels)

@@ -19,10 +19,6 @@ class Batches:
     """The data, copied to the device once, and the orders of the epochs.
 
     Attributes:
-      data: pytree of arrays with the leading axis N, or None.
-      num_examples: N.
-      batch_size: B.
-      updates_per_epoch: number of batches in an epoch.
       order: function from an epoch's number to its permutation, (N,).
     """
 
@@ -34,14 +30,9 @@ class Batches:
         updates_per_epoch: int | None,
         placement: Any = None,
     ):
-        """Checks and places the data.
+        """Arrays that lie on devices stay there; `placement` is a sharding for those of the host.
 
-        Args:
-          data: arrays that lie on devices stay where they are.
-          key: of the epochs' orders.
-          batch_size: B; None without data.
-          updates_per_epoch: None with data.
-          placement: sharding of data from the host; None means the default device.
+        With data, `updates_per_epoch` is None; without, `batch_size` is.
         """
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
@@ -56,17 +47,13 @@ class Batches:
 
 
 def gather(data: Any, order: Int[Array, " n"], i: Any, batch_size: int) -> Any:
-    """Returns batch i of an epoch's order; i must be less than N // B."""
+    """Batch i of an epoch's order; i must be less than N // B."""
     rows = jax.lax.dynamic_slice(order, (i * batch_size,), (batch_size,))
     return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), data)
 
 
 def num_examples(data: Any) -> int:
-    """Returns the length N of the leading axis that all arrays of `data` share.
-
-    Raises:
-      ValueError: there is no array, or the leading axes differ.
-    """
+    """N, the length of the leading axis that all arrays of `data` share."""
     lengths = {np.shape(x)[:1] for x in jax.tree.leaves(data)}
     if len(lengths) != 1 or () in lengths:
         raise ValueError(

@@ -33,12 +33,7 @@ _locks: dict[pathlib.Path, int] = {}
 
 
 class Workdir:
-    """The folder of one run, from `open_workdir`.
-
-    Attributes:
-      path: of the folder.
-      figures: path of the folder of pictures, which exists.
-    """
+    """The folder of one run, from `open_workdir`; `figures` in it exists."""
 
     def __init__(self, path: pathlib.Path, program: str, settings: Mapping[str, Any]):
         """Use `open_workdir`."""
@@ -59,12 +54,8 @@ class Workdir:
         """Whether the run has written its summary."""
         return (self.path / "summary.json").exists()
 
-    def summary(self) -> dict[str, Any]:
-        """Reads the summary of a finished run; raises ValueError if it is damaged."""
-        return read_summary(self.path)
-
     def wall_seconds(self) -> float:
-        """Returns the time that the run has taken, over all its resumptions."""
+        """The time that the run has taken, over all its resumptions."""
         return self._seconds_before + time.monotonic() - self._opened
 
     def note_time(self) -> None:
@@ -76,10 +67,8 @@ class Workdir:
     def write_summary(self, results: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
         """Writes summary.json, which marks the run as finished, and returns what it holds.
 
-        Args:
-          results: by name; numbers (arrays of one too), strings, lists and dicts. NaN and infinity
-            become null.
-          seed: that the run was made with.
+        Results are numbers (arrays of one too), strings, lists and dicts. NaN and infinity become
+        null.
         """
         device = jax.devices()[0]
         summary = {
@@ -102,12 +91,7 @@ class Workdir:
 
 
 def read_summary(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads what `Workdir.write_summary` wrote into a folder.
-
-    Raises:
-      OSError: there is no summary.
-      ValueError: it is damaged.
-    """
+    """Reads what `Workdir.write_summary` wrote into a folder; ValueError if that is damaged."""
     file = pathlib.Path(path) / "summary.json"
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
@@ -131,15 +115,14 @@ def open_workdir(
 ) -> Workdir:
     """Opens the folder of a run, new or to be resumed, and checks it before anything is computed.
 
+    The folder is locked against other processes until this one ends.
+
     Args:
       path: of the folder; made if need be.
       flags: names and texts of the flags that repeat the run.
       program: what takes the flags, such as ``experiments.train_rbm``.
       settings: what summary.json says of the settings, as JSON; the flags unless given.
       may_change: names of flags that may differ when the run is resumed: they change no result.
-
-    Returns:
-      The folder, locked against other processes until this one ends.
 
     Raises:
       OSError: the folder cannot be written, is almost full, or is in use by another process.
@@ -244,7 +227,7 @@ def _lock(path: pathlib.Path) -> None:
 
 
 def versions() -> dict[str, str | None]:
-    """Returns the versions of Python and of the packages that results depend on."""
+    """The versions of Python and of the packages that results depend on."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -255,11 +238,9 @@ def versions() -> dict[str, str | None]:
 
 
 def commit() -> str | None:
-    """Returns the git commit of the checkout that this package lies in.
+    """The git commit of the checkout that this package lies in; None if it lies in none of its own.
 
-    Returns:
-      The hash, with ``-dirty`` if tracked files have changed since; None if the package does not
-      lie in a checkout of its own, or there is no git.
+    It ends in ``-dirty`` if tracked files have changed since.
     """
 
     def git(*arguments):

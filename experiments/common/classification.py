@@ -11,10 +11,9 @@ import optax
 from dbn_jax import data, model_file, networks, train_state, training
 from dbn_jax.learning import backprop
 from experiments.common import data_settings, finetuning, rbm_settings, runs
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 
-@declare
 class ClassifierSettings(Declared):
     """Settings of the training of a classifier."""
 
@@ -71,7 +70,7 @@ class Labelled:
     transform: data.Transform
 
     def __call__(self, key, rows):
-        """(key, {"images", "labels"}) -> (v (..., V), labels (...)); the key is consumed."""
+        """(key, {"images", "labels"}) -> (v (..., V), labels (...))."""
         return self.transform(key, rows["images"]), rows["labels"]
 
 
@@ -94,15 +93,7 @@ def train(
 ) -> tuple[networks.Classifier, int]:
     """Trains a classifier in a run, or goes on where an earlier process stopped.
 
-    Args:
-      run: where metrics and checkpoints go.
-      settings: of the training.
-      start: the classifier before its first update.
-      dataset: the training data.
-      transform: makes pixels of the data set's rows.
-
-    Returns:
-      The classifier, and the number of the epoch that it is from.
+    Returns the classifier, and the number of the epoch that it is from.
     """
     graphdef, params = backprop.split(start)
     updates_per_epoch = len(dataset.train.labels) // settings.batch_size

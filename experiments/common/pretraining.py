@@ -28,12 +28,9 @@ def check(
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
 ) -> None:
-    """Traces the first update without running it, so that bad settings fail early.
+    """Traces the first update without running it, so that bad settings are ValueErrors early.
 
     Commands call it for every layer before they open a workdir.
-
-    Raises:
-      ValueError: sizes, types and learner do not fit each other.
     """
 
     def first_update(key):
@@ -63,26 +60,14 @@ def train_layer(
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
     below: rbm.RBM | None = None,
-    callback: Callable[[int, rbm.State], None] | None = None,
+    callback: Callable[[int, rbm.State], None] = lambda epoch, state: None,
 ) -> rbm.State:
-    """Trains an RBM in a run, or goes on where an earlier process stopped.
+    """Trains an RBM in a run, or goes on where an earlier process stopped; see `greedy.train`.
 
     Args:
-      run: where metrics and checkpoints go.
       name: of the phase.
-      settings: of the training.
-      rows: training data. See `greedy.train` for these and the other arguments.
       held_out: rows that the RBM is evaluated on.
-      num_hidden: H.
-      view: turns rows into values of the visible units.
-      seed: of this layer.
-      visible: type of the visible units.
-      hidden: type of the hidden units.
-      below: the layer below, if its transposed weights are the initial weights.
       callback: (epoch, state), called after every epoch.
-
-    Returns:
-      The final state.
     """
     learner = settings.make_learner()
     num_rows = len(jax.tree.leaves(rows)[0])
@@ -103,8 +88,7 @@ def train_layer(
                 if kind not in warned:  # once a kind: its numbers change from epoch to epoch
                     logging.warning("%s, epoch %d: %s", name, epoch, warning)
                 warned.add(kind)
-        if callback is not None:
-            callback(epoch, state)
+        callback(epoch, state)
 
     state = greedy.init_state(
         init_key,
@@ -141,14 +125,9 @@ def train_stack(
     *,
     samples: bool = False,
 ) -> greedy.Stack:
-    """Trains layers of binary units on top of a stack, called layer_1, layer_2, …
+    """Trains layers of binary units of these sizes on top of a stack, called layer_1, layer_2, …
 
     Args:
-      run: where metrics and checkpoints go.
-      settings: of the training of each layer.
-      sizes: units of each layer; may be empty.
-      stack: the stack that the layers are added to.
-      images: training images.
       held_out: images that the layers are evaluated on.
       samples: whether layers are trained on sampled states of the layer below, or on probabilities.
     """

@@ -5,12 +5,11 @@ import functools
 import optax
 
 from dbn_jax import learning, rbm
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 
 
-@declare
 class RBMSettings(Declared):
     """Settings of the training of an RBM; the defaults are those of Hinton's programs."""
 
@@ -31,7 +30,7 @@ class RBMSettings(Declared):
     )
     temperatures: int = setting(10, "Number of temperatures of parallel tempering.", at_least=2)
     min_beta: float = setting(
-        0.0, "Inverse temperature of the hottest chain of tempering.", at_least=0, at_most=1
+        0.0, "Inverse temperature of the hottest chain of tempering.", at_least=0, below=1
     )
     fast_rate: float = setting(0.05, "Learning rate of the fast weights of fast PCD.", at_least=0)
     centring: str = setting(
@@ -97,7 +96,6 @@ class RBMSettings(Declared):
         )
 
 
-@declare
 class MemorySettings(RBMSettings):
     """Settings of the training of a top RBM, which may have label units."""
 

@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(finished):
-    return json.loads((finished / "summary.json").read_text())["figures"]
+    return json.loads((finished / "summary.json").read_text())["results"]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_missing_libraries_are_named_with_the_remedy(results, table):
 
 def test_a_finished_run_is_not_measured_again(finished, results, monkeypatch, capsys):
     monkeypatch.setattr(rbm_updates, "compare", None)
-    assert benchmark.run(SETTINGS, finished)["figures"] == results
+    assert benchmark.run(SETTINGS, finished)["results"] == results
     assert "done already" in capsys.readouterr().out
 
 
@@ -137,7 +137,7 @@ def test_sizes_and_rounds(monkeypatch, tmp_path, given, cases, rounds, processes
     monkeypatch.setattr(tables, "comparison", lambda *_: "")
     others = {"scaling": False, "updown": False, "bound": False, "peers": ("none",)}
     summary = benchmark.run(benchmark.Settings(**given, **others), tmp_path)
-    assert summary["figures"].keys() == {"machine", "memory", "peers", "cases"}
+    assert summary["results"].keys() == {"machine", "memory", "peers", "cases"}
     assert asked == [
         *[(case, processes) for case in cases],
         *[(case, 0, rounds) for case in cases],

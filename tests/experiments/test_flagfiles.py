@@ -6,7 +6,6 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments.common import settings as declarations
 from tests import binaries
 
 FOLDER = binaries.ROOT / "experiments/flagfiles"
@@ -31,7 +30,7 @@ COMMANDS = {
 def test_a_flagfile_holds_settings_of_its_command(path):
     module = importlib.import_module(f"experiments.{COMMANDS[path.stem]}")
     with flagsaver.flagsaver():  # which removes the flags in the end
-        declarations.define_flags(module.Settings)
+        module.Settings.define_flags()
         line = ["--pretrained=/net"] if "finetune" in module.__name__ else []
         flags.FLAGS(["program", f"--flagfile={path}", *line])
-        assert declarations.from_flags(module.Settings)
+        assert module.Settings.from_flags()

@@ -9,7 +9,6 @@ import pytest
 
 from dbn_jax import model_file, training
 from experiments.common import runs
-from experiments.common import settings as declarations
 from tests import binaries
 from tests.experiments.common import toy_experiment
 from tests.experiments.common.toy_experiment import Settings, run
@@ -31,7 +30,7 @@ def test_a_command_line_leaves_a_finished_workdir(tmp_path, capsys):
     assert (tmp_path / "figures" / "features.png").stat().st_size > 1000
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["program"] == TOY
-    settings = declarations.from_json(Settings, summary["settings"])
+    settings = Settings.from_json(summary["settings"])
     assert settings == Settings(num_hidden=6)
     # Finished: the same command, or its flagfile, reports at once.
     again = binaries.run(TOY, f"--workdir={tmp_path}", f"--flagfile={tmp_path}/flags.txt")
