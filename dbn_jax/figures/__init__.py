@@ -25,8 +25,8 @@ was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at wor
 """
 
 try:
-    import matplotlib.figure  # noqa: F401
-    import PIL.Image  # noqa: F401
+    import matplotlib.figure
+    import PIL.Image
 except ImportError as error:
     raise ImportError(
         f"dbn_jax.figures needs matplotlib and pillow ({error}): pip install 'dbn_jax[experiments]'"
@@ -38,33 +38,5 @@ from dbn_jax.figures.maps import map_of_points
 from dbn_jax.figures.moments import moment, moments
 from dbn_jax.figures.pages import Picture
 from dbn_jax.figures.plots import bars, histograms, learning_curves
-from dbn_jax.figures.sheets import (
-    captioned_sheet,
-    chains,
-    image_rows,
-    image_sheet,
-    reconstructions,
-)
+from dbn_jax.figures.sheets import captioned_sheet, chains, image_rows, image_sheet, reconstructions
 from dbn_jax.figures.weights import development, hidden_activities, receptive_fields
-
-__all__ = [
-    "Picture",
-    "animate",
-    "bars",
-    "captioned_sheet",
-    "chains",
-    "confusion_matrix",
-    "development",
-    "hidden_activities",
-    "histograms",
-    "image_rows",
-    "image_sheet",
-    "learning_curves",
-    "map_of_points",
-    "moment",
-    "moments",
-    "receptive_fields",
-    "reconstructions",
-    "reliability",
-    "save",
-]

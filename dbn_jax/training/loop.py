@@ -135,8 +135,6 @@ def train(
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises
         KeyboardInterrupt at once. Signals are handled in the main thread only.
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
-      ValueError: settings, data, state, step or checkpoint do not fit; says how.
-      OSError: a checkpoint or the metrics cannot be written.
     """
     state = chunk.prepare_state(state)
     key = jax.random.key(settings.seed)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from dbn_jax.training.workdir import write_atomically
+
 
 class MetricsFile:
     """Appends rows to a CSV file whose columns the first row fixes."""
@@ -62,9 +64,7 @@ class MetricsFile:
             self._columns = list(table)
             rows = zip(lines[1:], table["epoch"], strict=True)
             lines[1:] = [line for line, epoch in rows if epoch <= epochs]
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, self._path)
+        write_atomically(self._path, "".join(lines))
 
 
 def read_metrics(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -61,7 +61,7 @@ class Workdir:
     def note_time(self) -> None:
         """Writes the wall time down, at most every few seconds; call it at every epoch."""
         if time.monotonic() - self._noted >= _NOTE_INTERVAL:
-            _write_atomically(self._clock, f"{self.wall_seconds():.3f}\n")
+            write_atomically(self._clock, f"{self.wall_seconds():.3f}\n")
             self._noted = time.monotonic()
 
     def write_summary(self, results: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Workdir:
             "wall_seconds": round(self.wall_seconds(), 3),
         }
         text = json.dumps(_as_json(summary), indent=2, allow_nan=False) + "\n"
-        _write_atomically(self.path / "summary.json", text)
+        write_atomically(self.path / "summary.json", text)
         return json.loads(text)
 
 
@@ -141,7 +141,7 @@ def open_workdir(
         _check_flags(path, program, flags, may_change)
         lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
         lines += [f"--{name}={text}" for name, text in flags.items()]
-        _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
+        write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
     return Workdir(path, program, flags if settings is None else settings)
 
 
@@ -281,7 +281,8 @@ def _as_json(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _write_atomically(path: pathlib.Path, text: str) -> None:
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes a file that appears whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

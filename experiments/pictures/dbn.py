@@ -116,7 +116,10 @@ def _samples_of_classes(key, net, dataset, classes, start, where, num_steps) -> 
 def _start_from_chains(key, net, labels, chains):
     """Visible states of the top RBM from chains that keep their labels, (N, F + L)."""
     count = dbn.num_labels(net)
-    taken = data.rows_with_labels(np.arange(len(chains)) % count, labels)
+    taken = np.empty(len(labels), int)
+    for label in np.unique(labels):  # its chains in turn, again where there are too few
+        own = labels == label
+        taken[own] = np.resize(np.arange(label, len(chains), count), own.sum())
     features, _ = label_units.split(net.top, rbm.sample_visible(key, net.top, chains[taken]))
     return label_units.join(net.top, features, jax.nn.one_hot(labels, count, dtype=features.dtype))
 
