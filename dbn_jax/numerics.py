@@ -1,7 +1,11 @@
 """Numerical functions that several models share."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def per_unit(parameter, like):

@@ -147,13 +147,13 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
     }
     how = f"{_NAMES[settings.method]}, perplexity {settings.perplexity:g}"
     made = (
-        f"{how}; {len(held_out.labels):,} {results['split']} images; only the colours know labels"
+        f"{how}; {len(held_out.labels):,} {results['split']} images; labels give the colours only"
     )
     pictures = {}
     pictures["maps"] = figures.map_of_points(
         {titles[name]: positions for name, positions in maps.items()},
         held_out.labels,
-        title="Codes laid out in two dimensions",
+        title="Maps of the codes in two dimensions",
         subtitle=made,
     )
     if len(dataset.image_shape) == 2:
@@ -172,7 +172,7 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
         first, last = (round(share * method.num_steps) for share in method.background_rise)
         how += (
             f"; from update {first} to {last} a uniform background takes over {method.background:g}"
-            " of the map's probability, which changes what is measured"
+            " of the map's probability, which changes the objective"
         )
     pictures["curves"] = figures.learning_curves(
         {"KL divergence (nats)": lines},

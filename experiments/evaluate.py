@@ -203,7 +203,7 @@ def _recognise(
         calibration.counts,
         title="Is it as often right as it is sure?",
         subtitle=f"expected calibration error {calibration.error:.4f}; bars: 95% intervals; "
-        "dashed: as right as sure",
+        "dashed: perfect calibration",
     )
     some = _hard_and_others(labels, confidence, right)
     if len(some):
@@ -213,8 +213,8 @@ def _recognise(
             image_shape=dataset.image_shape,
             columns=2 * _NUM_HARD,
             title="Unseen and recognised rightly",
-            subtitle=f"the answer and its probability; of each class the {_NUM_HARD} of which it "
-            f"was least sure, then {_NUM_HARD} spread over the others",
+            subtitle=f"the answer and its probability; of each class the {_NUM_HARD} least "
+            f"confident, then {_NUM_HARD} spread over the others",
         )
     return results, pictures
 

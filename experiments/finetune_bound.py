@@ -83,12 +83,12 @@ def run(settings: Settings, workdir: str) -> dict:
         curves={
             "reconstruction (nats)": {"training": "reconstruction"},
             "entropy (nats)": {"training": "entropy"},
-            "free energies of the top (nats)": {
+            "free energies of the top RBM (nats)": {
                 "data": "free_energy_data",
                 "fantasies": "free_energy_fantasies",
             },
         },
-        title="Ascent of the bound",
+        title="Fine-tuning of the net by ascent of the bound",
     )
 
 

@@ -99,7 +99,7 @@ def run(settings: Settings, workdir: str) -> dict:
     run.save_model(net)
     curves = {"label loss (nats)": {"training": "label_loss"}}
     picture = finetuning.learning_curves(
-        run.metrics("memory"), curves, "Further training of the memory"
+        run.metrics("memory"), curves, "Further training of the top RBM"
     )
     run.save_figures({"curves": picture})
     _, held_out = dataset.held_out

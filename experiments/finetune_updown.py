@@ -105,10 +105,10 @@ def run(settings: Settings, workdir: str) -> dict:
         epochs=settings.epochs,
         curves={
             "wake loss (nats)": {"training": "wake_loss"},
-            "sleep loss (nats)": {"dreams": "sleep_loss"},
+            "sleep loss (nats)": {"generated examples": "sleep_loss"},
             "label loss (nats)": {"training": "label_loss"},
         },
-        title="Up-down fine-tuning",
+        title="Up-down fine-tuning of the net",
     )
 
 

@@ -115,7 +115,7 @@ class Snapshots:
             np.stack(list(weights.values())),
             image_shape=image_shape,
             labels=[f"epoch {epoch}" for epoch in weights],
-            title="Features develop from a random start",
+            title="Development of the features from a random start",
         )
         return {"development": picture}
 

@@ -74,6 +74,12 @@ def pytest_runtest_teardown(item, nextitem):
 
 
 @pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def unchecked_annotations():
     """As in a user's program, where this package's own messages must come."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -322,6 +322,20 @@ class Model:
         return {name: data[name] - model[name] for name in data}
 
 
+sigmoid = scipy.special.expit
+
+
+def binary(num_units):
+    """All states of binary units, the last changing fastest: (2^N, N)."""
+    return np.array(list(itertools.product([0.0, 1.0], repeat=num_units)))
+
+
+def factorial(on):
+    """Probabilities of the `binary` states of independent units: (..., N) -> (..., 2^N)."""
+    on = np.asarray(on, np.float64)[..., None, :]
+    return np.prod(np.where(binary(on.shape[-1]) == 1, on, 1 - on), axis=-1)
+
+
 def leaves(params):
     """The parameters (or gradient) of a dbn_jax RBM by name, float64; Concat's side by side.
 

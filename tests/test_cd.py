@@ -1,7 +1,6 @@
 """Contrastive divergence, plain and persistent: expectations against the transition matrix."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +27,9 @@ def estimates(params, num_gibbs_steps, sample_visible, batch):
 
 @pytest.fixture(scope="module")
 def strong():
-    """A binary RBM whose numbers of Gibbs steps differ, one to four, and data for it."""
+    """A binary RBM whose numbers of Gibbs steps differ, one to four, and data, also grey."""
     params = make("bernoulli", "bernoulli", weight_scale=3.0, seed=1)
-    return params, oracles.Model.of(params), np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+    return params, oracles.Model.of(params), np.array([[1.0, 0.0, 0.0], [0.2, 0.7, 1.0]])
 
 
 @pytest.mark.parametrize("num_gibbs_steps", [1, 2, 3])
@@ -84,70 +83,7 @@ def test_expected_cd_gradient_with_means_as_reconstructions(visible):
     assert oracles.largest_z(found, model.cd_gradient(batch, 1)) > bound  # samples would be noticed
 
 
-def test_cd_with_many_steps_tends_to_the_exact_gradient(strong):
-    """Maximum likelihood by a long chain: the gap falls like the second eigenvalue to the n."""
-    params, model, batch = strong
-    exact = {name: -x for name, x in model.log_likelihood_gradient(batch).items()}
-
-    def gap(n):
-        found = model.cd_gradient(batch, n)
-        return max(np.abs(found[name] - exact[name]).max() for name in exact)
-
-    gaps = [gap(n) for n in (1, 2, 4, 8, 16)]
-    assert all(later < earlier for earlier, later in itertools.pairwise(gaps))
-    second = np.sort(np.abs(np.linalg.eigvals(model.gibbs(1))))[-2]
-    allclose(gap(9) / gap(8), second, rtol=1e-2)
-    enough = int(np.ceil(np.log(1e-4) / np.log(second)))
-    assert gap(enough) < 1e-3
-    gradients, _ = estimates(params, enough, True, jnp.asarray(batch, jnp.float32))
-    oracles.assert_mean(oracles.leaves(gradients), exact, FALSE_ALARM)
-
-
-def test_grey_levels_drive_hidden_units_as_probabilities():
-    """A batch of grey levels is used as it is: its own statistics, its own hidden inputs."""
-    params = make("bernoulli", "bernoulli", weight_scale=1.0)
-    model = oracles.Model.of(params)
-    batch = np.array([[0.2, 0.7, 1.0], [0.5, 0.1, 0.0]])
-    gradients, _ = estimates(params, 1, True, jnp.asarray(batch, jnp.float32))
-    oracles.assert_mean(oracles.leaves(gradients), model.cd_gradient(batch, 1), FALSE_ALARM)
-
-
 # Persistent chains.
-
-
-@pytest.mark.parametrize("num_gibbs_steps", [1, 3])
-@pytest.mark.parametrize("num_chains", [2, 7])
-def test_pcd_is_stationary_at_the_model_and_its_gradient_exact_there(num_gibbs_steps, num_chains):
-    """Numbers of chains and of examples differ: each phase is averaged over its own."""
-    params = make("bernoulli", "spin", weight_scale=1.0)
-    model = oracles.Model.of(params)
-    batch = model.visible.states[[1, 6, 6]]
-    p = model.hidden_marginal()
-    random = np.random.default_rng(0)
-    num_keys = 20_000
-    chosen = random.choice(len(p), (num_keys, num_chains), p=p / p.sum())
-    chains = jnp.asarray(model.hidden.states[chosen], jnp.float32)
-
-    @jax.jit
-    @jax.vmap
-    def update(key, chains):
-        return rbm.pcd_gradient(
-            key,
-            params,
-            chains,
-            jnp.asarray(batch, jnp.float32),
-            num_gibbs_steps=num_gibbs_steps,
-        )
-
-    gradients, moved, metrics = update(jax.random.split(jax.random.key(0), num_keys), chains)
-    exact = {name: -x for name, x in model.log_likelihood_gradient(batch).items()}
-    oracles.assert_mean(oracles.leaves(gradients), exact, FALSE_ALARM)
-    # One chain of each: the chains of one update may share the randomness of none.
-    counts = model.hidden.counts(moved[:, 0])
-    assert oracles.chi_squared(counts, p) > FALSE_ALARM
-    assert not np.array_equal(moved, chains)
-    expected = model.visible_marginal() @ model.free_energy(model.visible.states)
-    oracles.assert_mean(metrics["free_energy_fantasies"], expected, FALSE_ALARM)
 
 
 def test_each_phase_is_averaged_over_its_own_examples():

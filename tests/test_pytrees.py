@@ -1,46 +1,12 @@
 """Classes of the package as pytrees."""
 
-import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from dbn_jax import pytrees, rbm, units
-
-DESCRIPTIONS = [
-    units.Bernoulli(),
-    units.Spin(),
-    units.Poisson(),
-    units.ReLU(),
-    units.Softmax(num_classes=3),
-    units.Softmax(num_classes=2),
-    units.Binomial(num_trials=3),
-    units.Binomial(num_trials=2),
-    units.Gaussian(),
-    units.Gaussian(learn_sigma=True),
-    units.Gaussian(sigma=2.0),
-]
-
-
-@pytest.mark.parametrize("inside_rbm", [False, True])
-def test_structures_of_different_units_differ(inside_rbm):
-    # Equal structures would let jax.jit serve one type with the program of another.
-    structures = [
-        jax.tree.structure(rbm.RBM(jnp.zeros((6, 6)), made, made) if inside_rbm else made)
-        for made in (description.init(6) for description in DESCRIPTIONS)
-    ]
-    for a, b in itertools.combinations(structures, 2):
-        assert a != b
-
-
-def test_structures_of_equal_units_are_equal():
-    def make():
-        return jax.tree.structure(units.Softmax(num_classes=3).init(6))
-
-    assert make() == make()
-    assert hash(make()) == hash(make())
+from dbn_jax import pytrees
 
 
 @pytrees.dataclass

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import operator
 
 import jax
 import jax.numpy as jnp
@@ -16,24 +15,20 @@ from dbn_jax import learning, rbm
 from tests import oracles
 from tests.small_rbms import allclose, make, some_states, trees_allclose
 
-OPTIMIZERS = {
-    "sgd": optax.sgd(0.1, momentum=0.9),
-    "adam": optax.adam(0.01),
-    "schedule, clipping and decay": optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.add_decayed_weights(2e-4, mask=rbm.weight_mask),
-        optax.sgd(optax.linear_schedule(0.1, 0.01, 10)),
-    ),
-}
+SCHEDULE_CLIPPING_DECAY = optax.chain(
+    optax.clip_by_global_norm(1.0),
+    optax.add_decayed_weights(2e-4, mask=rbm.weight_mask),
+    optax.sgd(optax.linear_schedule(0.1, 0.01, 10)),
+)
 
 
 @pytest.mark.parametrize(
-    ("name", "visible"),
-    [(name, "bernoulli") for name in OPTIMIZERS] + [("adam", "gaussian learnt"), ("sgd", "concat")],
+    ("optimizer", "visible"),
+    [(SCHEDULE_CLIPPING_DECAY, "bernoulli"), (optax.adam(0.01), "gaussian learnt")],
+    ids=["schedule, clipping and decay", "adam"],
 )
 @jax.numpy_dtype_promotion("standard")  # optax mixes counts and rates
-def test_scan_of_steps_equals_a_loop(name, visible):
-    optimizer = OPTIMIZERS[name]
+def test_scan_of_steps_equals_a_loop(optimizer, visible):
     params = make(visible, "bernoulli")
     batches = jnp.asarray(some_states(oracles.Model.of(params).visible, (4, 5)), jnp.float32)
     keys = jax.random.split(jax.random.key(0), 4)
@@ -54,56 +49,9 @@ def test_scan_of_steps_equals_a_loop(name, visible):
     assert all(jax.tree.leaves(moved))
 
 
-def test_weight_decay_touches_weights_only():
-    params = make("gaussian learnt", "bernoulli")
-    decay = optax.add_decayed_weights(0.5, mask=rbm.weight_mask)
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = decay.update(zeros, decay.init(params), params)
-    expected = dataclasses.replace(zeros, weights=0.5 * params.weights)
-    trees_allclose(updates, expected)
-
-
-def test_ensemble_of_models_equals_a_loop():
-    optimizer = optax.sgd(0.1)
-    keys = jax.random.split(jax.random.key(0), 3)
-    batch = jnp.asarray(np.random.default_rng(0).integers(0, 2, (3, 5, 4)), jnp.float32)
-
-    def learn(key, batch):
-        init_key, chain_key, *step_keys = jax.random.split(key, 4)
-        params = rbm.init_params(init_key, 4, 3, weight_scale=1.0)
-        chains = rbm.init_chains(chain_key, params, 6)
-        state = rbm.init_state(params, optimizer, chains=chains)
-        state, cd = rbm.cd_step(step_keys[0], state, batch, optimizer=optimizer, num_gibbs_steps=2)
-        state, pcd = rbm.pcd_step(step_keys[1], state, batch, optimizer=optimizer)
-        return state, cd, pcd
-
-    together, one = jax.jit(jax.vmap(learn))(keys, batch), jax.jit(learn)
-    for i in range(3):
-        alone = one(keys[i], batch[i])
-        trees_allclose(jax.tree.map(operator.itemgetter(i), together), alone)
-
-
-@pytest.mark.parametrize("num_gibbs_steps", [1, 3])
-def test_every_leading_axis_is_a_batch_axis(num_gibbs_steps):
-    params = make("bernoulli", "spin")
-    batch = jnp.asarray(some_states(oracles.Model.of(params).visible, 6), jnp.float32)
-    flat = rbm.cd_gradient(jax.random.key(0), params, batch, num_gibbs_steps=num_gibbs_steps)
-    for shape in [(2, 3, 3), (3, 1, 2, 3)]:
-        shaped = rbm.cd_gradient(
-            jax.random.key(0), params, batch.reshape(shape), num_gibbs_steps=num_gibbs_steps
-        )
-        trees_allclose(shaped, flat)
-    single = rbm.cd_gradient(jax.random.key(0), params, batch[0], num_gibbs_steps=num_gibbs_steps)
-    first = rbm.cd_gradient(jax.random.key(0), params, batch[:1], num_gibbs_steps=num_gibbs_steps)
-    trees_allclose(single, first)
-
-
-@pytest.mark.parametrize(
-    ("visible", "check_vma"), [("bernoulli", False), ("gaussian learnt", True)]
-)
-def test_mean_over_shards_equals_the_mean_of_their_gradients(visible, check_vma):
+def test_mean_over_shards_equals_the_mean_of_their_gradients():
     """In shard_map every leaf is the shard's own gradient: none is summed over devices already."""
-    params = make(visible, "bernoulli")
+    params = make("gaussian learnt", "bernoulli")
     batch = jnp.asarray(some_states(oracles.Model.of(params).visible, 16), jnp.float32)
     key = jax.random.key(0)
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
@@ -128,7 +76,6 @@ def test_mean_over_shards_equals_the_mean_of_their_gradients(visible, check_vma)
         mesh=mesh,
         in_specs=(P(), P(), P("data"), P("data")),
         out_specs=(P(), P("data")),
-        check_vma=check_vma,
     )
     found, moved = jax.jit(sharded)(key, params, chains, batch)
     one = jax.jit(gradients)
@@ -210,38 +157,3 @@ def test_steps_are_inlined_into_the_callers_program():
         assert not names & {"cd_step", "cd_gradient", "pcd_step", "pcd_gradient"}
     plain = jax.jit(rbm.cd_gradient.__wrapped__)  # the twin: a jit without inlining is seen
     assert "cd_gradient" in called(plain, args[0], params, args[2])
-
-
-@pytest.mark.parametrize(
-    ("visible", "dtype"),
-    [(visible, "bfloat16") for visible in ("bernoulli", "gaussian learnt", "relu")]
-    + [("bernoulli", "float32"), ("gaussian learnt", "float64"), ("relu", "float64")],
-)
-def test_parameters_keep_their_dtype(visible, dtype):
-    with jax.enable_x64(True):
-        params = make(visible, "bernoulli", dtype=dtype)
-        optimizer = optax.sgd(0.1, momentum=0.9)
-        chains = rbm.init_chains(jax.random.key(0), params, 4)
-        state = rbm.init_state(params, optimizer, chains=chains)
-        batch = jnp.ones((6, 2 if visible != "bernoulli" else 3), jnp.float32)
-
-        @jax.jit
-        def steps(*args):
-            return [step(*args, optimizer=optimizer) for step in (rbm.cd_step, rbm.pcd_step)]
-
-        for after, metrics in steps(jax.random.key(1), state, batch):
-            assert jax.tree.structure(after) == jax.tree.structure(state)
-            kept = jax.tree.map(lambda a, b: (a.dtype, a.shape) == (b.dtype, b.shape), after, state)
-            assert all(jax.tree.leaves(kept))
-            assert after.params.weights.dtype == dtype
-            assert {x.dtype for x in metrics.values()} == {jnp.dtype(dtype)}
-            assert all(np.all(np.isfinite(np.float32(x))) for x in jax.tree.leaves(after.params))
-
-
-def test_saturated_units_leave_the_gradient_finite():
-    params = make("bernoulli", "bernoulli")
-    params = dataclasses.replace(params, weights=1e4 * params.weights)
-    batch = jnp.asarray(oracles.Model.of(params).visible.states, jnp.float32)
-    with jax.debug_nans(True):
-        gradient, metrics = rbm.cd_gradient(jax.random.key(0), params, batch, num_gibbs_steps=2)
-    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((gradient, metrics)))

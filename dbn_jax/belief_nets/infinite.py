@@ -1,25 +1,25 @@
 """The infinite directed net with tied weights, which is a restricted Boltzmann machine.
 
-Copies of an RBM's two layers follow each other for ever, each caused by the one above it alone:
+Copies of an RBM's two layers alternate for ever, each depending on the layer above it alone:
 
     … → V₂ → H₁ → V₁ → H₀ → V₀
     p(h_t | v_{t+1}) = σ(c + Wᵀ v_{t+1}),    p(v_t | h_t) = σ(b + W h_t).
 
-To generate is to come down from far above, and a pass from V_T down to V₀ is T steps of alternating
-Gibbs sampling. So the pixels' distribution tends to the RBM's, geometrically (`total_variation`,
-`spectrum`).
+Generation starts far above, and a pass from V_T down to V₀ is T steps of alternating Gibbs
+sampling. So the distribution of the pixels tends to that of the RBM, geometrically
+(`total_variation`, `spectrum`).
 
-**Inference** is exact in one step up, although the units of H₀ have effects in common. The layers
-above give H₀ a *complementary prior*, whose correlations are the reverse of those that the
-likelihood p(v | h) brings about; the product of both is factorial (`complementary_prior`).
+**Inference** is exact in one step up, although the units of H₀ have common effects. The layers
+above give H₀ a *complementary prior*, whose correlations cancel those of the likelihood p(v | h);
+the product of both is factorial (`complementary_prior`).
 
 **Learning** by the delta rule, layer by layer, has the terms
 
     h₀(v₀ − v₁),  v₁(h₀ − h₁),  h₁(v₁ − v₂),  …
 
 in expectation over the Gibbs chain that starts at a datum v₀. All layers share W, so that the terms
-add up, and neighbours cancel: the first 2n leave v₀h₀ − v_n h_n, contrastive divergence, and all of
-them the Boltzmann machine's rule (`gradient_terms`).
+add up, and neighbours cancel: the sum of the first 2n is v₀h₀ − v_n h_n, contrastive divergence,
+and the sum of all is the learning rule of Boltzmann machines (`gradient_terms`).
 
 **Untied**, the layers above H₀ may become any prior, such as a second RBM's. Inference by W is then
 approximate, and the likelihood is at least a variational bound (`untied`).
@@ -193,10 +193,10 @@ class Untied(NamedTuple):
 
 @jax.jit
 def untied(lower: rbm.RBM, upper: rbm.RBM, v: Float[Array, "*batch V"]) -> Untied:
-    """What is known of log p(v) when the prior of H₀ is another RBM's.
+    """log p(v), and its variational bound, when the prior of H₀ is another RBM.
 
-    p(v, h) = p(v | h) p(h), with W below and the RBM `upper` above; q(h | v) is what W infers, the
-    posterior under the tied prior,
+    p(v, h) = p(v | h) p(h), with W below and the RBM `upper` above. With q(h | v) the posterior
+    under the tied prior, which one step up by W draws from,
 
         log p(v) ≥ E_q[log p(v | h) + log p(h) − log q(h | v)].
 

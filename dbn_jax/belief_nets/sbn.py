@@ -10,9 +10,9 @@ beforehand become dependent. Either of them explains the effect, and once one is
 other need not be.
 
 For a few hidden units everything can be enumerated (`posterior`, `log_likelihood`); for more, Gibbs
-sampling asks one unit after the other (`gibbs`). Learning with given states of all units is the
-delta rule (`gradient`); with states drawn from the posterior it ascends the likelihood, whose own
-gradient is also that of `log_likelihood`. `wake_sleep` draws them from a second net.
+sampling draws one unit after the other (`gibbs`). If the states of all units are given, learning is
+the delta rule (`gradient`); with states drawn from the posterior it ascends the likelihood, as the
+gradient of `log_likelihood` does. `wake_sleep` draws the states from a second net.
 
 Below, ... are batch axes, x holds states of all N units, 0 and 1, and `observed` says which of them
 are observed; the states of the others do not matter. Probabilities are in nats, keys are consumed.
@@ -40,7 +40,7 @@ class BeliefNet:
     """A sigmoid belief net of N units, causes before effects.
 
     Every unit may be caused by every one before it; with `layers`, their sizes from the top down,
-    by those of the layer above alone. What stands where there is no connection has no effect.
+    by those of the layer above alone. Entries where there is no connection have no effect.
     """
 
     weights: Float[Array, "from to"]

@@ -5,18 +5,18 @@ p goes from causes to effects; its last V units are observed. The recognition on
 units in the *reverse* order, so that it goes from what is observed to its causes: one pass draws
 the hidden units, where Gibbs sampling of p's posterior would need many.
 
-- Wake: hidden states of a datum are drawn from q, and the delta rule teaches p to make them and the
-  datum. It descends −E_q log p(v, h): with q held still, it ascends the variational bound
+- Wake: hidden states of a datum are drawn from q, and the delta rule teaches p to generate them and
+  the datum. It descends −E_q log p(v, h): for a fixed q, it ascends the variational bound
 
       log p(v) ≥ E_q[log p(v, h) − log q(h | v)] = log p(v) − KL(q(h | v) ‖ p(h | v)).
 
 - Sleep: p dreams, and the delta rule teaches q to find the causes of the dream, which are known. It
   descends −E_p log q(h | v), that is KL(p(h | v) ‖ q(h | v)) averaged over what p dreams of.
 
-The sleep phase minimises the wrong divergence, and for dreams instead of data: the two phases
-descend no common function, and where q cannot be the posterior it covers all of its modes, and what
+The sleep phase minimises the wrong divergence, on dreams instead of data. So the two phases descend
+no common function, and a q that cannot represent the posterior covers all of its modes, and what
 lies between them, instead of one. Learning works all the same, since the wake phase favours a p
-whose posterior q can follow.
+whose posterior q can represent.
 
 Below, ... are batch axes, v holds states of the V observed units, 0 and 1, and keys are consumed.
 
@@ -43,7 +43,8 @@ from dbn_jax.typing import Array, Float, Key
 class HelmholtzMachine:
     """Two nets (`sbn.BeliefNet`) of the same units, in opposite orders.
 
-    What would cause the observed units of the recognition net is not used, and does not learn.
+    The observed units come last in the generative net and first in the recognition net, whose
+    weights and biases for them are not used, and are not trained.
     """
 
     generative: Any
@@ -55,9 +56,9 @@ def init(
 ) -> HelmholtzMachine:
     """Makes a machine of layers, from the top down to the observed one.
 
-    Weights are drawn from N(0, weight_scale²), biases are zero. A recognition net of layers takes
-    the units of a layer for independent given the layer below. One that has connections within
-    layers too, ``sbn.make(...)`` in its place, can tell that a cause is explained away.
+    Weights are drawn from N(0, weight_scale²), biases are zero. A layered recognition net takes the
+    units of a layer to be independent given the layer below. To represent explaining away, replace
+    it by an ``sbn.make(...)`` with connections within layers.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes is {sizes}; a machine needs a hidden and an observed layer")

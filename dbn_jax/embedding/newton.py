@@ -39,11 +39,11 @@ def solve(
 ) -> tuple[Float[Array, "R K"], Float[Array, " R"]]:
     """Makes Newton steps in every regression, towards its maximum.
 
-    A regression is done after a step that promised less than the tolerance, in nats; as the steps
-    converge quadratically, the next one would gain far less.
+    A regression is done after a step whose predicted gain was less than the tolerance, in nats; as
+    the steps converge quadratically, the next one would gain far less.
 
     Returns:
-      The coefficients, with which no f is lower than before, to rounding; and their
+      The coefficients, for which no f is lower than at the start, up to rounding; and their
       log-likelihoods, which are f without the penalty, in nats.
     """
 

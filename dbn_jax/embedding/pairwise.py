@@ -1,10 +1,9 @@
 """Distances of points, and classification by nearest neighbours, in bounded memory.
 
-What looks at all pairs maps a function of one point over all of them, `BLOCK` points at a time, so
+Functions of all pairs map a function of one point over all points, `BLOCK` points at a time, so
 that memory grows with the number of points and not with its square. Distances in many dimensions
-come from matrix products. What they lose to cancellation is kept small by `centred`, and
-differences that are no more than rounding count as none, so that copies of a point are at distance
-0 exactly.
+come from matrix products. `centred` keeps their errors of cancellation small, and distances within
+rounding errors count as 0, so that copies of a point are at distance 0 exactly.
 """
 
 import jax
@@ -28,7 +27,7 @@ def centred(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
 
 
 def squared_distances(point: Float[Array, " D"], x: Float[Array, "N D"]) -> Float[Array, " N"]:
-    """|point − x_i|² by a product; 0 where it is no more than rounding."""
+    """|point − x_i|² by a product; 0 where it is within rounding errors."""
     squares = jnp.sum(point * point) + jnp.sum(x * x, axis=-1)
     distances = squares - 2 * jnp.matmul(x, point, precision=jax.lax.Precision.HIGHEST)
     return jnp.where(distances > 8 * jnp.finfo(x.dtype).eps * squares, distances, 0)

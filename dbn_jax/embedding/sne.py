@@ -1,11 +1,12 @@
 """Maps of points by stochastic neighbour embedding: symmetric SNE, UNI-SNE and t-SNE.
 
-Map points shall have the neighbours that the points have, whose probabilities P come from
-`dbn_jax.embedding.affinities`; gradient descent on KL(P ‖ Q) moves them (`objective` has the
-formulae). A Gaussian map crowds: points a little too far apart cannot be described at all.
-UNI-SNE's uniform background takes over their small probabilities, so that clusters may part. A pair
-that the background describes attracts no longer, so that what is torn apart stays apart: its share
-λ must rise from 0 only when the map is unfolded.
+The neighbours on the map should be those of the points, whose probabilities P come from
+`dbn_jax.embedding.affinities`; gradient descent on KL(P ‖ Q) (`dbn_jax.embedding.objective`, with
+the formulae) moves the map points. A Gaussian map crowds, because it gives pairs that are a little
+too far apart almost no probability. UNI-SNE takes their small probabilities from a uniform
+background, so that clusters can separate. A pair whose probability comes from the background no
+longer attracts, so that clusters which are torn apart stay apart: the background's share λ must
+stay 0 until the map has unfolded.
 
 References: Hinton, Roweis, "Stochastic neighbor embedding" (2002); Cook, Sutskever, Mnih, Hinton,
 "Visualizing similarity data with a mixture of maps" (2007), for UNI-SNE; van der Maaten, Hinton,
@@ -29,7 +30,7 @@ _START_SCALE = 1e-2  # standard deviation of the first map, small beside the ker
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What a map is, and how it is found: gradient descent with momentum and gains.
+    """Settings of a map, and of the gradient descent with momentum and gains that finds it.
 
     The learning rate is `step_size` times N: each p_ij is about 1/N, so that equal step sizes move
     the points of maps of any size alike.
@@ -52,7 +53,7 @@ class Method:
             raise ValueError(f"num_steps is {self.num_steps}; it must be at least 1")
 
     def background_at(self, done: Scalar) -> Scalar:
-        """λ when this share of the updates is done."""
+        """λ after this share of the updates."""
         first, last = self.background_rise
         return self.background * jnp.clip((done - first) / (last - first), 0, 1)
 
@@ -117,11 +118,11 @@ def init_state(
 
 @jax.jit(static_argnames="method")
 def step(state: State, p: Float[Array, "N N"], *, method: Method) -> tuple[State, dict[str, Array]]:
-    """One update; all that changes with time is decided by `State.step`.
+    """One update; momentum, background and exaggeration depend on `State.step`.
 
-    Gains grow by 0.2 where the gradient still points the way that the point moves, and shrink by a
-    fifth where it has turned (Jacobs 1988, as in the original t-SNE programs). The metrics are
-    `gradient_norm` and `background` (λ).
+    The gain of a coordinate grows by 0.2 while it moves downhill, and shrinks by a fifth when it
+    moves uphill (Jacobs 1988, as in the original t-SNE programs). The metrics are `gradient_norm`
+    and `background` (λ).
     """
     done = state.step.astype(p.dtype) / method.num_steps
     background = method.background_at(done)

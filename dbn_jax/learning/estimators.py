@@ -12,11 +12,10 @@ learners are equal values, so a program compiled for one serves the other. `step
 with any of them; `Centred` and `Sparse` wrap any other. Maximum-likelihood learning with a long
 chain (a *fantasy*) is `CD` with many steps: its gradient tends to that of `Exact`.
 
-References: Hinton 2002 (CD); Tieleman 2008 (PCD); Tieleman and Hinton, "Using fast weights to
-improve persistent contrastive divergence" (2009); Desjardins et al., "Tempered Markov chain Monte
-Carlo for training of restricted Boltzmann machines" (2010); Cho, Raiko, Ilin, "Enhanced gradient
-for training restricted Boltzmann machines" (2013); Melchior, Fischer, Wiskott, "How to center deep
-Boltzmann machines" (2016); Hinton's practical guide (2010), section 11 (sparsity).
+Keys are consumed; "..." are batch axes; V visible, H hidden units; log-probabilities in nats.
+
+References: those of `dbn_jax.rbm` (CD, PCD); Tieleman and Hinton, "Using fast weights to improve
+persistent contrastive divergence" (2009).
 """
 
 import dataclasses
@@ -34,7 +33,7 @@ from dbn_jax.typing import Array, Float, Key
 
 @runtime_checkable
 class Learner(Protocol):
-    """What a learner provides. The keys are consumed."""
+    """What a learner provides."""
 
     def init(self, key: Key[Array, ""], params: rbm.RBM) -> Any:
         """Makes what persists between updates: a pytree of arrays, or None."""
@@ -60,7 +59,7 @@ def init_state(
     learner: Learner,
     optimizer: optax.GradientTransformation,
 ) -> rbm.State:
-    """Starts learning with any learner. The key is consumed."""
+    """Starts learning with any learner."""
     return rbm.init_state(params, optimizer, chains=learner.init(key, params))
 
 
@@ -73,17 +72,7 @@ def step(
     learner: Learner,
     optimizer: optax.GradientTransformation,
 ) -> tuple[rbm.State, rbm.Metrics]:
-    """One update with any learner; compiled when called directly, inlined inside a `jit`.
-
-    Args:
-      state: from `init_state`, with the same `learner` and `optimizer`.
-
-    Returns:
-      The new state and the learner's metrics.
-
-    Raises:
-      ValueError: the state was made with another learner; or as the learner has it.
-    """
+    """One update with any learner; compiled when called directly, inlined inside a `jit`."""
     needed = jax.tree.structure(jax.eval_shape(learner.init, key, state.params))
     if jax.tree.structure(state.chains) != needed:
         raise ValueError(
@@ -96,16 +85,12 @@ def step(
 
 class _NothingPersists:
     def init(self, key, params):
-        """Nothing persists."""
-        del key, params
+        return None
 
     def hidden_chains(self, chains):
-        """See `Learner`."""
-        del chains
+        return None
 
     def start_at(self, key, params, chains, x):
-        """See `Learner`."""
-        del key, params, x
         return chains
 
 
@@ -129,25 +114,14 @@ class Exact(_NothingPersists):
 
 @dataclasses.dataclass(frozen=True)
 class CD(_NothingPersists):
-    """Contrastive divergence (`rbm.cd_gradient`).
-
-    Attributes:
-      num_gibbs_steps: n of CD-n.
-      sample_visible: False takes probabilities for the reconstruction.
-    """
+    """Contrastive divergence; see `rbm.cd_gradient` for its settings."""
 
     num_gibbs_steps: int = 1
     sample_visible: bool = True
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`."""
-        gradient, metrics = rbm.cd_gradient(
-            key,
-            params,
-            batch,
-            num_gibbs_steps=self.num_gibbs_steps,
-            sample_visible=self.sample_visible,
-        )
+        settings = dataclasses.asdict(self)
+        gradient, metrics = rbm.cd_gradient(key, params, batch, **settings)
         return gradient, chains, metrics
 
 
@@ -156,8 +130,8 @@ class PCD:
     """Persistent contrastive divergence (`rbm.pcd_gradient`).
 
     Attributes:
-      num_chains: number of persistent chains; about the batch size is usual.
-      num_gibbs_steps: their Gibbs steps in each update.
+      num_chains: about the batch size is usual.
+      num_gibbs_steps: of the chains in each update.
     """
 
     num_chains: int = 100
@@ -168,15 +142,12 @@ class PCD:
         return rbm.init_chains(key, params, self.num_chains)
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`."""
         return rbm.pcd_gradient(key, params, chains, batch, num_gibbs_steps=self.num_gibbs_steps)
 
     def hidden_chains(self, chains):
-        """See `Learner`."""
         return chains
 
     def start_at(self, key, params, chains, x):
-        """See `Learner`."""
         return hidden_at(key, params, x, len(chains))
 
 
@@ -202,8 +173,8 @@ class FastPCD:
     Hinton 2009, section 4).
 
     Attributes:
-      num_chains: number of persistent chains.
-      num_gibbs_steps: their Gibbs steps in each update.
+      num_chains: as in `PCD`.
+      num_gibbs_steps: as in `PCD`.
       fast_rate: learning rate of the fast parameters; the paper keeps it at the initial rate of
         the regular ones while that decays.
       fast_decay: factor on the fast parameters at each update; 19/20 in the paper.
@@ -227,7 +198,6 @@ class FastPCD:
         return FastChains(hidden, jax.tree.map(jnp.zeros_like, params))
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`."""
         batch = rbm.as_batch(params, batch)
         fantasy_key, hidden_key = random.split(key)
         driven = jax.tree.map(jnp.add, params, chains.fast)
@@ -244,9 +214,7 @@ class FastPCD:
         return gradient, FastChains(hidden, fast), metrics
 
     def hidden_chains(self, chains):
-        """See `Learner`."""
         return chains.hidden
 
     def start_at(self, key, params, chains, x):
-        """See `Learner`."""
         return chains._replace(hidden=hidden_at(key, params, x, len(chains.hidden)))

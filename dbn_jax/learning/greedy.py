@@ -8,7 +8,8 @@ Each RBM learns from what the layers below make of the data:
     net = greedy.add_top(stack, images, labels, 2000, learner=learning.LabelledPCD(), ...)
 
 A layer sees the probabilities of the hidden units below, or states drawn from them anew at each
-presentation; the top RBM may see labels beside the features.
+presentation; the top RBM may see labels beside the features. Keys are consumed; "..." are batch
+axes; N examples, F features, L labels, H hidden units.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 4; Hinton, "To recognize shapes, first learn to generate images" (2007).
@@ -60,11 +61,9 @@ class Stack:
         return data.in_blocks(up, jax.random.key(0), images)
 
     def view(self, *, samples: bool = False, num_labels: int = 0) -> View:
-        """What the next layer sees of rows: (key, rows) -> values of its visible units.
+        """What the next layer sees of `rows`: the probabilities below, or states drawn from them.
 
-        Args:
-          samples: whether it sees drawn states of the layer below, or probabilities.
-          num_labels: with label units, rows are {"features": what `rows` returned, "labels": (N,)}.
+        With label units it takes {"features": what `rows` returned, "labels": (N,)}.
         """
         view = self.pixels
         if self.layers:
@@ -88,7 +87,7 @@ def _up(pixels, layers, key, images):
 
 
 def recognise(layers: tuple[rbm.RBM, ...], v: jax.Array) -> jax.Array:
-    """The hidden probabilities of the last of some layers: (..., V) -> (..., H)."""
+    """The hidden probabilities of the last of some layers."""
     for layer in layers:
         v = rbm.hidden_mean(layer, v)
     return v
@@ -142,15 +141,9 @@ def add_layer(
     samples: bool = False,
     **options: Any,
 ) -> Stack:
-    """Trains a layer of binary units on top of a stack.
+    """Trains a layer of binary units on top of a stack, with a seed of its own; see `train`.
 
-    Args:
-      stack: the layers below.
-      images: (N, …) what is learnt from.
-      num_hidden: units of the new layer.
-      settings: how long, with which seed; each layer has a seed of its own.
-      samples: see `Stack.view`.
-      **options: see `train`; a learner and an optimizer.
+    For `samples` see `Stack.view`.
     """
     settings = _of_layer(settings, stack)
     view = stack.view(samples=samples)
@@ -201,22 +194,14 @@ def train(
     below: rbm.RBM | None = None,
     **options: Any,
 ) -> rbm.State:
-    """Trains one layer.
+    """Trains one layer; the `params` of the final state are the RBM.
 
     Args:
       rows: what it learns from, as `Stack.rows` returns it.
-      num_hidden: H.
-      view: makes values of its visible units of them.
-      learner: estimator of the gradient.
-      optimizer: of all parameters.
-      settings: how long, with which seed.
-      visible: type of its visible units; `label_units.visible_units` for a top RBM with labels.
-      hidden: type of its hidden units.
+      view: see `Stack.view`.
+      visible: `label_units.visible_units` for a top RBM with labels.
       below: the layer below, if its transposed weights are the first ones (`dbn.upside_down`).
       **options: further ones of `training.train`, such as checkpoints.
-
-    Returns:
-      The final state; its `params` are the RBM.
     """
     state = init_state(
         training.spare_key(settings.seed),

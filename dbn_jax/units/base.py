@@ -118,20 +118,24 @@ class Units(abc.ABC):
         return dataclasses.replace(self, bias=self.bias + change)
 
     @property
-    def num_states(self) -> int:
-        """Number of joint states of the layer.
-
-        Raises:
-          TypeError: the units take infinitely many values.
-        """
+    def _num_values(self) -> int:
+        """Number of values that a unit takes, evenly spaced in `support`."""
         raise TypeError(
             f"{type(self).__name__} units have infinitely many states and cannot be enumerated; "
             "enumerate the other layer"
         )
 
+    @property
+    def num_states(self) -> int:
+        """Number of joint states of the layer; TypeError if it is infinite."""
+        return self._num_values**self.num_units
+
     def states(self, index: Int[Array, "*batch"]) -> Float[Array, "*batch N"]:
         """Joint states by number, 0 <= index < `num_states`."""
-        raise TypeError(f"{type(self).__name__} units cannot be enumerated")
+        low, high = self.support
+        step = (high - low) / (self._num_values - 1)
+        number = digits(index, self._num_values, self.num_units)
+        return low + step * number.astype(self.bias.dtype)
 
 
 def digits(index, base, num_digits):

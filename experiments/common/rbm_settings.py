@@ -30,7 +30,7 @@ class RBMSettings(Declared):
     )
     temperatures: int = setting(10, "Number of temperatures of parallel tempering.", at_least=2)
     min_beta: float = setting(
-        0.0, "Inverse temperature of the hottest chain of tempering.", at_least=0, at_most=1
+        0.0, "Inverse temperature of the hottest chain of tempering.", at_least=0, below=1
     )
     fast_rate: float = setting(0.05, "Learning rate of the fast weights of fast PCD.", at_least=0)
     centring: str = setting(

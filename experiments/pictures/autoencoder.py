@@ -67,7 +67,7 @@ def draw(
         {name: dataset.pictures(images) for name, images in rows.items()},
         image_shape=dataset.image_shape,
         columns=len(shown),
-        title=f"Unseen images, and what is left of them in {size} numbers",
+        title=f"Unseen images and their reconstructions from {size} numbers",
         subtitle=f"at the right: squared error, summed over the pixels, averaged over all "
         f"{len(v):,} {part} images",
         notes=notes,
@@ -82,7 +82,9 @@ def draw(
     }
     pictures = {
         "reconstructions": picture,
-        "curves_autoencoder": figures.learning_curves(curves, title="Fine-tuning", x_label="epoch"),
+        "curves_autoencoder": figures.learning_curves(
+            curves, title="Fine-tuning of the autoencoder", x_label="epoch"
+        ),
     }
     results = {
         "split": part,

@@ -41,7 +41,7 @@ def draw(
     results |= {name: float(value) for name, value in changes(before, after, v).items()}
 
     curves = {"loss (nats)": {"training": "loss"}}
-    pictures = {"curves": finetuning.learning_curves(table, curves, "Discriminative fine-tuning")}
+    pictures = {"curves": finetuning.learning_curves(table, curves, "Training of the classifier")}
     pictures |= errors.sheet(dataset, held_out, log_p, part)
     fields = {"before": before.hidden[0].kernel[...], "after": after.hidden[0].kernel[...]}
     # One scale for both, so that they can be compared.

@@ -31,6 +31,6 @@ def sheet(
         image_shape=dataset.image_shape,
         columns=_COLUMNS,
         title="Errors, the surest first",
-        subtitle=f"true label → answer, and its probability; {share}{more}",
+        subtitle=f"true label → answer, and the probability of the answer; {share}{more}",
     )
     return {"errors": picture}

@@ -61,7 +61,7 @@ def movie(
                     image_name="image",
                     labels=_named(seen.labels[t]),
                     clamped=None if label is None else str(label),
-                    title="A net generates",
+                    title="A net generates images",
                     subtitle=f"{what}; Gibbs iterations since: {step}",
                 )
             )
@@ -87,10 +87,9 @@ def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[in
         image_shape=image_shape,
         times=["shown", *(f"{step:,}" for step in _MIND_STEPS)],
         notes=notes,
-        title="Mind and brain",
-        subtitle="a net is shown random pixels, then left to itself; brain: its hidden units, "
-        "white is on; mind: the image that they stand for"
-        + (", and what the label units say" if notes else ""),
+        title="Mind and brain: a net is shown random pixels, then left to itself",
+        subtitle="brain: its hidden units, white is on; mind: the image that these states stand for"
+        + (", and the label that is most probable" if notes else ""),
     )
     run.save_figures({"mind_and_brain": picture})
 
@@ -103,7 +102,7 @@ def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[in
             image_shape=image_shape,
             image_name="mind: the image that these states stand for" if t else "shown",
             labels=_named(seen.labels[t]),
-            title="Mind and brain",
+            title="Mind and brain of a net",
             subtitle=since if t else "shown random pixels",
         )
         frames += [frame] * (1 if t else _NUM_SHOWN)

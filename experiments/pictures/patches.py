@@ -77,7 +77,7 @@ def draw(
         "gabor_functions": figures.image_rows(
             {"feature": _to_one(features[shown]), "Gabor function": _to_one(fitted)},
             image_shape=shape,
-            title="The first features, and the Gabor functions that fit them best",
+            title="The first features and the Gabor functions that fit them best",
             subtitle=share,
             columns=_COLUMNS,
             value_range=(-1, 1),
@@ -117,7 +117,7 @@ def _samples(key, params, whitening, data, densities, num_steps) -> Figure:
     return figures.image_rows(
         {name: np.clip(images, -limit, limit) for name, images in rows.items()},
         image_shape=data.image_shape,
-        title="Patches, and samples of the models",
+        title="Test patches, and samples of the models",
         subtitle=f"without the patches' means; black and white are ±{limit:.0f} of 255 grey "
         f"levels; RBM: {num_steps} Gibbs steps from noise",
         columns=_COLUMNS,

@@ -62,7 +62,7 @@ def draw(
                 "visible biases": params.visible.bias,
                 "hidden biases": params.hidden.bias,
             },
-            title="Weights and biases",
+            title="Distribution of weights and biases",
         ),
     }
     if unfamiliar is not None:
@@ -79,7 +79,7 @@ def draw(
         title="Gibbs sampling from random hidden states",
         subtitle="means of the visible units",
     )
-    start, where = chains, f"{num_steps} Gibbs steps on from the persistent chains of training"
+    start, where = chains, f"{num_steps} further Gibbs steps of the persistent chains of training"
     if chains is None:
         images = data.spread(held_out.images, _NUM_SAMPLES)
         start = rbm.sample_hidden(start_key, params, visible(images))
@@ -89,14 +89,14 @@ def draw(
         grey(samples),
         image_shape=shape,
         columns=12,
-        title="Samples",
+        title="Samples of the RBM",
         subtitle=f"{where}; means of the visible units",
     )
     low, high = params.hidden.support
     if np.isfinite(high - low):
         means = rbm.hidden_mean(params, visible(data.spread(held_out.images, 200)))
         pictures["hidden"] = figures.hidden_activities(
-            means, title="Hidden units on unseen images", value_range=(low, high)
+            means, title="Activities of the hidden units on unseen images", value_range=(low, high)
         )
     return pictures
 

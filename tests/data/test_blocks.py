@@ -1,5 +1,7 @@
 """Rows of a data set: block by block, spread evenly, by label."""
 
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,9 +49,13 @@ def test_blocks_are_put_together_in_order(monkeypatch, size):
 
 def test_each_block_has_a_key_of_its_own(monkeypatch):
     monkeypatch.setattr(blocks, "_BLOCK", 4)
+    made = []
 
     def draw(key, block):
-        return jax.random.normal(key, block.shape)
+        assert all(earlier() is None for earlier in made)  # on the device
+        drawn = jax.random.normal(key, block.shape)
+        made.append(weakref.ref(drawn))
+        return drawn
 
     found = data.in_blocks(draw, KEY, np.zeros(12))
     assert len(np.unique(found)) == 12

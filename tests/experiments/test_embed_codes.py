@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import networks
+from dbn_jax import networks, training
 from dbn_jax.embedding import affinities, objective, pca, sne
 from experiments import embed_codes, train_autoencoder
 from experiments.common import runs

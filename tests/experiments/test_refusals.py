@@ -55,11 +55,6 @@ def test_a_batch_that_the_images_cannot_fill(tmp_path):
         ),
         (
             train_rbm,
-            small_rbm(learning=quick(learner="tempering", min_beta=1.0)),
-            "min_beta is 1.0; it must lie in",
-        ),
-        (
-            train_rbm,
             small_rbm(learning=quick(sparsity_target=1.5)),
             "target is 1.5; the mean of Bernoulli hidden units lies between 0 and 1",
         ),

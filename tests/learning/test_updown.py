@@ -310,10 +310,3 @@ def test_bad_pixels_and_numbers_are_refused(net):
 def test_labels_are_required(net):
     with pytest.raises(ValueError, match="2 label units"):
         updown.gradient(jax.random.key(0), net, jnp.ones((3, 4)))
-
-
-def test_weight_mask(net):
-    mask = rbm.weight_mask(net)
-    assert jax.tree.structure(mask) == jax.tree.structure(net)
-    assert mask.recognition[0].weights is mask.generative[0].weights is mask.top.weights is True
-    assert sum(jax.tree.leaves(mask)) == 3
