@@ -99,9 +99,8 @@ def init_state(
 ) -> State:
     """A small map to begin with, of standard deviation 0.01.
 
-    Args:
-      start: "random": a Gaussian cloud. "pca": the first principal components of `x`, with which
-        the large-scale order of the map is that of the data; the key is not used.
+    The start is "random", a Gaussian cloud, or "pca", the first principal components of `x`, with
+    which the large-scale order of the map is that of the data; the key is then not used.
     """
     match start:
         case "random":

@@ -42,7 +42,6 @@ def learning_curves(
     Args:
       curves: panel to line name to (x, y), such as {"reconstruction error": {"train": (epochs,
         errors)}}. NaNs in y, as for empty cells of a table, are left out.
-      x_label: the quantity and unit of all x axes.
       log_y: the panels whose y axis is logarithmic.
     """
     check_filled(curves, "line")

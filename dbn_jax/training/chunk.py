@@ -30,9 +30,7 @@ class Stepper:
     ):
         """Checks that everything fits; see `dbn_jax.training.train`.
 
-        Args:
-          state: the first one, from `prepare_state`.
-          keys: of the updates and of the transforms; update t folds in t.
+        The state is from `prepare_state`; the keys are of updates and of transforms.
         """
         bad = _name_non_finite(state)
         if bad:
