@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, label_units, rbm, units
+from dbn_jax import dbn, label_units, rbm
 from tests import oracles
-from tests.random_models import at_random
+from tests.random_models import random_net
 
 NUM_LABELS = 3
 
@@ -17,7 +17,7 @@ NUM_LABELS = 3
 @pytest.fixture(scope="module")
 def params():
     """3 features beside 3 labels, and 4 hidden units."""
-    return at_random(5, lambda: label_units.init_params(jax.random.key(0), 3, 4, NUM_LABELS))
+    return random_net(5, (3, 4), NUM_LABELS).top
 
 
 def test_posterior_and_free_energies_are_exact(params):
@@ -106,9 +106,3 @@ def test_bad_input(params):
         label_units.clamped_gibbs(
             jax.random.key(0), params, jnp.ones((2, 6)), label_units.mask(params), 0
         )
-
-
-def test_labels_may_be_only_at_the_top(params):
-    with pytest.raises(ValueError, match=r"layer 0 has 2 hidden units, but layer 1 has 3 visible"):
-        dbn.stack((rbm.init_params(jax.random.key(1), 4, 2), params))
-    assert isinstance(params.visible.parts[1], units.Softmax)

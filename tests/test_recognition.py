@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, data, dbn, label_units, recognition
+from dbn_jax import associative_memory, data, recognition
 from dbn_jax.data import blocks
-from tests.random_models import at_random
+from tests.random_models import random_net
 
 KEY = jax.random.key(3)
 PIXELS = data.Transform("stochastic")  # drawn anew with each key
@@ -15,8 +15,7 @@ PIXELS = data.Transform("stochastic")  # drawn anew with each key
 
 @pytest.fixture(scope="module")
 def net():
-    top = at_random(1, lambda: label_units.init_params(jax.random.key(0), 6, 4, 3))
-    return dbn.stack((top,))
+    return random_net(1, (6, 4), 3)
 
 
 @pytest.fixture(scope="module")
