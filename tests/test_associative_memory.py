@@ -74,16 +74,12 @@ def test_first_half_of_the_iterations_does_not_count(net):
     certain = dbn.DBN((jax.tree.map(lambda x: 30 * x, net.layers[0]), net.top))
     v = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0, 0.0]), (NUM_SAMPLES, 4))
     features = np.round(np.asarray(rbm.hidden_mean(certain.layers[0], v[0]), np.float64))
-    weights = np.asarray(net.top.weights, np.float64)
-    c, h = np.asarray(net.top.hidden.bias, np.float64), binary(4)
+    model = oracles.Model.of(net.top)
+    mean = (model.visible_given(model.hidden.states) @ model.visible.states)[:, 3:]
 
     def hidden_given(labels):
-        logits = (np.append(features, labels) @ weights + c) @ h.T
-        return np.exp(logits) / np.exp(logits).sum()
+        return model.hidden_given(np.append(features, labels))
 
-    label_bias = np.asarray(net.top.visible.bias, np.float64)[3:]
-    mean = np.exp(label_bias + h @ weights[3:].T)
-    mean /= mean.sum(axis=1, keepdims=True)
     labels = hidden_given(np.full(NUM_LABELS, 1 / NUM_LABELS)) @ mean
     expected = sum(p * hidden_given(row) @ mean for p, row in zip(labels, np.eye(3), strict=True))
     ask = jax.jit(memory.classify_by_gibbs, static_argnums=(3, 4))
