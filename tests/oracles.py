@@ -238,6 +238,12 @@ class Model:
         """p(v, h): (S, T)."""
         return np.exp(self.log_joint() - self.log_z())
 
+    def joint_counts(self, v, h):
+        """How often each pair of states occurs, in the order of ``joint().ravel()``: (S · T,)."""
+        size = len(self.hidden.states)
+        pairs = self.visible.number(v) * size + self.hidden.number(h)
+        return np.bincount(pairs, minlength=len(self.visible.states) * size)
+
     def visible_marginal(self):
         """p(v): (S,)."""
         return self.joint().sum(axis=1)
@@ -396,6 +402,12 @@ def total_variation_bound(p, num_samples, false_alarm=1e-6):
     """
     mean = 0.5 * np.sqrt(p * (1 - p) / num_samples).sum()
     return mean + math.sqrt(-math.log(false_alarm) / (2 * num_samples))
+
+
+def drift(counts, p, false_alarm=1e-6):
+    """Total variation of counts from p, as a share of its bound for independent draws from p."""
+    size = counts.sum()
+    return total_variation(counts / size, p) / total_variation_bound(p, size, false_alarm)
 
 
 def chi_squared(counts, p):

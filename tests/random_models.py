@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import rbm
+from dbn_jax import dbn, label_units, rbm, units
+
+BINARY = units.Bernoulli()
 
 
 def jolt(seed, tree, scale=1.0):
@@ -24,6 +26,24 @@ def jolt(seed, tree, scale=1.0):
 def at_random(seed, make, scale=1.0):
     """What `make()` returns, with normal noise in all its arrays; `make` is only traced."""
     return jolt(seed, jax.eval_shape(make), scale)
+
+
+def random_net(seed, sizes, num_labels=0, *, scale=1.0, visible=BINARY, code=BINARY, dtype=None):
+    """A net, pixels first, of binary units but for pixels and code; label units are at the top."""
+    types = [visible, *[BINARY] * (len(sizes) - 2), code]
+
+    def layer(key, i):
+        options = {"hidden": types[i + 1], "dtype": dtype or jnp.float32}
+        if num_labels and i == len(sizes) - 2:
+            return label_units.init_params(
+                key, *sizes[i:], num_labels, features=types[i], **options
+            )
+        return rbm.init_params(key, *sizes[i : i + 2], visible=types[i], **options)
+
+    def blank():
+        return dbn.stack(tuple(layer(jax.random.key(0), i) for i in range(len(sizes) - 1)))
+
+    return at_random(seed, blank, scale)
 
 
 def random_rbm(visible, hidden, *, seed=0, scale=0.3, weight_scale=0.3, dtype=jnp.float32):

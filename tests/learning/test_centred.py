@@ -1,14 +1,11 @@
 """The centred gradient, and the sparsity target, against their definitions."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from dbn_jax import learning, rbm, units
+from dbn_jax import rbm, units
 from dbn_jax.learning import PCD, Centred, Exact, Sparse
 from tests import oracles
 from tests.small_learning import assert_trees_close, draw_batch, make
@@ -95,67 +92,6 @@ def test_centred_gradient_is_descent_in_the_centred_parameters(case, model_share
         expected = centred_descent(model, batch, mu, lam)
     got = (gradient.weights, gradient.visible.bias, gradient.hidden.bias)
     assert_trees_close(got, expected, rtol=1e-7, atol=1e-8)
-
-
-def test_enhanced_gradient_is_that_of_its_paper():
-    # Cho et al.: ∇W = Cov_data(v, h) − Cov_model(v, h), ∇b = ⟨v⟩_d − ⟨v⟩_m − ∇W·(⟨h⟩_d + ⟨h⟩_m)/2.
-    params = make("bernoulli", weight_scale=1.0)
-    learner, batch = Centred(Exact(), model_share=0.5, sliding=1.0), draw_batch(params)
-    gradient, _, _ = jax.jit(learner.estimate)(None, params, learner.init(None, params), batch)
-    model, data = oracles.Model.of(params), np.asarray(batch, np.float64)
-    (v_seen, v_own), (h_seen, h_own) = statistic_means(model, data)
-
-    def covariance(v, joint, v_mean, h_mean):
-        return v.T @ joint @ model.hidden.states - np.outer(v_mean, h_mean)
-
-    weights = covariance(data, model.hidden_given(data) / len(data), v_seen, h_seen)
-    weights -= covariance(model.visible.states, model.joint(), v_own, h_own)
-    expected = {
-        "weights": -weights,
-        "visible.bias": -(v_seen - v_own - weights @ (h_seen + h_own) / 2),
-        "hidden.bias": -(h_seen - h_own - (v_seen + v_own) / 2 @ weights),
-    }
-    for name, value in expected.items():
-        got = oracles.leaves(gradient)[name]
-        np.testing.assert_allclose(got, value, rtol=2e-5, atol=2e-6, err_msg=name)
-
-
-def mirrored(params):
-    """The same distribution over 1 − v: W → −W, b → −b, c → c + Wᵀ1."""
-    visible = dataclasses.replace(params.visible, bias=-params.visible.bias)
-    hidden = dataclasses.replace(
-        params.hidden, bias=params.hidden.bias + jnp.sum(params.weights, axis=0)
-    )
-    return rbm.RBM(-params.weights, visible, hidden)
-
-
-def test_centring_makes_the_names_of_0_and_1_irrelevant():
-    params = make("bernoulli", weight_scale=0.5)
-    batch, optimizer = draw_batch(params, 8), optax.sgd(0.5)
-
-    def asymmetry(learner):
-        """How far 50 updates on v lead from the mirror image of 50 updates on 1 − v."""
-
-        def learn(params, batch):
-            state = learning.init_state(
-                jax.random.key(0), params, learner=learner, optimizer=optimizer
-            )
-            return jax.lax.fori_loop(
-                *(0, 50),
-                lambda _, state: learning.step(
-                    jax.random.key(0), state, batch, learner=learner, optimizer=optimizer
-                )[0],
-                state,
-            ).params
-
-        learn = jax.jit(learn)
-        there, back = learn(params, batch), mirrored(learn(mirrored(params), 1 - batch))
-        assert optax.tree.norm(jax.tree.map(jnp.subtract, there, params)) > 1  # it did learn
-        return float(optax.tree.norm(jax.tree.map(jnp.subtract, there, back)))
-
-    assert asymmetry(Centred(Exact(), sliding=1.0)) < 1e-4
-    assert asymmetry(Centred(Exact(), model_share=0.5, sliding=1.0)) < 1e-4
-    assert asymmetry(Exact()) > 0.1
 
 
 @pytest.mark.parametrize("wrap", [Centred, Sparse])
