@@ -76,10 +76,13 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
         raise ValueError("a deep belief net needs at least one layer")
     features = (*layers[:-1], label_units.without(layers[-1]))
     for i, (below, above) in enumerate(itertools.pairwise(features)):
-        if below.hidden.num_units != above.visible.num_units:
+        lower, upper = (
+            f"{side.num_units} {type(side).__name__}" for side in (below.hidden, above.visible)
+        )
+        if lower != upper:
             raise ValueError(
-                f"layer {i} has {below.hidden.num_units} hidden units, but layer {i + 1} has "
-                f"{above.visible.num_units} visible ones; they are the same units"
+                f"layer {i} has {lower} hidden units, but layer {i + 1} has {upper} visible ones; "
+                "they are the same units"
             )
     return DBN(tuple(layers))
 

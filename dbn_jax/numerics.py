@@ -13,6 +13,16 @@ def per_unit(parameter, like):
     return jnp.broadcast_to(parameter, like.shape)
 
 
+def as_floats(batch, dtype):
+    """A batch in a floating dtype; TypeError if it holds integers: bytes would go unnoticed."""
+    if jnp.issubdtype(batch.dtype, jnp.integer):
+        raise TypeError(
+            f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
+            "batch.astype('float32') / 255, counts with batch.astype('float32')"
+        )
+    return batch.astype(dtype)
+
+
 def widen(tree):
     """All arrays of a tree (or one array) in float32 at least.
 

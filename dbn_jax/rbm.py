@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import pytrees, random, units
+from dbn_jax import numerics, pytrees, random, units
 from dbn_jax.compilation import jit
 from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
@@ -429,7 +429,11 @@ def weight_mask(params: PyTree) -> PyTree:
 
     ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].name == "weights", params)
+
+    def is_weights(path, _):
+        return bool(path) and getattr(path[-1], "name", None) == "weights"
+
+    return jax.tree_util.tree_map_with_path(is_weights, params)
 
 
 def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
@@ -437,7 +441,7 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
 
     Raises:
       ValueError: the number of visible units differs, or there is no example.
-      TypeError: the batch holds integers: bytes taken for grey levels would go unnoticed.
+      TypeError: the batch holds integers.
     """
     num_visible = params.weights.shape[-2]
     if batch.ndim == 0 or batch.shape[-1] != num_visible:
@@ -447,12 +451,7 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
         )
     if not batch.size:
         raise ValueError(f"the batch has shape {batch.shape}: it holds no example to learn from")
-    if jnp.issubdtype(batch.dtype, jnp.integer):
-        raise TypeError(
-            f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
-            "batch.astype('float32') / 255, counts with batch.astype('float32')"
-        )
-    return batch.astype(params.weights.dtype)
+    return numerics.as_floats(batch, params.weights.dtype)
 
 
 def check_steps(num_steps: int | Array) -> None:

@@ -143,8 +143,9 @@ def add_layer(
 ) -> Stack:
     """Trains a layer of binary units on top of a stack, with a seed of its own; see `train`.
 
-    For `samples` see `Stack.view`.
+    The first layer may see pixels of another type (`visible`). For `samples` see `Stack.view`.
     """
+    _check_binary(stack, options)
     settings = _of_layer(settings, stack)
     view = stack.view(samples=samples)
     layer = train(stack.rows(images), num_hidden, view=view, settings=settings, **options)
@@ -163,6 +164,8 @@ def add_top(
     **options: Any,
 ) -> dbn.DBN:
     """Trains the top RBM of a net, which sees labels beside the features; see `add_layer`."""
+    _check_binary(stack, options)
+    _check_labels(labels, num_labels)
     settings = _of_layer(settings, stack)
     rows = {"features": stack.rows(images), "labels": labels}
     top = train(
@@ -174,6 +177,25 @@ def add_top(
         **options,
     )
     return stack.net(top.params)
+
+
+def _check_binary(stack, options):
+    for side in ("visible", "hidden") if stack.layers else ("hidden",):
+        given = options.get(side, units.Bernoulli())
+        if not isinstance(given, units.Bernoulli):
+            raise ValueError(
+                f"{side} is {given}; the layers of a stack see and have binary units: train a "
+                "layer of others with greedy.train"
+            )
+
+
+def _check_labels(labels, num_labels):
+    lowest, highest = np.min(labels), np.max(labels)
+    if lowest < 0 or highest >= num_labels:
+        raise ValueError(
+            f"the labels go from {lowest} to {highest}, but num_labels is {num_labels}: number "
+            "them from 0, and let num_labels be how many there are"
+        )
 
 
 def _of_layer(settings, stack):

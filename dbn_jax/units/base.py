@@ -51,11 +51,12 @@ class Units(abc.ABC):
 
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
         A unit that never varies in the data would get an infinite bias: half a count of the other
-        extreme is added to each.
+        extreme is added to each. TypeError if the data are integers.
         """
         low, high = self.support
-        count, dtype = data.shape[0], data.dtype
-        data = numerics.widen(data)  # the mean of a unit that never varies is next to 1
+        count, dtype = data.shape[0], self.bias.dtype
+        # Wide, since the mean of a unit that never varies is next to 1.
+        data = numerics.widen(numerics.as_floats(data, dtype))
         # Data outside the support (see `learning.health.check_data`) count as its ends.
         mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):

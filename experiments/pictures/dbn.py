@@ -34,7 +34,7 @@ def draw(
       keep_labels: whether chain i has label i modulo L (`learning.LabelledPCD`).
       num_steps: Gibbs steps before a digit is shown.
     """
-    view_key, start_key, chain_key, sample_key = jax.random.split(key, 4)
+    view_key, chain_key, start_key, sample_key = jax.random.split(key, 4)
     _, held_out = dataset.held_out
     v = data.apply(to_pixels, view_key, held_out.images)
     pictures = {f"features_{i + 1}": _features(net, i, dataset) for i in range(len(net.layers))}
@@ -57,7 +57,7 @@ def draw(
             )
         else:
             start, where = _start_from_labels(start_key, net, labels), "random features"
-        pictures["chains"] = _chains_of_classes(start_key, chain_key, net, dataset, classes)
+        pictures["chains"] = _chains_of_classes(chain_key, net, dataset, classes)
         pictures["samples"] = _samples_of_classes(
             sample_key, net, dataset, classes, start, where, num_steps
         )
@@ -82,8 +82,9 @@ def _features(net: dbn.DBN, i: int, dataset: data.Dataset) -> Figure:
     )
 
 
-def _chains_of_classes(start_key, key, net, dataset, classes) -> Figure:
+def _chains_of_classes(key, net, dataset, classes) -> Figure:
     """A chain of each class, from random features."""
+    start_key, key = jax.random.split(key)
     x, mask = _start_from_labels(start_key, net, classes), label_units.mask(net.top)
     frames = []
     for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
