@@ -23,10 +23,11 @@ The workdir then holds flags.txt, metrics_rbm.csv, checkpoints/rbm, model.npz, f
 summary.json. The same command resumes a run that was interrupted, at whatever moment.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -100,27 +101,24 @@ class Run:
         print(f"done already: see {self.path}")
         return summary
 
-    def train(
+    @contextlib.contextmanager
+    def training(
         self,
         phase: str,
-        step: Callable[..., Any],
-        state: Any,
-        data: Any,
         *,
         epochs: int,
         seed: int | None = None,
         callback: Callable[[int, Any], None] = lambda epoch, state: None,
-        batch_size: int | None = None,
-        updates_per_epoch: int | None = None,
-        **options: Any,
-    ) -> Any:
-        """Trains, or goes on where an earlier process stopped: `training.train` in the workdir.
+        **sizes: int | None,
+    ) -> Iterator[dict[str, Any]]:
+        """Makes the arguments with which `training.train` trains in the workdir, or resumes there.
 
         Args:
           phase: names the metrics, the checkpoints and the progress line.
+          epochs: number of them.
           seed: of this phase, if not that of the run.
           callback: called after every epoch, and before the first as epoch 0.
-          **options: further arguments of `training.train`, such as `transform` and `evaluate`.
+          **sizes: `batch_size`, or without data `updates_per_epoch`.
         """
 
         def watch(epoch, step, state):
@@ -128,23 +126,36 @@ class Run:
             callback(epoch, state)
             self.folder.note_time()
 
+        settings = training.Settings(
+            seed=self.settings.seed if seed is None else seed,
+            num_epochs=epochs,
+            phase=phase,
+            checkpoint_seconds=self.settings.checkpoint_seconds,
+            **sizes,
+        )
         with training.Checkpoints(self.path / "checkpoints" / phase) as saved:
+            yield {
+                "settings": settings,
+                "callback": watch,
+                "checkpoints": saved,
+                "metrics_path": self._metrics(phase),
+            }
+
+    def train(
+        self,
+        phase: str,
+        step: Callable[..., Any],
+        state: Any,
+        data: Any,
+        *,
+        transform: Callable[..., Any] | None = None,
+        evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> Any:
+        """`training.train` in the workdir; the options are those of `Run.training`."""
+        with self.training(phase, **options) as workdir:
             return training.train(
-                step,
-                state,
-                data,
-                settings=training.Settings(
-                    seed=self.settings.seed if seed is None else seed,
-                    batch_size=batch_size,
-                    updates_per_epoch=updates_per_epoch,
-                    num_epochs=epochs,
-                    phase=phase,
-                    checkpoint_seconds=self.settings.checkpoint_seconds,
-                ),
-                callback=watch,
-                checkpoints=saved,
-                metrics_path=self._metrics(phase),
-                **options,
+                step, state, data, transform=transform, evaluate=evaluate, **workdir
             )
 
     def metrics(self, phase: str) -> dict[str, np.ndarray]:
