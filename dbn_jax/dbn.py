@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import label_units, pytrees, random, rbm
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -252,6 +252,7 @@ def pixel_means(
     return sample_generation(key, net, label_units.split(net.top, x)[0])[0]
 
 
+@jit_checking({"num_gibbs_steps": rbm.check_steps})
 def generate(
     key: Key[Array, ""],
     net: Net,

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import random, rbm, units
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -169,6 +169,7 @@ def log_posterior(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[
     return jax.nn.log_softmax(-free_energies(params, features))
 
 
+@jit_checking({"num_steps": rbm.check_steps})
 def clamped_gibbs(
     key: Key[Array, ""],
     params: rbm.RBM,
@@ -187,7 +188,6 @@ def clamped_gibbs(
     Returns:
       The last x, and the hidden states from which it was drawn.
     """
-    rbm.check_steps(num_steps)
     clamped = jnp.broadcast_to(clamped, x.shape)
 
     def step(t, carry):

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import optax
 
 from dbn_jax import numerics, pytrees, random, units
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
 from dbn_jax.units import normalisable
@@ -155,6 +155,16 @@ def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     return visible_mean(params, hidden_mean(params, v))
 
 
+def check_steps(num_steps: int | Array) -> None:
+    """Raises if a number of Gibbs steps is no integer, or is known (not traced) and below 1."""
+    dtype = jnp.result_type(num_steps)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
+    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
+        raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")
+
+
+@jit_checking({"num_steps": check_steps})
 def gibbs(
     key: Key[Array, ""],
     params: RBM,
@@ -162,8 +172,6 @@ def gibbs(
     num_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
     """Alternating block Gibbs sampling from v: h, v, h, v, …, both layers `num_steps` times.
-
-    Not compiled by itself: ``jax.jit(rbm.gibbs)`` is, once for all numbers of steps.
 
     Returns:
       The last v, and the h that it was drawn from: for chains in equilibrium a draw of the joint
@@ -452,12 +460,3 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
     if not batch.size:
         raise ValueError(f"the batch has shape {batch.shape}: it holds no example to learn from")
     return numerics.as_floats(batch, params.weights.dtype)
-
-
-def check_steps(num_steps: int | Array) -> None:
-    """Raises if a number of Gibbs steps is no integer, or is known (not traced) and below 1."""
-    dtype = jnp.result_type(num_steps)
-    if not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
-    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
-        raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")

@@ -257,7 +257,7 @@ def _once(run, name, candidate, images):
     result = {"settings": candidate, "error_rate": error, "seconds": round(seconds, 1)}
     unit.parent.mkdir(exist_ok=True)
     write_atomically(unit, json.dumps(result))
-    run.folder.note_time()
+    run.workdir.note_time()
     return result
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import random, rbm
-from dbn_jax.learning.estimators import hidden_at
+from dbn_jax.learning.learners import hidden_at
 from dbn_jax.typing import Array, Float, Key
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from dbn_jax import rbm
-from dbn_jax.learning.estimators import CD, Learner
+from dbn_jax.learning.learners import CD, Learner
 from dbn_jax.typing import Array, Float
 
 

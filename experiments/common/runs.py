@@ -75,17 +75,17 @@ class Run:
     """A run in its workdir, from `open`."""
 
     settings: Declared
-    folder: training.Workdir
+    workdir: training.Workdir
 
     @property
     def path(self) -> pathlib.Path:
         """Path of the workdir."""
-        return self.folder.path
+        return self.workdir.path
 
     @property
     def is_done(self) -> bool:
         """Whether the run has finished."""
-        return self.folder.is_done
+        return self.workdir.is_done
 
     @property
     def key(self) -> jax.Array:
@@ -124,7 +124,7 @@ class Run:
         def watch(epoch, step, state):
             del step
             callback(epoch, state)
-            self.folder.note_time()
+            self.workdir.note_time()
 
         settings = training.Settings(
             seed=self.settings.seed if seed is None else seed,
@@ -169,7 +169,7 @@ class Run:
     def save_figures(self, pictures: Mapping[str, Any]) -> None:
         """Writes each picture to figures/<name>.png."""
         for name, picture in pictures.items():
-            figures.save(picture, self.folder.figures / f"{name}.png")
+            figures.save(picture, self.workdir.figures / f"{name}.png")
 
     def save_table(self, text: str) -> None:
         """Writes table.txt, and prints it."""
@@ -178,7 +178,7 @@ class Run:
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Prints the results, and writes the summary, which marks the run as finished."""
-        summary = self.folder.write_summary(results, seed=getattr(self.settings, "seed", 0))
+        summary = self.workdir.write_summary(results, seed=getattr(self.settings, "seed", 0))
         _print(summary["results"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")
         return summary

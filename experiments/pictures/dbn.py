@@ -88,7 +88,7 @@ def _chains_of_classes(key, net, dataset, classes) -> Figure:
     x, mask = _start_from_labels(start_key, net, classes), label_units.mask(net.top)
     frames = []
     for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
-        v, x = _imagine(jax.random.fold_in(key, t), net, x, mask, step - done)
+        v, x = associative_memory.generate(jax.random.fold_in(key, t), net, x, mask, step - done)
         frames.append(v)
     return figures.chains(
         dataset.pictures(np.stack(frames)),
@@ -102,7 +102,7 @@ def _chains_of_classes(key, net, dataset, classes) -> Figure:
 
 
 def _samples_of_classes(key, net, dataset, classes, start, where, num_steps) -> Figure:
-    samples, _ = _imagine(key, net, start, label_units.mask(net.top), num_steps)
+    samples, _ = associative_memory.generate(key, net, start, label_units.mask(net.top), num_steps)
     by_class = dataset.pictures(samples).reshape(len(classes), _NUM_OF_CLASS, -1)
     return figures.image_rows(
         {str(label): images for label, images in zip(classes, by_class, strict=True)},
@@ -129,7 +129,7 @@ def _chains(key, net, dataset, start) -> Figure:
     """Free chains from hidden states of the top RBM."""
     frames, h = [dbn.down_pass(net, start)], start
     for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
-        v, h = _generate(jax.random.fold_in(key, t), net, h, step - done)
+        v, h = dbn.generate(jax.random.fold_in(key, t), net, h, step - done)
         frames.append(v)
     return figures.chains(
         dataset.pictures(np.stack(frames)),
@@ -142,7 +142,7 @@ def _chains(key, net, dataset, start) -> Figure:
 
 def _samples(key, net, dataset, start, where, num_steps) -> Figure:
     start = start[:_NUM_SAMPLES]
-    samples, _ = _generate(key, net, start, num_steps)
+    samples, _ = dbn.generate(key, net, start, num_steps)
     return figures.image_sheet(
         dataset.pictures(samples),
         image_shape=dataset.image_shape,
@@ -153,6 +153,3 @@ def _samples(key, net, dataset, start, where, num_steps) -> Figure:
 
 
 _start_from_labels = jax.jit(associative_memory.start_from_labels)
-# The number of steps is traced: one program for all.
-_generate = jax.jit(dbn.generate)
-_imagine = jax.jit(associative_memory.generate)

@@ -113,7 +113,7 @@ def test_upper_layers_see_pixels_drawn_anew(tmp_path, layers):
 )
 def test_the_top_has_the_learner_that_labels_ask_for(labels, learner, expected):
     top = dataclasses.replace(QUICK_TOP, learner=learner)
-    assert isinstance(small_dbn(labels=labels, top=top).memory.make_learner(), expected)
+    assert isinstance(small_dbn(labels=labels, top=top).top.make_learner(), expected)
 
 
 def test_settings_that_exclude_each_other(tmp_path):
