@@ -176,6 +176,11 @@ class Layer:
         """E[x | I]: (..., N) -> (..., N)."""
         return self.given(inputs) @ self.states
 
+    def log_prob(self, x, inputs):
+        """log p(x | I) of any values: (..., N), (..., N) -> (...)."""
+        interaction = np.sum(inputs * self.statistic(x), axis=-1)
+        return self.log_density(x) + interaction - self.cumulant(inputs)
+
     def number(self, x):
         """Which row of `states` each value is, for discrete units: (..., N) -> (...)."""
         distance = np.abs(np.asarray(x)[..., None, :] - self.states).sum(-1)
@@ -326,6 +331,23 @@ class Model:
         means = self.visible.mean(self.hidden.statistic(self.hidden.states) @ self.weights.T)
         model = self.free_energy_gradient(means, self.hidden_given(v).mean(axis=0))
         return {name: data[name] - model[name] for name in data}
+
+
+def net_terms(net, v, label=()):
+    """Terms of an `UntiedDBN` for an example, at all states h of its recognised layers: (S,) each.
+
+    log q(h | v), log p(v, h | the top RBM's features), and log p(features, label) + log Z.
+    """
+    sizes = [len(layer.hidden.bias) for layer in net.recognition]
+    states = np.split(binary(sum(sizes)), np.cumsum(sizes), axis=1)[:-1]
+    below, log_q, log_p = np.broadcast_to(v, (2 ** sum(sizes), len(v))), 0.0, 0.0
+    for up, down, h in zip(net.recognition, net.generative, states, strict=True):
+        up, down = Model.of(up), Model.of(down)
+        log_q = log_q + up.hidden.log_prob(h, up.visible.statistic(below) @ up.weights)
+        log_p = log_p + down.visible.log_prob(below, down.hidden.statistic(h) @ down.weights.T)
+        below = h
+    x = np.concatenate([below, np.broadcast_to(label, (len(below), len(label)))], axis=1)
+    return log_q, log_p, -Model.of(net.top).free_energy(x)
 
 
 sigmoid = scipy.special.expit
