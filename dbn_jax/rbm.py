@@ -405,7 +405,7 @@ def cd_step(
         num_gibbs_steps=num_gibbs_steps,
         sample_visible=sample_visible,
     )
-    return apply_gradient(state, gradient, optimizer, chains=state.chains), metrics
+    return apply_gradient(state, gradient, optimizer), metrics
 
 
 @jit(static_argnames=("optimizer", "num_gibbs_steps"))

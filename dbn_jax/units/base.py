@@ -54,7 +54,7 @@ class Units(abc.ABC):
         extreme is added to each. TypeError if the data are integers.
         """
         low, high = self.support
-        count, dtype = data.shape[0], self.bias.dtype
+        count, dtype = data.shape[0], (data if self.bias is None else self.bias).dtype
         # Wide, since the mean of a unit that never varies is next to 1.
         data = numerics.widen(numerics.as_floats(data, dtype))
         # Data outside the support (see `learning.health.check_data`) count as its ends.
