@@ -9,7 +9,7 @@ import pytest
 from dbn_jax import dbn, rbm
 from dbn_jax.learning import updown
 from tests import oracles
-from tests.oracles import binary, sigmoid
+from tests.oracles import binary, differences, sigmoid
 from tests.random_models import random_net
 
 NUM_KEYS = 20_000
@@ -20,6 +20,14 @@ def net():
     """4 pixels, 2 features beside 2 labels, 3 top units; recognition and generation differ."""
 
     return dbn.untie(random_net(2, (4, 2, 3), 2))
+
+
+def log_posterior(features, weights, visible_bias, hidden_bias):
+    """log p(label | features) of a top RBM as in `net`, by enumeration: (..., 2) -> (..., 2)."""
+    beside = np.repeat(features[..., None, :], 2, axis=-2)
+    x = np.concatenate([beside, np.broadcast_to(np.eye(2), beside.shape)], axis=-1)
+    joint = np.exp(x @ visible_bias) * np.exp((x @ weights + hidden_bias) @ binary(3).T).sum(-1)
+    return np.log(joint / joint.sum(axis=-1, keepdims=True))
 
 
 @pytest.mark.parametrize("num_gibbs_steps", [1, 3])
@@ -98,33 +106,18 @@ def test_label_cost_adds_the_gradient_of_the_posterior(net):
     found, loss = added(jax.random.split(jax.random.key(3), NUM_KEYS))
 
     h = binary(2)
-    top_h = binary(3)
     up = net.recognition[0]
     on = sigmoid(v @ np.float64(up.weights) + np.float64(up.hidden.bias))
-    p_h = oracles.factorial(on)
 
-    def expected_loss(weights, visible_bias, hidden_bias):
-        total = 0.0
-        for probability, features in zip(p_h, h, strict=True):
-            x = np.concatenate([np.tile(features, (2, 1)), np.eye(2)], axis=-1)
-            exponent = (x @ visible_bias)[:, None] + (x @ weights + hidden_bias) @ top_h.T
-            joint = np.exp(exponent).sum(axis=-1)
-            total -= probability * np.log(label @ joint / joint.sum())
-        return total
+    def expected_loss(*parameters):
+        return -oracles.factorial(on) @ log_posterior(h, *parameters) @ label
 
     visible_bias = np.concatenate([np.float64(part.bias) for part in net.top.visible.parts])
     at = [np.float64(net.top.weights), visible_bias, np.float64(net.top.hidden.bias)]
-    expected = []
-    for i, value in enumerate(at):
-        slope = np.zeros_like(value)
-        for index in np.ndindex(*value.shape):
-            ends = []
-            for shift in (1e-5, -1e-5):
-                moved = [array.copy() for array in at]
-                moved[i][index] += shift
-                ends.append(expected_loss(*moved))
-            slope[index] = (ends[0] - ends[1]) / 2e-5
-        expected.append(2 * slope)
+    expected = [
+        2 * differences(lambda x, i=i: expected_loss(*at[:i], x, *at[i + 1 :]), value)
+        for i, value in enumerate(at)
+    ]
     oracles.assert_mean(loss, expected_loss(*at))
     top = found.top
     oracles.assert_mean(top.weights, expected[0])
@@ -149,7 +142,6 @@ def test_adversarial_radius_adds_the_gradient_of_the_worst_divergence(net):
     cost, radius = 3.0, 0.7
     net = jax.tree.map(lambda x: 3 * x, net)  # or the answers would hardly change
     v, label = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0])
-    top_h = binary(3)
     up = net.recognition[0]
 
     @jax.jit
@@ -164,35 +156,23 @@ def test_adversarial_radius_adds_the_gradient_of_the_worst_divergence(net):
 
     found, divergences = added(jax.random.split(jax.random.key(3), 40))
 
-    def log_posterior(v, up_weights, up_bias, weights, visible_bias, hidden_bias):
-        """By mean-field recognition."""
-        features = sigmoid(v @ up_weights + up_bias)
-        x = np.concatenate([np.tile(features, (2, 1)), np.eye(2)], axis=-1)
-        joint = np.exp((x @ visible_bias)[:, None] + (x @ weights + hidden_bias) @ top_h.T).sum(-1)
-        return np.log(joint / joint.sum())
+    def recognised(v, up_weights, up_bias, *parameters):
+        return log_posterior(sigmoid(v @ up_weights + up_bias), *parameters)
 
     visible_bias = np.concatenate([np.float64(part.bias) for part in net.top.visible.parts])
     at = [np.float64(x) for x in (up.weights, up.hidden.bias, net.top.weights)]
     at += [visible_bias, np.float64(net.top.hidden.bias)]
-    answers = log_posterior(v, *at)
-
-    def differences(function, x, step=1e-5):
-        slope = np.zeros_like(x)
-        for index in np.ndindex(*x.shape):
-            shift = np.zeros_like(x)
-            shift[index] = step
-            slope[index] = (function(x + shift) - function(x - shift)) / (2 * step)
-        return slope
+    answers = recognised(v, *at)
 
     def log_p_at(k, value):
-        return label @ log_posterior(v, *at[:k], value, *at[k + 1 :])
+        return label @ recognised(v, *at[:k], value, *at[k + 1 :])
 
-    slope = differences(lambda v: np.subtract(*log_posterior(v, *at)), v)
+    slope = differences(lambda v: np.subtract(*recognised(v, *at)), v)
     worst = radius * slope / np.linalg.norm(slope)
     signs = []
     for i, divergence in enumerate(divergences):
         expected = {
-            sign: np.exp(answers) @ (answers - log_posterior(v + sign * worst, *at))
+            sign: np.exp(answers) @ (answers - recognised(v + sign * worst, *at))
             for sign in (1, -1)
         }
         signs.append(min(expected, key=lambda sign: abs(expected[sign] - divergence)))
@@ -201,7 +181,7 @@ def test_adversarial_radius_adds_the_gradient_of_the_worst_divergence(net):
             continue  # the same again
 
         def divergence_at(k, value, moved=v + signs[-1] * worst):
-            changed = log_posterior(moved, *at[:k], value, *at[k + 1 :])
+            changed = recognised(moved, *at[:k], value, *at[k + 1 :])
             return cost * np.exp(answers) @ (answers - changed)
 
         top = found.top
