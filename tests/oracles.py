@@ -364,6 +364,16 @@ def factorial(on):
     return np.prod(np.where(binary(on.shape[-1]) == 1, on, 1 - on), axis=-1)
 
 
+def differences(function, x, step=1e-5):
+    """The gradient of a function of one array, by central differences."""
+    slope = np.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        shift = np.zeros_like(x)
+        shift[index] = step
+        slope[index] = (function(x + shift) - function(x - shift)) / (2 * step)
+    return slope
+
+
 def leaves(params):
     """The parameters (or gradient) of a dbn_jax RBM by name, float64; Concat's side by side.
 

@@ -21,6 +21,9 @@ ESTIMATORS = [
     bound_gradient.LeaveOneOut(2, takes_slopes=False),
     bound_gradient.LeaveOneOut(2),
 ]
+# By number of labels: two recognised layers, so that each estimator has states above and below the
+# first.
+NETS = {n: dbn.untie(random_net(3, (4, 3, 2, 3), n)) for n in (0, 2)}
 V = jnp.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.3, 1.0, 0.0]])
 LABELS = jnp.array([[1.0, 0.0], [0.0, 1.0]])
 
@@ -31,12 +34,16 @@ def loss(net, v, labels):
     return partition.exact_log_partition(net.top) - jnp.mean(terms.total)
 
 
-def estimates(net, estimator, num_keys=NUM_KEYS, v=V, labels=LABELS):
+@functools.cache
+def estimates(num_labels, estimator, num_keys=NUM_KEYS):
+    """Gradients and metrics, one for each key."""
+    labels = LABELS if num_labels else None
+
     @jax.jit
     @jax.vmap
     def estimate(key):
         gradient, _, metrics = bound_gradient.gradient(
-            key, net, None, v, labels, learner=learning.Exact(), estimator=estimator
+            key, NETS[num_labels], None, V, labels, learner=learning.Exact(), estimator=estimator
         )
         return gradient, metrics
 
@@ -51,11 +58,10 @@ def named(net):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
 def test_is_unbiased(estimator):
-    net = dbn.untie(random_net(3, (4, 3, 2, 3), 2))
     default = estimator == bound_gradient.LeaveOneOut()
-    found, metrics = estimates(net, estimator, 100_000 if default else NUM_KEYS)
+    found, metrics = estimates(2, estimator, 100_000 if default else NUM_KEYS)
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda x: x.astype(jnp.float64), net)
+        wide = jax.tree.map(lambda x: x.astype(jnp.float64), NETS[2])
         v, labels = V.astype(jnp.float64), LABELS.astype(jnp.float64)
         expected = named(jax.jit(jax.grad(loss))(wide, v, labels))
         terms, _ = bound.exact(wide, v, labels)
@@ -70,9 +76,8 @@ def test_is_unbiased(estimator):
 
 
 def test_without_labels():
-    net = dbn.untie(random_net(3, (4, 3, 2, 3)))
-    found, _ = estimates(net, bound_gradient.Antithetic(), 20_000, labels=None)
-    oracles.assert_mean(named(found), named(jax.jit(jax.grad(loss))(net, V, None)))
+    found, _ = estimates(0, bound_gradient.LeaveOneOut())
+    oracles.assert_mean(named(found), named(jax.jit(jax.grad(loss))(NETS[0], V, None)))
 
 
 def test_of_one_rbm_is_its_likelihood():
@@ -90,18 +95,16 @@ def test_of_one_rbm_is_its_likelihood():
 
 def test_slopes_lower_the_variance():
     """Over all recognition weights, at two paths; the more, the more units there are."""
-    net = dbn.untie(random_net(3, (4, 3, 2, 3), 2))
     variance = {}
-    for estimator in ESTIMATORS[2:]:
-        found, _ = estimates(net, estimator, 20_000)
+    for estimator, num_keys in ((ESTIMATORS[2], NUM_KEYS), (ESTIMATORS[3], 100_000)):
+        found, _ = estimates(2, estimator, num_keys)
         leaves = jax.tree.leaves(found.recognition)
         variance[estimator] = sum(float(jnp.var(x, axis=0).sum()) for x in leaves)
     without, with_slopes = variance.values()
     assert with_slopes < 0.5 * without
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS[::3], ids=str)
-def test_learning_raises_the_bound(estimator):
+def test_learning_raises_the_bound():
     """By persistent chains, from a net that greedy learning could have left."""
     data = jnp.array([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 1, 1]])
     first = at_random(9, lambda: rbm.init_params(jax.random.key(0), 4, 3), 0.3)
@@ -118,9 +121,7 @@ def test_learning_raises_the_bound(estimator):
     def learn(state):
         def update(t, state):
             key = jax.random.fold_in(jax.random.key(13), t)
-            return bound_gradient.step(
-                key, state, data, optimizer=optimizer, learner=learner, estimator=estimator
-            )[0]
+            return bound_gradient.step(key, state, data, optimizer=optimizer, learner=learner)[0]
 
         return jax.lax.fori_loop(0, 500, update, state)
 
@@ -134,7 +135,7 @@ def test_learning_raises_the_bound(estimator):
 
 
 def test_bad_input():
-    net, key = dbn.untie(random_net(3, (4, 3, 2, 3), 2)), jax.random.key(0)
+    net, key = NETS[2], jax.random.key(0)
     with pytest.raises(ValueError, match="2 label units: give the labels' states"):
         bound_gradient.gradient(key, net, None, V, learner=learning.Exact())
     with pytest.raises(TypeError, match="holds int32 numbers; convert them"):

@@ -18,6 +18,7 @@ from tests.random_models import random_net
 
 NUM_LABELS = 3
 NUM_CHAINS = 21_000
+NAMES = ("weights", "visible.bias", "hidden.bias")
 # Labels 0 and 2 twice as often as in the chains, which are shared out evenly, and none of label 1.
 LABELS = np.eye(NUM_LABELS)[[0, 2, 2, 0, 2]]
 
@@ -130,19 +131,13 @@ def objective(parameters, model, batch, label_cost):
 
 def slopes(params, batch, label_cost):
     """Central differences of `objective`: the dict of `oracles.leaves`, less log σ."""
-    names = ("weights", "visible.bias", "hidden.bias")
-    at = [oracles.leaves(params)[name] for name in names]
-    model, found = oracles.Model.of(params), {}
-    for i, name in enumerate(names):
-        found[name] = np.zeros_like(at[i])
-        for index in np.ndindex(*at[i].shape):
-            ends = []
-            for shift in (1e-5, -1e-5):
-                moved = [array.copy() for array in at]
-                moved[i][index] += shift
-                ends.append(objective(moved, model, batch, label_cost))
-            found[name][index] = (ends[0] - ends[1]) / 2e-5
-    return found
+    at, model = {name: oracles.leaves(params)[name] for name in NAMES}, oracles.Model.of(params)
+    return {
+        name: oracles.differences(
+            lambda x, name=name: objective((at | {name: x}).values(), model, batch, label_cost), own
+        )
+        for name, own in at.items()
+    }
 
 
 def gradients(params, batch, learner, num_replicas=4_000):
@@ -155,7 +150,7 @@ def gradients(params, batch, learner, num_replicas=4_000):
     keys = jax.random.split(jax.random.key(5), num_replicas)
     chains = jax.tree.map(lambda x: x.reshape(num_replicas, learner.num_chains, -1), everything)
     leaves = oracles.leaves(jax.jit(jax.vmap(estimate))(keys, chains))
-    return {name: leaves[name] for name in ("weights", "visible.bias", "hidden.bias")}
+    return {name: leaves[name] for name in NAMES}
 
 
 @pytest.mark.parametrize("label_cost", [0.0, 1.0, 5.0])
@@ -190,7 +185,7 @@ def test_metrics_are_what_they_are_called():
     np.testing.assert_allclose(metrics["free_energy_data"], data, rtol=1e-5)
     np.testing.assert_allclose(metrics["free_energy_fantasies"], fantasies, rtol=1e-5)
     np.testing.assert_allclose(metrics["gradient_norm"], optax.tree.norm(gradient), rtol=1e-6)
-    parameters = [oracles.leaves(params)[n] for n in ("weights", "visible.bias", "hidden.bias")]
+    parameters = [oracles.leaves(params)[name] for name in NAMES]
     batch = np.asarray(batch, np.float64)
     loss = objective(parameters, model, batch, 1.0) - objective(parameters, model, batch, 0.0)
     np.testing.assert_allclose(metrics["label_loss"], loss, rtol=1e-5)
