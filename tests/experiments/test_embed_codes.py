@@ -11,11 +11,10 @@ from dbn_jax import networks, training
 from dbn_jax.embedding import affinities, objective, pca, sne
 from experiments import embed_codes, train_autoencoder
 from experiments.common import runs
-from experiments.common.data_settings import DataSettings
 from experiments.embed_codes import Settings
 from tests import finished_runs
+from tests.small_jobs import DIGITS
 
-DIGITS = DataSettings(dataset="digits")
 QUICK = {"num_images": 120, "perplexity": 10.0, "num_steps": 100}
 
 

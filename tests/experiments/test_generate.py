@@ -11,11 +11,9 @@ import pytest
 from dbn_jax import data, dbn, figures, label_units, rbm, units
 from experiments import finetune_updown, generate, train_dbn, train_rbm
 from experiments.baseline_models import svm_judge
-from experiments.common.data_settings import DataSettings
 from experiments.pictures import movies
 from tests import finished_runs
-
-DIGITS = DataSettings(dataset="digits")
+from tests.small_jobs import DIGITS
 
 
 @pytest.fixture(scope="module")
