@@ -32,6 +32,7 @@ import numpy as np
 import optax
 
 from dbn_jax import label_units, random, rbm
+from dbn_jax.learning.estimators import Learner
 from dbn_jax.typing import Array, Float
 
 
@@ -43,7 +44,7 @@ class LabelledChains(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledPCD:
+class LabelledPCD(Learner):
     """Descends −log p(features | label) − label_cost · log p(label | features).
 
     Attributes:
