@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from dbn_jax.compilation import jit
+from dbn_jax.typing import Int
 
 _BLOCK = 1000
 
@@ -35,3 +36,17 @@ def spread(rows: Any, count: int) -> Any:
     size = len(jax.tree.leaves(rows)[0])
     chosen = np.linspace(0, size - 1, min(count, size)).astype(int)
     return jax.tree.map(lambda x: x[chosen], rows)
+
+
+def rows_with_labels(
+    labels: Int[np.ndarray, " N"], wanted: Int[np.ndarray, " M"]
+) -> Int[np.ndarray, " M"]:
+    """Numbers of rows with the wanted labels; each in turn, and again where there are too few.
+
+    Row 0 stands for a label that no row has.
+    """
+    rows = np.empty(len(wanted), int)
+    for label in np.unique(wanted):
+        places = np.flatnonzero(wanted == label)
+        rows[places] = np.resize(np.flatnonzero(labels == label), len(places))
+    return rows

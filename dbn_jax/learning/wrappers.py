@@ -15,7 +15,7 @@ from dbn_jax.learning.learners import CD, Learner
 from dbn_jax.typing import Array, Float
 
 
-class _Wrapper:
+class _Wrapper(Learner):
     """The chains are those of `learner`, which persist as `inner`."""
 
     def hidden_chains(self, chains):

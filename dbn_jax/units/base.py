@@ -31,6 +31,16 @@ class Units(abc.ABC):
     support: ClassVar[tuple[float, float]]
     tail: ClassVar[str] = "bounded"
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        support = getattr(cls, "support", ())
+        unlimited = isinstance(support, tuple) and math.inf in map(abs, support)
+        if unlimited and cls.tail not in ("quadratic", "factorial"):
+            raise TypeError(
+                f"{cls.__name__} units have the support {support} and the tail {cls.tail!r}; "
+                "values without a limit have the tail 'quadratic' or 'factorial'"
+            )
+
     @property
     def num_units(self) -> int:
         """Number of units N."""

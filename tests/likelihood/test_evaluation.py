@@ -1,6 +1,7 @@
 """Likelihoods of whole data sets, and bounds on them, against enumeration."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
