@@ -93,7 +93,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     metrics_path: str | os.PathLike | None = None,
 ) -> Any:
-    """Trains, from the beginning or from the newest checkpoint.
+    """Trains, from the beginning or from the newest checkpoint, and returns the final state.
 
     The compiled program is kept: another call with equal functions (`functools.partial` objects of
     equal parts count as equal) and the same shapes compiles nothing.
@@ -118,9 +118,6 @@ def train(
       metrics_path: of a CSV file with a row per epoch: step, epoch, seconds (in this function,
         over all resumptions), images_per_second (empty without data), the means of the step's
         metrics over the epoch, the evaluation.
-
-    Returns:
-      The final state; at once if the checkpoint is that of a finished run.
 
     Raises:
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises
