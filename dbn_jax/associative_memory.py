@@ -4,9 +4,10 @@ The top RBM, made by `label_units.init_params`, models images and labels jointly
 asked in three ways. Clamp a label, and Gibbs sampling generates images of that class. Clamp the
 features of an image, and the label units recognise it. Clamp neither, and it dreams.
 
-Keys are consumed, "..." are batch axes; V pixels, F features, L labels; x stands for the visible
-states of the top RBM, X = F + L: features, then labels (`label_units.join`, `label_units.split`).
-Log-probabilities are in nats. Label units that are needed and missing are a ValueError.
+Keys are consumed; "..." are batch axes; V pixels, F features, L labels; x stands for the visible
+states of the top RBM, X = F + L: features, then labels (`label_units.join`, `label_units.split`);
+log-probabilities in nats. Label units that are needed and missing are a ValueError. The chains of a
+good net need hundreds of Gibbs steps to forget their start.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 6; Hinton, "To recognize shapes, first learn to generate images" (2007).
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import dbn, label_units, random, rbm
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -30,15 +31,7 @@ def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch 
 def classify_by_sampling(
     key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"], num_passes: int = 20
 ) -> Float[Array, "*batch L"]:
-    """log p(label | image), its probabilities averaged over stochastic recognition passes.
-
-    Args:
-      key: consumed.
-      net: with label units.
-      v: (..., V) pixels.
-      num_passes: at least 1.
-    """
-    label_units.require(net.top)
+    """log p(label | image), its probabilities averaged over stochastic recognition passes."""
 
     def one_pass(key):
         return label_units.log_posterior(net.top, dbn.sample_recognition(key, net, v)[-1])
@@ -57,18 +50,8 @@ def classify_by_gibbs(
     """The tutorial's way: neutral labels, a stochastic pass up, a few iterations at the top.
 
     The features are clamped to their states; the label units start at 1/L and are then driven by
-    the top layer and drive it, back and forth.
-
-    Args:
-      key: consumed.
-      net: with label units.
-      v: (..., V) pixels.
-      num_gibbs_steps: iterations after each pass, at least 1.
-      num_passes: number of passes up, at least 1; each has features and iterations of its own.
-
-    Returns:
-      (..., L) log of the label units' probabilities, averaged over the second half of the
-      iterations and over the passes.
+    the top layer and drive it, back and forth. The log is that of their probabilities, averaged
+    over the second half of the iterations and over the passes.
     """
     rbm.check_steps(num_gibbs_steps)
     of_features, of_labels = label_units.parts(net.top)
@@ -96,7 +79,7 @@ def classify_by_gibbs(
 
 
 def _average(key, one_pass, num_passes):
-    """Log of the mean probability over passes, of which each has a key: (..., L)."""
+    """Log of the mean probability over passes, of which each has a key."""
     if num_passes < 1:
         raise ValueError(f"num_passes is {num_passes}; it must be at least 1")
 
@@ -107,6 +90,7 @@ def _average(key, one_pass, num_passes):
     return total - jnp.log(jnp.asarray(num_passes, total.dtype))
 
 
+@jit_checking({"num_gibbs_steps": rbm.check_steps})
 def generate(
     key: Key[Array, ""],
     net: dbn.Net,
@@ -120,33 +104,19 @@ def generate(
     from an image (``label_units.join(net.top, dbn.sample_recognition(key, net, v)[-1])``): what the
     image makes the net think of.
 
-    Args:
-      key: consumed.
-      net: with label units.
-      x: (..., X), where the chains start.
-      clamped: see `label_units.clamped_gibbs`.
-      num_gibbs_steps: of the top RBM.
-
     Returns:
-      The pixels' means, (..., V), and x, (..., X), from which the chains can go on.
+      The pixels' means, and the x from which the chains can go on.
     """
     gibbs_key, down_key = random.split(key)
     x, h = label_units.clamped_gibbs(gibbs_key, net.top, x, clamped, num_gibbs_steps)
     return dbn.pixel_means(down_key, net, x, h), x
 
 
-@jit(static_argnames="num_samples")
+@jit_checking({"num_gibbs_steps": rbm.check_steps}, static_argnames="num_samples")
 def generate_classes(
     key: Key[Array, ""], net: dbn.Net, num_samples: int, num_gibbs_steps: int | Int[Array, ""]
 ) -> Float[Array, "L samples V"]:
-    """Generates images of every class, each from a chain of its own that starts at random features.
-
-    Args:
-      key: consumed.
-      net: with label units.
-      num_samples: of each class.
-      num_gibbs_steps: of the top RBM; a good net needs hundreds to forget its start.
-    """
+    """Generates images of every class, each by its own chain, which starts at random features."""
     start_key, chain_key = random.split(key)
     labels = jnp.repeat(jnp.arange(dbn.num_labels(net)), num_samples)
     x = start_from_labels(start_key, net, labels)
@@ -157,13 +127,7 @@ def generate_classes(
 def start_from_labels(
     key: Key[Array, ""], net: dbn.Net, labels: Int[Array, "*batch"]
 ) -> Float[Array, "*batch X"]:
-    """Random features beside chosen labels, to start label-clamped chains: (...) -> (..., X).
-
-    Features are drawn from their biases alone.
-
-    Raises:
-      ValueError: the net has no unit for one of the labels.
-    """
+    """Features drawn from their biases alone, beside chosen labels: starts label-clamped chains."""
     num_labels = label_units.require(net.top)
     if not isinstance(labels, jax.core.Tracer):
         unknown = np.setdiff1d(labels, np.arange(num_labels))

@@ -8,10 +8,11 @@ associative memory:
 Layer l of the stack is an RBM whose visible units are the hidden units of layer l − 1. Going down,
 its weights generate; going up, they recognise, which is exact only for the layer's own RBM.
 
-Keys are consumed, "..." are batch axes; V pixels, H units of the last hidden layer. The top RBM
-sees *features*, F of them: the hidden units of the layer below, or the pixels of a net of one
-layer. It may see label units beside them, L of them (`dbn_jax.label_units`); x stands for both,
-X = F + L.
+Keys are consumed; "..." are batch axes; V pixels, H units of the last hidden layer;
+log-probabilities in nats. The top RBM sees *features*, F of them: the hidden units of the layer
+below, or the pixels of a net of one layer. It may see label units beside them, L of them
+(`dbn_jax.label_units`); x stands for both, X = F + L. The states or means of several layers are a
+tuple, pixels first.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006); Hinton,
 "To recognize shapes, first learn to generate images" (2007).
@@ -25,17 +26,13 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import label_units, pytrees, random, rbm
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Float, Int, Key
 
 
 @pytrees.dataclass
 class DBN:
-    """A stack of RBMs; what recognises and what generates are the same weights.
-
-    Attributes:
-      layers: the RBMs, from the pixels up; the top one is the associative memory.
-    """
+    """A stack of RBMs, from the pixels up; the same weights recognise and generate."""
 
     layers: tuple[rbm.RBM, ...]
 
@@ -74,19 +71,18 @@ Net = DBN | UntiedDBN
 
 
 def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
-    """Makes a net of RBMs that were learnt one after the other.
-
-    Raises:
-      ValueError: there is no layer, or neighbours do not fit each other.
-    """
+    """Makes a net of RBMs that were learnt one after the other."""
     if not layers:
         raise ValueError("a deep belief net needs at least one layer")
     features = (*layers[:-1], label_units.without(layers[-1]))
     for i, (below, above) in enumerate(itertools.pairwise(features)):
-        if below.hidden.num_units != above.visible.num_units:
+        lower, upper = (
+            f"{side.num_units} {type(side).__name__}" for side in (below.hidden, above.visible)
+        )
+        if lower != upper:
             raise ValueError(
-                f"layer {i} has {below.hidden.num_units} hidden units, but layer {i + 1} has "
-                f"{above.visible.num_units} visible ones; they are the same units"
+                f"layer {i} has {lower} hidden units, but layer {i + 1} has {upper} visible ones; "
+                "they are the same units"
             )
     return DBN(tuple(layers))
 
@@ -95,17 +91,10 @@ def upside_down(params: rbm.RBM, below: rbm.RBM) -> rbm.RBM:
     """Starts a layer as the one below turned upside down, so that the net's model stays what it is.
 
     The features get the biases of the hidden units below, the first V hidden units the transposed
-    weights and the biases of the visible units below; all else stays. With zero weights there, the
-    variational bound begins at the log-likelihood that the layers below have by themselves, and
+    weights and the biases of the V visible units below; all else stays. With zero weights there,
+    the variational bound begins at the log-likelihood that the layers below have by themselves, and
     with small ones close to it; learning raises it from there (Hinton, Osindero, Teh 2006, sections
     3 and 4).
-
-    Args:
-      params: the new layer, (F, H) or with label units (F + L, H), such as `rbm.init_params` makes.
-      below: the layer below, (V, F), with V ≤ H.
-
-    Raises:
-      ValueError: sizes or types of units do not fit.
     """
     features = label_units.without(params)
     _check_upside_down(features, below)
@@ -146,7 +135,7 @@ def untie(net: Net) -> UntiedDBN:
 
 
 def num_labels(net: Net) -> int:
-    """Number of label units beside the features of the top RBM; 0 without."""
+    """Number of label units; 0 without."""
     return label_units.num_labels(net.top)
 
 
@@ -156,7 +145,7 @@ def num_pixels(net: Net) -> int:
 
 
 def as_pixels(net: Net, v: Array) -> Float[Array, "*batch V"]:
-    """Checks images and gives them the parameters' dtype; raises what `rbm.as_batch` does."""
+    """Checks images, as `rbm.as_batch` does, and gives them the parameters' dtype."""
     return rbm.as_batch(_first(net), v)
 
 
@@ -169,12 +158,7 @@ def _first(net):
 
 @jit
 def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
-    """Mean-field recognition up to the top RBM's features.
-
-    Returns:
-      The pixels, then each layer's means given the means of the layer below; the last are the
-      features.
-    """
+    """Mean-field recognition up to the features: each layer's means given the means below."""
     means = [v]
     for layer in net.recognition:
         means.append(rbm.hidden_mean(layer, means[-1]))
@@ -185,14 +169,10 @@ def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*bat
 def sample_recognition(
     key: Key[Array, ""], net: Net, v: Float[Array, "*batch V"]
 ) -> tuple[Float[Array, "*batch _"], ...]:
-    """Stochastic recognition up to the top RBM's features.
-
-    Returns:
-      The pixels, then each layer's states given the states of the layer below; the last are the
-      features.
-    """
+    """Stochastic recognition up to the features: each layer's states given the states below."""
     states = [v]
-    for layer, layer_key in zip(net.recognition, _keys(key, net), strict=True):
+    keys = random.split(key, len(net.recognition))
+    for layer, layer_key in zip(net.recognition, keys, strict=True):
         states.append(rbm.sample_hidden(layer_key, layer, states[-1]))
     return tuple(states)
 
@@ -201,28 +181,22 @@ def sample_recognition(
 def sample_generation(
     key: Key[Array, ""], net: Net, features: Float[Array, "*batch F"]
 ) -> tuple[Float[Array, "*batch _"], ...]:
-    """Ancestral sampling from the top RBM's features down to the pixels.
+    """Ancestral sampling from the features down: each layer's states given the states above.
 
-    Returns:
-      The pixels' means given the states above them, as the tutorial shows them; then the states of
-      each layer up to `features`. As many as `sample_recognition` returns.
+    Of the pixels it has the means instead, as the tutorial shows them.
     """
     states = [features]
-    layers_and_keys = list(zip(net.generative, _keys(key, net), strict=True))
-    for i, (layer, layer_key) in reversed(list(enumerate(layers_and_keys))):
+    keys = random.split(key, len(net.generative))
+    for i, (layer, layer_key) in reversed(list(enumerate(zip(net.generative, keys, strict=True)))):
         x = rbm.visible_inputs(layer, states[0])
         states.insert(0, layer.visible.sample(layer_key, x) if i else layer.visible.mean(x))
     return tuple(states)
 
 
-def _keys(key, net):
-    return random.split(key, len(net.recognition)) if net.recognition else ()
-
-
 def log_recognition(
     layers: Sequence[rbm.RBM], states: Sequence[Float[Array, "*batch _"]]
 ) -> Float[Array, "*batch"]:
-    """Σ_l log q(hˡ | hˡ⁻¹) of the layers' states, pixels first: what recognition draws them by."""
+    """Σ_l log q(hˡ | hˡ⁻¹) of the layers' states: what recognition draws them by."""
     total = jnp.zeros_like(states[0][..., 0])
     for layer, (below, above) in zip(layers, itertools.pairwise(states), strict=True):
         total += layer.hidden.log_prob(above, rbm.hidden_inputs(layer, below))
@@ -232,7 +206,7 @@ def log_recognition(
 def log_generative(
     layers: Sequence[rbm.RBM], states: Sequence[Float[Array, "*batch _"]]
 ) -> Float[Array, "*batch"]:
-    """Σ_l log p(hˡ⁻¹ | hˡ) of the layers' states, pixels first: what generation draws them by."""
+    """Σ_l log p(hˡ⁻¹ | hˡ) of the layers' states: what generation draws them by."""
     total = jnp.zeros_like(states[0][..., 0])
     for layer, (below, above) in zip(layers, itertools.pairwise(states), strict=True):
         total += layer.visible.log_prob(below, rbm.visible_inputs(layer, above))
@@ -262,7 +236,7 @@ def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]
 
 
 def reconstruct(net: Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
-    """Mean-field recognition up the whole stack and generation down it: (..., V) -> (..., V)."""
+    """Mean-field recognition up the whole stack and generation down it."""
     return down_pass(net, up_pass(net, v)[-1])
 
 
@@ -278,24 +252,20 @@ def pixel_means(
     return sample_generation(key, net, label_units.split(net.top, x)[0])[0]
 
 
+@jit_checking({"num_gibbs_steps": rbm.check_steps})
 def generate(
     key: Key[Array, ""],
     net: Net,
     h: Float[Array, "*batch H"],
     num_gibbs_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
-    """Generates: Gibbs sampling in the top RBM, then one top-down pass.
+    """Generates: Gibbs sampling in the top RBM, any label units free, then one top-down pass.
 
-    Args:
-      key: consumed.
-      net: with label units, which are free, or without.
-      h: (..., H) states of the last hidden layer where the chains start, such as
-        ``rbm.init_chains(key, net.top, num_samples)``.
-      num_gibbs_steps: of the top RBM, at least 1; a good net needs hundreds to forget its start.
+    The chains start at h, such as ``rbm.init_chains(key, net.top, num_samples)``; those of a good
+    net need hundreds of steps to forget their start.
 
     Returns:
-      The pixels' means, (..., V), and the states of the last hidden layer, (..., H), from which
-      the chains can go on.
+      The pixels' means, and the h from which the chains can go on.
     """
     gibbs_key, top_key, down_key = random.split(key, 3)
     x, _, inputs = rbm.gibbs_from_hidden(gibbs_key, net.top, h, num_gibbs_steps)
@@ -304,14 +274,10 @@ def generate(
 
 
 def feature_images(net: Net, layer: int) -> Float[Array, "V H"]:
-    """What each hidden unit of a layer stands for, projected to pixel space.
+    """What each hidden unit of a layer, 0 for the first, stands for, projected to pixel space.
 
     The product of the weight matrices below: exact to first order for the inputs of the pixels
     (Lee, Ekanadham, Ng 2008; Erhan et al. 2009, section 3).
-
-    Args:
-      net: with label units, which have no pixels, or without.
-      layer: 0 for the first; ValueError if the net has no such layer.
     """
     if not 0 <= layer <= len(net.generative):
         raise ValueError(f"layer is {layer}; the net's are 0 to {len(net.generative)}")

@@ -9,8 +9,9 @@ given features the posterior of the label is exact,
 On top of a deep belief net such an RBM is an associative memory (`dbn_jax.associative_memory`).
 Nothing outside this module knows how label units are laid out.
 
-Keys are consumed, "..." are batch axes; F features, L labels, V = F + L visible units, H hidden
-units; log-probabilities are in nats.
+Keys are consumed; "..." are batch axes; F features, L labels, V = F + L visible units, H hidden
+units; energies and log-probabilities in nats. Label units that are needed and missing are a
+ValueError.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 6; Larochelle and Bengio, "Classification using discriminative restricted Boltzmann machines"
@@ -18,12 +19,13 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dbn_jax import random, rbm, units
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -43,37 +45,28 @@ def init_params(
     num_labels: int = 10,
     *,
     features: units.Units = units.Bernoulli(),
-    hidden: units.Units = units.Bernoulli(),
-    weight_scale: float = 0.01,
-    dtype=jnp.float32,
+    **options: Any,
 ) -> rbm.RBM:
-    """Makes an RBM over features and a label; see `rbm.init_params`.
+    """Makes an RBM over features and a label; the options are those of `rbm.init_params`.
 
     >>> top = init_params(jax.random.key(0), 500, 2000)
     >>> top.weights.shape
     (510, 2000)
     """
-    return rbm.init_params(
-        key,
-        num_features + num_labels,
-        num_hidden,
-        visible=visible_units(num_features, num_labels, features=features),
-        hidden=hidden,
-        weight_scale=weight_scale,
-        dtype=dtype,
-    )
+    visible = visible_units(num_features, num_labels, features=features)
+    return rbm.init_params(key, num_features + num_labels, num_hidden, visible=visible, **options)
 
 
 def num_labels(params: rbm.RBM) -> int:
     """Number of label units; 0 without."""
     match params.visible:
-        case units.Concat(parts=(_, units.Softmax()), sizes=(_, count)):
-            return count
+        case units.Concat(parts=(_, units.Softmax(num_classes=classes)), sizes=(_, count)):
+            return count if count == classes else 0  # several groups are no label
     return 0
 
 
 def require(params: rbm.RBM) -> int:
-    """Returns the number of label units; raises ValueError if there are none."""
+    """Number of label units, of which there must be some."""
     count = num_labels(params)
     if not count:
         raise ValueError(
@@ -84,17 +77,19 @@ def require(params: rbm.RBM) -> int:
 
 
 def check(params: rbm.RBM, labels: Array | None) -> None:
-    """Raises ValueError if there are label units, and their states are not given."""
-    if labels is None and num_labels(params):
-        raise ValueError(f"the RBM has {num_labels(params)} label units: give the labels' states")
+    """Raises ValueError unless states are given for all label units, and for these alone."""
+    count = num_labels(params)
+    if labels is None and count:
+        raise ValueError(f"the RBM has {count} label units: give the labels' states")
+    if labels is not None and labels.shape[-1] != count:
+        raise ValueError(
+            f"the labels have shape {labels.shape}, but the RBM has {count} label units: give the "
+            "state of each in the last axis, or no labels if there are no label units"
+        )
 
 
 def parts(params: rbm.RBM) -> tuple[rbm.RBM, rbm.RBM]:
-    """The RBM over the features alone and the one over the label, which share the hidden units.
-
-    Raises:
-      ValueError: there are no label units.
-    """
+    """The RBM over the features alone and the one over the label, which share the hidden units."""
     count = require(params)
     features, label = params.visible.parts
     return (
@@ -127,10 +122,7 @@ def join(
 ) -> Float[Array, "*batch V"]:
     """Visible states: features and, if there are label units, labels beside them.
 
-    Args:
-      params: with label units or without.
-      features: (..., F).
-      labels: (..., L) states of the label units; None is the neutral state, 1/L each.
+    None is the neutral state of the label units, 1/L each.
     """
     count = num_labels(params)
     if not count:
@@ -149,18 +141,16 @@ def split(
 
 
 def mask(params: rbm.RBM) -> Bool[Array, " V"]:
-    """True at the label units; raises ValueError if there are none."""
+    """True at the label units."""
     count, size = require(params), params.visible.num_units
     return jnp.arange(size) >= size - count
 
 
 @jit
 def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
-    """Free energies of the features beside each label, ``free_energy(params, join(...))``.
+    """Free energies of features, or of their means, beside each label.
 
-    Args:
-      params: with label units; ValueError without.
-      features: (..., F) states of the features, or their means in their place.
+    Equal to ``rbm.free_energy(params, join(...))``.
     """
     of_features, of_labels = parts(params)
     inputs = rbm.hidden_inputs(of_features, features)
@@ -179,6 +169,7 @@ def log_posterior(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[
     return jax.nn.log_softmax(-free_energies(params, features))
 
 
+@jit_checking({"num_steps": rbm.check_steps})
 def clamped_gibbs(
     key: Key[Array, ""],
     params: rbm.RBM,
@@ -189,20 +180,14 @@ def clamped_gibbs(
     """Gibbs sampling of any RBM with any subset of its visible units held as they are.
 
     Args:
-      key: consumed.
-      params: with label units or without.
-      x: (..., V) visible states; where the chains start, and what is clamped.
+      x: where the chains start, and what is clamped.
       clamped: (V,), or (..., V) for subsets of each chain's own: True where x stays, such as
         ``mask(params)``. A group of softmax units is clamped whole or not at all.
-      num_steps: alternations of hidden and visible units, at least 1. It may be traced.
+      num_steps: see `rbm.check_steps`.
 
     Returns:
-      The last x (..., V), and the hidden states h (..., H) from which it was drawn.
-
-    Raises:
-      ValueError: `num_steps` is known, and below 1.
+      The last x, and the hidden states from which it was drawn.
     """
-    rbm.check_steps(num_steps)
     clamped = jnp.broadcast_to(clamped, x.shape)
 
     def step(t, carry):

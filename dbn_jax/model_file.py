@@ -4,6 +4,7 @@ The file is a NumPy archive (.npz) of the arrays and a description of the classe
 as JSON; nothing in it is executed. Its checksum stands beside it, as sha256sum writes it.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import dbn, pytrees, rbm, units
+from dbn_jax import dbn, rbm, units
 
 _CLASSES = {
     cls.__name__: cls for cls in (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *units.Units.__subclasses__())
@@ -29,13 +30,10 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
     Args:
       path: of the file, such as ``model.npz``.
       model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`, or a `networks.Classifier` or
-        `networks.Autoencoder`.
+        `networks.Autoencoder`; TypeError if it is something else.
       dtype: of the weight matrices in the file, such as ``jnp.bfloat16``, which makes it half as
-        large or smaller; None keeps theirs. Biases, which take little room, are kept as they are.
-
-    Raises:
-      TypeError: the model holds something else.
-      OverflowError: a weight is too large for `dtype`.
+        large or smaller; OverflowError if a weight is too large for it. None keeps theirs. Biases,
+        which take little room, are kept as they are.
     """
     arrays: dict[str, np.ndarray] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
@@ -128,7 +126,7 @@ def _describe(value, name, arrays, dtype):
 def _parts(value):
     """What a model, or an object in it, is made of; None for anything else."""
     if type(value) in _CLASSES.values():
-        return {field: getattr(value, field) for field in pytrees.field_names(value)}
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if type(value).__name__ in _NETWORKS and type(value).__module__ == "dbn_jax.networks":
         return value.parts()
     return None

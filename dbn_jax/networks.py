@@ -9,8 +9,9 @@ Models are Flax NNX modules, and these are pytrees: they pass through `jax.jit`,
 `jax.vmap` as they are, and an ensemble is one module of stacked arrays. Nothing in them changes or
 is random when they are called. `dbn_jax.learning.backprop` is how they learn.
 
-"..." are batch axes; V pixels, H_l units of hidden layer l, L classes, C units of the code. Layers
-are numbered from the pixels up.
+Keys are consumed; "..." are batch axes; V pixels, H_l units of hidden layer l, L classes, C units
+of the code. Layers are numbered from the pixels up; those that do not fit each other, a net of
+units that the network has no place for, and too few sizes are a ValueError.
 
 References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006); Hinton, "To recognize shapes, first learn to generate images" (2007).
@@ -45,7 +46,7 @@ class Layer(nnx.Module):
         self.bias = nnx.Param(bias)
 
     def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
-        """(..., inputs) -> (..., outputs)."""
+        """The outputs of an input."""
         y = x @ self.kernel[...]
         return y + numerics.per_unit(self.bias[...], y)
 
@@ -55,7 +56,7 @@ class Layer(nnx.Module):
 
 
 class Classifier(nnx.Module):
-    """Logistic layers, then a softmax layer; ValueError if layers do not fit each other."""
+    """Logistic layers, then a softmax layer."""
 
     def __init__(self, hidden: Sequence[Layer], softmax: Layer):
         _check_chain((*hidden, softmax))
@@ -67,7 +68,7 @@ class Classifier(nnx.Module):
         return self.softmax(self.features(v)[-1])
 
     def features(self, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
-        """The activities of every hidden layer, first to last, (..., H_l) each."""
+        """The activities of every hidden layer, first to last."""
         return _activities(self.hidden, v)
 
     def layers(self) -> tuple[Layer, ...]:
@@ -80,10 +81,7 @@ class Classifier(nnx.Module):
 
 
 class Autoencoder(nnx.Module):
-    """Logistic layers down to a linear code (`encoder`), and up to the pixels' logits (`decoder`).
-
-    Raises ValueError if layers do not fit each other.
-    """
+    """Logistic layers down to a linear code, `encoder`, and up to the pixels' logits, `decoder`."""
 
     def __init__(self, encoder: Sequence[Layer], decoder: Sequence[Layer]):
         _check_chain((*encoder, *decoder))
@@ -140,9 +138,7 @@ def _check_chain(layers):
 def init_classifier(key: Key[Array, ""], sizes: Sequence[int]) -> Classifier:
     """Makes a classifier of random weights (Glorot and Bengio 2010) and zero biases.
 
-    Args:
-      key: consumed.
-      sizes: pixels, units of each hidden layer, classes; ValueError if there are fewer than three.
+    The sizes are those of the pixels, of each hidden layer, and the number of classes.
 
     >>> model = init_classifier(jax.random.key(0), (784, 500, 500, 2000, 10))
     >>> model(jnp.zeros((3, 784))).shape
@@ -157,11 +153,9 @@ def init_classifier(key: Key[Array, ""], sizes: Sequence[int]) -> Classifier:
 def init_autoencoder(key: Key[Array, ""], sizes: Sequence[int]) -> Autoencoder:
     """Makes a deep autoencoder of random weights (Glorot and Bengio 2010) and zero biases.
 
-    Args:
-      key: consumed.
-      sizes: pixels, units of each hidden layer of the encoder, size of the code; the decoder has
-        the same layers in reverse order. Without hidden layers it is logistic PCA whose codes are
-        linear in the pixels. ValueError if there are fewer than two.
+    The sizes are those of the pixels, of each hidden layer of the encoder, and of the code; the
+    decoder has the same layers in reverse order. Without hidden layers it is logistic PCA whose
+    codes are linear in the pixels.
 
     >>> model = init_autoencoder(jax.random.key(0), (784, 1000, 500, 250, 30))
     >>> model.encode(jnp.zeros((3, 784))).shape
@@ -189,19 +183,12 @@ def _random_layers(key, sizes, inits):
 
 
 def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
-    """Makes a classifier of a net's recognition weights.
+    """Makes a classifier of the recognition weights of a net of Bernoulli hidden units.
 
     The softmax layer of a net without label units starts at zero: all classes are equally
     probable, and nothing is random. That of a net with label units starts with their weights and
     biases, and the hidden biases take in the input from neutral labels, 1/L each; so its first
     answers are those of the associative memory after one mean-field iteration from there.
-
-    Args:
-      net: of Bernoulli hidden units, and pixels of any type.
-      num_classes: L.
-
-    Raises:
-      ValueError: the net has hidden units of another type, or label units of another number.
     """
     num_labels = dbn.num_labels(net)
     if num_labels not in (0, num_classes):
@@ -223,14 +210,8 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
 def unroll(net: dbn.Net) -> Autoencoder:
     """Makes a deep autoencoder of a net: recognition weights up, generative weights down.
 
-    Its reconstruction is `dbn.reconstruct`.
-
-    Args:
-      net: without label units; the hidden units of its top RBM, the code, are Gaussian, all others
-        Bernoulli.
-
-    Raises:
-      ValueError: the units are others.
+    Its reconstruction is `dbn.reconstruct`. The net has no label units; the hidden units of its top
+    RBM, the code, are Gaussian, all others Bernoulli.
     """
     up, down = _recognition(net), _generation(net)
     _check_unrolled(net, [above for *_, above in up], [above for *_, above in down])

@@ -47,8 +47,3 @@ def dataclass(cls):
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
-
-
-def field_names(tree) -> tuple[str, ...]:
-    """Names of the fields of an object whose class `dataclass` made, static ones included."""
-    return tuple(field.name for field in dataclasses.fields(tree))

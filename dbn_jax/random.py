@@ -5,9 +5,9 @@ three times the run time: in a contrastive-divergence update it is most of what 
 product. Here the twenty rounds are unrolled elementwise operations, so that drawing, comparing and
 converting become one pass. The bits are those of `jax.random.bits`, and the keys those of
 `jax.random.split` and `jax.random.fold_in`, one for one; as loops of tiny programs, these two cost
-up to 4 % of an update with 784×500 weights and a batch of 100, depending on what XLA runs beside
-them, and a tenth of one with 16×8 weights and a batch of 10. Keys of other generators than threefry
-(``rbg`` on TPUs) go to `jax.random` itself. All keys are consumed.
+up to 4 % of an update with 784×500 weights and a batch of 100, and a tenth of one with 16×8 weights
+and a batch of 10. Keys of other generators than threefry (``rbg`` on TPUs) go to `jax.random`
+itself. All keys are consumed.
 """
 
 import math
@@ -73,9 +73,6 @@ def fold_in(key: Key[Array, ""], data: int | Num[Array, "..."]) -> Key[Array, ""
     """Makes a new key of a key and a number; equal to ``jax.random.fold_in(key, data)``.
 
     The key may be used again, with other numbers.
-
-    Raises:
-      TypeError: `data` has axes; `jax.vmap` maps over them.
     """
     if jnp.ndim(data):
         raise TypeError(f"data has shape {jnp.shape(data)}; fold_in takes one number, or jax.vmap")

@@ -7,11 +7,12 @@ For any unit types (`dbn_jax.units`), with W of shape (visible, hidden):
 For binary units this is E = −bᵀv − cᵀh − vᵀWh.
 
 `RBM` is a pytree, so that `jit`, `vmap` (an ensemble of models), `grad`, `scan`, `shard_map` and
-any optax optimizer take it as it is. Conventions: all functions are pure, and keys are consumed.
-There are V visible and H hidden units; leading axes are independent examples or chains. Energies
-are in nats. A gradient is a tree like `params`, a descent direction for −log p(data). What learns
-from a batch raises as `as_batch` does, and what takes a number of Gibbs steps as `check_steps`
-does.
+any optax optimizer take it as it is. All functions are pure.
+
+Keys are consumed; "..." are batch axes, independent examples or chains; V visible, H hidden units;
+energies and log-probabilities in nats. A batch is (..., V), and what learns from it raises as
+`as_batch` does; what takes a number of Gibbs steps raises as `check_steps` does. A gradient is a
+tree like `params`, a descent direction for −log p(data).
 
 References: Smolensky 1986 (harmonium); Hinton, "Training products of experts by minimizing
 contrastive divergence" (2002); Tieleman, "Training restricted Boltzmann machines using
@@ -25,8 +26,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import pytrees, random, units
-from dbn_jax.compilation import jit
+from dbn_jax import numerics, pytrees, random, units
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
 from dbn_jax.units import normalisable
@@ -58,12 +59,8 @@ def init_params(
 ) -> RBM:
     """Makes an RBM with weights from N(0, weight_scale²) and zero biases (the guide, section 8).
 
-    `visible` and `hidden` are unit types, such as ``units.Gaussian(learn_sigma=True)``.
-
-    Raises:
-      ValueError: a size does not fit its unit type, or the pair of types has no normalisable joint
-        density (`dbn_jax.units.normalisable`).
-      TypeError: `visible` or `hidden` is no instance of a unit type.
+    `visible` and `hidden` are unit types, such as ``units.Gaussian(learn_sigma=True)``; ValueError
+    if such a pair has no normalisable joint density (`dbn_jax.units.normalisable`).
 
     >>> params = init_params(jax.random.key(0), 784, 500)
     >>> params.weights.shape, params.visible.bias.shape
@@ -90,7 +87,6 @@ def fit_visible(params: RBM, data: Num[Array, "..."]) -> RBM:
     """Gives the visible units parameters with which, at zero weights, they have the data's means.
 
     The guide's start of learning (section 8): the weights need not learn first what biases can say.
-    Raises as `as_batch`.
     """
     rows = as_batch(params, data).reshape(-1, params.weights.shape[-2])
     return dataclasses.replace(params, visible=params.visible.fit(rows))
@@ -159,19 +155,23 @@ def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     return visible_mean(params, hidden_mean(params, v))
 
 
+def check_steps(num_steps: int | Array) -> None:
+    """Raises if a number of Gibbs steps is no integer, or is known (not traced) and below 1."""
+    dtype = jnp.result_type(num_steps)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
+    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
+        raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")
+
+
+@jit_checking({"num_steps": check_steps})
 def gibbs(
     key: Key[Array, ""],
     params: RBM,
     v: Float[Array, "*batch V"],
     num_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
-    """Alternating block Gibbs sampling from v: h, v, h, v, …
-
-    Not compiled by itself: ``jax.jit(rbm.gibbs)`` is, once for all numbers of steps.
-
-    Args:
-      v: where the chains start.
-      num_steps: number of times that both layers are drawn. May be traced.
+    """Alternating block Gibbs sampling from v: h, v, h, v, …, both layers `num_steps` times.
 
     Returns:
       The last v, and the h that it was drawn from: for chains in equilibrium a draw of the joint
@@ -191,11 +191,9 @@ def gibbs_from_hidden(
     *,
     sample_visible: bool = True,
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"], Float[Array, "*batch H"]]:
-    """Gibbs sampling from hidden states, `num_steps` times down and up.
+    """Gibbs sampling from hidden states, `num_steps` times down and up; the number may be traced.
 
     Args:
-      h: where the chains start.
-      num_steps: may be traced.
       sample_visible: False passes the visible means on instead of samples.
 
     Returns:
@@ -274,12 +272,8 @@ def contrastive_gradient(
 ) -> tuple[RBM, Metrics]:
     """Gradient of mean F(data) − mean F(fantasies), and the metrics that every learner reports.
 
-    Each phase is averaged over its own examples, so their numbers may differ.
-
-    Args:
-      data_inputs: ``hidden_inputs(params, data)``.
-      fantasies: from the model, or on the way to it.
-      fantasy_inputs: ``hidden_inputs(params, fantasies)``.
+    The fantasies are from the model, or on the way to it. Each phase is averaged over its own
+    examples, so their numbers may differ, and comes with its `hidden_inputs`.
 
     Returns:
       The gradient; and the metrics `free_energy_data` and `free_energy_fantasies` (means),
@@ -317,7 +311,7 @@ def cd_gradient(
     take the hidden probabilities, which are computed once for both uses.
 
     Args:
-      batch: (..., V) data; for binary units 0 and 1, or grey levels in [0, 1] as probabilities.
+      batch: for binary units 0 and 1, or grey levels in [0, 1] as probabilities.
       num_gibbs_steps: n. Many steps make it maximum likelihood, at a cost.
       sample_visible: draw the reconstruction; False takes its means, as in Hinton's programs.
 
@@ -356,13 +350,8 @@ def pcd_gradient(
 ) -> tuple[RBM, Float[Array, "chains H"], Metrics]:
     """Persistent contrastive divergence (stochastic maximum likelihood): the chains never restart.
 
-    Keeping hidden states saves the product that starts a chain from visible ones: one update
-    costs what CD-n does.
-
-    Args:
-      chains: hidden states; any number of chains.
-      batch: (..., V) data.
-      num_gibbs_steps: Gibbs steps of the chains in this update.
+    Chains of hidden states, any number of them, save the product that starts from visible ones:
+    one update costs what CD-n does.
 
     Returns:
       The gradient and metrics of `contrastive_gradient`, and between them the chains moved on.
@@ -380,9 +369,6 @@ def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Arra
     """Hidden states for persistent chains, drawn from the hidden biases alone.
 
     To start at the data instead: ``sample_hidden(key, params, batch)``.
-
-    Raises:
-      ValueError: `num_chains` is below 1.
     """
     if num_chains < 1:
         raise ValueError(f"num_chains is {num_chains}; it must be at least 1")
@@ -400,19 +386,10 @@ def cd_step(
     num_gibbs_steps: int = 1,
     sample_visible: bool = True,
 ) -> tuple[State, Metrics]:
-    """One update by contrastive divergence (`cd_gradient`).
+    """One update by contrastive divergence, with the settings and metrics of `cd_gradient`.
 
     Compiled when called directly, inlined when called inside your own `jit`, `vmap` or `scan`.
-    Make the optimizer once: a new one at every call compiles anew.
-
-    Args:
-      state: from `init_state`, with the same `optimizer`.
-      batch: (..., V) data.
-      num_gibbs_steps: n of CD-n.
-      sample_visible: draw the reconstruction; False takes its means.
-
-    Returns:
-      The new state, and the metrics of `cd_gradient`.
+    Make the optimizer once, for `init_state` too: a new one at every call compiles anew.
 
     >>> optimizer = optax.sgd(0.1, momentum=0.9)
     >>> state = init_state(init_params(jax.random.key(0), 784, 500), optimizer)
@@ -428,7 +405,7 @@ def cd_step(
         num_gibbs_steps=num_gibbs_steps,
         sample_visible=sample_visible,
     )
-    return apply_gradient(state, gradient, optimizer, chains=state.chains), metrics
+    return apply_gradient(state, gradient, optimizer), metrics
 
 
 @jit(static_argnames=("optimizer", "num_gibbs_steps"))
@@ -440,18 +417,9 @@ def pcd_step(
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
 ) -> tuple[State, Metrics]:
-    """One update by persistent contrastive divergence (`pcd_gradient`).
+    """One update by persistent contrastive divergence (`pcd_gradient`); see `cd_step`.
 
-    Args:
-      state: from ``init_state(params, optimizer, chains=init_chains(key, params, 100))``.
-      batch: (..., V) data.
-      num_gibbs_steps: Gibbs steps of the chains in this update.
-
-    Returns:
-      The new state, its chains moved on, and the metrics of `contrastive_gradient`.
-
-    Raises:
-      ValueError: the state has no chains.
+    The first state is ``init_state(params, optimizer, chains=init_chains(key, params, 100))``.
     """
     if state.chains is None:
         raise ValueError(
@@ -469,7 +437,11 @@ def weight_mask(params: PyTree) -> PyTree:
 
     ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].name == "weights", params)
+
+    def is_weights(path, _):
+        return bool(path) and getattr(path[-1], "name", None) == "weights"
+
+    return jax.tree_util.tree_map_with_path(is_weights, params)
 
 
 def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
@@ -477,7 +449,7 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
 
     Raises:
       ValueError: the number of visible units differs, or there is no example.
-      TypeError: the batch holds integers: bytes taken for grey levels would go unnoticed.
+      TypeError: the batch holds integers.
     """
     num_visible = params.weights.shape[-2]
     if batch.ndim == 0 or batch.shape[-1] != num_visible:
@@ -487,23 +459,4 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
         )
     if not batch.size:
         raise ValueError(f"the batch has shape {batch.shape}: it holds no example to learn from")
-    if jnp.issubdtype(batch.dtype, jnp.integer):
-        raise TypeError(
-            f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
-            "batch.astype('float32') / 255, counts with batch.astype('float32')"
-        )
-    return batch.astype(params.weights.dtype)
-
-
-def check_steps(num_steps: int | Array) -> None:
-    """Checks a number of Gibbs steps.
-
-    Raises:
-      TypeError: it is no integer.
-      ValueError: it is known, not traced, and below 1.
-    """
-    dtype = jnp.result_type(num_steps)
-    if not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
-    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
-        raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")
+    return numerics.as_floats(batch, params.weights.dtype)

@@ -1,7 +1,7 @@
 """Recognition of whole data sets: error rates and calibration of a net or a classifier.
 
 A way to recognise is a function (key, model, images) -> log p(label | image), (..., L) nats; `WAYS`
-has those of a net with label units. Keys are consumed.
+has those of a net with label units. Keys are consumed; N examples.
 
 Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks" (2017).
 """
@@ -37,15 +37,7 @@ def log_posteriors(
     transform: data.Transform,
     way: Way = WAYS["mean_field"],
 ) -> np.ndarray:
-    """log p(label | image) of images of any number, N of them: (N, L), nats.
-
-    Args:
-      key: consumed.
-      model: the net or classifier.
-      images: (N, …) rows of a data set.
-      transform: makes pixels of them.
-      way: how it recognises.
-    """
+    """log p(label | image), (N, L), of any number of rows of a data set, (N, …)."""
 
     def recognise(key, rows):
         view_key, key = jax.random.split(key)
@@ -90,10 +82,7 @@ class Calibration(NamedTuple):
 def calibration(confidence: np.ndarray, right: np.ndarray, num_bins: int = 15) -> Calibration:
     """Sorts answers into bins of equal width by their confidence (Guo et al., equation 3).
 
-    Args:
-      confidence: (N,) probability of each answer.
-      right: (N,) whether it is right.
-      num_bins: bins between 0 and 1.
+    `confidence` (N,) is the probability of each answer, `right` (N,) whether it is right.
     """
     bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
     counts = np.bincount(bins, minlength=num_bins)

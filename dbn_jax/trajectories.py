@@ -1,12 +1,12 @@
-"""What a net does over time: its chains, with everything that a picture of them needs.
+"""Trajectories of a net: its Gibbs chains, with the states and images that a picture needs.
 
-A net has something on its mind when its hidden units are in states that an image would have brought
-about: the image is what those states stand for. So a `Moment` holds both, the states of all hidden
-layers and the pixels that one pass down makes of them. It comes about in two ways: `perceive`
-shows the net an image, from the bottom up; `imagine` generates, from the top down. A `trajectory`
-is Gibbs sampling in the top RBM, looked at now and then.
+What a net has on its mind is the image that its hidden states stand for: the image that would have
+brought them about. So a `Moment` holds the states of all hidden layers, and the pixels that one
+pass down makes of them. `perceive` makes a moment from an image, from the bottom up; `imagine`
+generates one, from the top down. A `trajectory` is Gibbs sampling in the top RBM, with moments at
+chosen steps.
 
-Keys are consumed, "..." are batch axes; V pixels, H units of the last hidden layer, x (..., X) the
+Keys are consumed; "..." are batch axes; V pixels, H units of the last hidden layer, x (..., X) the
 visible states of the top RBM: features, then any labels. Nets have label units or none.
 
 Reference: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
@@ -22,10 +22,10 @@ from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 @pytrees.dataclass
 class Moment:
-    """What a net does at one moment, or, with leading axes, at many.
+    """The state of a net at one moment or, with leading axes, at many.
 
     Attributes:
-      pixels: what it is shown; or the means of the pixels given the states above them.
+      pixels: the image that is shown; or the means of the pixels given the states above them.
       hidden: the states of every hidden layer, first to last.
       labels: probability of each label unit given the last hidden layer; an empty axis for a net
         without label units.
@@ -42,7 +42,7 @@ def perceive(
     """Shows the net images: stochastic recognition, the label units neutral.
 
     Returns:
-      The moment, its pixels those shown; and x, from which a trajectory starts.
+      The moment, with the pixels that are shown; and x, from which a trajectory can start.
     """
     up_key, top_key = random.split(key)
     _, *states = seen = dbn.sample_recognition(up_key, net, v)
@@ -68,21 +68,18 @@ def trajectory(
     clamped: Bool[Array, "..."],
     intervals: Int[Array, " times"],
 ) -> tuple[Moment, Float[Array, "*batch X"]]:
-    """Gibbs sampling in the top RBM with units clamped, and a pass down now and then.
+    """Gibbs sampling in the top RBM with units clamped, and a pass down after each interval.
 
-    The passes down only look: the chains do not depend on how often they are looked at, but for
-    the random numbers used. Interval t uses ``fold_in(key, t)``, split for the chains and the pass
+    The passes down do not change the chains; other intervals only change their random numbers.
+    Interval t uses ``fold_in(key, t)``, split for the chains and the pass
     down.
 
     Args:
-      key: consumed.
-      net: with label units or without.
-      x: where the chains start.
-      clamped: (X,) or (..., X), see `label_units.clamped_gibbs`.
+      clamped: see `label_units.clamped_gibbs`.
       intervals: Gibbs steps before each moment since the one before, at least 1 each.
 
     Returns:
-      The moments, (times, ...); and x, from which the chains can go on.
+      The moments, (times, ...); and the x from which the chains can go on.
     """
 
     def go_on(x, interval):

@@ -20,7 +20,6 @@ import dataclasses
 import functools
 import json
 import math
-import os
 import pathlib
 import re
 import time
@@ -34,10 +33,11 @@ from sklearn.svm import SVC
 from dbn_jax import data, recognition
 from dbn_jax.embedding import pairwise
 from dbn_jax.training import progress
+from dbn_jax.training.workdir import write_atomically
 from experiments.common import classification, runs
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
-from experiments.common.settings import Declared, declare, group, setting
+from experiments.common.settings import Declared, group, setting
 from experiments.common.tables import columns
 
 _HELD_OUT_SHARE = 1 / 6
@@ -46,7 +46,6 @@ _NUM_SEARCH = 10_000
 _METHODS = ("neighbours", "svm_rbf", "svm_polynomial", "net_1", "net_2")
 
 
-@declare
 class Settings(Declared):
     """Everything that decides the result."""
 
@@ -62,7 +61,6 @@ class Settings(Declared):
     )
 
 
-@declare
 class Data(DataSettings):
     """Training images, and images to test on: the validation images if there are any."""
 
@@ -77,7 +75,6 @@ class Data(DataSettings):
         return dataclasses.replace(dataset, train=dataset.train.take(rows)), transform
 
 
-@declare
 class NetSettings(runs.TrainingSettings):
     """Settings of a net trained by backpropagation from random weights."""
 
@@ -137,8 +134,7 @@ def _grey_levels(images):
     """((N, pixels) in [0, 1], (N,) labels) for training, and for testing."""
     dataset, _ = images.load()
     parts = (dataset.train, dataset.held_out[1])
-    pairs = [(part.images.astype(np.float32) / dataset.scale, part.labels) for part in parts]
-    return pairs
+    return [(part.images.astype(np.float32) / dataset.scale, part.labels) for part in parts]
 
 
 _NET_CANDIDATES = tuple(
@@ -196,7 +192,6 @@ def run(settings: Settings, workdir: str) -> dict:
     dataset, _ = images.load()
     run = runs.open(settings, workdir)
     if run.is_done:
-        print((run.path / "table.txt").read_text(), end="")
         return run.report()
     results = {}
     for name in settings.methods:
@@ -204,9 +199,7 @@ def run(settings: Settings, workdir: str) -> dict:
         error = result["error_rate"]
         result["standard_error"] = math.sqrt(error * (1 - error) / len(dataset.test.labels))
         results[name] = result
-    text = table(results, dataset)
-    (run.path / "table.txt").write_text(text)
-    print(text, end="")
+    run.save_table(table(results, dataset))
     rates = {f"error_rate_{name}": result["error_rate"] for name, result in results.items()}
     return run.finish(rates | {"methods": results})
 
@@ -214,9 +207,7 @@ def run(settings: Settings, workdir: str) -> dict:
 def table(results: dict[str, dict], dataset: data.Dataset) -> str:
     """The tutorial's table, with the errors measured here beside its own.
 
-    Args:
-      results: by method, what `_evaluate` returns and the standard error.
-      dataset: that they were trained and tested on.
+    The results are, by method, what `_evaluate` returns and the standard error.
     """
     rows = [["test error", "tutorial", "here", "± s.e.", "held out", "seconds", "settings"]]
     for key, result in results.items():
@@ -265,10 +256,8 @@ def _once(run, name, candidate, images):
     progress.say(f"{words}: {part} error {error:.2%} ({seconds:.0f} s)")
     result = {"settings": candidate, "error_rate": error, "seconds": round(seconds, 1)}
     unit.parent.mkdir(exist_ok=True)
-    partial = unit.with_name(unit.name + ".partial")
-    partial.write_text(json.dumps(result))
-    os.replace(partial, unit)
-    run.folder.note_time()
+    write_atomically(unit, json.dumps(result))
+    run.workdir.note_time()
     return result
 
 

@@ -28,7 +28,7 @@ from experiments.benchmarks.bound_products import BOUND
 from experiments.benchmarks.programs import Case
 from experiments.benchmarks.updown_products import UPDOWN
 from experiments.common import runs
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 _PEERS = tuple(peer.name for peer in other_libraries.PEERS)
 _CASES = ("784x500x100", "784x2000x100", "784x500x1000", "500x500x100")
@@ -42,7 +42,6 @@ _NET = net_updates.Net()
 _SECONDS = 0.15  # that one call of a program should take
 
 
-@declare
 class Settings(Declared):
     """What is measured."""
 

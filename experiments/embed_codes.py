@@ -28,13 +28,12 @@ from matplotlib.figure import Figure
 from dbn_jax import data, figures
 from dbn_jax.embedding import affinities, pairwise, pca, sne
 from experiments.common import memory, pretrained, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 
 _EPOCH = 50  # updates between two measurements of the objective
 _NAMES = {"sne": "SNE", "unisne": "UNI-SNE", "tsne": "t-SNE"}
 
 
-@declare
 class Settings(runs.TrainingSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
@@ -66,12 +65,7 @@ class Settings(runs.TrainingSettings, pretrained.Pretrained):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Makes the maps in a workdir, or resumes there.
-
-    Raises:
-      FileNotFoundError: there is no finished run, or its data are elsewhere.
-      ValueError: it is none of an autoencoder, or there are too few images for the perplexity.
-    """
+    """Makes the maps in a workdir, or resumes there."""
     model, source = settings.load(("train_autoencoder",))
     dataset, transform = source.load()
     pretrained.check_data(dataset, model.layers()[0].kernel.shape[0])
@@ -153,13 +147,13 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
     }
     how = f"{_NAMES[settings.method]}, perplexity {settings.perplexity:g}"
     made = (
-        f"{how}; {len(held_out.labels):,} {results['split']} images; only the colours know labels"
+        f"{how}; {len(held_out.labels):,} {results['split']} images; labels give the colours only"
     )
     pictures = {}
     pictures["maps"] = figures.map_of_points(
         {titles[name]: positions for name, positions in maps.items()},
         held_out.labels,
-        title="Codes laid out in two dimensions",
+        title="Maps of the codes in two dimensions",
         subtitle=made,
     )
     if len(dataset.image_shape) == 2:
@@ -178,7 +172,7 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
         first, last = (round(share * method.num_steps) for share in method.background_rise)
         how += (
             f"; from update {first} to {last} a uniform background takes over {method.background:g}"
-            " of the map's probability, which changes what is measured"
+            " of the map's probability, which changes the objective"
         )
     pictures["curves"] = figures.learning_curves(
         {"KL divergence (nats)": lines},

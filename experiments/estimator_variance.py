@@ -20,7 +20,7 @@ import numpy as np
 from dbn_jax import data, dbn, learning
 from dbn_jax.learning import bound_gradient
 from experiments.common import finetuning, pretrained, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 
 ESTIMATORS = {
     "score function, no baseline": bound_gradient.LeaveOneOut(1, takes_slopes=False),
@@ -32,7 +32,6 @@ ESTIMATORS = {
 }
 
 
-@declare
 class Settings(runs.RunSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
@@ -41,11 +40,7 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Measures the variances of all estimators.
-
-    Raises:
-      ValueError: the net is a single RBM, which recognises exactly.
-    """
+    """Measures the variances of all estimators."""
     net, dataset, transform = finetuning.load_net(settings)
     if not net.recognition:
         raise ValueError(
@@ -54,7 +49,6 @@ def run(settings: Settings, workdir: str) -> dict:
         )
     run = runs.open(settings, workdir)
     if run.is_done:
-        print((run.path / "table.txt").read_text(), end="")
         return run.report()
     rows = {"images": dataset.train.images, "labels": dataset.train.labels}
     view_key, key = jax.random.split(run.key)
@@ -62,22 +56,14 @@ def run(settings: Settings, workdir: str) -> dict:
     batch = data.apply(examples, view_key, data.spread(rows, settings.batch_size))
     keys = jax.random.split(key, settings.num_estimates)
     results = {name: measure(keys, net, batch, value) for name, value in ESTIMATORS.items()}
-    text = table(results, settings)
-    (run.path / "table.txt").write_text(text)
-    print(text, end="")
+    run.save_table(table(results, settings))
     return run.finish({"estimators": results})
 
 
 def measure(
     keys: jax.Array, net: dbn.Net, batch: tuple, estimator: bound_gradient.Estimator
 ) -> dict[str, float]:
-    """Draws estimates of one gradient.
-
-    Args:
-      keys: (n,), consumed.
-      net: the net.
-      batch: pixels (B, V), and labels (B, L) or None.
-      estimator: the estimator to measure.
+    """Draws an estimate of one gradient for each key; the batch is pixels, and labels or None.
 
     Returns:
       `variance` of an estimate, summed over the recognition weights; `squared_length` of the

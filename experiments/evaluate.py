@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from dbn_jax import data, dbn, figures, label_units, random, recognition, units
 from dbn_jax.likelihood import evaluation
 from experiments.common import pretrained, runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 from experiments.pictures import errors
 
 _PROGRAMS = ("train_rbm", *pretrained.NETS)
@@ -40,7 +40,6 @@ _LARGE_GAP = 2.0  # nats from the estimate to its conservative value; a well ann
 _NUM_BASE = 10_000  # training images for the base rates of annealing
 
 
-@declare
 class Settings(runs.RunSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
@@ -71,12 +70,7 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Evaluates a model in a workdir. Nothing is trained; an interrupted run starts anew.
-
-    Raises:
-      FileNotFoundError: there is no finished run, or its data are elsewhere.
-      ValueError: there is nothing to evaluate, or model, data and settings do not fit each other.
-    """
+    """Evaluates a model in a workdir. Nothing is trained; an interrupted run starts anew."""
     model, source = settings.load(_PROGRAMS)
     net = evaluation.as_net(model)
     _check_model(settings, net, source)
@@ -209,7 +203,7 @@ def _recognise(
         calibration.counts,
         title="Is it as often right as it is sure?",
         subtitle=f"expected calibration error {calibration.error:.4f}; bars: 95% intervals; "
-        "dashed: as right as sure",
+        "dashed: perfect calibration",
     )
     some = _hard_and_others(labels, confidence, right)
     if len(some):
@@ -219,8 +213,8 @@ def _recognise(
             image_shape=dataset.image_shape,
             columns=2 * _NUM_HARD,
             title="Unseen and recognised rightly",
-            subtitle=f"the answer and its probability; of each class the {_NUM_HARD} of which it "
-            f"was least sure, then {_NUM_HARD} spread over the others",
+            subtitle=f"the answer and its probability; of each class the {_NUM_HARD} least "
+            f"confident, then {_NUM_HARD} spread over the others",
         )
     return results, pictures
 

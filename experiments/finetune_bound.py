@@ -31,7 +31,7 @@ from dbn_jax.learning import bound_gradient
 from dbn_jax.likelihood import evaluation
 from experiments.common import finetuning, runs
 from experiments.common.rbm_settings import RBMSettings
-from experiments.common.settings import declare, group, setting
+from experiments.common.settings import group, setting
 
 _METRICS = (
     "reconstruction_error", "reconstruction", "entropy", "free_energy_data",
@@ -39,7 +39,6 @@ _METRICS = (
 )  # fmt: skip
 
 
-@declare
 class Settings(finetuning.FinetuningSettings):
     """Everything that decides the result."""
 
@@ -84,12 +83,12 @@ def run(settings: Settings, workdir: str) -> dict:
         curves={
             "reconstruction (nats)": {"training": "reconstruction"},
             "entropy (nats)": {"training": "entropy"},
-            "free energies of the top (nats)": {
+            "free energies of the top RBM (nats)": {
                 "data": "free_energy_data",
                 "fantasies": "free_energy_fantasies",
             },
         },
-        title="Ascent of the bound",
+        title="Fine-tuning of the net by ascent of the bound",
     )
 
 

@@ -30,13 +30,12 @@ from dbn_jax import data, networks
 from experiments.common import classification, pretrained, runs
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
-from experiments.common.settings import declare, group, setting
+from experiments.common.settings import group, setting
 from experiments.pictures import classifier as pictures
 
 _HIDDEN_SIZES = (500, 500, 2000)
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
@@ -66,12 +65,7 @@ class Settings(runs.TrainingSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Fine-tunes a classifier in a workdir, or resumes there.
-
-    Raises:
-      FileNotFoundError: there is no finished run.
-      ValueError: net, data and settings do not fit each other.
-    """
+    """Fine-tunes a classifier in a workdir, or resumes there."""
     start, dataset, transform = _start(settings)
     classification.check(settings.learning, dataset)
     run = runs.open(settings, workdir)

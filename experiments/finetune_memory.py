@@ -25,10 +25,9 @@ from dbn_jax import data, dbn, label_units, learning, random, rbm, recognition, 
 from dbn_jax.learning import greedy
 from experiments.common import finetuning, runs
 from experiments.common.rbm_settings import MemorySettings
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 
 
-@declare
 class Settings(finetuning.FinetuningSettings):
     """Everything that decides the result."""
 
@@ -60,11 +59,7 @@ class Settings(finetuning.FinetuningSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Trains the top RBM of a net further in a workdir, or resumes there.
-
-    Raises:
-      ValueError: the net has no label units, or more of them than there are chains.
-    """
+    """Trains the top RBM of a net further in a workdir, or resumes there."""
     net, dataset, transform = finetuning.load_net(settings, settings.batch_size)
     num_labels = label_units.require(net.top)
     learner = settings.memory.make_learner()
@@ -72,7 +67,7 @@ def run(settings: Settings, workdir: str) -> dict:
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
-    feature_key, init_key, start_key, answer_key = jax.random.split(run.key, 4)
+    feature_key, init_key, view_key, start_key, answer_key = jax.random.split(run.key, 5)
     rows = {
         "features": recognised_features(feature_key, net, dataset.train.images, transform),
         "labels": dataset.train.labels,
@@ -83,7 +78,7 @@ def run(settings: Settings, workdir: str) -> dict:
         start_key,
         net.top,
         learner.init(init_key, net.top),
-        data.apply(view, init_key, data.spread(rows, 1000)),
+        data.apply(view, view_key, data.spread(rows, 1000)),
     )
     errors = finetuning.watch_errors(dataset, transform)
 
@@ -104,7 +99,7 @@ def run(settings: Settings, workdir: str) -> dict:
     run.save_model(net)
     curves = {"label loss (nats)": {"training": "label_loss"}}
     picture = finetuning.learning_curves(
-        run.metrics("memory"), curves, "Further training of the memory"
+        run.metrics("memory"), curves, "Further training of the top RBM"
     )
     run.save_figures({"curves": picture})
     _, held_out = dataset.held_out
@@ -114,16 +109,9 @@ def run(settings: Settings, workdir: str) -> dict:
 def recognised_features(
     key: jax.Array, net: dbn.Net, images: np.ndarray, transform: data.Transform
 ) -> np.ndarray:
-    """The means of the top RBM's features, given a sample of each layer below them.
+    """The means of the top RBM's features (N, F), given a sample of each layer below them.
 
-    Args:
-      key: consumed.
-      net: the net.
-      images: (N, …) rows of the data set.
-      transform: makes pixels of them.
-
-    Returns:
-      (N, F) features; the pixels if the net has one layer only.
+    They are the pixels if the net has one layer only.
     """
     return data.in_blocks(functools.partial(_features, net, transform), key, images)
 

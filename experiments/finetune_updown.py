@@ -26,8 +26,8 @@ import optax
 
 from dbn_jax import label_units, rbm, train_state
 from dbn_jax.learning import updown
-from experiments.common import finetuning, rbm_settings, runs
-from experiments.common.settings import declare, setting
+from experiments.common import finetuning, optimizers, runs
+from experiments.common.settings import setting
 
 _METRICS = (
     "reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity", "label_loss",
@@ -35,7 +35,6 @@ _METRICS = (
 )  # fmt: skip
 
 
-@declare
 class Settings(finetuning.FinetuningSettings):
     """Everything that decides the result."""
 
@@ -75,11 +74,7 @@ class Settings(finetuning.FinetuningSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Fine-tunes the net in a workdir, or resumes there.
-
-    Raises:
-      ValueError: labels have a cost, but the net has no label units.
-    """
+    """Fine-tunes the net in a workdir, or resumes there."""
 
     def check(net):
         if settings.label_cost:
@@ -110,10 +105,10 @@ def run(settings: Settings, workdir: str) -> dict:
         epochs=settings.epochs,
         curves={
             "wake loss (nats)": {"training": "wake_loss"},
-            "sleep loss (nats)": {"dreams": "sleep_loss"},
+            "sleep loss (nats)": {"generated examples": "sleep_loss"},
             "label loss (nats)": {"training": "label_loss"},
         },
-        title="Up-down fine-tuning",
+        title="Up-down fine-tuning of the net",
     )
 
 
@@ -140,7 +135,7 @@ def _step(
 def _optimizer(learning_rate, momentum, weight_decay, num_updates):
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=rbm.weight_mask),
-        optax.sgd(rbm_settings.decaying(learning_rate, num_updates), momentum=momentum),
+        optax.sgd(optimizers.decaying(learning_rate, num_updates), momentum=momentum),
     )
 
 

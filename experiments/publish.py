@@ -24,14 +24,7 @@ from experiments.common import pretrained as pretrained_runs
 def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Writes the model of a finished run, its checksum and its summary.
 
-    Args:
-      pretrained: workdir of the run.
-      folder: made if need be; files of these names in it are replaced.
-
-    Raises:
-      FileNotFoundError: there is no finished run.
-      FileExistsError: the folder is a file.
-      ValueError: the folder is the workdir of a run, or the run's model is damaged.
+    The folder is made if need be; files of these names in it are replaced.
     """
     if not os.fspath(folder):
         raise ValueError("--folder is ''; name a folder (--folder=. is this one)")

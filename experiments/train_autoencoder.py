@@ -28,20 +28,20 @@ Reference: Hinton and Salakhutdinov, "Reducing the dimensionality of data with n
 import dataclasses
 import functools
 
+import jax
 import optax
 
 from dbn_jax import data, dbn, networks, train_state, training, units
 from dbn_jax.learning import backprop, greedy
-from experiments.common import data_settings, pretraining, rbm_settings, runs
+from experiments.common import data_settings, optimizers, pretraining, runs
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import RBMSettings
-from experiments.common.settings import Declared, declare, group, setting
+from experiments.common.settings import Declared, group, setting
 from experiments.pictures import autoencoder as pictures
 
 _NUM_WATCHED = 2000  # images of a split that are watched after every epoch
 
 
-@declare
 class BackpropagationSettings(Declared):
     """Settings of the fine-tuning of the unrolled net by AdamW."""
 
@@ -59,7 +59,6 @@ class BackpropagationSettings(Declared):
     epochs: int = setting(100, "Number of epochs of fine-tuning.", at_least=1)
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
@@ -97,28 +96,25 @@ class Settings(runs.TrainingSettings):
 
 
 def run(settings: Settings, workdir: str) -> dict:
-    """Trains the autoencoder in a workdir, or resumes there, and compares it with PCA.
-
-    Raises:
-      ValueError: data and settings do not fit each other, or the workdir holds another run.
-    """
+    """Trains the autoencoder in a workdir, or resumes there, and compares it with PCA."""
     dataset, transform = settings.data.load()
     _check(settings, dataset)
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
     num_pixels = dataset.train.images.shape[1]
-    key = training.spare_key(settings.seed)
+    deep_key, shallow_key = jax.random.split(training.spare_key(settings.seed))
+    watch_key, picture_key = jax.random.split(run.key)
     if settings.pretraining:
         start = networks.unroll(_pretrain(run, dataset, transform))
     else:
-        start = networks.init_autoencoder(key, (num_pixels, *settings.hidden_sizes))
-    model = _finetune(run, "autoencoder", start, dataset, transform)
+        start = networks.init_autoencoder(deep_key, (num_pixels, *settings.hidden_sizes))
+    model = _finetune(run, watch_key, "autoencoder", start, dataset, transform)
     run.save_model(model)
-    shallow = networks.init_autoencoder(key, (num_pixels, settings.hidden_sizes[-1]))
-    shallow = _finetune(run, "linear_codes", shallow, dataset, transform)
+    shallow = networks.init_autoencoder(shallow_key, (num_pixels, settings.hidden_sizes[-1]))
+    shallow = _finetune(run, watch_key, "linear_codes", shallow, dataset, transform)
     results, drawn = pictures.draw(
-        run.key, dataset, transform, model, shallow, run.metrics("autoencoder")
+        picture_key, dataset, transform, model, shallow, run.metrics("autoencoder")
     )
     if settings.pretraining:
         drawn |= pretraining.layer_curves(run, len(settings.hidden_sizes))
@@ -168,6 +164,7 @@ def _pretrain(run: runs.Run, dataset: data.Dataset, transform: data.Transform) -
 
 def _finetune(
     run: runs.Run,
+    watch_key: jax.Array,
     phase: str,
     start: networks.Autoencoder,
     dataset: data.Dataset,
@@ -182,7 +179,7 @@ def _finetune(
     if dataset.validation is not None:
         watched["error"] = dataset.validation
     watched = {
-        name: pictures.pixels(run.key, transform, split.spread(_NUM_WATCHED).images)
+        name: pictures.pixels(watch_key, transform, split.spread(_NUM_WATCHED).images)
         for name, split in watched.items()
     }
 
@@ -213,7 +210,7 @@ def _finetune(
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(learning_rate, weight_decay, num_updates):
     return optax.adamw(
-        rbm_settings.decaying(learning_rate, num_updates),
+        optimizers.decaying(learning_rate, num_updates),
         weight_decay=weight_decay,
         mask=backprop.kernel_mask,
     )

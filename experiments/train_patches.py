@@ -41,8 +41,8 @@ from dbn_jax import data, learning, rbm, training, units
 from dbn_jax.data import patches
 from dbn_jax.likelihood import annealing, evaluation, partition
 from experiments.baseline_models import gaussian_mixture
-from experiments.common import rbm_settings, runs
-from experiments.common.settings import declare, setting
+from experiments.common import optimizers, runs
+from experiments.common.settings import setting
 from experiments.pictures import patches as pictures
 
 _SIGMA_SHARE = 0.1  # of the learning rate
@@ -50,7 +50,6 @@ _SIGMA_SHARE = 0.1  # of the learning rate
 _NUM_WATCHED, _WATCHED_STEPS, _WATCHED_CHAINS = 2000, 300, 100
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
@@ -154,11 +153,6 @@ def start(key: jax.Array, num_visible: int, settings: Settings) -> rbm.RBM:
 
     If all other hidden units are off, unit j is on with the odds exp(c_j + ½|W_j|²). The bias c_j
     makes these `start_share`, whatever the weights W_j are.
-
-    Args:
-      key: consumed.
-      num_visible: V.
-      settings: sizes, and the odds.
     """
     params = rbm.init_params(
         key,
@@ -172,13 +166,7 @@ def start(key: jax.Array, num_visible: int, settings: Settings) -> rbm.RBM:
 
 
 def train_rbm(run: runs.Run, train: np.ndarray, validation: np.ndarray) -> rbm.RBM:
-    """Trains the RBM, or goes on where an earlier process stopped.
-
-    Args:
-      run: where metrics and checkpoints go.
-      train: (N, K) whitened patches.
-      validation: (M, K) whose log-likelihood is watched.
-    """
+    """Trains the RBM on whitened patches (N, K), or goes on where an earlier process stopped."""
     settings = run.settings
     init_key, state_key, watch_key = jax.random.split(training.spare_key(settings.seed), 3)
     learner = learning.CD(settings.gibbs_steps)
@@ -236,7 +224,7 @@ def _watch(key, params, train, validation):
 def _optimizer(learning_rate, num_updates):
     return optax.chain(
         optax.masked(optax.scale(_SIGMA_SHARE), _sigma_mask),
-        optax.sgd(rbm_settings.decaying(learning_rate, num_updates)),
+        optax.sgd(optimizers.decaying(learning_rate, num_updates)),
     )
 
 

@@ -25,13 +25,12 @@ from dbn_jax import figures, rbm
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
-from experiments.common.settings import declare, group, setting
+from experiments.common.settings import group, setting
 from experiments.pictures import rbm as pictures
 
 _NUM_UNITS_SHOWN = 50
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
@@ -116,7 +115,7 @@ class Snapshots:
             np.stack(list(weights.values())),
             image_shape=image_shape,
             labels=[f"epoch {epoch}" for epoch in weights],
-            title="Features develop from a random start",
+            title="Development of the features from a random start",
         )
         return {"development": picture}
 

@@ -37,11 +37,10 @@ algorithm for unsupervised neural networks" (1995).
 import jax
 
 from experiments.common import runs
-from experiments.common.settings import declare, setting
+from experiments.common.settings import setting
 from experiments.demos import explaining_away, tied_nets
 
 
-@declare
 class Settings(runs.RunSettings):
     """Everything that decides the result."""
 
@@ -90,7 +89,7 @@ def run(settings: Settings, workdir: str) -> dict:
         for name, part in parts.items():
             pictures, results[name] = part()
             run.save_figures(pictures)
-            print(f"{name}: {run.folder.wall_seconds():.0f} s", flush=True)
+            print(f"{name}: {run.workdir.wall_seconds():.0f} s", flush=True)
     return run.finish(results)
 
 

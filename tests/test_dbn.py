@@ -95,8 +95,15 @@ def test_feature_images_are_first_order(net):
 
 
 def test_layers_that_do_not_fit():
-    with pytest.raises(ValueError, match="layer 0 has 4 hidden units, but layer 1 has 3 visible"):
-        dbn.stack((strong_rbm(0, 5, 4), strong_rbm(1, 3, 3)))
+    for hidden, above in (
+        (units.Bernoulli(), strong_rbm(1, 3, 3)),
+        (units.Spin(), strong_rbm(1, 4, 3)),
+        (units.Spin(), label_units.init_params(jax.random.key(1), 4, 3, 2)),
+    ):
+        below = rbm.init_params(jax.random.key(0), 5, 4, hidden=hidden)
+        words = r"layer 0 has 4 \w+ hidden units, but layer 1 has [34] Bernoulli visible ones"
+        with pytest.raises(ValueError, match=words):
+            dbn.stack((below, above))
     with pytest.raises(ValueError, match="at least one layer"):
         dbn.stack(())
 

@@ -94,6 +94,11 @@ def test_without_label_units():
         with pytest.raises(ValueError, match=r"no label units.*label_units\.init_params"):
             call(plain)
     label_units.check(plain, None)
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), .* 0 label units: .* no labels if"):
+        label_units.check(plain, jnp.ones((2, 3)))
+    # Several choices beside others are no label.
+    groups = units.Concat(parts=(units.Bernoulli(), units.Softmax(num_classes=2)), sizes=(2, 4))
+    assert label_units.num_labels(rbm.init_params(jax.random.key(0), 6, 3, visible=groups)) == 0
     assert label_units.without(plain) is plain
     assert label_units.with_features(params=plain, features=plain) is plain
     x = jnp.ones((2, 4))
@@ -104,7 +109,17 @@ def test_without_label_units():
 def test_bad_input(params):
     with pytest.raises(ValueError, match="3 label units: give the labels' states"):
         label_units.check(params, None)
+    with pytest.raises(
+        ValueError, match=r"shape \(2, 4\), but the RBM has 3 label units: give the"
+    ):
+        label_units.check(params, jnp.ones((2, 4)))
     with pytest.raises(ValueError, match="number of Gibbs steps is 0"):
         label_units.clamped_gibbs(
             jax.random.key(0), params, jnp.ones((2, 6)), label_units.mask(params), 0
         )
+
+
+def test_labels_may_be_only_at_the_top(params):
+    with pytest.raises(ValueError, match="layer 0 has 2 Bernoulli hidden units, but layer 1"):
+        dbn.stack((rbm.init_params(jax.random.key(1), 4, 2), params))
+    assert isinstance(params.visible.parts[1], units.Softmax)

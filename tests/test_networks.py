@@ -143,6 +143,7 @@ def test_nets_that_cannot_be_unrolled():
     with pytest.raises(ValueError, match=r"hidden layer 1 of 3 has Gaussian units; below the code"):
         networks.unroll(dbn.stack((bottom, middle, code)))
     spins = rbm.init_params(jax.random.key(0), 6, 4, hidden=units.Spin())
+    code = dataclasses.replace(code, visible=units.Spin(code.visible.bias))
     with pytest.raises(ValueError, match="hidden layer 1 of 2 has Spin units; below the code"):
         networks.unroll(dbn.stack((spins, code)))
     grey = random_net(9, (6, 5, 2), visible=units.Gaussian(), code=units.Gaussian())

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Of the program: enough that it can be killed thrice before it ends.
+# Of the program: enough that it can be killed twice before it ends.
 NUM_UPDATES = 12 * 200
 NUM_EXAMPLES, NUM_PIXELS, NUM_HIDDEN = 103, 12, 7
 

@@ -1,25 +1,25 @@
 """The infinite directed net with tied weights, which is a restricted Boltzmann machine.
 
-Copies of an RBM's two layers follow each other for ever, each caused by the one above it alone:
+Copies of an RBM's two layers alternate for ever, each depending on the layer above it alone:
 
     … → V₂ → H₁ → V₁ → H₀ → V₀
     p(h_t | v_{t+1}) = σ(c + Wᵀ v_{t+1}),    p(v_t | h_t) = σ(b + W h_t).
 
-To generate is to come down from far above, and a pass from V_T down to V₀ is T steps of alternating
-Gibbs sampling. So the pixels' distribution tends to the RBM's, geometrically (`total_variation`,
-`spectrum`).
+Generation starts far above, and a pass from V_T down to V₀ is T steps of alternating Gibbs
+sampling. So the distribution of the pixels tends to that of the RBM, geometrically
+(`total_variation`, `spectrum`).
 
-**Inference** is exact in one step up, although the units of H₀ have effects in common. The layers
-above give H₀ a *complementary prior*, whose correlations are the reverse of those that the
-likelihood p(v | h) brings about; the product of both is factorial (`complementary_prior`).
+**Inference** is exact in one step up, although the units of H₀ have common effects. The layers
+above give H₀ a *complementary prior*, whose correlations cancel those of the likelihood p(v | h);
+the product of both is factorial (`complementary_prior`).
 
 **Learning** by the delta rule, layer by layer, has the terms
 
     h₀(v₀ − v₁),  v₁(h₀ − h₁),  h₁(v₁ − v₂),  …
 
 in expectation over the Gibbs chain that starts at a datum v₀. All layers share W, so that the terms
-add up, and neighbours cancel: the first 2n leave v₀h₀ − v_n h_n, contrastive divergence, and all of
-them the Boltzmann machine's rule (`gradient_terms`).
+add up, and neighbours cancel: the sum of the first 2n is v₀h₀ − v_n h_n, contrastive divergence,
+and the sum of all is the learning rule of Boltzmann machines (`gradient_terms`).
 
 **Untied**, the layers above H₀ may become any prior, such as a second RBM's. Inference by W is then
 approximate, and the likelihood is at least a variational bound (`untied`).
@@ -52,17 +52,9 @@ def as_belief_net(
 ) -> sbn.BeliefNet:
     """The net cut off above V_T, as a sigmoid belief net of 2T + 1 layers of any size.
 
-    `sbn.complete` comes down from given states of V_T, which is T steps of Gibbs sampling.
-
-    Args:
-      depth: T, at least 1.
-      top_bias: biases of V_T, whose units are independent; None: those of the pixels.
-
-    Returns:
-      Its units are those of V_T, H_{T−1}, V_{T−1}, …, H₀, V₀.
-
-    Raises:
-      ValueError: `depth` is below 1.
+    Its units are those of V_T, H_{T−1}, V_{T−1}, …, H₀, V₀; those of V_T are independent, with the
+    pixels' biases by default. `sbn.complete` comes down from given states of V_T, which is T steps
+    of Gibbs sampling. T, the depth, is at least 1.
     """
     _check_net(params, depth)
     visible, hidden = params.visible.bias, params.hidden.bias
@@ -87,11 +79,7 @@ def equilibrium(params: rbm.RBM) -> Float[Array, " S"]:
 
 @jax.jit(static_argnames="depth")
 def laws(params: rbm.RBM, top: Float[Array, " S"], depth: int) -> Float[Array, "depths S"]:
-    """The pixels' distribution in nets of every depth up to a given one, below that of the top.
-
-    Returns:
-      (depth + 1, S), the first one `top` itself.
-    """
+    """The pixels' distribution in nets of depth 0, 1, 2, …, up to a given one, below `top`."""
     step = kernel(params)
     _, below = jax.lax.scan(lambda p, _: (p @ step, p @ step), top, length=depth)
     return jnp.concatenate([top[None], below])
@@ -124,19 +112,12 @@ def spectrum(params: rbm.RBM) -> Float[Array, " eigenvalues"]:
 
 
 class ComplementaryPrior(NamedTuple):
-    """Bayes' rule for all states of H₀ given an image, in nats.
+    """Bayes' rule for all states of H₀ given an image, in nats."""
 
-    Attributes:
-      states: (T, H) the states.
-      log_likelihood: (T,) log p(v | h).
-      log_prior: (T,) log p(h), which the layers above give.
-      log_posterior: (T,) log p(h | v), the sum of both, normalised.
-    """
-
-    states: Array
-    log_likelihood: Array
-    log_prior: Array
-    log_posterior: Array
+    states: Float[Array, "T H"]
+    log_likelihood: Float[Array, " T"]  # log p(v | h)
+    log_prior: Float[Array, " T"]  # log p(h), which the layers above give
+    log_posterior: Float[Array, " T"]  # log p(h | v), the sum of both, normalised
 
 
 @jax.jit
@@ -162,19 +143,12 @@ def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) 
     """The delta rule of each layer of weights, in expectation over what is inferred from the data.
 
     In the order of the module's docstring: weights from H₀ to V₀, from V₁ to H₀, from H₁ to V₁, and
-    so on. Each is a descent direction, the negative of what stands there. The first of each pair
-    teaches the visible biases too, the second the hidden ones.
-
-    Args:
-      v: data, 0 and 1; all terms are averages over them.
-      num_steps: n, of the Gibbs chain.
+    so on. Each is a descent direction, the negative of what stands there, averaged over the data (0
+    and 1). The first of each pair teaches the visible biases too, the second the hidden ones.
 
     Returns:
-      A tree like `params` whose leaves have a leading axis of 2n terms. Their sum is the expected
-      gradient of CD-n, ``rbm.cd_gradient``.
-
-    Raises:
-      ValueError: the data have another number of pixels; or values are known, and not 0 or 1.
+      A tree like `params` whose leaves have a leading axis of 2n terms, n the number of Gibbs
+      steps. Their sum is the expected gradient of CD-n, ``rbm.cd_gradient``.
     """
     _check_data(params, v)
     return _terms(params, v, num_steps)
@@ -211,36 +185,24 @@ def _terms(params, v, num_steps):
 
 
 class Untied(NamedTuple):
-    """A net whose layers above H₀ have weights of their own, in nats.
+    """The bound on log p(v), and log p(v) itself, KL(q(h | v) ‖ p(h | v)) above it; nats."""
 
-    Attributes:
-      bound: the variational bound on log p(v).
-      log_likelihood: log p(v) itself; the difference is KL(q(h | v) ‖ p(h | v)).
-    """
-
-    bound: Array
-    log_likelihood: Array
+    bound: Float[Array, "*batch"]
+    log_likelihood: Float[Array, "*batch"]
 
 
 @jax.jit
 def untied(lower: rbm.RBM, upper: rbm.RBM, v: Float[Array, "*batch V"]) -> Untied:
-    """What is known of log p(v) when the prior of H₀ is another RBM's.
+    """log p(v), and its variational bound, when the prior of H₀ is another RBM.
 
-    p(v, h) = p(v | h) p(h), with W below and the RBM `upper` above; q(h | v) is what W infers, the
-    posterior under the tied prior,
+    p(v, h) = p(v | h) p(h), with W below and the RBM `upper` above. With q(h | v) the posterior
+    under the tied prior, which one step up by W draws from,
 
         log p(v) ≥ E_q[log p(v | h) + log p(h) − log q(h | v)].
 
     With `upper` as ``dbn.upside_down`` makes it of `lower`, the net is still the tied one, and the
     bound is tight. Whatever raises the bound then raises log p(v) at least as much: its slack began
     at zero, and cannot become negative.
-
-    Args:
-      upper: its visible units are H₀.
-      v: images, 0 and 1.
-
-    Raises:
-      ValueError: the RBMs do not fit.
     """
     _check_size(lower)
     _check_binary(upper)

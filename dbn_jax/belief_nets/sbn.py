@@ -10,9 +10,9 @@ beforehand become dependent. Either of them explains the effect, and once one is
 other need not be.
 
 For a few hidden units everything can be enumerated (`posterior`, `log_likelihood`); for more, Gibbs
-sampling asks one unit after the other (`gibbs`). Learning with given states of all units is the
-delta rule (`gradient`); with states drawn from the posterior it ascends the likelihood, whose own
-gradient is also that of `log_likelihood`. `wake_sleep` draws them from a second net.
+sampling draws one unit after the other (`gibbs`). If the states of all units are given, learning is
+the delta rule (`gradient`); with states drawn from the posterior it ascends the likelihood, as the
+gradient of `log_likelihood` does. `wake_sleep` draws the states from a second net.
 
 Below, ... are batch axes, x holds states of all N units, 0 and 1, and `observed` says which of them
 are observed; the states of the others do not matter. Probabilities are in nats, keys are consumed.
@@ -39,16 +39,12 @@ MAX_HIDDEN = 20  # units that are enumerated at most
 class BeliefNet:
     """A sigmoid belief net of N units, causes before effects.
 
-    Attributes:
-      weights: (N, N), from unit i to unit j; what stands where there is no connection has no
-        effect.
-      bias: (N,).
-      layers: sizes of the layers from the top down, each caused by the one above it alone; None:
-        every unit may be caused by every one before it.
+    Every unit may be caused by every one before it; with `layers`, their sizes from the top down,
+    by those of the layer above alone. Entries where there is no connection have no effect.
     """
 
-    weights: Array
-    bias: Array
+    weights: Float[Array, "from to"]
+    bias: Float[Array, " N"]
     layers: tuple[int, ...] | None = pytrees.static(None)
 
     @property
@@ -66,12 +62,7 @@ class BeliefNet:
 
 
 def make(weights: Float[Array, "from to"], bias: Float[Array, " N"]) -> BeliefNet:
-    """Makes a net of its arrays.
-
-    Raises:
-      ValueError: shapes do not fit; or values are known, and a unit would be its own cause or that
-        of an earlier one.
-    """
+    """Makes a net of its arrays; no unit is its own cause or that of an earlier one."""
     _check_arrays(weights, bias)
     return BeliefNet(weights, bias)
 
@@ -81,12 +72,7 @@ def layered(
 ) -> BeliefNet:
     """Makes a net of layers, from the top down; each is caused by the one above it alone.
 
-    Args:
-      weights: between neighbouring layers.
-      biases: of each layer, one more than `weights`; those of the first layer are its prior.
-
-    Raises:
-      ValueError: shapes do not fit.
+    There is one more bias than there are weights; those of the first layer are its prior.
     """
     sizes = [len(bias) for bias in biases]
     _check_layers(weights, sizes)
@@ -144,12 +130,7 @@ def complete(
 def completions(
     x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
 ) -> Float[Array, "states N"]:
-    """All 2^H states that agree with the observed units; the last hidden unit changes fastest.
-
-    Raises:
-      ValueError: there are more than `MAX_HIDDEN` hidden units, or `observed` does not say of each
-        unit whether it is.
-    """
+    """All 2^H states that agree with the observed units; the last hidden unit changes fastest."""
     _check_observed(observed, len(x))
     hidden = np.flatnonzero(~np.asarray(observed))
     _check_enumerable(len(hidden))
@@ -172,11 +153,7 @@ def log_likelihood(
 def posterior(
     net: BeliefNet, x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
 ) -> tuple[Float[Array, "states N"], Float[Array, " states"]]:
-    """The exact distribution of the hidden units given the observed ones, by enumeration.
-
-    Returns:
-      The `completions` of x, and their probabilities.
-    """
+    """The `completions` of x, and their exact probabilities given the observed units."""
     states = completions(x, observed)
     return states, jax.nn.softmax(log_prob(net, states))
 
@@ -198,9 +175,6 @@ def gibbs(
             = a_j + Σ_k [x_k w_jk − log(1 + exp(ã_k + w_jk)) + log(1 + exp ã_k)],
 
     where ã_k is unit k's input without unit j. A sweep costs three passes over the weights.
-
-    Raises:
-      ValueError: `observed` does not say of each unit whether it is.
     """
     _check_observed(observed, net.num_units)
     weights = _connected(net)

@@ -5,18 +5,18 @@ p goes from causes to effects; its last V units are observed. The recognition on
 units in the *reverse* order, so that it goes from what is observed to its causes: one pass draws
 the hidden units, where Gibbs sampling of p's posterior would need many.
 
-- Wake: hidden states of a datum are drawn from q, and the delta rule teaches p to make them and the
-  datum. It descends −E_q log p(v, h): with q held still, it ascends the variational bound
+- Wake: hidden states of a datum are drawn from q, and the delta rule teaches p to generate them and
+  the datum. It descends −E_q log p(v, h): for a fixed q, it ascends the variational bound
 
       log p(v) ≥ E_q[log p(v, h) − log q(h | v)] = log p(v) − KL(q(h | v) ‖ p(h | v)).
 
 - Sleep: p dreams, and the delta rule teaches q to find the causes of the dream, which are known. It
   descends −E_p log q(h | v), that is KL(p(h | v) ‖ q(h | v)) averaged over what p dreams of.
 
-The sleep phase minimises the wrong divergence, and for dreams instead of data: the two phases
-descend no common function, and where q cannot be the posterior it covers all of its modes, and what
+The sleep phase minimises the wrong divergence, on dreams instead of data. So the two phases descend
+no common function, and a q that cannot represent the posterior covers all of its modes, and what
 lies between them, instead of one. Learning works all the same, since the wake phase favours a p
-whose posterior q can follow.
+whose posterior q can represent.
 
 Below, ... are batch axes, v holds states of the V observed units, 0 and 1, and keys are consumed.
 
@@ -35,17 +35,16 @@ import optax
 
 from dbn_jax import numerics, pytrees, random, rbm
 from dbn_jax.belief_nets import sbn
+from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import Array, Float, Key
 
 
 @pytrees.dataclass
 class HelmholtzMachine:
-    """Two sigmoid belief nets of N units, the last V of them observed.
+    """Two nets (`sbn.BeliefNet`) of the same units, in opposite orders.
 
-    Attributes:
-      generative: a `sbn.BeliefNet`, causes before effects, the observed units last.
-      recognition: another, over the same units in reverse order, the observed ones first. What
-        would cause these is not used, and does not learn.
+    The observed units come last in the generative net and first in the recognition net, whose
+    weights and biases for them are not used, and are not trained.
     """
 
     generative: Any
@@ -55,18 +54,11 @@ class HelmholtzMachine:
 def init(
     key: Key[Array, ""], sizes: tuple[int, ...], *, weight_scale: float = 0.1
 ) -> HelmholtzMachine:
-    """Makes a machine of layers, with weights from N(0, weight_scale²) and zero biases.
+    """Makes a machine of layers, from the top down to the observed one.
 
-    A recognition net of layers takes the units of a layer for independent given the layer below.
-    One that has connections within layers too, ``sbn.make(...)`` in its place, can tell that a
-    cause is explained away.
-
-    Args:
-      sizes: of the layers, from the top down; the last one is observed.
-      weight_scale: with zero, hidden units of a layer would stay alike.
-
-    Raises:
-      ValueError: there is no hidden layer.
+    Weights are drawn from N(0, weight_scale²), biases are zero. A layered recognition net takes the
+    units of a layer to be independent given the layer below. To represent explaining away, replace
+    it by an ``sbn.make(...)`` with connections within layers.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes is {sizes}; a machine needs a hidden and an observed layer")
@@ -120,16 +112,12 @@ def gradient(
 ) -> tuple[HelmholtzMachine, rbm.Metrics]:
     """The wake-sleep estimate of a descent direction for both nets.
 
-    Args:
-      num_dreams: of the sleep phase; None: as many as there are data.
+    There are as many dreams as data, unless `num_dreams` says otherwise.
 
     Returns:
       A tree like `machine`, and the metrics `wake_loss` and `sleep_loss` (nats, what the phases
       descend, means of −log p(v, h) and of −log q(h | v)) and `bound` (nats, an unbiased estimate
       of the variational bound, averaged over the data).
-
-    Raises:
-      ValueError: the nets have different numbers of units, or no hidden one.
     """
     num_visible = v.shape[-1]
     _check_nets(machine, num_visible)
@@ -155,23 +143,18 @@ def gradient(
     return change, {"wake_loss": -log_p, "sleep_loss": -dream_log_q, "bound": log_p - log_q}
 
 
-def init_state(machine: HelmholtzMachine, optimizer: optax.GradientTransformation) -> rbm.State:
-    """Starts learning of a machine: `State.params` is the machine."""
-    return rbm.State(machine, optimizer.init(machine), jnp.zeros((), jnp.int32))
-
-
 @jax.jit(static_argnames=("optimizer", "num_dreams"))
 def step(
     key: Key[Array, ""],
-    state: rbm.State,
+    state: State,
     v: Float[Array, "*batch V"],
     *,
     optimizer: optax.GradientTransformation,
     num_dreams: int | None = None,
-) -> tuple[rbm.State, rbm.Metrics]:
+) -> tuple[State, rbm.Metrics]:
     """One update by wake-sleep; with the metrics of `gradient`."""
     change, metrics = gradient(key, state.params, v, num_dreams=num_dreams)
-    return rbm.apply_gradient(state, change, optimizer), metrics
+    return apply_gradient(state, change, optimizer), metrics
 
 
 def _check_nets(machine, num_visible):

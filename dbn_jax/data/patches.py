@@ -16,7 +16,7 @@ from numbers import Real
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import pytrees
+from dbn_jax import numerics, pytrees
 from dbn_jax.data import embedded
 from dbn_jax.typing import Array, Float, Num, UInt8
 
@@ -49,7 +49,7 @@ class Patches:
 
     @property
     def image_shape(self) -> tuple[int, int]:
-        """(rows, columns) of one patch."""
+        """(rows, columns)."""
         return self.size, self.size
 
 
@@ -76,9 +76,6 @@ def load(
 ) -> Patches:
     """Cuts patches at random places of the photographs, as many of each as it has places for.
 
-    The left 70 % of each photograph's columns train, the next 10 % are for validation, the rest for
-    testing. Patches of one part overlap, those of two parts never.
-
     Args:
       size: rows and columns of a patch, at least 2.
       shrink: a pixel is the mean of so many rows and columns of the photograph. 2 removes most of
@@ -86,9 +83,6 @@ def load(
       min_contrast: patches whose grey levels have a smaller standard deviation (steps of the
         bytes, before the uniform noise) are left out of all parts. Sky and blurred background
         show little but noise and compression, and would decide any density; 0 keeps them.
-      num_train: number of training patches.
-      num_validation: of validation patches.
-      num_test: of test patches.
       seed: of places and noise.
     """
     counts = {"train": num_train, "validation": num_validation, "test": num_test}
@@ -156,13 +150,9 @@ def _places(index, window, min_contrast):
 class Whitening:
     """A linear map to K coordinates of zero mean, unit variance and no correlation.
 
-    Principal components over their standard deviations. Turned back into the space of pixels by the
-    components alone, whitened patches are ZCA's: the same numbers in another orthonormal basis.
-
-    Attributes:
-      mean: of the training patches.
-      components: orthonormal principal directions, largest variance first.
-      scales: standard deviations along them.
+    Principal components, largest variance first, over their standard deviations, the scales. Turned
+    back into the space of pixels by the components alone, whitened patches are ZCA's: the same
+    numbers in another orthonormal basis.
     """
 
     mean: Float[Array, " D"]
@@ -171,14 +161,13 @@ class Whitening:
 
     def whiten(self, x: Num[Array, "*batch D"]) -> Float[Array, "*batch K"]:
         """Centres and whitens patches."""
-        centred = x - jnp.broadcast_to(self.mean, x.shape)
-        z = centred @ self.components.T
-        return z / jnp.broadcast_to(self.scales, z.shape)
+        z = (x - numerics.per_unit(self.mean, x)) @ self.components.T
+        return z / numerics.per_unit(self.scales, z)
 
     def unwhiten(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
         """Turns back into patches without their means, as far as the K directions tell."""
-        x = (z * jnp.broadcast_to(self.scales, z.shape)) @ self.components
-        return x + jnp.broadcast_to(self.mean, x.shape)
+        x = (z * numerics.per_unit(self.scales, z)) @ self.components
+        return x + numerics.per_unit(self.mean, x)
 
     def zca(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
         """Turns into pixels of ZCA-whitened patches."""

@@ -15,12 +15,8 @@ BINARISATIONS = ("none", "stochastic", "fixed", "threshold")
 class Transform:
     """Pure function (key, batch as stored) -> float32 batch, to be used inside a compiled step.
 
-    Equal settings compare and hash equal, so that as a static argument it compiles once.
-
-    Attributes:
-      mode: "none" divides by the scale, "stochastic" also draws each pixel with its grey level as
-        probability, "threshold" turns grey levels above one half into 1 and the others into 0.
-      scale: the value of full intensity in the batch.
+    `data.binarise` describes the modes; the scale is the value of full intensity. Equal settings
+    compare and hash equal, so that as a static argument it compiles once.
     """
 
     mode: str = "none"
@@ -38,7 +34,7 @@ class Transform:
     def __call__(
         self, key: Key[Array, ""] | None, batch: Num[Array, "*batch pixels"]
     ) -> Float[Array, "*batch pixels"]:
-        """Transforms a batch; only the mode "stochastic" needs, and consumes, the key."""
+        """Transforms a batch; only the mode "stochastic" uses the key."""
         grey = batch.astype(jnp.float32) / jnp.float32(self.scale)
         if self.mode == "stochastic":
             if key is None:

@@ -1,12 +1,12 @@
-"""How much points belong together: probabilities of pairs, by Gaussians of a given perplexity.
+"""Affinities of points: probabilities of pairs, by Gaussians of a given perplexity.
 
-Point i takes point j for its neighbour with probability
+Point i picks point j as its neighbour with probability
 
     p(j | i) = exp(−β_i |x_i − x_j|²) / Σ_{k≠i} exp(−β_i |x_i − x_k|²),
 
-its precision β_i such that the entropy is the logarithm of the perplexity, which is a smooth number
-of neighbours. Of a pair, p_ij = (p(j | i) + p(i | j)) / 2N: symmetric, 0 on the diagonal, of sum 1
-over all ordered pairs.
+where the precision β_i makes the entropy equal to the logarithm of the perplexity, which is a
+smooth number of neighbours. The probability of a pair is p_ij = (p(j | i) + p(i | j)) / 2N:
+symmetric, 0 on the diagonal, with sum 1 over all ordered pairs.
 
 References: Hinton, Roweis, "Stochastic neighbor embedding" (2002), for the perplexity; Cook,
 Sutskever, Mnih, Hinton, "Visualizing similarity data with a mixture of maps" (2007), for the
@@ -33,17 +33,10 @@ _MAX_BISECTIONS = 60
 def joint_probabilities(
     x: Float[Array, "N D"], perplexity: float = 30.0, *, block: int = pairwise.BLOCK
 ) -> Float[Array, "N N"]:
-    """p_ij of all pairs, which depend on distances only, and not on their unit.
+    """p_ij of all pairs; they depend on the ratios of distances only.
 
-    Of 10,000 points they take 400 MB in float32, and twice that while they are made.
-
-    Args:
-      perplexity: smooth number of neighbours, above 1, below N − 1; reached to 0.1 %.
-
-    Raises:
-      ValueError: points are not finite; there are too few of them for the perplexity; or some have
-        so many copies of themselves that no Gaussian has so small a perplexity. (While tracing,
-        values are not looked at.)
+    For 10,000 points they take 400 MB in float32, and twice that while they are computed. The
+    perplexity is reached to 0.1 %; no Gaussian has so small a one at a point with many copies.
     """
     pairwise.check_points(x, "x", least=4)
     check_perplexity(perplexity, len(x))

@@ -8,22 +8,22 @@ u_i is the code of image i, v_j holds the loadings of pixel j. `fit` maximises
 
     Σ_ij [x_ij θ_ij − log(1 + exp θ_ij)] − λ/2 (Σ_i |u_i|² + Σ_j |v_j|² + Σ_j μ_j²).
 
-Without the penalty λ there may be no maximum: a pixel that is off in all images drives μ_j, and
-images that a hyperplane parts drive their codes, to infinity. It says that all of these were drawn
-from a normal distribution of variance 1/λ; on codes and loadings it is λ times the nuclear norm of
-UVᵀ (Srebro, Rennie, Jaakkola 2005), and next to the likelihood it vanishes as data are added.
+Without the penalty λ there may be no maximum: a pixel that is off in all images drives μ_j to
+infinity, and images that a hyperplane separates do so with their codes. The penalty is a normal
+prior of variance 1/λ on u, v and μ. On codes and loadings it is λ times the nuclear norm of UVᵀ
+(Srebro, Rennie, Jaakkola 2005), and relative to the likelihood it vanishes as data are added.
 
-Given the loadings, each code is a penalised logistic regression of its own, and given the codes
-each pixel's loadings are: strictly concave problems (`dbn_jax.embedding.newton`). An iteration
-makes one Newton step in each, which is halved until the objective does not fall, so that it rises
-to a stationary point. Once it rises slowly, iterations start ahead of where the last one ended, as
-Nesterov's do, and one with which it falls is taken back. The codes of unseen images are found by
-the same steps, to convergence.
+Given the loadings, each code is the solution of a penalised logistic regression, and given the
+codes each pixel's loadings are: strictly concave problems (`dbn_jax.embedding.newton`). An
+iteration makes one Newton step in each, halved until the objective does not fall, so that the
+objective rises to a stationary point. Once it rises slowly, iterations are accelerated: like
+Nesterov's, they start ahead of where the last one ended, and an iteration that lowers the objective
+is discarded. The codes of unseen images are found by the same steps, to convergence.
 
-A code is thus the best one for its image. Where codes must be linear in the image instead, which
-makes an autoencoder without hidden layers of it (`networks.init_autoencoder`), the error is far
-larger: of 30 components on MNIST 7.8 instead of 2.7 per test image. The 8.01 that Hinton and
-Salakhutdinov (2006) give for logistic PCA agrees with linear codes.
+Each code is thus the best one for its image. If codes must be linear in the image instead, as in an
+autoencoder without hidden layers (`networks.init_autoencoder`), the error is far larger: with 30
+components on MNIST 7.8 instead of 2.7 per test image. The 8.01 that Hinton and Salakhutdinov (2006)
+give for logistic PCA agrees with linear codes.
 
 Shapes and errors are those of `dbn_jax.embedding.pca`; pixels outside [0, 1] raise a ValueError.
 
@@ -53,35 +53,27 @@ _LARGE_GAIN = 3e-3
 
 @pytrees.dataclass
 class LogisticPCA:
-    """Logistic principal components.
+    """Logistic principal components: μ, the loadings v_j in rows, and λ.
 
-    Attributes:
-      offset: (V,) μ, logits of the pixels of an image whose code is zero.
-      components: (V, K) the loadings; orthogonal columns, the longest first, signs as for
-        `pca.PCA`.
-      penalty: () λ.
+    The columns are orthogonal, the longest first, with signs as in `pca.PCA`.
     """
 
-    offset: Array
-    components: Array
-    penalty: Array
+    offset: Float[Array, " V"]
+    components: Float[Array, "V K"]
+    penalty: Float[Array, ""]
 
 
 class Fit(NamedTuple):
     """What `fit` found.
 
-    Attributes:
-      model: the components.
-      codes: (N, K) of the training images. Their mean is close to zero, and they have the same
-        K×K matrix of inner products, a diagonal one, as the loadings.
-      objective: nats per image, penalised, after each iteration that raised it.
-      converged: whether it stopped before the last iteration allowed.
+    The codes of the training images have a mean close to zero, and the same K×K matrix of inner
+    products, a diagonal one, as the loadings.
     """
 
     model: LogisticPCA
-    codes: Array
-    objective: np.ndarray
-    converged: bool
+    codes: Float[Array, "N K"]
+    objective: np.ndarray  # nats per image, penalised, after each iteration that raised it
+    converged: bool  # before the last iteration allowed
 
 
 def fit(
@@ -93,19 +85,15 @@ def fit(
     max_iterations: int = 200,
     callback: Callable[[int, float], None] | None = None,
 ) -> Fit:
-    """Fits them, from the linear components on.
+    """Fits logistic principal components, starting from the linear ones.
 
-    Up to six copies of the data are in memory at once, in float32 unless x is wider: for 60,000
-    images of MNIST the process takes 1.6 GB.
+    It stops when an iteration without acceleration raises the objective by less than the share
+    `tolerance` of it. Up to six copies of the data are in memory at once, in float32 unless x is
+    wider: for 60,000 images of MNIST the process takes 1.6 GB.
 
     Args:
-      penalty: λ.
-      tolerance: it stops when an iteration from where the last one ended raises the objective by
-        less than this share of it.
+      penalty: λ, above 0.
       callback: (iterations made, objective), called after each.
-
-    Raises:
-      ValueError: K is not in 1..min(N, V), or the penalty is not positive.
     """
     pca.check_images(x, within=(0.0, 1.0))
     _check_penalty(penalty)
@@ -139,11 +127,9 @@ def encode(
     tolerance: float = 1e-6,
     max_iterations: int = 50,
 ) -> Float[Array, "*batch K"]:
-    """The codes of images, by Newton steps from zero: each the one maximum of its likelihood.
+    """The codes of images, by Newton steps from zero; each maximises its penalised likelihood.
 
-    Args:
-      tolerance: an image is done when the next step would gain less than this, in nats.
-      max_iterations: and at the latest after so many steps.
+    An image is done when the next step would gain less than the tolerance, in nats.
     """
     pca.check_images(x, like=model, within=(0.0, 1.0))
     rows = x.reshape(-1, x.shape[-1]).astype(model.components.dtype)
@@ -161,7 +147,7 @@ def encode(
 
 
 def decode(model: LogisticPCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
-    """The probabilities that codes stand for."""
+    """The probabilities of the pixels, given codes."""
     with jax.default_matmul_precision("highest"):
         x = codes @ model.components.T
     return jax.nn.sigmoid(x + numerics.per_unit(model.offset, x))

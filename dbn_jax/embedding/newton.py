@@ -39,14 +39,11 @@ def solve(
 ) -> tuple[Float[Array, "R K"], Float[Array, " R"]]:
     """Makes Newton steps in every regression, towards its maximum.
 
-    Args:
-      start: coefficients.
-      tolerance: a regression is done after a step that promised less than this, in nats; as the
-        steps converge quadratically, the next one would gain far less.
-      max_iterations: steps at most.
+    A regression is done after a step whose predicted gain was less than the tolerance, in nats; as
+    the steps converge quadratically, the next one would gain far less.
 
     Returns:
-      The coefficients, with which no f is lower than before, to rounding; and their
+      The coefficients, for which no f is lower than at the start, up to rounding; and their
       log-likelihoods, which are f without the penalty, in nats.
     """
 
@@ -73,9 +70,8 @@ def solve(
 def _newton_step(features, pairs, targets, offset, ridge, c):
     """One step of one regression, from coefficients c.
 
-    Returns:
-      Coefficients, their log-likelihood, and what the whole step should gain by Newton's quadratic
-      model of f, half the squared Newton decrement.
+    Coefficients, their log-likelihood, and what the whole step should gain by Newton's quadratic
+    model of f, half the squared Newton decrement.
     """
 
     def f(theta, c):

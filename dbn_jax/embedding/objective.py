@@ -1,6 +1,6 @@
-"""How far a map is from the neighbours that its points shall have: KL(P ‖ Q), and its gradient.
+"""The objective of a map of points, KL(P ‖ Q), and its gradient.
 
-Map points y_i shall have the neighbours that the points x_i have, whose probabilities p_ij come
+The neighbours of each map point y_i should be those of the point x_i, whose probabilities p_ij come
 from `dbn_jax.embedding.affinities`. With the kernel w_ij of a pair's squared distance d_ij in the
 map,
 
@@ -12,7 +12,8 @@ Z = Σ_{k≠l} w_kl and s_ij = w_ij / Z, the map's own probabilities are mixed w
 
 and KL(P ‖ Q) = Σ_{i≠j} p_ij log(p_ij / q_ij). Sums are over ordered pairs; over unordered pairs,
 of which each has twice the probability, the background is λ · 2 / (N(N − 1)) and the divergence the
-same. What a pair owes to the map alone, r_ij = (1 − λ) s_ij / q_ij, weighs its attraction:
+same. The share of q_ij that does not come from the background, r_ij = (1 − λ) s_ij / q_ij, weights
+the attraction of a pair:
 
     ∂KL/∂y_i = 4 Σ_j (p_ij r_ij − R s_ij) κ_ij (y_i − y_j),    R = Σ_{k≠l} p_kl r_kl,
 
@@ -72,11 +73,7 @@ def gradient(
     exaggeration: float | Float[Array, ""] = 1.0,
     block: int = pairwise.BLOCK,
 ) -> Float[Array, "N K"]:
-    """∂ divergence / ∂ positions, exact.
-
-    Args:
-      exaggeration: factor of the attraction; with another than 1 it is no gradient.
-    """
+    """∂ divergence / ∂ positions, exact; no gradient if the attraction is exaggerated."""
     n, dtype = len(p), p.dtype
     background = jnp.asarray(background, dtype)
     # The background's part of a pair's probability, in the kernel's unit. Z is needed before the

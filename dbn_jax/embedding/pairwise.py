@@ -1,10 +1,9 @@
 """Distances of points, and classification by nearest neighbours, in bounded memory.
 
-What looks at all pairs maps a function of one point over all of them, `BLOCK` points at a time, so
+Functions of all pairs map a function of one point over all points, `BLOCK` points at a time, so
 that memory grows with the number of points and not with its square. Distances in many dimensions
-come from matrix products. What they lose to cancellation is kept small by `centred`, and
-differences that are no more than rounding count as none, so that copies of a point are at distance
-0 exactly.
+come from matrix products. `centred` keeps their errors of cancellation small, and distances within
+rounding errors count as 0, so that copies of a point are at distance 0 exactly.
 """
 
 import jax
@@ -28,7 +27,7 @@ def centred(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
 
 
 def squared_distances(point: Float[Array, " D"], x: Float[Array, "N D"]) -> Float[Array, " N"]:
-    """|point − x_i|² by a product; 0 where it is no more than rounding."""
+    """|point − x_i|² by a product; 0 where it is within rounding errors."""
     squares = jnp.sum(point * point) + jnp.sum(x * x, axis=-1)
     distances = squares - 2 * jnp.matmul(x, point, precision=jax.lax.Precision.HIGHEST)
     return jnp.where(distances > 8 * jnp.finfo(x.dtype).eps * squares, distances, 0)
@@ -44,10 +43,8 @@ def nearest(
 ) -> Int[Array, "Q count"]:
     """The numbers of the points that are nearest to each query, the nearest first.
 
-    Args:
-      x: finite; of equally near points the first counts.
-      queries: None: the points themselves, each of which looks among the others.
-      block: queries at a time.
+    Of equally near points the first counts. Without queries, each point looks among the others. All
+    are finite.
     """
     n = len(x)
     points = centred(x if queries is None else jnp.concatenate([x, queries]))
@@ -63,11 +60,7 @@ def nearest(
 
 
 def leave_one_out_error(x: Float[Array, "N D"], labels: Int[np.ndarray | Array, " N"]) -> float:
-    """Share of points whose nearest other point has another label.
-
-    Raises:
-      ValueError: there is one point only, or some are not finite.
-    """
+    """Share of points whose nearest other point has another label."""
     check_points(x, "x", least=2)
     labels = np.asarray(labels)
     return float(np.mean(labels[np.asarray(nearest(x))[:, 0]] != labels))
@@ -84,9 +77,6 @@ def classification_error(
     """Share of queries whose nearest points vote for another label than the wanted one.
 
     Of labels with equally many votes, that of the nearest of their points wins.
-
-    Raises:
-      ValueError: there are fewer points than neighbours, or some are not finite.
     """
     check_points(x, "x", least=num_neighbours)
     check_points(queries, "queries", least=1)

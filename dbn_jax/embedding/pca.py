@@ -1,9 +1,10 @@
-"""Principal component analysis: the x̂ = m + C z that is nearest to x in squared error, exactly.
+"""Principal component analysis, exact: the x̂ = m + C z that has the least squared error from x.
 
 `dbn_jax.embedding.logistic_pca` is its sibling for pixels in [0, 1].
 
-Shapes: N images of V pixels, K components. Of images, integers raise a TypeError; NaN, infinity and
-another number of pixels than that of the components raise a ValueError.
+Shapes: N images of V pixels, K components. Images of integers raise a TypeError; images with NaN or
+infinity, with another number of pixels than the components, or too few for K components raise a
+ValueError.
 """
 
 from typing import Any
@@ -18,19 +19,15 @@ from dbn_jax.typing import Array, Float, Num
 
 @pytrees.dataclass
 class PCA:
-    """Linear principal components.
+    """Linear principal components: orthonormal columns, largest variance first.
 
-    Attributes:
-      mean: (V,) of the training images.
-      components: (V, K), orthonormal columns, largest variance first; the entry of each that is
-        largest in absolute value is positive.
-      variances: (K,) of the training images along them. The variances that are left out sum to
-        their reconstruction error.
+    The entry of each that is largest in absolute value is positive. The variances that are left out
+    sum to the reconstruction error of the training images.
     """
 
-    mean: Array
-    components: Array
-    variances: Array
+    mean: Float[Array, " V"]
+    components: Float[Array, "V K"]
+    variances: Float[Array, " K"]
 
 
 def fit(x: Num[Array, "N V"], num_components: int) -> PCA:
@@ -39,9 +36,6 @@ def fit(x: Num[Array, "N V"], num_components: int) -> PCA:
     It is computed from the triangular factor of x − m, a V×V matrix with the same singular values,
     so that time and memory grow with the number of images only as reading them does, and small
     variances are not lost, as they would be in the eigenvalues of a covariance matrix.
-
-    Raises:
-      ValueError: K is not in 1..min(N, V).
     """
     check_images(x)
     _check_count(x, num_components)
@@ -68,14 +62,14 @@ def encode(model: PCA, x: Num[Array, "*batch V"]) -> Float[Array, "*batch K"]:
 
 
 def decode(model: PCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
-    """The images that codes stand for."""
+    """The images reconstructed from codes."""
     with jax.default_matmul_precision("highest"):
         x = codes @ model.components.T
     return x + numerics.per_unit(model.mean, x)
 
 
 def signs(components: Float[Array, "V K"]) -> Float[Array, " K"]:
-    """1 or −1 for each column: what makes its largest entry positive."""
+    """The factor, 1 or −1, that makes the largest entry of each column positive."""
     rows = jnp.argmax(jnp.abs(components), axis=0, keepdims=True)
     largest = jnp.take_along_axis(components, rows, axis=0)[0]
     return jnp.where(largest < 0, -1, 1).astype(components.dtype)
@@ -84,7 +78,7 @@ def signs(components: Float[Array, "V K"]) -> Float[Array, " K"]:
 def check_images(
     x: Num[Array, "*batch V"], *, like: Any = None, within: tuple[float, float] = (-np.inf, np.inf)
 ) -> None:
-    """Raises unless images suit components like these, and are within bounds (unless traced)."""
+    """Raises unless images fit components and lie within bounds (unchecked while tracing)."""
     if jnp.issubdtype(x.dtype, jnp.integer):
         raise TypeError(
             f"x holds {x.dtype} numbers; convert them: bytes to grey levels with "

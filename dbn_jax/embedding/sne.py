@@ -1,11 +1,12 @@
 """Maps of points by stochastic neighbour embedding: symmetric SNE, UNI-SNE and t-SNE.
 
-Map points shall have the neighbours that the points have, whose probabilities P come from
+The neighbours on the map should be those of the points, whose probabilities P come from
 `dbn_jax.embedding.affinities`; gradient descent on KL(P ‖ Q) (`dbn_jax.embedding.objective`, with
-the formulae) moves them. A Gaussian map crowds: points a little too far apart cannot be described
-at all. UNI-SNE's uniform background takes over their small probabilities, so that clusters may
-part. A pair that the background describes attracts no longer, so that what is torn apart stays
-apart: its share λ must rise from 0 only when the map is unfolded.
+the formulae) moves the map points. A Gaussian map crowds, because it gives pairs that are a little
+too far apart almost no probability. UNI-SNE takes their small probabilities from a uniform
+background, so that clusters can separate. A pair whose probability comes from the background no
+longer attracts, so that clusters which are torn apart stay apart: the background's share λ must
+stay 0 until the map has unfolded.
 
 References: Hinton, Roweis, "Stochastic neighbor embedding" (2002); Cook, Sutskever, Mnih, Hinton,
 "Visualizing similarity data with a mixture of maps" (2007), for UNI-SNE; van der Maaten, Hinton,
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax.embedding import affinities, objective, pairwise, pca
-from dbn_jax.typing import Array, Float, Key, Scalar
+from dbn_jax.typing import Array, Float, Int, Key, Scalar
 
 STARTS = ("random", "pca")
 _START_SCALE = 1e-2  # standard deviation of the first map, small beside the kernels' width 1
@@ -29,22 +30,17 @@ _START_SCALE = 1e-2  # standard deviation of the first map, small beside the ker
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What a map is, and how it is found: gradient descent with momentum and gains.
+    """Settings of a map, and of the gradient descent with momentum and gains that finds it.
 
-    Attributes:
-      kernel: one of `objective.KERNELS`.
-      background: λ at the end, at least 0 and below 1.
-      background_rise: shares of the updates between which λ rises linearly from 0.
-      exaggeration: factor of the attraction in the first tenth of the updates.
-      num_steps: updates in all.
-      step_size: learning rate divided by N. Each p_ij is about 1/N, so that equal step sizes move
-        the points of maps of any size alike.
+    The learning rate is `step_size` times N: each p_ij is about 1/N, so that equal step sizes move
+    the points of maps of any size alike.
     """
 
     kernel: str = "gaussian"
-    background: float = 0.0
+    background: float = 0.0  # λ at the end
+    # Shares of the updates between which λ rises linearly from 0.
     background_rise: ClassVar[tuple[float, float]] = (0.5, 0.75)
-    exaggeration: float = 1.0
+    exaggeration: float = 1.0  # of the attraction in the first tenth of the updates
     num_steps: int = 1000
     step_size: float = 1 / 12
 
@@ -57,7 +53,7 @@ class Method:
             raise ValueError(f"num_steps is {self.num_steps}; it must be at least 1")
 
     def background_at(self, done: Scalar) -> Scalar:
-        """λ when this share of the updates is done."""
+        """λ after this share of the updates."""
         first, last = self.background_rise
         return self.background * jnp.clip((done - first) / (last - first), 0, 1)
 
@@ -72,39 +68,27 @@ METHODS = {"sne": SNE, "unisne": UNI_SNE, "tsne": T_SNE}
 
 
 class State(NamedTuple):
-    """A map while it is made.
+    """A map while it is made: its points, their mean at 0; their last move; their gains."""
 
-    Attributes:
-      positions: (N, K) map points, their mean at 0.
-      velocity: (N, K) the last move.
-      gains: (N, K) of the coordinates.
-      step: () int32, number of updates made.
-    """
-
-    positions: Array
-    velocity: Array
-    gains: Array
-    step: Array
+    positions: Float[Array, "N K"]
+    velocity: Float[Array, "N K"]
+    gains: Float[Array, "N K"]
+    step: Int[Array, ""]  # number of updates made
 
 
 def embed(
     key: Key[Array, ""],
     x: Float[Array, "N D"],
     *,
-    num_dims: int = 2,
     perplexity: float = 30.0,
     method: Method = UNI_SNE,
-    start: str = "random",
-) -> Float[Array, "N num_dims"]:
+) -> Float[Array, "N 2"]:
     """Makes a map of points. Equal arguments give equal bits, on the same machine.
 
-    Args:
-      perplexity: smooth number of neighbours; see `affinities.joint_probabilities`.
-      method: `SNE`, `UNI_SNE`, `T_SNE`, or one of your own.
-      start: see `init_state`.
+    The method is `SNE`, `UNI_SNE`, `T_SNE`, or one of your own.
     """
     p = affinities.joint_probabilities(x, perplexity)
-    state = init_state(key, x, num_dims=num_dims, start=start)
+    state = init_state(key, x)
     for _ in range(method.num_steps):
         state, _ = step(state, p, method=method)
     return state.positions
@@ -115,12 +99,8 @@ def init_state(
 ) -> State:
     """A small map to begin with, of standard deviation 0.01.
 
-    Args:
-      start: "random": a Gaussian cloud. "pca": the first principal components of `x`, with which
-        the large-scale order of the map is that of the data; the key is not used.
-
-    Raises:
-      ValueError: `start` is unknown, or there are fewer dimensions in `x` than in the map.
+    The start is "random", a Gaussian cloud, or "pca", the first principal components of `x`, with
+    which the large-scale order of the map is that of the data; the key is then not used.
     """
     match start:
         case "random":
@@ -137,16 +117,11 @@ def init_state(
 
 @jax.jit(static_argnames="method")
 def step(state: State, p: Float[Array, "N N"], *, method: Method) -> tuple[State, dict[str, Array]]:
-    """One update; all that changes with time is decided by `State.step`.
+    """One update; momentum, background and exaggeration depend on `State.step`.
 
-    Gains grow by 0.2 where the gradient still points the way that the point moves, and shrink by a
-    fifth where it has turned (Jacobs 1988, as in the original t-SNE programs).
-
-    Args:
-      p: from `affinities.joint_probabilities`.
-
-    Returns:
-      The new state, and the metrics `gradient_norm` and `background` (λ).
+    The gain of a coordinate grows by 0.2 while it moves downhill, and shrinks by a fifth when it
+    moves uphill (Jacobs 1988, as in the original t-SNE programs). The metrics are `gradient_norm`
+    and `background` (λ).
     """
     done = state.step.astype(p.dtype) / method.num_steps
     background = method.background_at(done)

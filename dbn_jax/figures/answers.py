@@ -60,13 +60,9 @@ def reliability(
 ) -> Figure:
     """Whether a classifier is as often right as it is sure, and how many answers are how sure.
 
-    Bars are Wilson's 95% intervals for the share that is right: where one reaches the dashed line,
-    the classifier may be as good as it says.
-
-    Args:
-      confidence: the mean probability of the answers in each bin.
-      share_right: the share of them that is right.
-      counts: how many they are, at least 1.
+    Of the answers in each bin: their mean probability, the share of them that is right, and how
+    many they are, at least 1. Bars are Wilson's 95% intervals for the share that is right: where
+    one reaches the dashed line, the classifier may be as good as it says.
     """
     x = _check_shares(confidence, "confidence")
     p = _check_shares(share_right, "share_right")
@@ -97,7 +93,7 @@ def reliability(
 
 
 def _check_shares(values: Num[AnyArray, " _"], name: str) -> np.ndarray:
-    """Returns the values, which rounding, of float32 as well, may have taken out of [0, 1]."""
+    """The values, which rounding, of float32 as well, may have taken out of [0, 1]."""
     shares = finite_values(values, name)
     if shares.min() < -1e-4 or shares.max() > 1 + 1e-4:
         raise ValueError(f"{name} must be between 0 and 1, and is {values}")

@@ -3,11 +3,7 @@
 import contextlib
 import io
 import itertools
-import math
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
@@ -15,13 +11,14 @@ from typing import IO
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 from matplotlib.figure import Figure
 
 from dbn_jax.figures.pages import DEVICE_PIXELS, png
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Writes a figure as PNG, to a path that ends in .png; another is a ValueError."""
+    """Writes a figure as PNG, to a path that ends in .png."""
     with _replacing(path, ".png") as file:
         file.write(png(figure, DEVICE_PIXELS))
 
@@ -41,7 +38,6 @@ def animate(
     Args:
       frames: figures, or uint8 arrays (rows, columns[, 3]); figures are drawn at one device pixel
         for each pixel of the page, and smaller frames get white paper at the right and below.
-      path: ends in .gif.
       frames_per_second: at most 50; GIF counts hundredths of a second, so that the rate is rounded.
       num_colours: 2 to 256; fewer make a smaller file.
     """
@@ -67,47 +63,6 @@ def animate(
         )
 
 
-def film(
-    frames: Iterable[Figure | np.ndarray],
-    path: str | os.PathLike,
-    *,
-    frames_per_second: Real = 8.0,
-) -> None:
-    """Writes frames as an MP4, with the program ffmpeg; the last stays a second longer.
-
-    Args:
-      frames: as for `animate`.
-      path: ends in .mp4.
-      frames_per_second: above 0.
-
-    Raises:
-      FileNotFoundError: there is no ffmpeg on the PATH; `animate` needs none.
-      OSError: ffmpeg failed; says with what.
-    """
-    if not 0 < frames_per_second < math.inf:
-        raise ValueError(f"frames_per_second={frames_per_second}: must be above 0")
-    images = _drawn(frames, multiple=2)  # the usual codecs want even sides
-    if shutil.which("ffmpeg") is None:
-        raise FileNotFoundError(
-            f"{path}: MP4 needs the program ffmpeg, which is not on the PATH: install it, or write "
-            "a GIF with figures.animate"
-        )
-    images += images[-1:] * round(frames_per_second)
-    width, height = images[0].size
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
-    with _replacing(path, ".mp4") as file, tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "film.mp4"  # not a pipe: MP4 is written out of order
-        done = subprocess.run(
-            ["ffmpeg", "-v", "error", *source, "-r", f"{frames_per_second:g}", "-i", "-",
-             "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(made)],
-            input=b"".join(image.tobytes() for image in images),
-            capture_output=True,
-        )  # fmt: skip
-        if done.returncode:
-            raise OSError(f"ffmpeg could not write {path}: {done.stderr.decode().strip()}")
-        file.write(made.read_bytes())
-
-
 @contextlib.contextmanager
 def _replacing(path: str | os.PathLike, ending: str) -> Iterator[IO[bytes]]:
     """Opens a file beside `path` that takes its place if the block ends well, else goes."""
@@ -124,18 +79,14 @@ def _replacing(path: str | os.PathLike, ending: str) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
-def _drawn(frames: Iterable[Figure | np.ndarray], multiple: int = 1) -> list[PIL.Image.Image]:
-    """Returns the frames as images of one size, its sides multiples of that."""
+def _drawn(frames: Iterable[Figure | np.ndarray]) -> list[PIL.Image.Image]:
+    """The frames as images of one size."""
     images = [_frame(frame) for frame in frames]
     if not images:
         raise ValueError("no frames: an animation needs at least one")
-    sides = map(max, zip(*(image.size for image in images), strict=True))
-    size = tuple(side + -side % multiple for side in sides)
-    pages = []
-    for image in images:
-        pages.append(PIL.Image.new("RGB", size, "white"))
-        pages[-1].paste(image)
-    return pages
+    width, height = map(max, zip(*(image.size for image in images), strict=True))
+    borders = [(0, 0, width - image.width, height - image.height) for image in images]
+    return [PIL.ImageOps.expand(*pair, "white") for pair in zip(images, borders, strict=True)]
 
 
 def _frame(frame: Figure | np.ndarray) -> PIL.Image.Image:
@@ -150,7 +101,7 @@ def _frame(frame: Figure | np.ndarray) -> PIL.Image.Image:
 
 
 def _common_palette(images: Sequence[PIL.Image.Image], num_colours: int) -> np.ndarray:
-    """Returns the palette for all, (colours, 3): their own colours if few enough, else medians."""
+    """The palette for all, (colours, 3): their own colours if few enough, else medians."""
     colours: set[tuple[int, int, int]] = set()
     for image in images:
         found = image.getcolors(num_colours)
@@ -171,7 +122,7 @@ def _common_palette(images: Sequence[PIL.Image.Image], num_colours: int) -> np.n
 
 
 def _indexed(image: PIL.Image.Image, palette: np.ndarray) -> PIL.Image.Image:
-    """Returns the image in the nearest colours of the palette.
+    """The image in the nearest colours of the palette.
 
     Pillow's own `quantize` compares colours at 6 bits, which would turn white paper grey.
     """
@@ -194,6 +145,5 @@ def _check_times(images: Sequence[PIL.Image.Image], durations: Sequence[int]) ->
         stays = sum(duration for _, duration in run) / 1000
         if stays > 655:  # 16 bits count hundredths of a second
             raise ValueError(
-                f"a picture stays for {stays:g} s, and GIF has 655 s at most: show it for less, or "
-                "write an MP4 with figures.film"
+                f"a picture stays for {stays:g} s, and GIF has 655 s at most: show it for less"
             )

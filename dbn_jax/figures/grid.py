@@ -57,7 +57,7 @@ class Grid(NamedTuple):
         return row * down + (down - self.gap) / 2, column * across + (across - self.gap) / 2
 
     def draw(self, tiles: np.ndarray) -> np.ndarray:
-        """Returns the sheet of uint8 tiles as (height, width, 3), white between and after them."""
+        """The sheet of uint8 tiles as (height, width, 3), white between and after them."""
         sheet = np.full((self.height, self.width, 3), 255, np.uint8)
         for index, tile in enumerate(tiles):
             y, x = index // self.columns * self.pitch[0], index % self.columns * self.pitch[1]
@@ -67,7 +67,7 @@ class Grid(NamedTuple):
 
 
 def framed(tile: np.ndarray, zoom: int) -> np.ndarray:
-    """Returns a uint8 image (rows, columns[, 3]) enlarged, in colour, with a frame of one pixel."""
+    """A uint8 image (rows, columns[, 3]) enlarged, in colour, with a frame of one pixel."""
     enlarged = tile.repeat(zoom, axis=0).repeat(zoom, axis=1)
     image = np.full((enlarged.shape[0] + 2, enlarged.shape[1] + 2, 3), FRAME_GREY, np.uint8)
     image[1:-1, 1:-1] = enlarged.reshape(*enlarged.shape[:2], -1)

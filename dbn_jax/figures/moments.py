@@ -2,7 +2,7 @@
 
 Layers, name to states or probabilities from the first to the last, are rasters with a unit in each
 cell, black off and white on; a grey cell at the end is no unit. All are equally wide, so that a
-layer's height tells its size.
+layer's height tells its size. `zoom` is the pixels for the side of a unit.
 """
 
 import math
@@ -37,11 +37,8 @@ def moment(
 ) -> Figure:
     """One moment of a net: its hidden layers, the last on top, and the image beside them.
 
-    Args:
-      image_name: what stands above the image.
-      labels: name to probability of each label unit; they stand above the last layer.
-      clamped: name of the label unit that is clamped; it gets a coloured frame.
-      zoom: pixels for the side of a unit.
+    Label units, name to probability, stand above the last layer; the one whose name is `clamped`
+    gets a coloured frame.
     """
     if clamped is not None and clamped not in (labels or {}):
         raise ValueError(f'clamped="{clamped}", but the labels are {list(labels or {})}')
@@ -72,11 +69,8 @@ def moments(
 ) -> Figure:
     """A net over time: a column for each moment, the image above, its hidden layers below it.
 
-    Args:
-      times: what stands above each column, such as the number of Gibbs steps; where times or notes
-        would touch, every second one stands, or every third, ….
-      notes: a text under each image, such as what the label units say.
-      zoom: pixels for the side of a unit; by default what fills a page.
+    Its time stands above the column, such as the number of Gibbs steps, and its note under the
+    image, such as what the label units say; where they would touch, every second, or third, ….
     """
     tiles = grey_levels(images, image_shape, (0, 1), "images")
     for name, given in (("times", times), ("notes", notes), *layers.items()):
@@ -108,7 +102,7 @@ def moments(
 def _rasters(
     layers: Mapping[str, Num[AnyArray, "times units"]], zoom: int | None, room: int = 0
 ) -> dict[str, np.ndarray]:
-    """Returns the framed rasters of all layers, the last first, uint8 (times, height, width, 3)."""
+    """The framed rasters of all layers, the last first, uint8 (times, height, width, 3)."""
     if not layers:
         raise ValueError("layers is empty: give at least one name with its states")
     columns = columns_for(max(states.shape[1] for states in layers.values()))

@@ -138,9 +138,8 @@ def panels(
 ) -> list[Axes]:
     """Axes in a grid, their names above them; to be called, and drawn in, within `style`.
 
-    Args:
-      size: pixels across and down for the axes and all that stands round them.
-      legend: labelled artists, explained at the right of the grid.
+    The size is the pixels across and down for one of the axes and all that stands round them. The
+    legend, labelled artists, stands at the right.
     """
     columns = {1: 1, 2: 2, 4: 2}.get(len(names), 3)
     rows = math.ceil(len(names) / columns)
@@ -167,7 +166,7 @@ def panels(
 
 
 def png(figure: Figure, scale: int) -> bytes:
-    """Returns a PNG file with `scale` device pixels for each pixel of the page."""
+    """A PNG file with `scale` device pixels for each pixel of the page."""
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format="png", dpi=PIXELS_PER_INCH * scale)
@@ -182,7 +181,7 @@ def _font(kind: str) -> dict[str, object]:
 
 @functools.cache  # an animation has the same texts in all frames
 def text_width(text: str, kind: str = "label") -> float:
-    """Returns the pixels that a text takes."""
+    """The pixels that a text takes."""
     with style():
         # Of a small page: its pixels would take longer to clear than the text to measure.
         figure = Figure(figsize=(1, 1))

@@ -42,12 +42,7 @@ def learning_curves(
     Args:
       curves: panel to line name to (x, y), such as {"reconstruction error": {"train": (epochs,
         errors)}}. NaNs in y, as for empty cells of a table, are left out.
-      x_label: the quantity and unit of all x axes.
-      log_x: whether the x axes are logarithmic.
       log_y: the panels whose y axis is logarithmic.
-
-    Raises:
-      ValueError: for an empty panel or line, and what a logarithmic axis cannot show.
     """
     check_filled(curves, "line")
     if unknown := set(log_y) - set(curves):
@@ -95,16 +90,8 @@ def bars(
 ) -> Figure:
     """Bars in groups: a group for each name, in it a bar of each series, its number above it.
 
-    A series of the same name has the same colour in all panels. All panels have the same scale,
-    and the axis ends where the bars do.
-
-    Args:
-      panels: panel to series to values; small ones can be read though not seen.
-      names: what stands below the groups.
-      y_label: the quantity and its unit.
-
-    Raises:
-      ValueError: for an empty panel, and more series than colours.
+    A series of the same name has the same colour in all panels, which are panel to series to
+    values. All panels have the same scale, and the axis ends where the bars do.
     """
     check_filled(panels, "series")
     drawn = {panel: {} for panel in panels}
@@ -177,7 +164,7 @@ def histograms(
 def _points(
     x: _Values, y: _Values, what: str, log_x: bool, log_y: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the points of a line that are there, or says why there are none."""
+    """The points of a line that are there; a ValueError says why there are none."""
     x, y = (np.asarray(values, dtype=np.float64) for values in (x, y))
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(f"{what}: x has shape {x.shape} and y {y.shape}: expected equal lengths")
@@ -209,7 +196,7 @@ def _heading(panel: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
 
 
 def _marked(y: np.ndarray) -> list[int]:
-    """Returns which points are marked: a few, or those that no line leads to."""
+    """Which points are marked: a few, or those that no line leads to."""
     finite = np.isfinite(y)
     before, after = np.pad(finite, 1)[:-2], np.pad(finite, 1)[2:]
     return np.flatnonzero(finite if len(y) <= _FEW else finite & ~before & ~after).tolist()

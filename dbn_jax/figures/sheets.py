@@ -74,10 +74,8 @@ def image_rows(
 ) -> Figure:
     """Named rows of images one under another, so that each column compares versions of one image.
 
-    Args:
-      rows: name to images, equally many for all; the names stand at the left. More than `columns`
-        images continue in a further band of rows.
-      notes: name to a text at the right of that row, such as its error.
+    The names stand at the left, a row's note, such as its error, at the right. More than `columns`
+    images continue in a further band of rows.
     """
     notes = notes or {}
     num_images = _check_rows(rows, notes)
@@ -123,10 +121,7 @@ def chains(
 ) -> Figure:
     """Markov chains: each row a chain, time runs to the right, the Gibbs step on top.
 
-    Args:
-      steps: the number of Gibbs steps before each time; where numbers would touch, every second one
-        stands, or every third, ….
-      row_labels: a text for each chain; by default "chain 1", "chain 2", ….
+    Where the steps' numbers would touch, every second one stands, or every third, ….
     """
     num_times, num_chains = frames.shape[:2]
     check_labels("steps", steps, num_times, "times")
@@ -148,7 +143,7 @@ def chains(
 
 
 def _check_rows(rows: Mapping[str, AnyArray], notes: Mapping[str, str]) -> int:
-    """Returns how many images each row has."""
+    """How many images each row has."""
     if not rows:
         raise ValueError("rows is empty: give at least one name with its images")
     if unknown := set(notes) - set(rows):

@@ -32,11 +32,10 @@ def receptive_fields(
 ) -> Figure:
     """The weights of each hidden unit as an image: red excites, blue inhibits, white is zero.
 
-    With three channels a weight shifts its channel away from mid-grey, which is zero.
+    With three channels a weight shifts its channel away from mid-grey, which is zero. Weights may
+    be any other V-dimensional features, as columns; the first `max_units` are shown.
 
     Args:
-      weights: (V, H), or any other V-dimensional features as columns.
-      max_units: the first so many hidden units are shown.
       scale: "common" compares units; "unit" gives each its own scale and compares shapes.
       limit: the weight that has the full colour, on the common scale; by default the 99.8th
         percentile of the absolute weights, so that a few outliers do not pale the rest.
@@ -76,22 +75,18 @@ def development(
     labels: Sequence[str],
     title: str,
     subtitle: str | None = None,
-    max_units: int = 50,
 ) -> Figure:
     """How weight images grow from their random start: one panel a snapshot, in reading order.
 
     Each panel has its own scale, which stands in its label, so that the small start is seen.
 
-    Args:
-      labels: the time of each snapshot, such as "update 40".
-      max_units: the first so many hidden units are shown, in the same place of every panel.
+    Its label is the time of a snapshot, such as "update 40". A hidden unit has the same place in
+    every panel.
     """
     if len(snapshots) == 0:
         raise ValueError("snapshots are empty: give at least one (V, H) array of weights")
     check_labels("labels", labels, len(snapshots), "snapshots")
-    panels = [
-        as_images(weights.T[:max_units], image_shape, "transposed weights") for weights in snapshots
-    ]
+    panels = [as_images(weights.T, image_shape, "transposed weights") for weights in snapshots]
     limits = [_robust_limit(fields) for fields in panels]
     texts = [f"{text}  (±{limit:.2g})" for text, limit in zip(labels, limits, strict=True)]
     across = columns_for(len(panels))
@@ -144,7 +139,7 @@ def _robust_limit(fields: np.ndarray) -> float:
 
 
 def _diverging(fields: np.ndarray, limit: Real | np.ndarray) -> np.ndarray:
-    """Returns the colours, uint8 (..., 3), of weights on a scale from −limit to limit."""
+    """The colours, uint8 (..., 3), of weights on a scale from −limit to limit."""
     position = (np.clip(fields / limit, -1.0, 1.0) + 1.0) / 2.0
     if fields.ndim == 4:  # (units, rows, columns, 3): grey is zero
         return np.round(255 * position).astype(np.uint8)

@@ -3,7 +3,7 @@
 `split` parts a model into what is static and its arrays, the parameters of a learning state
 (`rbm.init_state`); `step` makes an update of it. What is random, dropout, belongs to the loss.
 
-Keys are consumed, "..." are batch axes; B examples, V pixels, L classes; losses are in nats.
+Keys are consumed; "..." are batch axes; B examples, V pixels, L classes; losses in nats.
 
 References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006); Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting"
@@ -30,9 +30,6 @@ def dropout(key: Key[Array, ""], x: Float[Array, "*shape"], rate: float) -> Floa
 
     So its expectation is x, and the trained weights need no scaling (inverted dropout; Srivastava
     et al. 2014, section 10). At a rate of 0 nothing is drawn.
-
-    Raises:
-      ValueError: the rate is not in [0, 1).
     """
     if not 0 <= rate < 1:
         raise ValueError(f"the dropout rate is {rate}; it must be at least 0 and below 1")
@@ -71,11 +68,6 @@ def classification_loss(
     """Mean cross-entropy of the labels, and a penalty on answers that change nearby.
 
     Args:
-      key: of the dropout and of the penalty; consumed.
-      model: the classifier.
-      batch: pixels and labels.
-      input_dropout: share of pixels that drop out.
-      hidden_dropout: share of hidden units that drop out.
       label_smoothing: s; the target is 1 − s for the label, plus s/L for each class (Szegedy et
         al., "Rethinking the inception architecture for computer vision" 2016, section 7).
       adversarial_radius: how far the images move in `virtual_adversarial.penalty`, which is added
@@ -112,15 +104,12 @@ def reconstruction_loss(
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Mean cross-entropy of the pixels, per image: −Σᵢ [vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ)].
 
-    Args:
-      key: not used; all losses take one.
-      model: the autoencoder.
-      v: pixels in [0, 1].
+    Pixels are in [0, 1].
 
     Returns:
       The loss; and "loss" and "squared_error" of the batch.
     """
-    del key
+    del key  # all losses take one
     logits = model(v)
     loss = jnp.mean(jnp.sum(numerics.softplus(logits) - v * logits, axis=-1))
     error = jnp.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
@@ -128,7 +117,7 @@ def reconstruction_loss(
 
 
 def split(model: networks.Network) -> tuple[nnx.GraphDef, dict[str, Any]]:
-    """Parts a model into what is static, which is hashable, and its arrays; `merge` joins them."""
+    """Parts a model into what is static, which is hashable, and its arrays."""
     graphdef, params = nnx.split(model)
     return graphdef, nnx.to_pure_dict(params)
 
@@ -149,14 +138,8 @@ def step(
 ) -> tuple[rbm.State, dict[str, Array]]:
     """One update by backpropagation; not compiled by itself.
 
-    Args:
-      key: handed to the loss; consumed.
-      state: its parameters are the arrays from `split`.
-      batch: what the loss takes.
-      graphdef: the model's static part, from `split`.
-      loss: (key, model, batch) -> (scalar, metrics), such as `reconstruction_loss`, or
-        `classification_loss` with its settings (`functools.partial`).
-      optimizer: the one that `state` was made with.
+    The model comes in the parts of `split`. The loss is (key, model, batch) -> (scalar, metrics),
+    such as `reconstruction_loss`, or `classification_loss` with its settings (`functools.partial`).
     """
 
     def cost(params):

@@ -5,14 +5,14 @@ another divergence, and on generated images instead of data. Here the generative
 delta rule, the top RBM the gradient of its likelihood from any learner, such as persistent chains,
 and the recognition weights the bound's own gradient (`dbn_jax.likelihood.bound` has its terms).
 
-The states that are drawn depend on the recognition weights, so that their gradient needs an
-estimator: `LeaveOneOut` or `Antithetic`. Both are unbiased, take the entropy of each layer given
-the one below as it is, and draw the rest. The variance of the former, slopes included, was a
-four-thousandth of the others' for a 784-500-2000 net of digits, and half to a quarter for a
-784-500-500-2000 net (`experiments.estimator_variance`).
+The sampled states depend on the recognition weights, so that the gradient with respect to these
+needs an estimator: `LeaveOneOut` or `Antithetic`. Both are unbiased: they compute the entropy of
+each layer given the layer below, and estimate the rest from samples. The variance of `LeaveOneOut`
+with slopes was a four-thousandth of that of the others for a 784-500-2000 net of digits, and half
+to a quarter of it for a 784-500-500-2000 net (`experiments.estimator_variance`).
 
-Keys are consumed; B examples, V pixels, L labels, K recognised paths of each example, H units of a
-hidden layer.
+Keys are consumed; V pixels, L labels, K recognised paths of each example, H units of a hidden
+layer; all terms in nats.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007), which proposes it;
 Kool, van Hoof, Welling, "Buy 4 REINFORCE samples, get a baseline for free!" (2019); Dong, Mnih,
@@ -30,19 +30,20 @@ import optax
 
 from dbn_jax import dbn, label_units, learning, numerics, random, rbm, units
 from dbn_jax.compilation import jit
+from dbn_jax.learning import estimators
 from dbn_jax.typing import Array, Float, Key, Num, PyTree
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """How the gradient by recognition weights is estimated; an immutable value.
+    """Estimates the gradient with respect to the recognition weights; an immutable value.
 
-    The gradient by a unit's total input a, less that of the entropies, is estimated by a
-    coefficient of a on each path.
+    On each path it gives every total input a of a unit a coefficient: an estimate of the gradient
+    with respect to a, without that of the entropies.
 
     Attributes:
-      takes_slopes: whether `coefficients` looks at the slopes; they cost a mean-field pass
-        up and back.
+      takes_slopes: whether `coefficients` uses the slopes, which cost a mean-field pass up and
+        back.
     """
 
     takes_slopes: bool
@@ -67,20 +68,20 @@ class Estimator(Protocol):
           a: total inputs of its units.
           h: their states.
           rewards: all of the bound's terms that depend on them.
-          slopes: the reward's derivatives by the states, where all layers are at their means and
-            those above move along; None unless `takes_slopes`.
+          slopes: derivatives of the reward with respect to the states, at the mean-field states
+            of all layers, where the layers above follow; None unless `takes_slopes`.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class LeaveOneOut:
-    """Score function: each path's reward, less what the other paths say of it.
+    """Score function, with a baseline for each path's reward from the other paths.
 
     Attributes:
       num_samples: K; with a single path nothing is subtracted.
       takes_slopes: False subtracts the mean of the other paths' rewards (Kool et al. 2019). True
-        takes what is linear in the states out of all rewards first, along the slopes at their
-        means, and puts back its expectation, which is known (MuProp; Gu et al. 2016).
+        first subtracts from all rewards what is linear in the states, by the slopes at their means,
+        and then adds its known expectation (MuProp; Gu et al. 2016).
     """
 
     num_samples: int = 2
@@ -92,8 +93,8 @@ class LeaveOneOut:
 
     def sample(self, key, net, v):
         """Independent paths."""
-        states, below = [], v
-        for layer, layer_key in _with_keys(key, net):
+        states, below, keys = [], v, random.split(key, len(net.recognition))
+        for layer, layer_key in zip(net.recognition, keys, strict=True):
             on = rbm.hidden_mean(layer, below)
             on = jnp.broadcast_to(on, (self.num_samples, *on.shape[-2:]))
             below = random.bernoulli(layer_key, on)
@@ -101,7 +102,6 @@ class LeaveOneOut:
         return tuple(states)
 
     def coefficients(self, layer, a, h, rewards, slopes):
-        """See `Estimator`."""
         del layer
         on, linear = jax.nn.sigmoid(a), 0.0
         if self.takes_slopes:
@@ -117,19 +117,20 @@ class LeaveOneOut:
 
 @dataclasses.dataclass(frozen=True)
 class Antithetic:
-    """Pairs of states that the uniform numbers u and 1 − u give (DisARM; Dong et al. 2020).
+    """Pairs of states from the uniform numbers u and 1 − u (DisARM; Dong et al. 2020).
 
-    The first path is drawn plainly. For each layer there is another one, which leaves it there for
-    the antithetic states; above, all use the same uniform numbers. A unit whose two states are
-    equal learns nothing, the others share the difference of the two rewards (equation 7).
+    The first path is drawn by u in every layer. For each layer there is one more path: below that
+    layer it is the first path, in it the states are drawn by 1 − u, and above it by u again. The
+    gradient of a unit whose two states are equal is zero; that of the others is in proportion to
+    the difference of the two rewards (equation 7).
     """
 
     takes_slopes: ClassVar[bool] = False
 
     def sample(self, key, net, v):
         """One path more than layers; path 1 + l parts from path 0 in hidden layer l."""
-        states, below = [], v
-        for layer, layer_key in _with_keys(key, net):
+        states, below, keys = [], v, random.split(key, len(net.recognition))
+        for layer, layer_key in zip(net.recognition, keys, strict=True):
             on = rbm.hidden_mean(layer, below).reshape(1 + len(states), len(v), -1)
             u = random.uniform(layer_key, on.shape[1:]).astype(on.dtype)
             plain = (jnp.broadcast_to(u, on.shape) < on).astype(on.dtype)
@@ -141,17 +142,11 @@ class Antithetic:
         return tuple(states)
 
     def coefficients(self, layer, a, h, rewards, slopes):
-        """See `Estimator`."""
         del slopes
         b, opposite = h[0], h[1 + layer]
         gap = 0.5 * (rewards[0] - rewards[1 + layer])
         change = (b - opposite) * jax.nn.sigmoid(jnp.abs(a[0])) * gap[..., None]
         return jnp.zeros_like(a).at[0].set(change)
-
-
-def _with_keys(key, net):
-    count = len(net.recognition)
-    return zip(net.recognition, random.split(key, count) if count else (), strict=True)
 
 
 @jit(static_argnames=("learner", "estimator"))
@@ -165,30 +160,23 @@ def gradient(
     learner: learning.Learner = learning.PCD(),
     estimator: Estimator = LeaveOneOut(),
 ) -> tuple[dbn.UntiedDBN, PyTree, rbm.Metrics]:
-    """An estimate of the bound's gradient by all weights, as a descent direction.
+    """Estimates the bound's gradient with respect to all weights, as a descent direction.
 
-    Unbiased but for the top RBM's log Z, whose gradient is what `learner` makes of it: persistent
-    chains tend to it as learning slows down, `learning.Exact` has it exactly.
+    It is unbiased except for log Z of the top RBM, whose gradient `learner` estimates: persistent
+    chains approach it as learning slows down, and `learning.Exact` computes it.
 
     Args:
-      key: consumed.
-      net: from `dbn.untie`; hidden units below the top RBM's are Bernoulli.
+      net: hidden units below the top RBM's are Bernoulli; TypeError if others are.
       chains: from ``learner.init(key, net.top)``.
-      v: (B, V) pixels.
-      labels: (B, L) one-hot labels, for a net with label units: then the bound is that on
-        log p(v, label).
+      v: raises as `rbm.as_batch`.
+      labels: one-hot, for a net with label units: then the bound is that on log p(v, label).
       learner: of the top RBM; its data are the recognised states of all paths.
-      estimator: of the gradient by recognition weights.
+      estimator: of the gradient with respect to the recognition weights.
 
     Returns:
       A tree like `net`; the chains moved on; and the metrics `reconstruction_error` (of the pixels'
       means given the first hidden states; squared, summed over the pixels), the terms
-      `reconstruction`, `entropy` and `prior` (nats; see `bound.Terms`) and those of the learner.
-
-    Raises:
-      ValueError: the net has label units, and `labels` is missing; or the number of pixels is
-        another.
-      TypeError: recognised units are of another type, or the pixels are integers.
+      `reconstruction`, `entropy` and `prior` (see `bound.Terms`) and those of the learner.
     """
     v = dbn.as_pixels(net, v)
     label_units.check(net.top, labels)
@@ -206,7 +194,7 @@ def gradient(
     slopes = _slopes(net, v, labels) if estimator.takes_slopes else [None] * len(states)
 
     def surrogate(recognition, generative):
-        """Its gradient is the estimate; its value has no meaning, but the terms have."""
+        """Its gradient is the estimate; its value has no meaning, but its terms have."""
         pairs = itertools.pairwise((per_path(v), *states))
         log_p = [
             dbn.log_generative((layer,), pair)
@@ -314,10 +302,8 @@ def step(
     learner: learning.Learner = learning.PCD(),
     estimator: Estimator = LeaveOneOut(),
 ) -> tuple[rbm.State, rbm.Metrics]:
-    """One update of all weights along the bound's gradient; see `gradient`, and its metrics.
-
-    Optimizer and learner are those that the state was made with.
-    """
+    """One update of all weights along the bound's gradient; see `gradient`, and its metrics."""
+    estimators.check_chains(learner, state.params.top, state.chains)
     change, chains, metrics = gradient(
         key, state.params, state.chains, v, labels, learner=learner, estimator=estimator
     )

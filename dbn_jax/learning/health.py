@@ -78,11 +78,7 @@ def check_data(
 
 
 def check_hidden(params: rbm.RBM, v: Float[Array, "examples V"]) -> dict[str, str]:
-    """Says whether most hidden units have stopped to tell examples apart.
-
-    Args:
-      params: the RBM.
-      v: a sample of the data, some hundreds.
+    """Says whether most hidden units have ceased to tell examples, some hundreds of them, apart.
 
     Returns:
       Sentences by kind: "nonfinite" (units without a finite mean), "dead" (always at their lowest)

@@ -1,21 +1,21 @@
 """Learning of an associative memory by persistent chains that keep their labels.
 
-Free chains of a memory over features and a label seldom change class, and learning cannot tell
-whether a class has lost its chains or its probability: whole classes are lost, others take over.
-Here a chain's label never moves. The joint likelihood is that of the features, given the label,
-times that of the label; chains with a clamped label are samples of the first factor's model, so
-that persistent CD is maximum likelihood of
+Free chains of a memory over features and labels seldom change class. Learning then cannot tell a
+class that has lost its chains from one that is improbable, and whole classes are lost to others.
+Here each chain keeps its label. Chains with a clamped label are samples of p(features | label), so
+that persistent CD maximises
 
-    log p(features | label)
+    log p(features | label),
 
-and every class has its chains for ever. They cannot tell how probable the classes are: this part's
-gradient by the label biases is zero. What is left to learn is how labels follow from features,
+and every class keeps its chains for ever. They do not tell how probable the classes are: the
+gradient of this term with respect to the label biases is zero. How labels follow from features is
+learnt by a second term,
 
     label_cost · log p(label | features),
 
 whose gradient is exact. With a cost of 1 the sum of both is the composite likelihood of the two
-blocks of variables, a pseudo-likelihood, whose maximum is the data's distribution if that is a
-model's at all; a larger cost makes the memory a better classifier.
+blocks of variables, a pseudo-likelihood, whose maximum is the distribution of the data if the model
+can represent it. A larger cost makes the memory a better classifier.
 
 References: Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
 gradient" (2008); Besag, "Statistical analysis of non-lattice data" (1975), for pseudo-likelihood;
@@ -32,26 +32,25 @@ import numpy as np
 import optax
 
 from dbn_jax import label_units, random, rbm
+from dbn_jax.data import blocks
+from dbn_jax.learning.learners import Learner
 from dbn_jax.typing import Array, Float
 
 
 class LabelledChains(NamedTuple):
-    """What persists: `hidden` states, and each chain's one-hot `labels`."""
+    """The persistent chains: their `hidden` states, and their one-hot `labels`."""
 
     hidden: Float[Array, "chains H"]
     labels: Float[Array, "chains L"]
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledPCD:
+class LabelledPCD(Learner):
     """Descends −log p(features | label) − label_cost · log p(label | features).
 
-    A learner (`dbn_jax.learning.Learner`) of RBMs that `label_units.init_params` made.
-
     Attributes:
-      num_chains: number of persistent chains, at least one for each label; they are shared out
-        evenly.
-      num_gibbs_steps: their Gibbs steps in each update.
+      num_chains: at least one for each label; they are shared out evenly.
+      num_gibbs_steps: of the chains in each update.
       label_cost: weight of log p(label | features). With 0, recognition is not learnt.
     """
 
@@ -65,11 +64,7 @@ class LabelledPCD:
             raise ValueError(f"label_cost is {self.label_cost}; it must not be negative")
 
     def init(self, key, params):
-        """Hidden states drawn from their biases alone, beside labels in turn.
-
-        Raises:
-          ValueError: the RBM has no label units, or more of them than there are chains.
-        """
+        """Draws hidden states from their biases alone; the chains take the labels in turn."""
         num_labels = label_units.require(params)
         if self.num_chains < num_labels:
             raise ValueError(
@@ -83,10 +78,7 @@ class LabelledPCD:
         )
 
     def estimate(self, key, params, chains, batch):
-        """See `dbn_jax.learning.Learner`; the batch holds features, then one-hot labels.
-
-        Among the metrics is `label_loss`, −log p(label | features) in nats.
-        """
+        """The batch is features, then one-hot labels; `label_loss` is −log p(label | features)."""
         batch = rbm.as_batch(params, batch)
         features, labels = label_units.split(params, batch)
         x, hidden = self.sample(key, params, chains)
@@ -114,27 +106,23 @@ class LabelledPCD:
         return gradient, chains._replace(hidden=hidden), metrics
 
     def hidden_chains(self, chains):
-        """See `dbn_jax.learning.Learner`."""
         return chains.hidden
 
     def start_at(self, key, params, chains, x):
-        """See `dbn_jax.learning.Learner`: each chain at an example of its own label.
+        """Each chain at an example of its own label; where none has it, at the first example.
 
-        Outside compiled code; where no example has a label, its chains start at the first example.
+        Not for compiled code.
         """
         seen = np.asarray(label_units.split(params, x)[1]).argmax(axis=-1)
         wanted = np.asarray(chains.labels).argmax(axis=-1)
-        taken = np.empty(len(wanted), int)
-        for label in np.unique(wanted):
-            own = wanted == label
-            taken[own] = np.resize(np.flatnonzero(seen == label), own.sum())
-        return chains._replace(hidden=rbm.sample_hidden(key, params, x[taken]))
+        rows = blocks.rows_with_labels(seen, wanted)
+        return chains._replace(hidden=rbm.sample_hidden(key, params, x[rows]))
 
     def sample(self, key, params, chains):
         """Gibbs sampling of p(features, h | label), `num_gibbs_steps` times down and up.
 
         Returns:
-          x (chains, F + L), features beside the labels; and the hidden states drawn from it.
+          Features beside the labels; and the hidden states drawn from them.
         """
 
         def step(t, carry):

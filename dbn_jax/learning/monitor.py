@@ -15,13 +15,7 @@ _PSEUDO_UNITS = 10
 def compare(
     params: rbm.RBM, train: jax.Array, held_out: jax.Array, *, two_valued: bool
 ) -> rbm.Metrics:
-    """Compares training examples with held-out ones.
-
-    Args:
-      params: the RBM.
-      train: (N, V) training examples.
-      held_out: (N, V) held-out ones.
-      two_valued: whether they are of two values, so that there is a pseudo-likelihood.
+    """Compares training examples with held-out ones, (N, V) both.
 
     Returns:
       `reconstruction_error` of the held-out examples (mean field; squared, summed over the pixels,

@@ -1,6 +1,6 @@
 """Parallel tempering: persistent chains at several temperatures.
 
-References: Desjardins et al., "Tempered Markov chain Monte Carlo for training of restricted
+Reference: Desjardins et al., "Tempered Markov chain Monte Carlo for training of restricted
 Boltzmann machines" (2010).
 """
 
@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import random, rbm
-from dbn_jax.learning.estimators import hidden_at
+from dbn_jax.learning.learners import Learner, hidden_at
 from dbn_jax.typing import Array, Float, Key
 
 
 @dataclasses.dataclass(frozen=True)
-class ParallelTempering:
+class ParallelTempering(Learner):
     """Persistent chains at several temperatures that exchange their states.
 
     Level k samples p_k ∝ exp(−U_v − U_h + β_k s_vᵀW s_h): only the interaction is tempered, so
@@ -41,8 +41,7 @@ class ParallelTempering:
                 f"num_temperatures is {self.num_temperatures}; tempering needs at least 2 levels, "
                 "and PCD is tempering with one"
             )
-        if self.num_gibbs_steps < 1:
-            raise ValueError(f"num_gibbs_steps is {self.num_gibbs_steps}; it must be at least 1")
+        rbm.check_steps(self.num_gibbs_steps)
         if not 0 <= self.min_beta < 1:
             raise ValueError(f"min_beta is {self.min_beta}; it must lie in [0, 1)")
 
@@ -52,10 +51,9 @@ class ParallelTempering:
         return chains.reshape(self.num_temperatures, self.num_chains, -1)
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`.
+        """The metrics `swap_rate_k` are mean probabilities that levels k, k + 1 accept an exchange.
 
-        Among the metrics is `swap_rate_k`, the mean probability that levels k and k + 1 accept an
-        exchange. A rate near 0 means that the ladder is broken there: use more temperatures.
+        A rate near 0 means that the ladder is broken there: use more temperatures.
         """
         batch = rbm.as_batch(params, batch)
         if self.num_gibbs_steps > 1:
@@ -73,11 +71,10 @@ class ParallelTempering:
         return gradient, chains, {**metrics, **rates}
 
     def hidden_chains(self, chains):
-        """See `Learner`: those of the level β = 1."""
         return chains[-1]
 
     def start_at(self, key, params, chains, x):
-        """See `Learner`: the level β = 1 alone moves."""
+        """Moves the level β = 1 alone."""
         return chains.at[-1].set(hidden_at(key, params, x, self.num_chains))
 
     def sample(

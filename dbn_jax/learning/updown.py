@@ -1,7 +1,7 @@
 """Contrastive wake-sleep, the up-down algorithm: fine-tuning of a whole deep belief net.
 
-Greedy learning leaves every layer as it was before the layers above it existed. Up-down trains all
-of them together, with weights of their own for recognition and for generation:
+Greedy learning does not change a layer once the layers above it are trained. Up-down trains all
+layers together, with separate weights for recognition and for generation:
 
 - wake: images are recognised, layer by layer, and the generative weights learn to predict each
   layer from the layer above, by the delta rule;
@@ -16,9 +16,9 @@ Two terms can make the net a better classifier. `label_cost` adds −log p(label
 of the top RBM, as in a hybrid of generative and discriminative learning. This changes the top RBM
 alone; below it, recognition still learns in the sleep phase only. `adversarial_radius` lets the
 recognition weights learn from the labels too, and adds virtual adversarial training for them and
-for the top RBM: a penalty on answers that change under the worst small change of an image.
+for the top RBM: a penalty on answers that change with the worst small perturbation of an image.
 
-Keys are consumed, "..." are batch axes; V pixels, L labels; losses are in nats.
+Keys are consumed; "..." are batch axes; V pixels, L labels; losses in nats.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 5 and appendix B; Larochelle and Bengio, "Classification using discriminative restricted Boltzmann
@@ -55,16 +55,14 @@ def gradient(
     are probabilities. Not compiled by itself: call it inside `jax.jit`, as `step` does.
 
     Args:
-      key: consumed.
-      net: from `dbn.untie`.
-      v: (..., V) pixels.
-      labels: (..., L) one-hot labels, for a net with label units.
+      v: raises as `rbm.as_batch`.
+      labels: one-hot, for a net with label units.
       num_gibbs_steps: of the top RBM, from the wake states; published: 3, later 6, then 10. It
         may be traced.
       label_cost: weight of the label terms; 0 is the published algorithm.
-      adversarial_radius: how far images move. If above 0, the label terms are, beside
-        −log p(label | wake states): −log p(label | v) by mean-field recognition, of which only the
-        recognition weights learn, and `virtual_adversarial.penalty`. As the radius tends to 0 the
+      adversarial_radius: length of the perturbations of images. Above 0 it adds two label terms to
+        −log p(label | wake states): −log p(label | v) by mean-field recognition, which trains the
+        recognition weights only, and `virtual_adversarial.penalty`. As the radius tends to 0 the
         penalty vanishes, but the former term stays.
 
     Returns:
@@ -73,11 +71,6 @@ def gradient(
       (−log-probabilities of the states that the generative and recognition weights predict,
       summed over the layers), those of the top RBM, as `rbm.contrastive_gradient` names them, and,
       where they have a cost, `label_loss` and `adversarial_divergence`.
-
-    Raises:
-      ValueError: labels and label units, or the settings, do not fit each other; the number of
-        pixels is another; or that of Gibbs steps is known, and below 1.
-      TypeError: the pixels are integers.
     """
     v = dbn.as_pixels(net, v)
     label_units.check(net.top, labels)
@@ -128,7 +121,7 @@ def _check_settings(num_gibbs_steps, label_cost, adversarial_radius):
 
 
 def _label_loss(key, v, labels, features, adversarial_radius, net):
-    """What `label_cost` weighs, and the metrics."""
+    """The loss that `label_cost` multiplies, and the metrics."""
     loss = _cross_entropy(labels, label_units.log_posterior(net.top, features))
     metrics = {"label_loss": loss}
     if adversarial_radius:
@@ -165,7 +158,7 @@ def step(
 ) -> tuple[rbm.State, rbm.Metrics]:
     """One update along `gradient`, whose settings and metrics these are.
 
-    If the number of Gibbs steps changes as learning goes on, trace it: call `gradient` and
+    If the number of Gibbs steps changes while learning, trace it: call `gradient` and
     `rbm.apply_gradient` in a compiled function of your own.
     """
     change, metrics = gradient(

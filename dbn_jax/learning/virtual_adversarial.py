@@ -1,13 +1,13 @@
 """Virtual adversarial training: robustness to the worst small perturbation of an input.
 
-The penalty is KL(p(label | v) ‖ p(label | v + r)), where r, of a given length, is the move that
-changes the answers most. To find it takes neither labels nor any knowledge of how inputs are laid
-out: to second order, r points along the largest eigenvector of the divergence's Hessian at v,
-Jᵀ(diag p − p pᵀ)J with J the derivative of the logits. A random direction multiplied by that matrix
-leans to the eigenvector already; here the product is exact, by one derivative forwards and one
-backwards.
+The penalty is KL(p(label | v) ‖ p(label | v + r)), where r is the perturbation of a given length
+that changes the answers most. To find r, neither labels nor the layout of the inputs need be known:
+to second order, r points along the largest eigenvector of the divergence's Hessian at v,
+Jᵀ(diag p − p pᵀ)J with J the derivative of the logits. Multiplying a random direction by that
+matrix already turns it towards the eigenvector; the product is exact, by one derivative forwards
+and one backwards.
 
-Keys are consumed, "..." are batch axes; V inputs, L classes; divergences are in nats.
+Keys are consumed; "..." are batch axes; V inputs, L classes; divergences in nats.
 
 Reference: Miyato, Maeda, Koyama, Nakae, Ishii, "Distributional smoothing with virtual adversarial
 training" (2016).
@@ -28,7 +28,7 @@ Logits = Callable[[Float[Array, "*batch V"]], Float[Array, "*batch L"]]
 def divergence(
     p_logits: Float[Array, "*batch L"], q_logits: Float[Array, "*batch L"]
 ) -> Float[Array, "*batch"]:
-    """KL(p ‖ q) of classes: (..., L), (..., L) -> (...)."""
+    """KL(p ‖ q) of classes."""
     return optax.losses.kl_divergence_with_log_targets(
         jax.nn.log_softmax(q_logits), jax.nn.log_softmax(p_logits)
     )
@@ -37,7 +37,7 @@ def divergence(
 def worst_direction(
     key: Key[Array, ""], logits: Logits, v: Float[Array, "*batch V"], num_iterations: int = 1
 ) -> Float[Array, "*batch V"]:
-    """The direction in which a short move of each input changes its answers most, of length 1.
+    """The unit direction in which a small perturbation of each input changes its answers most.
 
     Power iterations of the divergence's Hessian, from a random direction; one is enough in
     practice. Zeros where the answers do not depend on the input.
@@ -63,10 +63,10 @@ def penalty(
     answers: Float[Array, "*batch L"],
     radius: float,
 ) -> Float[Array, "*batch"]:
-    """KL(p(label | v) ‖ p(label | v + r)) of the worst move r of length `radius`.
+    """KL(p(label | v) ‖ p(label | v + r)) of the worst perturbation r of length `radius`.
 
-    Its gradient is that by the moved answers alone: ``answers = logits(v)``, and r, are taken as
-    given.
+    The gradient flows through the answers to v + r only: ``answers = logits(v)`` and r count as
+    constants.
     """
     move = radius * jax.lax.stop_gradient(worst_direction(key, logits, v))
     return divergence(jax.lax.stop_gradient(answers), logits(v + move))

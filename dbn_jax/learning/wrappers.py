@@ -11,8 +11,18 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from dbn_jax import rbm
-from dbn_jax.learning.estimators import CD, Learner
+from dbn_jax.learning.learners import CD, Learner
 from dbn_jax.typing import Array, Float
+
+
+class _Wrapper(Learner):
+    """The chains are those of `learner`, which persist as `inner`."""
+
+    def hidden_chains(self, chains):
+        return self.learner.hidden_chains(chains.inner)
+
+    def start_at(self, key, params, chains, x):
+        return chains._replace(inner=self.learner.start_at(key, params, chains.inner, x))
 
 
 class Offsets(NamedTuple):
@@ -24,7 +34,7 @@ class Offsets(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Centred:
+class Centred(_Wrapper):
     """The centred gradient of another learner's gradient.
 
     Gradient descent in the parameters of E = U_v + U_h − (s_v − μ)ᵀW(s_h − λ), mapped back to the
@@ -33,7 +43,6 @@ class Centred:
     derivative is taken as it is, though s_v = v/σ and so μ depend on it.
 
     Attributes:
-      learner: whose gradient is centred.
       model_share: offsets μ, λ are (1 − share) × data means + share × model means.
       sliding: weight of the present batch in the moving averages μ and λ. `model_share` 1/2 and
         `sliding` 1 make it the enhanced gradient of Cho et al. (2013).
@@ -62,7 +71,6 @@ class Centred:
         return Offsets(visible, hidden, self.learner.init(key, params))
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`."""
         batch = rbm.as_batch(params, batch)
         gradient, inner, metrics = self.learner.estimate(key, params, chains.inner, batch)
         # Gradients along the coefficients of s: model means minus data means.
@@ -88,14 +96,6 @@ class Centred:
         )
         return gradient, Offsets(mu, lam, inner), metrics
 
-    def hidden_chains(self, chains):
-        """See `Learner`."""
-        return self.learner.hidden_chains(chains.inner)
-
-    def start_at(self, key, params, chains, x):
-        """See `Learner`."""
-        return chains._replace(inner=self.learner.start_at(key, params, chains.inner, x))
-
 
 class Activity(NamedTuple):
     """What persists with a sparsity target: mean activities, and the inner learner's chains."""
@@ -105,7 +105,7 @@ class Activity(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sparse:
+class Sparse(_Wrapper):
     """Another learner's gradient and a pull of each hidden unit's mean activity to a target.
 
     The cross-entropy penalty of the guide, section 11: its derivative by a unit's total input,
@@ -113,7 +113,6 @@ class Sparse:
     times the mean visible statistic, to the incoming weights.
 
     Attributes:
-      learner: whose gradient is meant.
       target: wanted mean activity; the guide suggests 0.01 to 0.1 for binary units.
       cost: strength of the pull.
       decay: of the moving average; the guide suggests 0.9 to 0.99.
@@ -132,11 +131,7 @@ class Sparse:
             )
 
     def init(self, key, params):
-        """Activities at their target, so that nothing pulls at first.
-
-        Raises:
-          ValueError: the hidden units cannot have the target for a mean.
-        """
+        """Activities at their target, so that nothing pulls at first."""
         for part in params.hidden.elements():
             low, high = part.support
             if not low < self.target < high:
@@ -148,7 +143,6 @@ class Sparse:
         return Activity(mean, self.learner.init(key, params))
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`."""
         batch = rbm.as_batch(params, batch)
         gradient, inner, metrics = self.learner.estimate(key, params, chains.inner, batch)
         axes = tuple(range(batch.ndim - 1))
@@ -162,11 +156,3 @@ class Sparse:
             hidden=gradient.hidden.add_to_bias(pull),
         )
         return gradient, Activity(mean, inner), metrics
-
-    def hidden_chains(self, chains):
-        """See `Learner`."""
-        return self.learner.hidden_chains(chains.inner)
-
-    def start_at(self, key, params, chains, x):
-        """See `Learner`."""
-        return chains._replace(inner=self.learner.start_at(key, params, chains.inner, x))

@@ -36,7 +36,7 @@ from dbn_jax.units import normalisable
 
 
 class Estimate(NamedTuple):
-    """An estimate of log Z, in nats.
+    """An estimate of log Z.
 
     Attributes:
       log_z: log of the mean of the chains' importance weights. The mean itself is unbiased for Z,
@@ -58,9 +58,6 @@ def published_betas(num_steps: int = 14_500) -> Float[Array, " steps_and_one"]:
 
     500 of 14,500 steps from 0 to 0.5, 4,000 to 0.9 and 10,000 to 1; other numbers of steps, at
     least 3, are shared out in the same ratio.
-
-    Raises:
-      ValueError: `num_steps` is below 3.
     """
     if num_steps < 3:
         raise ValueError(f"num_steps is {num_steps}; the schedule has three parts: give at least 3")
@@ -85,9 +82,6 @@ def ais(
     """Annealed importance sampling of log Z, for any unit types.
 
     The error falls with more steps much faster than with more chains.
-
-    Raises:
-      ValueError: `num_chains` is below 2; or see the module.
     """
     if num_chains < 2:
         raise ValueError(f"num_chains is {num_chains}; a standard error takes at least 2")
@@ -131,9 +125,6 @@ def reverse_ais(
     figure, where a log Z that is too low flatters the RBM (RAISE).
 
     Several estimates for one v are combined by −log mean exp(−r).
-
-    Raises:
-      ValueError: v has another number of visible units; or see the module.
     """
     params, base, betas = _path(params, base, betas)
     if v.shape[-1:] != (params.visible.num_units,):

@@ -6,11 +6,11 @@ energy is F, and with h⁰ = v,
     log p(v) + log Z_top = Σ_l E_q[log p(hˡ⁻¹ | hˡ)] + H(q) − E_q[F(hᴸ)] + KL(q ‖ p(h | v)).
                            reconstruction             entropy   prior       slack
 
-Everything but the slack is the bound. No partition function is left but that of the top RBM.
+Everything but the slack is the bound. The only partition function is that of the top RBM.
 `dbn_jax.learning.bound_gradient` ascends the bound.
 
-Of a net with label units, labels are given (ValueError without), and all is about log p(v, labels).
-Keys are consumed, "..." are batch axes; V pixels, L labels; all terms are in nats.
+A net with label units needs labels (else ValueError), and its bound is that on log p(v, labels).
+Keys are consumed; "..." are batch axes; V pixels, L labels; all terms in nats.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), equation
 8; Salakhutdinov and Murray, "On the quantitative analysis of deep belief networks" (2008).
@@ -34,7 +34,7 @@ class Terms:
 
     Attributes:
       reconstruction: log-probability of each layer given the one above, summed over the layers.
-      entropy: of the recognition distribution; −log q of the states, where these are drawn.
+      entropy: of the recognition distribution; of sampled states, −log q.
       prior: minus the top RBM's free energy.
     """
 
@@ -59,9 +59,9 @@ def sample_terms(
 
     The sample is the one that `dbn.sample_recognition` draws with this key. The total is
     log p*(v, h) − log q(h | v), with p* the net's unnormalised probability, the top RBM's hidden
-    units summed out. If q is the true posterior, it does not vary; the mean of exp of it over
-    samples, an importance sampler, gives the likelihood itself (Salakhutdinov and Murray 2008,
-    equation 18).
+    units summed out. If q is the true posterior, the total is the same for all samples. The mean of
+    its exponential over samples is an importance-sampling estimate of p(v) times Z of the top RBM
+    (Salakhutdinov and Murray 2008, equation 18).
     """
     label_units.check(net.top, labels)
     return _terms(net, dbn.sample_recognition(key, net, v), labels)
@@ -73,12 +73,8 @@ def exact(
 ) -> tuple[Terms, Float[Array, "*batch"]]:
     """The terms of the bound, and the log-likelihood, by enumeration of the recognised layers.
 
-    Returns:
-      Terms of shape (...), and log p(v) plus log Z of the top RBM, (...). The difference of the
-      latter from `Terms.total` is the slack, KL(q ‖ p(h | v)).
-
-    Raises:
-      ValueError: the hidden layers below the top RBM have more than `MAX_STATES` states together.
+    The log-likelihood is log p(v) plus log Z of the top RBM; its difference from `Terms.total` is
+    the slack, KL(q ‖ p(h | v)).
     """
     label_units.check(net.top, labels)
     hidden = [layer.hidden for layer in net.recognition]

@@ -1,4 +1,4 @@
-"""How probable a model finds the images of a data set, in nats."""
+"""How probable a model finds the images of a data set, in nats. Keys are consumed."""
 
 import functools
 import math
@@ -23,17 +23,11 @@ def as_net(model: rbm.RBM | dbn.Net) -> dbn.Net:
 def log_ratios(
     key: jax.Array, net: dbn.Net, examples: Examples, num_passes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bounds on log p(image) and on log p(image, label), less the top RBM's −log Z.
+    """The bounds on log p(image) and on log p(image, label), less the top RBM's −log Z: (N,) each.
 
-    Args:
-      key: consumed.
-      net: the net.
-      examples: what is evaluated.
-      num_passes: samples of the recognition distribution for each image; their mean is the bound
-        without bias. A net of one layer needs one: there the bound is the likelihood.
-
-    Returns:
-      (N,) and (N,), nats; the same for a net without label units.
+    The same for a net without label units. `num_passes` samples of the recognition distribution are
+    drawn for each image; their mean is the bound without bias. A net of one layer needs one: there
+    the bound is the likelihood.
     """
     ratios = functools.partial(_log_ratios, net=net, num_passes=num_passes)
     return data.in_blocks(ratios, key, examples)
@@ -60,7 +54,7 @@ def _log_ratios(key, examples, net, num_passes):
 
 @jax.jit
 def top_states(key: jax.Array, net: dbn.Net, examples: Examples) -> jax.Array:
-    """What the top RBM sees of examples, drawn: (N, F + L); the key is consumed."""
+    """What the top RBM sees of examples, drawn: (N, F + L)."""
     v, labels = examples
     return label_units.join(net.top, dbn.sample_recognition(key, net, v)[-1], labels)
 
@@ -79,17 +73,14 @@ def evaluate(
     """Estimates the mean log-likelihood of held-out images, or a lower bound on it.
 
     Args:
-      key: consumed.
-      model: the RBM or the net.
       train: for the base rates of annealing.
-      held_out: what is evaluated.
       num_steps: of annealing.
       num_chains: of annealing.
       num_passes: see `log_ratios`; an RBM and a net of one layer take one.
       num_reverse: held-out examples from which the path is walked backwards.
 
     Returns:
-      In nats, each but the effective sample size with its `…_standard_error`:
+      Each but the effective sample size with its `…_standard_error`:
 
       - `log_z` of the top RBM, and its `log_z_effective_sample_size` (chains);
       - `log_likelihood` of images, for one layer; for more, `log_likelihood_bound`;

@@ -14,21 +14,15 @@ from dbn_jax import numerics, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float
 
-MAX_STATES = 2**25
+MAX_STATES = 2**25  # of 25 binary units
 _BLOCK = 2**12
 
 
 @jit
 def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
-    """log Z by enumerating the layer with fewer states, block by block.
+    """log Z by enumerating the layer with fewer states, block by block; at most `MAX_STATES`.
 
     Differentiable: the gradient is the exact model expectation that learning needs.
-
-    Args:
-      params: an RBM of which one layer has at most `MAX_STATES` states (25 binary units).
-
-    Raises:
-      ValueError: neither layer can be enumerated.
     """
     params = numerics.widen(params)
     num_visible_states, num_hidden_states = map(_num_states, (params.visible, params.hidden))

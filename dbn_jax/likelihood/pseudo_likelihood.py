@@ -20,20 +20,11 @@ def log_pseudo_likelihood(
     *,
     num_units: int = 1,
 ) -> Float[Array, "*batch"]:
-    """Σ_i log p(v_i | all other v), from a few units i drawn anew for every example, in nats.
+    """Σ_i log p(v_i | all other v), nats, from a few units i drawn anew for every example.
 
     V / num_units times the sum over the drawn units, which lie evenly spaced from a random one on.
-    That is unbiased, and with ``num_units=V`` it is exact.
-
-    Args:
-      key: consumed.
-      params: an RBM with visible units of two values.
-      v: states, not means.
-      num_units: how many units are looked at in each example.
-
-    Raises:
-      TypeError: the visible units are neither Bernoulli nor Spin.
-      ValueError: `num_units` is not in 1..V.
+    That is unbiased, and with ``num_units=V`` it is exact. v are states, not means, of units of two
+    values.
     """
     total_units = v.shape[-1]
     _check(params.visible, num_units, total_units)
@@ -44,7 +35,7 @@ def log_pseudo_likelihood(
     steps = jnp.asarray(np.arange(num_units) * total_units // num_units, jnp.int32)
 
     def gain(index):
-        """How much −F rises if one unit of each example takes its other value: (...) -> (...)."""
+        """How much −F rises if one unit of each example takes its other value."""
         x = jnp.take_along_axis(v, index[..., None], axis=-1)[..., 0]
         change = low + high - 2 * x
         flipped = inputs + change[..., None] * params.weights[index]

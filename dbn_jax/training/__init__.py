@@ -4,16 +4,3 @@ from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.loop import Diverged, Interrupted, Settings, spare_key, train
 from dbn_jax.training.metrics import read_metrics
 from dbn_jax.training.workdir import Workdir, open_workdir, read_summary
-
-__all__ = [
-    "Checkpoints",
-    "Diverged",
-    "Interrupted",
-    "Settings",
-    "Workdir",
-    "open_workdir",
-    "read_metrics",
-    "read_summary",
-    "spare_key",
-    "train",
-]

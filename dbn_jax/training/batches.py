@@ -16,15 +16,7 @@ from dbn_jax.typing import Array, Int, Key
 
 
 class Batches:
-    """The data, copied to the device once, and the orders of the epochs.
-
-    Attributes:
-      data: pytree of arrays with the leading axis N, or None.
-      num_examples: N.
-      batch_size: B.
-      updates_per_epoch: number of batches in an epoch.
-      order: function from an epoch's number to its permutation, (N,).
-    """
+    """The data, copied to the device once, and `order`: an epoch's number to its permutation."""
 
     def __init__(
         self,
@@ -34,15 +26,7 @@ class Batches:
         updates_per_epoch: int | None,
         placement: Any = None,
     ):
-        """Checks and places the data.
-
-        Args:
-          data: arrays that lie on devices stay where they are.
-          key: of the epochs' orders.
-          batch_size: B; None without data.
-          updates_per_epoch: None with data.
-          placement: sharding of data from the host; None means the default device.
-        """
+        """Arrays on devices stay there; `placement` is the sharding of those from the host."""
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
         self.data = jax.tree.map(
@@ -56,17 +40,13 @@ class Batches:
 
 
 def gather(data: Any, order: Int[Array, " n"], i: Any, batch_size: int) -> Any:
-    """Returns batch i of an epoch's order; i must be less than N // B."""
+    """Batch i of an epoch's order; i must be less than N // B."""
     rows = jax.lax.dynamic_slice(order, (i * batch_size,), (batch_size,))
     return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), data)
 
 
 def num_examples(data: Any) -> int:
-    """Returns the length N of the leading axis that all arrays of `data` share.
-
-    Raises:
-      ValueError: there is no array, or the leading axes differ.
-    """
+    """N, the length of the leading axis that all arrays of `data` share."""
     lengths = {np.shape(x)[:1] for x in jax.tree.leaves(data)}
     if len(lengths) != 1 or () in lengths:
         raise ValueError(

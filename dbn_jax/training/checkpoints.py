@@ -24,17 +24,15 @@ _SHOWN_CHARACTERS = 200
 
 
 class Checkpoints(contextlib.AbstractContextManager):
-    """The checkpoints of one run, in one directory.
+    """The checkpoints of one run, in a directory that holds nothing else.
 
     Writing happens in the background; `save` returns when the arrays are copied. Use it as a
     context manager, or call `close`, so that the last one is complete before the program goes on.
-
-    Attributes:
-      directory: where they are.
+    What cannot be opened, written (the disk being full, say) or read is an OSError that says what
+    to do; the last complete checkpoint is kept.
     """
 
     def __init__(self, directory: str | os.PathLike):
-        """Opens a directory for this run's checkpoints alone; OSError: it cannot be made."""
         self.directory = pathlib.Path(directory).absolute()
         ocp = _orbax()
         options = ocp.CheckpointManagerOptions(
@@ -46,20 +44,14 @@ class Checkpoints(contextlib.AbstractContextManager):
             self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def latest_step(self) -> int | None:
-        """Returns the step of the newest checkpoint, None if there is none."""
+        """Step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
     def save(self, step: int, tree: Any) -> None:
         """Starts to write a checkpoint, when the one before it is complete.
 
-        Args:
-          step: number of updates made; must grow from call to call.
-          tree: pytree of arrays. Numpy arrays in it must not change until it is written.
-
-        Raises:
-          OSError: this or the previous checkpoint cannot be written, the disk being full, say; the
-            last complete one is kept.
-          ValueError: a leaf is no array, or is empty, or `step` does not grow.
+        The step must grow from call to call. The leaves are arrays, not empty; numpy arrays must
+        not change until they are written.
         """
         description, tree = _describe(tree), _encode(tree)
         ocp = _orbax()
@@ -75,23 +67,15 @@ class Checkpoints(contextlib.AbstractContextManager):
             raise ValueError(f"there is a checkpoint of step {newest} already; step is {step}")
 
     def wait(self) -> None:
-        """Waits until the last checkpoint is complete; raises OSError if it cannot be written."""
+        """Waits until the last checkpoint is complete."""
         with self._writing():
             self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
-        """Reads the newest checkpoint.
+        """Reads the step and the tree of the newest checkpoint; None if there is none.
 
-        Args:
-          like: pytree of arrays with the wanted structure, shapes and dtypes. Each leaf is placed
-            as it is placed here.
-
-        Returns:
-          The step and the tree; None if there is no checkpoint.
-
-        Raises:
-          ValueError: the checkpoint's structure, shapes or dtypes differ; names the differences.
-          OSError: it cannot be read.
+        It must have the structure, shapes and dtypes of `like`. Each leaf is placed as it is placed
+        there.
         """
         self.wait()
         step = self.latest_step()

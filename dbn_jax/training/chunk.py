@@ -17,12 +17,7 @@ from dbn_jax.typing import Array, Key
 
 
 class Stepper:
-    """Runs updates on the device.
-
-    Attributes:
-      state: the training state.
-      sums: sums of the metrics over the epoch's updates so far, float32, on the host.
-    """
+    """Runs updates of the training state; `sums` are those of the metrics over the epoch so far."""
 
     def __init__(
         self,
@@ -33,18 +28,9 @@ class Stepper:
         *,
         keys: tuple[Key[Array, ""], Key[Array, ""]],
     ):
-        """Checks that everything fits.
+        """Checks that everything fits; see `dbn_jax.training.train`.
 
-        Args:
-          step: see `dbn_jax.training.train`.
-          transform: likewise.
-          state: the first state, from `prepare_state`.
-          source: of the batches.
-          keys: of the updates and of the transforms; update t folds in t.
-
-        Raises:
-          ValueError: the state is not finite, `step` changes its structure, shapes or dtypes, or
-            its metrics are no flat dict of scalars.
+        The state is from `prepare_state`; the keys are of updates and of transforms.
         """
         bad = _name_non_finite(state)
         if bad:
@@ -77,8 +63,7 @@ class Stepper:
     def advance(self, first: int, count: int) -> bool:
         """Makes updates first, …, first + count − 1, all of one epoch, and waits for them.
 
-        Returns:
-          Whether the new state is finite. If not, `first_bad_update` says where that began.
+        False if the new state is not finite: `first_bad_update` says where that began.
         """
         self._chunk_start = self.state
         self.state, sums, finite = self._run(self.state, self.sums, first, count)
@@ -89,13 +74,8 @@ class Stepper:
     def first_bad_update(self, first: int, count: int) -> tuple[int, Any, str]:
         """Replays the last chunk, whose end is not finite, by bisection.
 
-        Args:
-          first: as it was given to `advance`.
-          count: likewise.
-
-        Returns:
-          The number of updates after which the state is first not finite, the state before that
-          update, and the names of the leaves that it spoiled.
+        Returns the number of updates after which the state is first not finite, the state before
+        that update, and the names of the leaves that it spoiled.
         """
         good, low, high = self._chunk_start, 0, count  # finite after low updates, not after high
         while high - low > 1:
@@ -134,7 +114,7 @@ def prepare_state(state: Any) -> Any:
 
 
 def replicated(state: Any) -> NamedSharding | None:
-    """Returns the sharding that copies to all devices of a state's mesh; None without a mesh."""
+    """The sharding that copies to all devices of a state's mesh; None without a mesh."""
     for sharding in filter(None, map(_mesh_sharding, jax.tree.leaves(state))):
         return NamedSharding(sharding.mesh, PartitionSpec())
     return None

@@ -32,26 +32,15 @@ _COLUMNS = ("step", "epoch", "seconds", "images_per_second")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How long and how to train; plain values, as flags give them.
-
-    Attributes:
-      seed: of all randomness.
-      num_epochs: passes over the data; may grow when a run is resumed.
-      batch_size: examples per update, B; an epoch of N examples has N // B updates.
-      updates_per_epoch: without data, instead of `batch_size`.
-      phase: name shown in the progress line.
-      checkpoint_seconds: time between two checkpoints.
-      chunk_seconds: time after which the host regains control; no result depends on it.
-      show_progress: False trains in silence.
-    """
+    """How long and how to train; plain values, as flags give them."""
 
     seed: int
-    num_epochs: int
-    batch_size: int | None = None
-    updates_per_epoch: int | None = None
-    phase: str = "training"
+    num_epochs: int  # may grow when a run is resumed
+    batch_size: int | None = None  # B: an epoch of N examples has N // B updates
+    updates_per_epoch: int | None = None  # without data, instead of `batch_size`
+    phase: str = "training"  # stands in the progress line
     checkpoint_seconds: float = 30.0
-    chunk_seconds: float = 1.0
+    chunk_seconds: float = 1.0  # after which the host regains control; no result depends on it
     show_progress: bool = True
 
     def __post_init__(self):
@@ -72,13 +61,7 @@ def spare_key(seed: int) -> jax.Array:
 
 
 class Interrupted(Exception):
-    """A signal stopped the run after saving; the same call goes on from there.
-
-    Attributes:
-      step: number of updates made.
-      signal: the signal's number.
-      state: the training state.
-    """
+    """A signal stopped the run after `step` updates, which are saved; the same call goes on."""
 
     def __init__(self, step: int, signal_number: int, state: Any, saved: bool):
         self.step = step
@@ -90,12 +73,7 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-    """The training state is no longer finite.
-
-    Attributes:
-      step: number of updates after which the state first held NaN or infinity.
-      state: the state before that update.
-    """
+    """`step` updates made NaN or infinity of the training state; `state` is the one before it."""
 
     def __init__(self, step: int, state: Any, message: str):
         self.step = step
@@ -125,14 +103,13 @@ def train(
     what a checkpoint counts as done is not done again.
 
     Args:
-      step: ``step(key, state, batch) -> (state, metrics)``, pure; metrics is a flat dict of
-        scalars. For an ensemble, a `vmap` over states, average its metrics or name each. What all
-        updates see beside the batch may be arrays among the keywords of a `functools.partial`.
-      state: pytree of arrays, finite. It is not donated, and stays valid.
+      step: pure; metrics is a flat dict of scalars. For an ensemble, a `vmap` over states, average
+        its metrics or name each. What all updates see beside the batch may be arrays among the
+        keywords of a `functools.partial`.
+      state: finite. It is not donated, and stays valid.
       data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. They are
         copied to the device whole; arrays that lie on devices, sharded or not, are used where they
         are. None: batches are None, and `settings.updates_per_epoch` says what an epoch is.
-      settings: see `Settings`.
       transform: ``transform(key, raw_batch) -> batch``, compiled into the update: scaling bytes to
         [0, 1], sampling a binarisation.
       evaluate: ``evaluate(state) -> dict`` of scalars, which get the prefix ``eval_``.
@@ -149,8 +126,6 @@ def train(
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises
         KeyboardInterrupt at once. Signals are handled in the main thread only.
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
-      ValueError: settings, data, state, step or checkpoint do not fit; says how.
-      OSError: a checkpoint or the metrics cannot be written.
     """
     state = chunk.prepare_state(state)
     key = jax.random.key(settings.seed)
@@ -164,7 +139,7 @@ def train(
 
 @dataclasses.dataclass
 class _Run:
-    """One call of `train`: where it stands, and what it does at which moment."""
+    """One call of `train`: where it stands, and what it does when."""
 
     settings: Settings
     stepper: chunk.Stepper

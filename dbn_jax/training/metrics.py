@@ -9,21 +9,16 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from dbn_jax.training.workdir import write_atomically
+
 
 class MetricsFile:
     """Appends rows to a CSV file whose columns the first row fixes."""
 
     def __init__(self, path: str | os.PathLike, *, keep_epochs: int | None = None):
-        """Opens the file for a new run, or for one that goes on.
+        """Begins a new file, or keeps the rows of one up to an epoch.
 
-        Args:
-          path: of the file; its folder is made if need be.
-          keep_epochs: None begins a new file. A number keeps the rows up to that epoch and drops
-            the later ones: they were written after the checkpoint that the run goes on from.
-
-        Raises:
-          OSError: the file cannot be written.
-          ValueError: the file that goes on is damaged.
+        Later rows are dropped: they were written after the checkpoint that the run goes on from.
         """
         self._path = pathlib.Path(path).absolute()
         self._columns: list[str] | None = None
@@ -35,12 +30,7 @@ class MetricsFile:
                 self._keep(keep_epochs)
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
-        """Adds a row; None leaves a cell empty.
-
-        Raises:
-          ValueError: the row's names are not those of the rows before it.
-          OSError: the file cannot be written.
-        """
+        """Adds a row with the names of the rows before it; None leaves a cell empty."""
         columns = self._columns or list(row)
         if set(row) != set(columns):
             raise ValueError(
@@ -71,25 +61,11 @@ class MetricsFile:
             self._columns = list(table)
             rows = zip(lines[1:], table["epoch"], strict=True)
             lines[1:] = [line for line, epoch in rows if epoch <= epochs]
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, self._path)
+        write_atomically(self._path, "".join(lines))
 
 
 def read_metrics(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads the metrics.csv of a run.
-
-    Args:
-      path: a CSV file: a header of names, then rows of numbers, where a cell may be empty.
-
-    Returns:
-      Column name to float64 array, one entry a row, NaN for an empty cell.
-
-    Raises:
-      OSError: the file cannot be read.
-      ValueError: there is no header, a column is named twice, a row has another length, or a cell
-        is not a number; the line is named.
-    """
+    """Reads the metrics.csv of a run: column name to float64 array, NaN for an empty cell."""
     with open(path, newline="", encoding="utf-8") as file:
         return _parse(file, path)
 

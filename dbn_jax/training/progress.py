@@ -20,47 +20,8 @@ def say(message: str) -> None:
         _print(message)
 
 
-class _Line(contextlib.AbstractContextManager):
-    """A line whose words change; use it as a context manager."""
-
-    def __init__(self, phase: str, *, done: int = 0, total: int | None = None, silent=False):
-        from tqdm import tqdm
-
-        bar = "" if total is None else " |{bar:20}| {percentage:3.0f} %"
-        self._bar = tqdm(
-            desc=phase,
-            initial=done,
-            total=total,
-            file=sys.stderr,
-            dynamic_ncols=True,
-            bar_format="{desc}" + bar + "{postfix}",
-            disable=silent or not sys.stderr.isatty(),
-        )
-        self._phase = phase
-        self._logs = self._bar.disable and not silent
-        self._start = self._last_line = time.monotonic()
-        self._unprinted: str | None = None
-
-    def __exit__(self, *exception) -> None:
-        self._bar.close()
-        self._log(interval=0.0)
-
-    def _show(self, words: str, interval: float, *, done: int = 0) -> None:
-        """Shows words; in a log at once only if the last line is so many seconds old."""
-        self._bar.n = done
-        self._bar.set_postfix_str(words)
-        self._unprinted = f"{self._phase}, {words}"
-        self._log(interval)
-
-    def _log(self, interval: float) -> None:
-        now = time.monotonic()
-        if self._logs and self._unprinted is not None and now - self._last_line >= interval:
-            _print(self._unprinted)
-            self._last_line, self._unprinted = now, None
-
-
-class Progress(_Line):
-    """Shows how far a phase of training is."""
+class Progress(contextlib.AbstractContextManager):
+    """Shows how far a phase of training is; use it as a context manager."""
 
     def __init__(
         self,
@@ -72,23 +33,32 @@ class Progress(_Line):
         batch_size: int = 0,
         silent: bool = False,
     ):
-        """Starts the clock.
+        """Starts the clock; of the total of updates, some may be done by an earlier process."""
+        from tqdm import tqdm
 
-        Args:
-          phase: name of what is trained.
-          done: updates made in an earlier process.
-          total: updates to make, those included.
-          updates_per_epoch: number of updates in an epoch.
-          batch_size: images per update; 0 if there are none.
-          silent: whether to show nothing.
-        """
-        super().__init__(phase, done=done, total=total, silent=silent)
+        self._bar = tqdm(
+            desc=phase,
+            initial=done,
+            total=total,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            bar_format="{desc} |{bar:20}| {percentage:3.0f} %{postfix}",
+            disable=silent or not sys.stderr.isatty(),
+        )
+        self._phase = phase
+        self._logs = self._bar.disable and not silent
+        self._start = self._last_line = time.monotonic()
+        self._unprinted: str | None = None
         self._first = self._done = done
         self._total = total
         self._updates_per_epoch = updates_per_epoch
         self._batch_size = batch_size
         self._rate: float | None = None
         self._metrics: dict[str, float] = {}
+
+    def __exit__(self, *exception) -> None:
+        self._bar.close()
+        self._log(interval=0.0)
 
     def advance(self, updates: int, seconds: float, metrics: Mapping[str, float]) -> None:
         """Reports more updates, their seconds, and metrics, which are shown until they change."""
@@ -98,8 +68,18 @@ class Progress(_Line):
         now = updates / max(seconds, 1e-9)
         self._rate = now if self._rate is None else 0.8 * self._rate + 0.2 * now
         at_epoch_end = self._done % self._updates_per_epoch == 0
-        interval = _SHORTEST_INTERVAL if at_epoch_end else _LONGEST_INTERVAL
-        self._show(self._words(), interval, done=self._done)
+        words = self._words()
+        self._bar.n = self._done
+        self._bar.set_postfix_str(words)
+        self._unprinted = f"{self._phase}, {words}"
+        self._log(_SHORTEST_INTERVAL if at_epoch_end else _LONGEST_INTERVAL)
+
+    def _log(self, interval: float) -> None:
+        """In a log, prints the last words if the last line is so many seconds old."""
+        now = time.monotonic()
+        if self._logs and self._unprinted is not None and now - self._last_line >= interval:
+            _print(self._unprinted)
+            self._last_line, self._unprinted = now, None
 
     def _words(self) -> str:
         """Epoch, rate, time left and metrics."""
@@ -112,24 +92,9 @@ class Progress(_Line):
         if self._done < self._total:
             elapsed = time.monotonic() - self._start
             left = elapsed * (self._total - self._done) / (self._done - self._first)
-            parts.append(f"{_duration(left)} left")
+            parts.append(f"{datetime.timedelta(seconds=round(left))} left")  # h:mm:ss
         parts += [f"{name} {x:.4g}" for name, x in list(self._metrics.items())[:_SHOWN_METRICS]]
         return ", ".join(parts)
-
-
-class Iterations(_Line):
-    """Shows how far a method is that ends when it has converged, nobody knows when."""
-
-    def __init__(self, phase: str, value: str):
-        """Starts the clock; `value` is the name of the figure that is reported."""
-        super().__init__(phase)
-        self._value = value
-
-    def report(self, iteration: int, value: float) -> None:
-        """Reports that so many iterations are made, and the figure after them."""
-        elapsed = _duration(time.monotonic() - self._start)
-        words = f"iteration {iteration}, {self._value} {value:.6g}, {elapsed}"
-        self._show(words, _LONGEST_INTERVAL)
 
 
 def _print(line: str) -> None:
@@ -140,7 +105,3 @@ def _print(line: str) -> None:
 
 def _number(x: float) -> str:
     return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=round(seconds)))  # h:mm:ss

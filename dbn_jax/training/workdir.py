@@ -33,12 +33,7 @@ _locks: dict[pathlib.Path, int] = {}
 
 
 class Workdir:
-    """The folder of one run, from `open_workdir`.
-
-    Attributes:
-      path: of the folder.
-      figures: path of the folder of pictures, which exists.
-    """
+    """The folder of one run, from `open_workdir`; `figures` in it exists."""
 
     def __init__(self, path: pathlib.Path, program: str, settings: Mapping[str, Any]):
         """Use `open_workdir`."""
@@ -59,27 +54,21 @@ class Workdir:
         """Whether the run has written its summary."""
         return (self.path / "summary.json").exists()
 
-    def summary(self) -> dict[str, Any]:
-        """Reads the summary of a finished run; raises ValueError if it is damaged."""
-        return read_summary(self.path)
-
     def wall_seconds(self) -> float:
-        """Returns the time that the run has taken, over all its resumptions."""
+        """The time that the run has taken, over all its resumptions."""
         return self._seconds_before + time.monotonic() - self._opened
 
     def note_time(self) -> None:
         """Writes the wall time down, at most every few seconds; call it at every epoch."""
         if time.monotonic() - self._noted >= _NOTE_INTERVAL:
-            _write_atomically(self._clock, f"{self.wall_seconds():.3f}\n")
+            write_atomically(self._clock, f"{self.wall_seconds():.3f}\n")
             self._noted = time.monotonic()
 
     def write_summary(self, results: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
         """Writes summary.json, which marks the run as finished, and returns what it holds.
 
-        Args:
-          results: by name; numbers (arrays of one too), strings, lists and dicts. NaN and infinity
-            become null.
-          seed: that the run was made with.
+        Results are numbers (arrays of one too), strings, lists and dicts. NaN and infinity become
+        null.
         """
         device = jax.devices()[0]
         summary = {
@@ -97,17 +86,12 @@ class Workdir:
             "wall_seconds": round(self.wall_seconds(), 3),
         }
         text = json.dumps(_as_json(summary), indent=2, allow_nan=False) + "\n"
-        _write_atomically(self.path / "summary.json", text)
+        write_atomically(self.path / "summary.json", text)
         return json.loads(text)
 
 
 def read_summary(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads what `Workdir.write_summary` wrote into a folder.
-
-    Raises:
-      OSError: there is no summary.
-      ValueError: it is damaged.
-    """
+    """Reads what `Workdir.write_summary` wrote into a folder; ValueError if that is damaged."""
     file = pathlib.Path(path) / "summary.json"
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
@@ -131,20 +115,14 @@ def open_workdir(
 ) -> Workdir:
     """Opens the folder of a run, new or to be resumed, and checks it before anything is computed.
 
+    It is made if need be, and locked against other processes until this one ends. An OSError says
+    that it cannot be used, a ValueError that it holds something else.
+
     Args:
-      path: of the folder; made if need be.
       flags: names and texts of the flags that repeat the run.
       program: what takes the flags, such as ``experiments.train_rbm``.
       settings: what summary.json says of the settings, as JSON; the flags unless given.
       may_change: names of flags that may differ when the run is resumed: they change no result.
-
-    Returns:
-      The folder, locked against other processes until this one ends.
-
-    Raises:
-      OSError: the folder cannot be written, is almost full, or is in use by another process.
-      ValueError: it holds a run with other flags, which are named with their old and new values; or
-        it is the folder of something else.
     """
     if not os.fspath(path):
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
@@ -158,7 +136,7 @@ def open_workdir(
         _check_flags(path, program, flags, may_change)
         lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
         lines += [f"--{name}={text}" for name, text in flags.items()]
-        _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
+        write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
     return Workdir(path, program, flags if settings is None else settings)
 
 
@@ -244,7 +222,7 @@ def _lock(path: pathlib.Path) -> None:
 
 
 def versions() -> dict[str, str | None]:
-    """Returns the versions of Python and of the packages that results depend on."""
+    """The versions of Python and of the packages that results depend on."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -255,11 +233,9 @@ def versions() -> dict[str, str | None]:
 
 
 def commit() -> str | None:
-    """Returns the git commit of the checkout that this package lies in.
+    """The git commit of the checkout that this package lies in; None if it lies in none of its own.
 
-    Returns:
-      The hash, with ``-dirty`` if tracked files have changed since; None if the package does not
-      lie in a checkout of its own, or there is no git.
+    It ends in ``-dirty`` if tracked files have changed since.
     """
 
     def git(*arguments):
@@ -300,7 +276,8 @@ def _as_json(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _write_atomically(path: pathlib.Path, text: str) -> None:
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes a file that appears whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -31,6 +31,16 @@ class Units(abc.ABC):
     support: ClassVar[tuple[float, float]]
     tail: ClassVar[str] = "bounded"
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        support = getattr(cls, "support", ())
+        unlimited = isinstance(support, tuple) and math.inf in map(abs, support)
+        if unlimited and cls.tail not in ("quadratic", "factorial"):
+            raise TypeError(
+                f"{cls.__name__} units have the support {support} and the tail {cls.tail!r}; "
+                "values without a limit have the tail 'quadratic' or 'factorial'"
+            )
+
     @property
     def num_units(self) -> int:
         """Number of units N."""
@@ -51,11 +61,12 @@ class Units(abc.ABC):
 
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
         A unit that never varies in the data would get an infinite bias: half a count of the other
-        extreme is added to each.
+        extreme is added to each. TypeError if the data are integers.
         """
         low, high = self.support
-        count, dtype = data.shape[0], data.dtype
-        data = numerics.widen(data)  # the mean of a unit that never varies is next to 1
+        count, dtype = data.shape[0], (data if self.bias is None else self.bias).dtype
+        # Wide, since the mean of a unit that never varies is next to 1.
+        data = numerics.widen(numerics.as_floats(data, dtype))
         # Data outside the support (see `learning.health.check_data`) count as its ends.
         mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):
@@ -118,20 +129,24 @@ class Units(abc.ABC):
         return dataclasses.replace(self, bias=self.bias + change)
 
     @property
-    def num_states(self) -> int:
-        """Number of joint states of the layer.
-
-        Raises:
-          TypeError: the units take infinitely many values.
-        """
+    def _num_values(self) -> int:
+        """Number of values that a unit takes, evenly spaced in `support`."""
         raise TypeError(
             f"{type(self).__name__} units have infinitely many states and cannot be enumerated; "
             "enumerate the other layer"
         )
 
+    @property
+    def num_states(self) -> int:
+        """Number of joint states of the layer; TypeError if it is infinite."""
+        return self._num_values**self.num_units
+
     def states(self, index: Int[Array, "*batch"]) -> Float[Array, "*batch N"]:
         """Joint states by number, 0 <= index < `num_states`."""
-        raise TypeError(f"{type(self).__name__} units cannot be enumerated")
+        low, high = self.support
+        step = (high - low) / (self._num_values - 1)
+        number = digits(index, self._num_values, self.num_units)
+        return low + step * number.astype(self.bias.dtype)
 
 
 def digits(index, base, num_digits):

@@ -25,6 +25,7 @@ class Bernoulli(Units):
 
     bias: Float[Array, "*models N"] | None = None
     support: ClassVar = (0.0, 1.0)
+    _num_values: ClassVar = 2
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, bias=jnp.log(mean) - jnp.log1p(-mean))
@@ -38,13 +39,6 @@ class Bernoulli(Units):
     def sample(self, key, inputs):
         return random.bernoulli(key, self.mean(inputs))
 
-    @property
-    def num_states(self):
-        return 2**self.num_units
-
-    def states(self, index):
-        return digits(index, 2, self.num_units).astype(self.bias.dtype)
-
 
 @pytrees.dataclass
 class Spin(Units):
@@ -52,6 +46,7 @@ class Spin(Units):
 
     bias: Float[Array, "*models N"] | None = None
     support: ClassVar = (-1.0, 1.0)
+    _num_values: ClassVar = 2
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, bias=jnp.arctanh(mean))
@@ -66,13 +61,6 @@ class Spin(Units):
     def sample(self, key, inputs):
         up = jax.nn.sigmoid(2 * self._total(inputs))
         return 2 * random.bernoulli(key, up) - 1
-
-    @property
-    def num_states(self):
-        return 2**self.num_units
-
-    def states(self, index):
-        return 2 * digits(index, 2, self.num_units).astype(self.bias.dtype) - 1
 
 
 @pytrees.dataclass
@@ -146,6 +134,10 @@ class Binomial(Units):
     def support(self):
         return (0.0, float(self.num_trials))
 
+    @property
+    def _num_values(self):
+        return self.num_trials + 1
+
     def _match(self, mean, variance):
         p = mean / self.num_trials
         return dataclasses.replace(self, bias=jnp.log(p) - jnp.log1p(-p))
@@ -169,13 +161,6 @@ class Binomial(Units):
 
         total = jax.lax.fori_loop(0, self.num_trials, add_trial, jnp.zeros_like(p))
         return total.astype(inputs.dtype)
-
-    @property
-    def num_states(self):
-        return (self.num_trials + 1) ** self.num_units
-
-    def states(self, index):
-        return digits(index, self.num_trials + 1, self.num_units).astype(self.bias.dtype)
 
 
 @pytrees.dataclass

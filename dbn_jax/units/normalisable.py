@@ -13,13 +13,7 @@ from dbn_jax import units
 
 
 def check_types(visible: units.Units, hidden: units.Units) -> None:
-    """Raises for a pair of unit types that has no finite Z at any positive weights.
-
-    `dbn_jax.rbm.init_params` calls it, with descriptions.
-
-    Raises:
-      ValueError: names the two types and what goes with them.
-    """
+    """Raises ValueError for a pair of unit types that has no finite Z at any positive weights."""
     for part in visible.elements():
         for other in hidden.elements():
             tails = {part.tail, other.tail}
@@ -32,19 +26,13 @@ def check_types(visible: units.Units, hidden: units.Units) -> None:
 
 
 def check(params: Any) -> None:
-    """Raises unless the joint density of these parameters can be shown to be normalisable.
+    """Raises ValueError unless the joint density of an RBM can be shown to be normalisable.
 
     A side with finitely many values always can. Gaussian and rectified linear units on both sides
     can while the largest singular value of the weights between them is below 1 (for Gaussian
     units that is also necessary; weights between rectified units count only where positive).
     Poisson units need finitely many values on the other side. Call it on concrete parameters: it
     cannot look into traced ones, and learning can leave the allowed region.
-
-    Args:
-      params: a `dbn_jax.rbm.RBM`.
-
-    Raises:
-      ValueError: what is wrong and what to do.
     """
     check_types(params.visible, params.hidden)
     weights = np.asarray(params.weights, np.float64)

@@ -14,17 +14,10 @@ def fit(x: np.ndarray, num_components: int):
     It starts as a scale mixture, since patches differ most in contrast (Wainwright, Simoncelli
     2000, "Scale mixtures of Gaussians and the statistics of natural images"): patches are grouped
     by their norm, and each group gives one round component its width. Random starts left most
-    components without patches.
-
-    Args:
-      x: (N, K) whitened patches, of which the first 30,000 are fitted.
-      num_components: at least 1; 1 fits a Gaussian.
+    components without patches. Of whitened patches (N, K) the first 30,000 are fitted.
 
     Returns:
       scikit-learn's `GaussianMixture`.
-
-    Raises:
-      ImportError: scikit-learn is not installed.
     """
     try:
         from sklearn.mixture import GaussianMixture
@@ -51,11 +44,6 @@ def fit(x: np.ndarray, num_components: int):
 
 def choose(train: np.ndarray, validation: np.ndarray, max_components: int):
     """Fits mixtures of 1, 2, 4, … components while the likelihood of validation patches rises.
-
-    Args:
-      train: (N, K) whitened patches.
-      validation: (M, K) on which the number of components is chosen.
-      max_components: the largest number to try.
 
     Returns:
       The Gaussian, the chosen mixture (the Gaussian too, should none be better), and the mean

@@ -54,8 +54,7 @@ def train(dataset: data.Dataset, num_images: int, *, seed: int = 0) -> Judge:
 
     Args:
       dataset: of bytes, as `data.load` returns it.
-      num_images: largest number of training images, chosen at random.
-      seed: of the choice.
+      num_images: largest number of training images, chosen at random by the seed.
     """
     order = np.random.default_rng(seed).permutation(len(dataset.train))[:num_images]
     images, labels = dataset.train.images[order] / dataset.scale, dataset.train.labels[order]
@@ -66,7 +65,7 @@ def train(dataset: data.Dataset, num_images: int, *, seed: int = 0) -> Judge:
     inks = [images[labels == label].sum(axis=-1) for label in classifier.classes_]
     least, most = (np.array([bound(ink) for ink in inks]) for bound in (np.min, np.max))
     judge = Judge(classifier, least, most, np.nan, len(order))
-    held_out = dataset.validation or dataset.test
+    _, held_out = dataset.held_out
     answers = judge.answers(held_out.images / dataset.scale)
     return dataclasses.replace(judge, error=float(np.mean(answers != held_out.labels)))
 

@@ -56,9 +56,6 @@ def measure(case_text: str, num_processes: int) -> list[dict]:
       dbn_jax.rbm adds; `compile_seconds` of a scan of CD-1 updates, tracing included;
       `host_peak_bytes` after running it, and `host_peak_before_bytes`, with the data alone;
       `device_peak_bytes`, None for CPUs; `program_temporary_bytes`, what XLA allots.
-
-    Raises:
-      ChildProcessError: a process failed; the message ends with what it printed.
     """
     # A GPU's memory is not taken as a whole, so that its peak means something.
     environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}

@@ -110,9 +110,7 @@ def updates(
 
     Args:
       step: ``step(key, state, *batch)`` returns the next state and metrics.
-      state: the first one.
       batches: arrays of them, taken in turn.
-      num_updates: in a call.
       keep_metrics: of every update; else they are dead code and are not computed.
       **description: fields of `Program`; and `sizes`, to have products counted among them.
     """

@@ -23,9 +23,6 @@ def time_in_turn(programs: Sequence[Program], rounds: int) -> dict[str, np.ndarr
 
     Returns:
       Milliseconds of one update, by name, in the order of the rounds.
-
-    Raises:
-      ValueError: two programs have one name; their times would be mixed.
     """
     times = {program.name: np.empty(rounds) for program in programs}
     if len(times) < len(programs):

@@ -10,11 +10,10 @@ import optax
 
 from dbn_jax import data, model_file, networks, train_state, training
 from dbn_jax.learning import backprop
-from experiments.common import data_settings, finetuning, rbm_settings, runs
-from experiments.common.settings import Declared, declare, setting
+from experiments.common import data_settings, finetuning, optimizers, runs
+from experiments.common.settings import Declared, setting
 
 
-@declare
 class ClassifierSettings(Declared):
     """Settings of the training of a classifier."""
 
@@ -71,7 +70,7 @@ class Labelled:
     transform: data.Transform
 
     def __call__(self, key, rows):
-        """(key, {"images", "labels"}) -> (v (..., V), labels (...)); the key is consumed."""
+        """(key, {"images", "labels"}) -> (v (..., V), labels (...))."""
         return self.transform(key, rows["images"]), rows["labels"]
 
 
@@ -94,15 +93,7 @@ def train(
 ) -> tuple[networks.Classifier, int]:
     """Trains a classifier in a run, or goes on where an earlier process stopped.
 
-    Args:
-      run: where metrics and checkpoints go.
-      settings: of the training.
-      start: the classifier before its first update.
-      dataset: the training data.
-      transform: makes pixels of the data set's rows.
-
-    Returns:
-      The classifier, and the number of the epoch that it is from.
+    Returns the classifier, and the number of the epoch that it is from.
     """
     graphdef, params = backprop.split(start)
     updates_per_epoch = len(dataset.train.labels) // settings.batch_size
@@ -167,7 +158,7 @@ def _best_epoch(run: runs.Run) -> int:
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(name, learning_rate, momentum, weight_decay, num_updates, held) -> Any:
     decay = optax.add_decayed_weights(weight_decay, mask=backprop.kernel_mask)
-    rate = optax.scale_by_learning_rate(rbm_settings.decaying(learning_rate, num_updates))
+    rate = optax.scale_by_learning_rate(optimizers.decaying(learning_rate, num_updates))
     if name == "sgd":
         parts = decay, optax.trace(momentum), rate
     else:

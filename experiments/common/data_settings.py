@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import data, units
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
@@ -24,7 +24,6 @@ UNITS = {
 PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are no categories
 
 
-@declare
 class DataSettings(Declared):
     """Which images to train on; see `data.load` and `data.binarise`."""
 
@@ -74,11 +73,7 @@ class DataSettings(Declared):
         return data.binarise(dataset, self.binarisation)
 
     def left_out(self, dataset: data.Dataset) -> data.Split | None:
-        """Test images of the classes that are left out, prepared like those that `load` returned.
-
-        Returns:
-          None if there are none.
-        """
+        """Test images of the classes that are left out, if any, prepared like `load`'s."""
         if self.classes is None:
             return None
         whole = self._load()
@@ -98,12 +93,7 @@ class DataSettings(Declared):
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """Makes values of visible units of a data set's rows, inside the compiled update.
-
-    Attributes:
-      transform: makes grey levels in [0, 1] (or standardised pixels) of the rows.
-      visible: name of the visible units' type.
-    """
+    """Makes values of the visible units, a type in `UNITS`, of rows, inside the compiled update."""
 
     transform: data.Transform
     visible: str = "bernoulli"

@@ -15,9 +15,7 @@ from dbn_jax import training
 def sentences(argv: list[str], *, stopped: str = "stopped by Ctrl-C") -> Iterator[None]:
     """A context in which errors that users can mend end the program with one sentence.
 
-    Args:
-      argv: what absl has left of the command line.
-      stopped: the sentence printed at a Ctrl-C.
+    `argv` is what absl has left of the command line; `stopped` is printed at a Ctrl-C.
     """
     if len(argv) > 1:
         raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")

@@ -10,26 +10,19 @@ from matplotlib.figure import Figure
 
 from dbn_jax import data, dbn, figures, recognition
 from experiments.common import data_settings, pretrained, runs
-from experiments.common.settings import declare
 
 # Examples of each split that are watched after every epoch.
 _NUM_WATCHED = 2000
 _NUM_FIRST = 1000
 
 
-@declare
 class FinetuningSettings(runs.TrainingSettings, pretrained.Pretrained):
     """Settings of every fine-tuning of a whole net."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Turns rows of the data set into pixels and one-hot labels.
-
-    Attributes:
-      transform: turns images into pixels.
-      num_labels: L; 0 for a net without label units.
-    """
+    """Turns rows of the data set into pixels and, of a net with label units, one-hot labels."""
 
     transform: data.Transform
     num_labels: int
@@ -43,7 +36,7 @@ class Examples:
 
 
 # (key, net, number of updates, some examples) -> a step for `training.train`, and its first state,
-# whose `params` are the untied net. The key is consumed.
+# whose `params` are the untied net.
 Start = Callable[[jax.Array, dbn.Net, int, Any], tuple[Callable[..., Any], Any]]
 
 
@@ -71,21 +64,14 @@ def finetune_net(
     title: str,
     check: Callable[[dbn.Net], None] = lambda net: None,
 ) -> dict:
-    """Fine-tunes the weights of a whole net in a workdir, or resumes there.
+    """Fine-tunes the weights of a whole net in a workdir, or resumes there; returns the summary.
 
     Args:
-      settings: of the command.
-      workdir: folder of the run.
       phase: name of the metrics and checkpoints.
       start: makes the update and the first state.
-      batch_size: examples in each update.
-      epochs: passes over the data.
       curves: for each panel of the learning curves, the lines' names and their columns of metrics.
       title: of the curves.
       check: raises if the net cannot be trained like this; called before the workdir is opened.
-
-    Returns:
-      The summary.
     """
     net, dataset, transform = load_net(settings, batch_size)
     check(net)
@@ -126,17 +112,11 @@ def watch_errors(
     way: recognition.Way = recognition.WAYS["mean_field"],
     num_validation: int | None = _NUM_WATCHED,
 ) -> Callable[[object], dict[str, float]]:
-    """Makes the function that measures error rates after every epoch; it is deterministic.
+    """Makes the function of a model that measures its error rates after every epoch.
 
-    Args:
-      dataset: the data.
-      transform: turns its rows into pixels.
-      way: how the model recognises.
-      num_validation: number of validation images; None for all.
-
-    Returns:
-      A function of the model that returns `error_rate_train`, on some training images, and
-      `error_rate` if there are validation images. It never looks at test images.
+    It returns `error_rate_train`, on some training images, and `error_rate` if there are validation
+    images (some, or all if `num_validation` is None). It never looks at test images, and is
+    deterministic.
     """
     watched = {"error_rate_train": dataset.train.spread(_NUM_WATCHED)}
     if dataset.validation is not None:
@@ -158,28 +138,15 @@ def watch_errors(
 def learning_curves(
     table: dict[str, np.ndarray], curves: dict[str, dict[str, str]], title: str
 ) -> Figure:
-    """Draws columns of metrics, and the error rates if they were measured.
-
-    Args:
-      table: the metrics.
-      curves: for each panel, the lines' names and their columns.
-      title: of the picture.
-    """
-    curves = {
-        panel: {line: column for line, column in lines.items() if column in table}
-        for panel, lines in curves.items()
-    }
-    curves["error rate"] = {
-        line: column
-        for line, column in (
-            ("training", "eval_error_rate_train"),
-            ("held out", "eval_error_rate"),
-        )
-        if column in table
-    }
+    """Draws columns of metrics (panel to line to column), and the error rates; those there are."""
+    rates = {"training": "eval_error_rate_train", "held out": "eval_error_rate"}
     panels = {
-        panel: {line: (table["epoch"], table[column]) for line, column in lines.items()}
-        for panel, lines in curves.items()
-        if lines
+        panel: {
+            line: (table["epoch"], table[column])
+            for line, column in lines.items()
+            if column in table
+        }
+        for panel, lines in {**curves, "error rate": rates}.items()
     }
+    panels = {panel: lines for panel, lines in panels.items() if lines}
     return figures.learning_curves(panels, title=title, x_label="epoch")

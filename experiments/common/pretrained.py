@@ -6,9 +6,8 @@ import pathlib
 from typing import Any
 
 from dbn_jax import data, model_file, training
-from experiments.common import settings as declarations
 from experiments.common.data_settings import DataSettings
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 # What --pretrained is for a start from random weights.
 NONE = "none"
@@ -16,7 +15,6 @@ NONE = "none"
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
 
 
-@declare
 class Pretrained(Declared):
     """The run whose model is used, and the folder of its data."""
 
@@ -29,28 +27,14 @@ class Pretrained(Declared):
     )
 
     def load(self, programs: tuple[str, ...]) -> tuple[Any, DataSettings]:
-        """Loads the model of the run, and the settings of the data it was trained on.
-
-        Args:
-          programs: the commands that may have made the run.
-
-        Raises:
-          FileNotFoundError: there is no finished run.
-          ValueError: another program made it.
-        """
+        """Loads the model, and the settings of the data it was trained on; see `load`."""
         return load(self.pretrained, programs, self.data_dir)
 
 
 def run_summary(path: str | os.PathLike) -> dict[str, Any]:
     """Reads the summary of a finished run, or of a published one.
 
-    Returns:
-      What `training.Workdir.write_summary` wrote, and under "pretrained" the summary of the run
-      that it started from.
-
-    Raises:
-      FileNotFoundError: there is no finished run.
-      ValueError: its summary is damaged.
+    Under "pretrained" it has the summary of the run that this one started from.
     """
     if not (pathlib.Path(path) / "summary.json").is_file():
         raise FileNotFoundError(
@@ -66,7 +50,12 @@ def run_summary(path: str | os.PathLike) -> dict[str, Any]:
 def load(
     path: str, programs: tuple[str, ...], data_dir: str | None = None
 ) -> tuple[Any, DataSettings]:
-    """See `Pretrained.load`."""
+    """Loads the model of a run, and the settings of the data it was trained on.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+      ValueError: its summary is damaged, or it was made by none of these programs.
+    """
     summary = run_summary(path)
     made_by = summary["program"].removeprefix("experiments.")
     if made_by not in programs:
@@ -77,20 +66,14 @@ def load(
         settings = summary["settings"]
         data_dir = data_dir or settings.get("data", settings).get("data_dir")
         summary = summary["pretrained"]
-    data_settings = declarations.from_json(DataSettings, summary["settings"]["data"])
+    data_settings = DataSettings.from_json(summary["settings"]["data"])
     if data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
     return model_file.load(pathlib.Path(path) / "model.npz"), data_settings
 
 
 def check_data(dataset: data.Dataset, num_pixels: int, num_labels: int = 0) -> None:
-    """Raises ValueError unless the data have the pixels and classes of a model.
-
-    Args:
-      dataset: the data.
-      num_pixels: of the model.
-      num_labels: its label units; 0 for a model without.
-    """
+    """Raises ValueError unless the data have the pixels, and the classes if any, of a model."""
     if dataset.train.images.shape[1] != num_pixels or num_labels not in (0, dataset.num_classes):
         raise ValueError(
             f"the images of {dataset.name} have {dataset.train.images.shape[1]} pixels and "

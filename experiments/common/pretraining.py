@@ -1,6 +1,5 @@
 """Training of RBMs in a run: one alone, or the layers of a stack, one after the other."""
 
-import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from experiments.common.rbm_settings import RBMSettings
 from experiments.common.runs import Run
 
 _NUM_EXAMINED = 1000  # examples that the monitors and the health checks look at
+_EXAMINED = 2**32 - 1  # number of their key
 
 
 def check(
@@ -28,12 +28,9 @@ def check(
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
 ) -> None:
-    """Traces the first update without running it, so that bad settings fail early.
+    """Traces the first update without running it, so that bad settings are ValueErrors early.
 
     Commands call it for every layer before they open a workdir.
-
-    Raises:
-      ValueError: sizes, types and learner do not fit each other.
     """
 
     def first_update(key):
@@ -63,31 +60,18 @@ def train_layer(
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
     below: rbm.RBM | None = None,
-    callback: Callable[[int, rbm.State], None] | None = None,
+    callback: Callable[[int, rbm.State], None] = lambda epoch, state: None,
 ) -> rbm.State:
-    """Trains an RBM in a run, or goes on where an earlier process stopped.
+    """Trains an RBM in a run, or goes on where an earlier process stopped; see `greedy.train`.
 
     Args:
-      run: where metrics and checkpoints go.
       name: of the phase.
-      settings: of the training.
-      rows: training data. See `greedy.train` for these and the other arguments.
       held_out: rows that the RBM is evaluated on.
-      num_hidden: H.
-      view: turns rows into values of the visible units.
-      seed: of this layer.
-      visible: type of the visible units.
-      hidden: type of the hidden units.
-      below: the layer below, if its transposed weights are the initial weights.
       callback: (epoch, state), called after every epoch.
-
-    Returns:
-      The final state.
     """
-    learner = settings.make_learner()
     num_rows = len(jax.tree.leaves(rows)[0])
     optimizer = settings.make_optimizer(num_rows // settings.batch_size)
-    init_key, view_key = jax.random.split(training.spare_key(seed))
+    view_key = jax.random.fold_in(training.spare_key(seed), _EXAMINED)
     examined = [data.apply(view, view_key, data.spread(x, _NUM_EXAMINED)) for x in (rows, held_out)]
     two_valued = isinstance(visible, (units.Bernoulli, units.Spin)) and bool(
         np.isin(examined[1], visible.support).all()
@@ -103,32 +87,22 @@ def train_layer(
                 if kind not in warned:  # once a kind: its numbers change from epoch to epoch
                     logging.warning("%s, epoch %d: %s", name, epoch, warning)
                 warned.add(kind)
-        if callback is not None:
-            callback(epoch, state)
+        callback(epoch, state)
 
-    state = greedy.init_state(
-        init_key,
-        rows,
-        num_hidden,
-        view=view,
-        learner=learner,
-        optimizer=optimizer,
-        visible=visible,
-        hidden=hidden,
-        below=below,
-    )
-    return run.train(
-        name,
-        functools.partial(greedy.step, learner=learner, optimizer=optimizer),
-        state,
-        rows,
-        transform=view,
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
-        seed=seed,
-        evaluate=lambda state: monitor.compare(state.params, *examined, two_valued=two_valued),
-        callback=watch,
-    )
+    options = {"seed": seed, "batch_size": settings.batch_size, "epochs": settings.epochs}
+    with run.training(name, callback=watch, **options) as workdir:
+        return greedy.train(
+            rows,
+            num_hidden,
+            view=view,
+            learner=settings.make_learner(),
+            optimizer=optimizer,
+            visible=visible,
+            hidden=hidden,
+            below=below,
+            evaluate=lambda state: monitor.compare(state.params, *examined, two_valued=two_valued),
+            **workdir,
+        )
 
 
 def train_stack(
@@ -141,14 +115,9 @@ def train_stack(
     *,
     samples: bool = False,
 ) -> greedy.Stack:
-    """Trains layers of binary units on top of a stack, called layer_1, layer_2, …
+    """Trains layers of binary units of these sizes on top of a stack, called layer_1, layer_2, …
 
     Args:
-      run: where metrics and checkpoints go.
-      settings: of the training of each layer.
-      sizes: units of each layer; may be empty.
-      stack: the stack that the layers are added to.
-      images: training images.
       held_out: images that the layers are evaluated on.
       samples: whether layers are trained on sampled states of the layer below, or on probabilities.
     """

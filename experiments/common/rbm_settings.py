@@ -5,12 +5,12 @@ import functools
 import optax
 
 from dbn_jax import learning, rbm
-from experiments.common.settings import Declared, declare, setting
+from experiments.common import optimizers
+from experiments.common.settings import Declared, setting
 
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 
 
-@declare
 class RBMSettings(Declared):
     """Settings of the training of an RBM; the defaults are those of Hinton's programs."""
 
@@ -31,7 +31,7 @@ class RBMSettings(Declared):
     )
     temperatures: int = setting(10, "Number of temperatures of parallel tempering.", at_least=2)
     min_beta: float = setting(
-        0.0, "Inverse temperature of the hottest chain of tempering.", at_least=0, at_most=1
+        0.0, "Inverse temperature of the hottest chain of tempering.", at_least=0, below=1
     )
     fast_rate: float = setting(0.05, "Learning rate of the fast weights of fast PCD.", at_least=0)
     centring: str = setting(
@@ -97,7 +97,6 @@ class RBMSettings(Declared):
         )
 
 
-@declare
 class MemorySettings(RBMSettings):
     """Settings of the training of a top RBM, which may have label units."""
 
@@ -117,16 +116,10 @@ class MemorySettings(RBMSettings):
         return super()._plain_learner()
 
 
-def decaying(rate: float, num_updates: int) -> optax.Schedule:
-    """A learning rate that is constant for the first half, then falls linearly to a hundredth."""
-    half = num_updates // 2
-    return optax.linear_schedule(rate, 0.01 * rate, num_updates - half, half)
-
-
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay):
     if decay == "linear":
-        rate = decaying(rate, num_updates)
+        rate = optimizers.decaying(rate, num_updates)
     momentum_schedule = optax.join_schedules(
         [optax.constant_schedule(momentum), optax.constant_schedule(final_momentum)], [switch]
     )

@@ -2,8 +2,9 @@
 
 A command declares its settings, and its `run` holds only what is particular to it:
 
-    @declare
     class Settings(runs.TrainingSettings):
+        '''What decides the result.'''
+
         epochs: int = setting(10, "Passes over the data.", at_least=1)
 
     def run(settings: Settings, workdir: str) -> dict:
@@ -22,9 +23,11 @@ The workdir then holds flags.txt, metrics_rbm.csv, checkpoints/rbm, model.npz, f
 summary.json. The same command resumes a run that was interrupted, at whatever moment.
 """
 
+import contextlib
+import dataclasses
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -33,22 +36,19 @@ from absl import app, flags
 
 from dbn_jax import figures, model_file, training
 from experiments.common import exits
-from experiments.common import settings as declarations
-from experiments.common.settings import Declared, declare, setting
+from experiments.common.settings import Declared, setting
 
 flags.disclaim_key_flags()
 # Number of `Run.key` below the seed's spare key: far from those of the parts that it is split into.
 _OUTSIDE = 2**32 - 1
 
 
-@declare
 class RunSettings(Declared):
     """Settings of every run."""
 
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
 
-@declare
 class TrainingSettings(RunSettings):
     """Settings of every run that trains, and so can be resumed."""
 
@@ -57,33 +57,35 @@ class TrainingSettings(RunSettings):
     )
 
 
+def open(settings: Declared, workdir: str) -> "Run":
+    """Opens the workdir of a run, which is new, to be resumed, or finished."""
+    module = type(settings).__module__
+    folder = training.open_workdir(
+        workdir,
+        settings.as_flags(),
+        program=sys.modules["__main__"].__spec__.name if module == "__main__" else module,
+        settings=dataclasses.asdict(settings),
+        may_change=settings.undecisive(),
+    )
+    return Run(settings, folder)
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
-    """A run in its workdir, from `open`.
+    """A run in its workdir, from `open`."""
 
-    Attributes:
-      settings: of the command.
-      folder: the workdir.
-    """
-
-    def __init__(self, settings: Declared, folder: training.Workdir):
-        """Use `open`."""
-        self.settings = settings
-        self.folder = folder
+    settings: Declared
+    workdir: training.Workdir
 
     @property
     def path(self) -> pathlib.Path:
         """Path of the workdir."""
-        return self.folder.path
-
-    @property
-    def figures(self) -> pathlib.Path:
-        """The folder of pictures."""
-        return self.folder.figures
+        return self.workdir.path
 
     @property
     def is_done(self) -> bool:
         """Whether the run has finished."""
-        return self.folder.is_done
+        return self.workdir.is_done
 
     @property
     def key(self) -> jax.Array:
@@ -92,10 +94,52 @@ class Run:
 
     def report(self) -> dict[str, Any]:
         """Prints and returns what a finished run found."""
-        summary = self.folder.summary()
+        summary = training.read_summary(self.path)
+        if self._table.exists():
+            print(self._table.read_text(encoding="utf-8"), end="")
         _print(summary["results"])
         print(f"done already: see {self.path}")
         return summary
+
+    @contextlib.contextmanager
+    def training(
+        self,
+        phase: str,
+        *,
+        epochs: int,
+        seed: int | None = None,
+        callback: Callable[[int, Any], None] = lambda epoch, state: None,
+        **sizes: int | None,
+    ) -> Iterator[dict[str, Any]]:
+        """Makes the arguments with which `training.train` trains in the workdir, or resumes there.
+
+        Args:
+          phase: names the metrics, the checkpoints and the progress line.
+          epochs: number of them.
+          seed: of this phase, if not that of the run.
+          callback: called after every epoch, and before the first as epoch 0.
+          **sizes: `batch_size`, or without data `updates_per_epoch`.
+        """
+
+        def watch(epoch, step, state):
+            del step
+            callback(epoch, state)
+            self.workdir.note_time()
+
+        settings = training.Settings(
+            seed=self.settings.seed if seed is None else seed,
+            num_epochs=epochs,
+            phase=phase,
+            checkpoint_seconds=self.settings.checkpoint_seconds,
+            **sizes,
+        )
+        with training.Checkpoints(self.path / "checkpoints" / phase) as saved:
+            yield {
+                "settings": settings,
+                "callback": watch,
+                "checkpoints": saved,
+                "metrics_path": self._metrics(phase),
+            }
 
     def train(
         self,
@@ -104,59 +148,19 @@ class Run:
         state: Any,
         data: Any,
         *,
-        epochs: int,
-        seed: int | None = None,
-        callback: Callable[[int, Any], None] | None = None,
-        batch_size: int | None = None,
-        updates_per_epoch: int | None = None,
+        transform: Callable[..., Any] | None = None,
+        evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> Any:
-        """Trains, or goes on where an earlier process stopped: `training.train` in the workdir.
-
-        Args:
-          phase: names the metrics, the checkpoints and the progress line.
-          step: see `training.train`.
-          state: the state before the first update.
-          data: training data; None if the updates need none.
-          epochs: passes over the data.
-          seed: of this phase, if not that of the run.
-          callback: ``callback(epoch, state)``, after every epoch.
-          batch_size: examples per update.
-          updates_per_epoch: if there are no data.
-          **options: further arguments of `training.train`, such as `transform` and `evaluate`.
-        """
-
-        def watch(epoch, step, state):
-            del step
-            if callback is not None:
-                callback(epoch, state)
-            self.folder.note_time()
-
-        with training.Checkpoints(self.path / "checkpoints" / phase) as saved:
+        """`training.train` in the workdir; the options are those of `Run.training`."""
+        with self.training(phase, **options) as workdir:
             return training.train(
-                step,
-                state,
-                data,
-                settings=training.Settings(
-                    seed=self.settings.seed if seed is None else seed,
-                    batch_size=batch_size,
-                    updates_per_epoch=updates_per_epoch,
-                    num_epochs=epochs,
-                    phase=phase,
-                    checkpoint_seconds=self.settings.checkpoint_seconds,
-                ),
-                callback=watch,
-                checkpoints=saved,
-                metrics_path=self._metrics_path(phase),
-                **options,
+                step, state, data, transform=transform, evaluate=evaluate, **workdir
             )
 
     def metrics(self, phase: str) -> dict[str, np.ndarray]:
         """The columns of metrics of a phase of training."""
-        return training.read_metrics(self._metrics_path(phase))
-
-    def _metrics_path(self, phase):
-        return self.path / f"metrics_{phase}.csv"
+        return training.read_metrics(self._metrics(phase))
 
     def save_model(self, model: Any) -> None:
         """Writes model.npz."""
@@ -165,44 +169,37 @@ class Run:
     def save_figures(self, pictures: Mapping[str, Any]) -> None:
         """Writes each picture to figures/<name>.png."""
         for name, picture in pictures.items():
-            figures.save(picture, self.figures / f"{name}.png")
+            figures.save(picture, self.workdir.figures / f"{name}.png")
+
+    def save_table(self, text: str) -> None:
+        """Writes table.txt, and prints it."""
+        self._table.write_text(text, encoding="utf-8")
+        print(text, end="")
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Prints the results, and writes the summary, which marks the run as finished."""
-        summary = self.folder.write_summary(results, seed=getattr(self.settings, "seed", 0))
+        summary = self.workdir.write_summary(results, seed=getattr(self.settings, "seed", 0))
         _print(summary["results"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")
         return summary
 
+    @property
+    def _table(self):
+        return self.path / "table.txt"
 
-def open(settings: Declared, workdir: str) -> Run:
-    """Opens the workdir of a run, which is new, to be resumed, or finished.
-
-    Raises:
-      OSError, ValueError: as `training.open_workdir`.
-    """
-    module = type(settings).__module__
-    if module == "__main__":
-        module = sys.modules["__main__"].__spec__.name
-    folder = training.open_workdir(
-        workdir,
-        declarations.as_flags(settings),
-        program=module,
-        settings=declarations.as_json(settings),
-        may_change=declarations.undecisive(type(settings)),
-    )
-    return Run(settings, folder)
+    def _metrics(self, phase):
+        return self.path / f"metrics_{phase}.csv"
 
 
-def main(run: Callable[[Any, str], Any], cls: type) -> None:
+def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
     """Runs a command: reads its settings from the flags, and reports failures in one sentence."""
     flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-    declarations.define_flags(cls)
+    settings.define_flags()
 
     def start(argv):
         stopped = "stopped by Ctrl-C; the same command resumes from what is saved"
         with exits.sentences(argv, stopped=stopped):
-            run(declarations.from_flags(cls), flags.FLAGS.workdir)
+            run(settings.from_flags(), flags.FLAGS.workdir)
 
     app.run(start)
 

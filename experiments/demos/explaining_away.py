@@ -11,7 +11,8 @@ import numpy as np
 import optax
 
 from dbn_jax import figures, rbm, units
-from dbn_jax.belief_nets import infinite, mean_field, sbn, wake_sleep
+from dbn_jax.belief_nets import infinite, sbn, wake_sleep
+from experiments.demos import mean_field
 
 CAUSES = ("neither", "earthquake", "truck", "both")  # the order of `sbn.completions`
 JUMPS = (False, False, True)  # truck, earthquake, house: the house is observed
@@ -50,18 +51,18 @@ def posterior(key, num_chains: int, num_sweeps: int):
     sampled = f"Gibbs, {num_sweeps:,} sweeps"
     picture = figures.bars(
         {
-            "what explains the jump": {"exact": exact, sampled: shares[-1]},
-            "were the causes independent": {
+            "posterior given the jump": {"exact": exact, sampled: shares[-1]},
+            "factorial approximations": {
                 "exact": exact,
                 "product of its marginals": apart,
                 "best factorial": nearest,
             },
         },
         CAUSES,
-        title="Explaining away: the house jumps",
-        subtitle="biases −10, −10, −20, weights 20. Either cause will do, and one is enough. A "
-        "factorial posterior gives half of its probability to nonsense, or forgets one of the "
-        f"explanations. {num_chains:,} chains.",
+        title="Explaining away: truck or earthquake, when the house jumps",
+        subtitle="biases −10, −10, −20, weights 20. One of the causes is enough for a jump. A "
+        "factorial distribution gives half of its probability to wrong explanations, or forgets "
+        f"one of the right ones. {num_chains:,} chains.",
         y_label="probability",
     )
     slow = figures.learning_curves(
@@ -73,8 +74,8 @@ def posterior(key, num_chains: int, num_sweeps: int):
         x_label="Gibbs sweeps",
         log_x=True,
         title="Explaining away makes Gibbs sampling slow",
-        subtitle=f"{num_chains:,} chains that start with neither cause: the truck is asked first, "
-        "and then nothing is left for the earthquake to explain",
+        subtitle=f"{num_chains:,} chains that start with neither cause. The truck is drawn first, "
+        "and explains the jump, so that an earthquake stays improbable",
     )
     numbers = {
         "states": CAUSES,
@@ -113,11 +114,11 @@ def truck(key):
             draws = draws[draws[:, 2] >= x[2]]
         sampled.append(float(draws[:, 0].mean()))
     picture = figures.bars(
-        {"a truck": {"exact": exact, "sampled": sampled}},
+        {"probability of the truck": {"exact": exact, "sampled": sampled}},
         list(cases),
-        title="That the earth has quaked acquits the truck",
-        subtitle=f"by hand: σ(−10), 1/2, 1/(1 + cosh 10), 1/(1 + 1/cosh 10). {_MANY:,} draws each, "
-        "of which the second group counts those in which the house jumps",
+        title="The probability that a truck hit the house",
+        subtitle=f"by hand: σ(−10), 1/2, 1/(1 + cosh 10), 1/(1 + 1/cosh 10). {_MANY:,} draws each; "
+        "for the second case only those count in which the house jumps",
         y_label="probability",
     )
     return {"truck": picture}, {"cases": list(cases), "exact": exact, "sampled": sampled}
@@ -183,9 +184,9 @@ def priors():
     picture = figures.bars(
         {titles[name]: found for name, found in panels.items()},
         CAUSES,
-        title="One layer, one jump, four priors from above",
-        subtitle="weights 4 and bias −4 below; before and after the house jumps. What the weight "
-        "from the truck should learn from it depends on all the layers above",
+        title="The posterior of one layer under four priors from the layers above",
+        subtitle="weights 4 and bias −4 below; before and after the house jumps. What the truck's "
+        "weight learns from the jump, by the delta rule, depends on all the layers above",
         y_label="probability",
     )
     return {"priors": picture}, numbers
@@ -216,9 +217,10 @@ def recognition(key, num_updates: int):
     picture = figures.bars(
         {"given the jump": series},
         CAUSES,
-        title="What sleep teaches a recognition net",
-        subtitle=f"the house with weights 4; {num_updates:,} updates from 1,000 dreams each. "
-        "Without a weight between the causes it learns the marginals; with one, to explain away",
+        title="What the sleep phase teaches a recognition net",
+        subtitle=f"the house with weights 4; {num_updates:,} updates of 1,000 generated examples "
+        "each. Independent units learn the marginals; with a weight between them they learn to "
+        "explain away",
         y_label="probability",
     )
     return {"recognition": picture}, numbers
@@ -245,7 +247,8 @@ def _sleep(key, machine, num_updates):
 
 def learning(key, images: jax.Array, num_hidden: int, num_updates: int):
     """Wake-sleep beside exact maximum likelihood, for the same net and images (B, V)."""
-    machine = wake_sleep.init(key, (num_hidden, images.shape[1]), weight_scale=0.5)
+    init_key, key = jax.random.split(key)
+    machine = wake_sleep.init(init_key, (num_hidden, images.shape[1]), weight_scale=0.5)
     curve = _wake_sleep(key, machine, images, num_updates)
     exact = _maximum_likelihood(machine.generative, images, num_updates)
     updates = np.linspace(0, num_updates, len(exact)).astype(int)[1:]
@@ -264,9 +267,9 @@ def learning(key, images: jax.Array, num_hidden: int, num_updates: int):
     picture = figures.learning_curves(
         {"nats per image": lines},
         x_label="update",
-        title="Wake-sleep learns without Gibbs sampling",
-        subtitle=f"{len(images)} images of 3 × 3 pixels, {num_hidden} hidden units; the distance "
-        f"to the bound is KL(recognition ‖ posterior). No net exceeds −{-ceiling:.2f}",
+        title="Training by wake-sleep and by exact maximum likelihood",
+        subtitle=f"{len(images)} images of 3 × 3 pixels, {num_hidden} hidden units. Wake-sleep "
+        f"and its bound differ by KL(recognition ‖ posterior). No net exceeds −{-ceiling:.2f}",
     )
     return {"wake_sleep": picture}, numbers
 

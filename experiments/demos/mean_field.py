@@ -1,8 +1,8 @@
-"""Hidden units taken for independent: what becomes of a distribution over their states.
+"""Factorial approximations of a distribution over the states of hidden units.
 
 A posterior as `sbn.posterior` gives it is a table p(x) of binary states. A factorial distribution
-q(x) = Π_j q_j(x_j) has one number for each unit, the probability that it is on, and comes as near
-to p as one of the two divergences allows:
+q(x) = Π_j q_j(x_j) has one number for each unit, the probability that it is on. It approximates p
+in one of two divergences:
 
 - KL(p ‖ q) is least for the product of p's own marginals: right for each unit by itself, it gives
   probability to combinations that p excludes.

@@ -66,9 +66,10 @@ def convergence(key, depth: int = 40):
         {"total variation": lines},
         x_label="depth T of the directed net",
         log_y=["total variation"],
-        title="A deep tied net is an RBM",
-        subtitle="total variation between their pixels; 6 visible and 4 hidden units, all off at "
-        "the top. The bound falls by λ₂, second eigenvalue of a Gibbs step, from layer to layer",
+        title="The deeper a net of tied layers, the closer it is to an RBM",
+        subtitle="total variation between their distributions of the pixels; 6 visible and 4 "
+        "hidden units, all off at the top. With each layer the bound falls by the factor λ₂, the "
+        "second eigenvalue of a Gibbs step",
     )
     return {"convergence": picture}, numbers
 
@@ -102,10 +103,9 @@ def complementary_prior():
             for name, log_p in logs.items()
         },
         ("00", "01", "10", "11"),
-        title="A complementary prior",
-        subtitle="three pixels, two hidden units. Coupling: log p(00) + log p(11) − log p(01) − "
-        f"log p(10), zero for independent units, which one step up finds: on with {on[0]:.3f} and "
-        f"{on[1]:.3f}",
+        title="The complementary prior of two hidden units",
+        subtitle="Coupling: log p(00) + log p(11) − log p(01) − log p(10), zero for independent "
+        f"units. One step up from the three pixels turns them on with {on[0]:.3f} and {on[1]:.3f}",
         y_label="nats",
     )
     exact = np.exp(np.asarray(found.log_posterior))
@@ -152,9 +152,9 @@ def learning_rule(key, num_steps: int = 20):
         panels,
         x_label="layer of weights from below, or n",
         log_y=list(panels),
-        title="The learning rule of the tied net, layer by layer",
-        subtitle="exact, in expectation; 6 visible and 4 hidden units, five random images. The "
-        "first 2n terms are CD-n, and all of them the gradient of the log-likelihood",
+        title="Terms of the tied net's learning rule, layer by layer",
+        subtitle="exact expectations; 6 visible and 4 hidden units, five random images. The first "
+        "2n terms add up to CD-n, and all of them to the gradient of the log-likelihood",
     )
     return {"learning_rule": picture}, numbers
 
@@ -183,10 +183,10 @@ def untied(key, num_updates: int):
     picture = figures.learning_curves(
         panels,
         x_label="update of the second layer",
-        title="A second layer, greedily",
-        subtitle=f"14 images of bars and stripes; 9-4 below, {_FIRST} updates of CD-1; 4-9 above, "
-        "starts upside down, exact ascent of the bound, which starts tight: its slack stays below "
-        "the gain",
+        title="Greedy training of a second layer",
+        subtitle=f"14 images of bars and stripes. First layer 9-4: {_FIRST} updates of CD-1. "
+        "Second layer 4-9: initialised with the transposed weights, exact ascent of the bound. The "
+        "bound starts tight, and its slack stays below the gain",
     )
     numbers = {
         "rbm_alone": before,
@@ -260,7 +260,7 @@ def grey_level():
 
     panels = {
         "logistic: energy alone": lines({k: straight(i) for k, i in inputs.items()}),
-        "and its entropy": lines({k: logistic(i) for k, i in inputs.items()}),
+        "logistic: energy and entropy": lines({k: logistic(i) for k, i in inputs.items()}),
         "Gaussian, mean 0.7": lines({k: gaussian(s) for k, s in sigmas.items()}),
     }
     most = float(grey_levels.logistic_preference(middle, step))
@@ -268,8 +268,9 @@ def grey_level():
         panels,
         x_label="value of the pixel",
         title="Can a pixel prefer 0.7 to both 0.6 and 0.8?",
-        subtitle="free energy less that of 0.7, nats. The input I only tilts the logistic unit's "
-        f"curve: at most {most:.3f} nats. A Gaussian unit bends it as much as a small σ does",
+        subtitle="free energy less that of 0.7, nats. The input I only tilts the curve of a "
+        f"logistic unit, which prefers 0.7 by at most {most:.3f} nats. The smaller σ is, the more "
+        "a Gaussian unit prefers it",
     )
     numbers = {
         "logistic_at_most": most,

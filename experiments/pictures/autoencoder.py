@@ -30,24 +30,19 @@ def draw(
 ) -> tuple[dict[str, object], dict[str, Figure]]:
     """Draws reconstructions of held-out images by each method, and the curves of fine-tuning.
 
+    Results for the summary, the errors, come first.
+
     Args:
-      key: consumed.
-      dataset: that the models were trained on.
-      transform: turns rows of the data set into pixels.
       model: the deep autoencoder; PCA and logistic PCA use as many numbers as its code has.
       shallow: the autoencoder without hidden layers.
       table: the metrics of fine-tuning.
-
-    Returns:
-      Results for the summary, the errors; and the pictures.
     """
     part, held_out = dataset.held_out
     train_key, held_out_key = jax.random.split(key)
     train = pixels(train_key, transform, dataset.train.images)
     v = pixels(held_out_key, transform, held_out.images)
     size = model.decoder[0].kernel[...].shape[0]
-    with progress.Iterations("logistic PCA", "objective") as shown_progress:
-        logistic = logistic_pca.fit(train, size, callback=shown_progress.report)
+    logistic = logistic_pca.fit(train, size, callback=_report)
     if not logistic.converged:
         logging.warning("logistic PCA has not converged: its error may be too large")
     linear = pca.fit(train, size)
@@ -72,7 +67,7 @@ def draw(
         {name: dataset.pictures(images) for name, images in rows.items()},
         image_shape=dataset.image_shape,
         columns=len(shown),
-        title=f"Unseen images, and what is left of them in {size} numbers",
+        title=f"Unseen images and their reconstructions from {size} numbers",
         subtitle=f"at the right: squared error, summed over the pixels, averaged over all "
         f"{len(v):,} {part} images",
         notes=notes,
@@ -87,7 +82,9 @@ def draw(
     }
     pictures = {
         "reconstructions": picture,
-        "curves_autoencoder": figures.learning_curves(curves, title="Fine-tuning", x_label="epoch"),
+        "curves_autoencoder": figures.learning_curves(
+            curves, title="Fine-tuning of the autoencoder", x_label="epoch"
+        ),
     }
     results = {
         "split": part,
@@ -102,6 +99,11 @@ def draw(
         "logistic_pca_converged": logistic.converged,
     }
     return results, pictures
+
+
+def _report(iteration, objective):
+    if iteration % 10 == 0:
+        progress.say(f"logistic PCA, iteration {iteration}, objective {objective:.6g}")
 
 
 @jax.jit

@@ -21,18 +21,9 @@ def draw(
     after: networks.Classifier,
     table: dict[str, np.ndarray],
 ) -> tuple[dict[str, object], dict[str, Figure]]:
-    """Draws the errors of a classifier, its curves, and its features before and after.
+    """Draws the errors of a classifier, its curves (a table of metrics), and its features.
 
-    Args:
-      key: consumed.
-      dataset: that it was trained on.
-      transform: turns rows of the data set into pixels.
-      before: the classifier before training.
-      after: the trained classifier.
-      table: the metrics of its training.
-
-    Returns:
-      Results for the summary: its errors on held-out images, and `changes`; and the pictures.
+    Results for the summary come first: its errors on held-out images, and `changes`.
     """
     part, held_out = dataset.held_out
     answer_key, view_key = jax.random.split(key)
@@ -50,7 +41,7 @@ def draw(
     results |= {name: float(value) for name, value in changes(before, after, v).items()}
 
     curves = {"loss (nats)": {"training": "loss"}}
-    pictures = {"curves": finetuning.learning_curves(table, curves, "Discriminative fine-tuning")}
+    pictures = {"curves": finetuning.learning_curves(table, curves, "Training of the classifier")}
     pictures |= errors.sheet(dataset, held_out, log_p, part)
     fields = {"before": before.hidden[0].kernel[...], "after": after.hidden[0].kernel[...]}
     # One scale for both, so that they can be compared.
@@ -70,12 +61,7 @@ def draw(
 def changes(
     before: networks.Classifier, after: networks.Classifier, v: jax.Array
 ) -> dict[str, jax.Array]:
-    """How much fine-tuning changed each hidden layer.
-
-    Args:
-      before: the classifier before training.
-      after: the trained classifier.
-      v: (N, V) images.
+    """How much fine-tuning changed each hidden layer, judged by images (N, V).
 
     Returns:
       For each layer l: `weight_change_l`, ‖W' − W‖ / ‖W‖ (Frobenius); `feature_correlation_l`, the

@@ -15,14 +15,7 @@ def sheet(
 ) -> dict[str, Figure]:
     """Draws the wrongly recognised images, with label, answer and confidence.
 
-    Args:
-      dataset: the data.
-      split: the N images that were recognised.
-      log_posterior: (N, L), nats.
-      part: name of the split.
-
-    Returns:
-      The sheet by name, the most confident errors first; empty if there is no error.
+    The sheet by name, the most confident errors first; empty if there is no error.
     """
     labels, chosen = split.labels, log_posterior.argmax(axis=-1)
     confidence = np.exp(log_posterior.max(axis=-1))
@@ -38,6 +31,6 @@ def sheet(
         image_shape=dataset.image_shape,
         columns=_COLUMNS,
         title="Errors, the surest first",
-        subtitle=f"true label → answer, and its probability; {share}{more}",
+        subtitle=f"true label → answer, and the probability of the answer; {share}{more}",
     )
     return {"errors": picture}

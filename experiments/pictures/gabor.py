@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float
 
 _MIN_WIDTH = 0.6  # of the window, pixels
@@ -62,19 +63,11 @@ class Fit(NamedTuple):
 
 
 def fit(images: Float[Array, "*batch size size"]) -> Fit:
-    """Fits a Gabor function to each image.
+    """Fits a Gabor function to each image, of at least 4 pixels a side.
 
     The centre lies within the image; the frequency is at most half a cycle per pixel; the window is
-    between 0.6 pixels and the size of the image wide, and holds at least a third of a cycle.
-
-    Args:
-      images: (..., size, size), of at least 4 pixels a side.
-
-    Returns:
-      The fits; a flat image has correlation 0.
-
-    Raises:
-      ValueError: the images are too small, or hold NaN or infinity.
+    between 0.6 pixels and the size of the image wide, and holds at least a third of a cycle. A flat
+    image has correlation 0.
     """
     size = images.shape[-1]
     if size < 4:
@@ -87,10 +80,8 @@ def fit(images: Float[Array, "*batch size size"]) -> Fit:
     return Fit(*(part.reshape(*images.shape[:-2], *part.shape[1:]) for part in parts))
 
 
-@functools.partial(jax.jit, inline=True)
-def orientation_selectivity(
-    images: Float[Array, "*batch size size"],
-) -> Float[Array, "*batch"]:
+@jit
+def orientation_selectivity(images: Float[Array, "*batch size size"]) -> Float[Array, "*batch"]:
     """1 − (amplitude at right angles / amplitude) of the wave of largest amplitude in each image.
 
     Amplitudes are those of the Fourier transform of the image less its median; the wave at right
@@ -102,9 +93,6 @@ def orientation_selectivity(
     The median is the level around a localised feature, unless the feature fills more than half of
     the image. Subtracting the mean instead would leave a square, whose amplitudes add to those of
     the feature or cancel them, depending on its place.
-
-    Args:
-      images: (..., size, size).
     """
     size = _PADDING * images.shape[-1]
     around = jnp.median(images, axis=(-2, -1), keepdims=True)

@@ -1,7 +1,6 @@
 """Movies of a net: while it generates, and after it is shown random pixels."""
 
 import math
-import shutil
 from collections.abc import Sequence
 
 import jax
@@ -25,7 +24,7 @@ _NUM_COLOURS = 128
 
 
 def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Random pixels, each on with probability 1/2, as published; the key is consumed."""
+    """Random pixels, each on with probability 1/2, as published."""
     return random.bernoulli(key, jnp.full(shape, 0.5, jnp.float32))
 
 
@@ -36,14 +35,9 @@ def movie(
     classes: Sequence[int | None],
     image_shape: tuple[int, ...],
 ) -> None:
-    """Draws movie.gif, and with ffmpeg movie.mp4: one chain, which starts at random pixels.
+    """Draws movie.gif: one chain, which starts at random pixels.
 
-    Args:
-      key: consumed.
-      run: the folder.
-      net: the net.
-      classes: the label units to clamp, one after the other; None clamps nothing.
-      image_shape: of an image.
+    The label units of the classes are clamped one after the other; None clamps nothing.
     """
     noise_key, up_key, chain_key = jax.random.split(key, 3)
     _, x = _perceive(up_key, net, noise(noise_key, (math.prod(image_shape),)))
@@ -67,7 +61,7 @@ def movie(
                     image_name="image",
                     labels=_named(seen.labels[t]),
                     clamped=None if label is None else str(label),
-                    title="A net generates",
+                    title="A net generates images",
                     subtitle=f"{what}; Gibbs iterations since: {step}",
                 )
             )
@@ -75,14 +69,7 @@ def movie(
 
 
 def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[int, ...]) -> None:
-    """Draws mind_and_brain.png, .gif and, with ffmpeg, .mp4: the net after it is shown noise.
-
-    Args:
-      key: consumed.
-      run: the folder.
-      net: the net, of any number of layers.
-      image_shape: of an image.
-    """
+    """Draws mind_and_brain.png and .gif: a net of any depth after it is shown noise."""
     noise_key, up_key, chain_key = jax.random.split(key, 3)
     shown, x = _perceive(up_key, net, noise(noise_key, (math.prod(image_shape),)))
     free = jnp.zeros(x.shape, bool)
@@ -100,12 +87,11 @@ def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[in
         image_shape=image_shape,
         times=["shown", *(f"{step:,}" for step in _MIND_STEPS)],
         notes=notes,
-        title="Mind and brain",
-        subtitle="a net is shown random pixels, then left to itself; brain: its hidden units, "
-        "white is on; mind: the image that they stand for"
-        + (", and what the label units say" if notes else ""),
+        title="Mind and brain: a net is shown random pixels, then left to itself",
+        subtitle="brain: its hidden units, white is on; mind: the image that these states stand for"
+        + (", and the label that is most probable" if notes else ""),
     )
-    figures.save(picture, run.figures / "mind_and_brain.png")
+    run.save_figures({"mind_and_brain": picture})
 
     frames = []
     for t, step in enumerate(steps):
@@ -116,7 +102,7 @@ def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[in
             image_shape=image_shape,
             image_name="mind: the image that these states stand for" if t else "shown",
             labels=_named(seen.labels[t]),
-            title="Mind and brain",
+            title="Mind and brain of a net",
             subtitle=since if t else "shown random pixels",
         )
         frames += [frame] * (1 if t else _NUM_SHOWN)
@@ -144,11 +130,7 @@ def _named(probabilities):
 def _write(frames: Sequence[Figure], run: Run, name: str) -> None:
     figures.animate(
         frames,
-        run.figures / f"{name}.gif",
+        run.workdir.figures / f"{name}.gif",
         frames_per_second=_FRAMES_PER_SECOND,
         num_colours=_NUM_COLOURS,
     )
-    if shutil.which("ffmpeg") is None:
-        print(f"{name}.mp4 is left out: there is no ffmpeg on the PATH; {name}.gif shows the same")
-    else:
-        figures.film(frames, run.figures / f"{name}.mp4", frames_per_second=_FRAMES_PER_SECOND)

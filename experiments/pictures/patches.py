@@ -30,13 +30,9 @@ def draw(
     *,
     num_steps: int,
 ) -> tuple[dict[str, float], dict[str, Figure]]:
-    """Draws the pictures of an RBM.
+    """Draws the pictures of an RBM of whitened patches.
 
     Args:
-      key: consumed.
-      params: the RBM, of whitened patches.
-      whitening: how they were whitened.
-      data: the patches; test patches are shown beside samples.
       densities: scikit-learn's mixtures that are sampled too, by name.
       table: the metrics of training.
       num_steps: Gibbs steps before a sample.
@@ -81,7 +77,7 @@ def draw(
         "gabor_functions": figures.image_rows(
             {"feature": _to_one(features[shown]), "Gabor function": _to_one(fitted)},
             image_shape=shape,
-            title="The first features, and the Gabor functions that fit them best",
+            title="The first features and the Gabor functions that fit them best",
             subtitle=share,
             columns=_COLUMNS,
             value_range=(-1, 1),
@@ -121,7 +117,7 @@ def _samples(key, params, whitening, data, densities, num_steps) -> Figure:
     return figures.image_rows(
         {name: np.clip(images, -limit, limit) for name, images in rows.items()},
         image_shape=data.image_shape,
-        title="Patches, and samples of the models",
+        title="Test patches, and samples of the models",
         subtitle=f"without the patches' means; black and white are ±{limit:.0f} of 255 grey "
         f"levels; RBM: {num_steps} Gibbs steps from noise",
         columns=_COLUMNS,

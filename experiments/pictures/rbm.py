@@ -27,10 +27,6 @@ def draw(
     """Draws the pictures of an RBM.
 
     Args:
-      key: consumed.
-      params: the RBM.
-      dataset: that the RBM was trained on.
-      pixels: turns rows of the data set into values of the visible units.
       unfamiliar: images of other classes, if there are any.
       chains: (N, H) hidden states of its persistent chains, if any.
       num_steps: Gibbs steps before a sample.
@@ -66,7 +62,7 @@ def draw(
                 "visible biases": params.visible.bias,
                 "hidden biases": params.hidden.bias,
             },
-            title="Weights and biases",
+            title="Distribution of weights and biases",
         ),
     }
     if unfamiliar is not None:
@@ -83,7 +79,7 @@ def draw(
         title="Gibbs sampling from random hidden states",
         subtitle="means of the visible units",
     )
-    start, where = chains, f"{num_steps} Gibbs steps on from the persistent chains of training"
+    start, where = chains, f"{num_steps} further Gibbs steps of the persistent chains of training"
     if chains is None:
         images = data.spread(held_out.images, _NUM_SAMPLES)
         start = rbm.sample_hidden(start_key, params, visible(images))
@@ -93,14 +89,14 @@ def draw(
         grey(samples),
         image_shape=shape,
         columns=12,
-        title="Samples",
+        title="Samples of the RBM",
         subtitle=f"{where}; means of the visible units",
     )
     low, high = params.hidden.support
     if np.isfinite(high - low):
         means = rbm.hidden_mean(params, visible(data.spread(held_out.images, 200)))
         pictures["hidden"] = figures.hidden_activities(
-            means, title="Hidden units on unseen images", value_range=(low, high)
+            means, title="Activities of the hidden units on unseen images", value_range=(low, high)
         )
     return pictures
 

@@ -159,5 +159,5 @@ def test_bad_input(params):
     for call in (infinite.kernel, lambda p: infinite.as_belief_net(p, 1)):
         with pytest.raises(TypeError, match="Bernoulli units; these are Spin"):
             call(spins)
-    with pytest.raises(ValueError, match="layer 0 has 3 hidden units, but layer 1 has 4"):
+    with pytest.raises(ValueError, match="layer 0 has 3 Bernoulli hidden units, but layer 1 has 4"):
         infinite.untied(params, params, jnp.zeros(4))

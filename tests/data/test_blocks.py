@@ -1,5 +1,7 @@
 """Rows of a data set: block by block, spread evenly, by label."""
 
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,9 +49,13 @@ def test_blocks_are_put_together_in_order(monkeypatch, size):
 
 def test_each_block_has_a_key_of_its_own(monkeypatch):
     monkeypatch.setattr(blocks, "_BLOCK", 4)
+    made = []
 
     def draw(key, block):
-        return jax.random.normal(key, block.shape)
+        assert all(earlier() is None for earlier in made)  # on the device
+        drawn = jax.random.normal(key, block.shape)
+        made.append(weakref.ref(drawn))
+        return drawn
 
     found = data.in_blocks(draw, KEY, np.zeros(12))
     assert len(np.unique(found)) == 12
@@ -66,11 +72,3 @@ def test_spread_reaches_from_the_first_row_to_the_last():
     for count in (1000, 5000):  # all of them, once each
         np.testing.assert_array_equal(data.spread(rows, count)[0], np.arange(1000))
     np.testing.assert_array_equal(data.spread(jnp.arange(7), 3), [0, 3, 6])
-
-
-def test_rows_with_labels_by_hand():
-    labels = np.array([2, 0, 2, 1, 0])
-    wanted = np.array([0, 2, 2, 0, 2, 3, 1, 0])
-    # Each row in turn, and again where there are too few; row 0 for a label that none has.
-    found = data.rows_with_labels(labels, wanted)
-    np.testing.assert_array_equal(found, [1, 0, 2, 4, 0, 0, 3, 1])

@@ -1,6 +1,5 @@
 """Shrinking against an exact oracle, and binarisation against its probabilities."""
 
-import functools
 import re
 
 import jax
@@ -73,19 +72,9 @@ def test_draws_have_grey_levels_as_probabilities(draw, dtype):
     assert (draws != draw(images, 4)).any()
 
 
-def test_equal_transforms_compile_once():
-    traces = []
-
-    @functools.partial(jax.jit, static_argnames="function")
-    def step(batch, function):
-        traces.append(function)
-        return function(None, batch)
-
-    for transform in (transforms.Transform("none"), transforms.Transform("none", 255.0)):
-        step(jnp.asarray(BYTES), function=transform)
-    assert len(traces) == 1
-    step(jnp.asarray(BYTES), function=transforms.Transform("threshold"))
-    assert len(traces) == 2
+def test_equal_transforms_are_one_static_argument():
+    assert len({transforms.Transform("none"), transforms.Transform("none", 255.0)}) == 1
+    assert len({transforms.Transform("none"), transforms.Transform("threshold")}) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 from dbn_jax import networks, training
 from dbn_jax.embedding import affinities, objective, pca, sne
 from experiments import embed_codes, train_autoencoder
-from experiments.common.data_settings import DataSettings
+from experiments.common import runs
 from experiments.embed_codes import Settings
 from tests import finished_runs
+from tests.small_jobs import DIGITS
 
-DIGITS = DataSettings(dataset="digits")
 QUICK = {"num_images": 120, "perplexity": 10.0, "num_steps": 100}
 
 
@@ -51,7 +51,7 @@ def test_a_whole_workdir(tmp_path, pretrained, model, monkeypatch):
     test = dataset.test.spread(120)
     pixels, train = (transform(None, jnp.asarray(x.images)) for x in (test, dataset.train))
     spaces = {"codes": model.encode(pixels), "pca": pca.encode(pca.fit(train, 6), pixels)}
-    key = jax.random.split(training.spare_key(3), 3)[0]
+    key = jax.random.split(runs.Run(settings, None).key, 3)[0]
     method = sne.Method(background=sne.UNI_SNE.background, num_steps=100)
     with np.load(tmp_path / "run/maps.npz") as maps:
         np.testing.assert_array_equal(maps["labels"], test.labels)

@@ -4,15 +4,15 @@ import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, figures, label_units, rbm, units
+from dbn_jax import dbn, figures, rbm, units
 from dbn_jax.likelihood import evaluation
 from experiments import evaluate, train_autoencoder, train_dbn, train_rbm
 from experiments.common.data_settings import DataSettings
 from tests import finished_runs
-from tests.random_models import jolt
 
 DIGITS = DataSettings(dataset="digits", classes=(3, 5))
 QUICK = {"ais_steps": 300, "ais_chains": 60, "passes": 2, "reverse_images": 6}
@@ -23,11 +23,16 @@ def plain_rbm(num_pixels=64, **kw):
 
 
 def labelled_dbn():
-    """Takes every image for a 3 or a 5, more or less surely."""
-    top = label_units.init_params(jax.random.key(1), 4, 5)
-    bottom, top = jolt(2, (plain_rbm(), top))
-    bias = jax.numpy.zeros(14).at[jax.numpy.array([4 + 3, 4 + 5])].set(5.0)
-    return dbn.stack((bottom, rbm.RBM(top.weights, top.visible.add_to_bias(bias), top.hidden)))
+    """Tells 3 from 5 by a single feature, and mistakes some."""
+    train = DIGITS.load()[0].train
+    three, five = (train.images[train.labels == k].mean(axis=0) / 255 for k in (3, 5))
+    weights = jnp.float32(three - five)[:, None]
+    feature = units.Bernoulli(-jnp.float32(three + five) / 2 @ weights)
+    bottom = rbm.RBM(weights, units.Bernoulli(jnp.zeros(64)), feature)
+    weights = jnp.zeros((11, 1)).at[0].set(4.0).at[1 + 3].set(2.0).at[1 + 5].set(-2.0)
+    labels = units.Softmax(jnp.full(10, -9.0).at[3].set(0.0).at[5].set(2.0))
+    visible = units.Concat((units.Bernoulli(jnp.zeros(1)), labels), (1, 10))
+    return dbn.stack((bottom, rbm.RBM(weights, visible, units.Bernoulli(jnp.array([-2.0])))))
 
 
 def rbm_run(path, model=None, **data):
@@ -106,6 +111,7 @@ def test_a_net_with_labels_recognises(tmp_path, monkeypatch):
     held_out = DIGITS.load()[0].test
     (counts,), kw = drawn["What each class was taken for"]
     np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(held_out.labels, minlength=10))
+    assert np.flatnonzero(counts.sum(axis=0)).tolist() == [3, 5]
     errors = counts.sum() - np.trace(counts)
     assert errors == round(results["error_rate_sampling"] * len(held_out)) > 0
     assert f"{errors} of 74 test images wrong" in kw["subtitle"]

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import shutil
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +17,11 @@ from experiments.common import pretrained as pretrained_runs
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
 from experiments.finetune_classifier import Settings
-from tests import binaries, finished_runs
+from tests import finished_runs
 from tests.resumption import broken_and_resumed
+from tests.small_jobs import DIGITS
 
-DIGITS = DataSettings(dataset="digits")
+RANDOM = {"pretrained": pretrained_runs.NONE, "data": DIGITS}
 VALIDATED = dataclasses.replace(DIGITS, num_validation=100)
 PICTURES = {"curves", "errors", "features_after", "features_before"}
 
@@ -89,12 +89,8 @@ def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
 
 @pytest.mark.usefixtures("undrawn")
 def test_from_random_weights(tmp_path):
-    settings = Settings(
-        pretrained=pretrained_runs.NONE,
-        data=DIGITS,
-        hidden_sizes=(30, 40),
-        learning=learning(epochs=12, batch_size=20, hidden_dropout=0.0),
-    )
+    quick = learning(epochs=12, batch_size=20, hidden_dropout=0.0)
+    settings = Settings(**RANDOM, hidden_sizes=(30, 40), learning=quick)
     results = run(settings, tmp_path / "run")["results"]
     assert results["split"] == "test"
     assert results["error_rate"] < 0.3  # 0.9 is chance
@@ -102,12 +98,6 @@ def test_from_random_weights(tmp_path):
     # Without a validation set nothing is held out until the end.
     assert "eval_error_rate_train" in header
     assert "eval_error_rate," not in header + ","
-    # Its flags.txt repeats it (in a copy: this process holds the workdir).
-    copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    done = binaries.run(
-        "experiments.finetune_classifier", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
-    )
-    assert "done already" in done.stdout, done.stderr
     # There is no run that it went on from; its data are its own.
     _, data_settings = pretrained_runs.load(str(tmp_path / "run"), ("finetune_classifier",))
     assert data_settings == DIGITS
@@ -169,26 +159,19 @@ def test_broken_run_goes_on_to_the_same_bits(pretrained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("changes", "of_learning", "words"),
     [
-        (["--pretrained=NET", "--hidden_sizes=30,41"], ["--hidden_sizes=30,41", "30, 40 units"]),
-        (["--pretrained=NET", "--dataset=mnist"], ["NET brings its own data"]),
-        (["--pretrained=nowhere"], ["nowhere", "no finished run"]),
-        (["--pretrained=none", "--dataset=digits", "--early_stopping"], ["--num_validation"]),
-        (["--pretrained=NET", "--batch_size=1334"], ["--batch_size=1334", "1333 training images"]),
-        (["--pretrained=NET", "--top_only_epochs=9"], ["--top_only_epochs=9", "--epochs=1"]),
+        ({"hidden_sizes": (30, 41)}, {}, "--hidden_sizes=30,41, but .* has layers of 30, 40 units"),
+        ({}, {"top_only_epochs": 9}, "--top_only_epochs=9.*--epochs=4"),
+        (RANDOM, {"early_stopping": True}, "--num_validation"),
     ],
-)  # fmt: skip
-def test_bad_input_ends_in_a_sentence(pretrained, tmp_path, flags, words):
-    flags = [flag.replace("NET", pretrained) for flag in flags]
-    done = binaries.run(
-        "experiments.finetune_classifier", f"--workdir={tmp_path}/run", "--epochs=1", *flags
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word.replace("NET", pretrained) in done.stderr
-    assert not (tmp_path / "run/flags.txt").exists()  # so that the right line can follow
+)
+def test_bad_settings_are_refused(pretrained, tmp_path, changes, of_learning, words):
+    """Before the workdir is held, so that the right line can follow."""
+    changes = {"pretrained": pretrained} | changes
+    with pytest.raises(ValueError, match=words):
+        run(Settings(**changes, learning=learning(**of_learning)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_net_of_other_data_is_refused(tmp_path):
@@ -204,12 +187,6 @@ def test_a_net_of_other_data_is_refused(tmp_path):
         with pytest.raises(ValueError, match=words):
             run(gentle(path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_workdir_of_another_experiment_is_refused(pretrained, tmp_path):
-    shutil.copytree(pretrained, tmp_path / "copy")
-    with pytest.raises(ValueError, match=r"program: was experiments\.train_dbn, now experiments\."):
-        run(gentle(pretrained), tmp_path / "copy")
 
 
 def test_data_come_from_one_place():

@@ -13,13 +13,12 @@ from dbn_jax.embedding import logistic_pca
 from dbn_jax.learning import backprop
 from experiments import publish, train_autoencoder
 from experiments.common import pretrained, pretraining
-from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import RBMSettings
 from experiments.train_autoencoder import BackpropagationSettings
 from tests import pictures
 from tests.resumption import broken_and_resumed
+from tests.small_jobs import DIGITS
 
-DIGITS = DataSettings(dataset="digits")
 QUICK = RBMSettings(epochs=3, batch_size=50)
 
 pytestmark = pytest.mark.usefixtures("implicit_promotion")
@@ -199,14 +198,6 @@ def test_broken_run_goes_on_to_the_same_bits(tmp_path, last):
         ({"hidden_sizes": (30,)}, "--hidden_sizes=30: .* at least one hidden layer below its code"),
         ({"hidden_sizes": (70, 65)}, "--hidden_sizes=70,65: .* at most 64 units"),
         ({"data": dataclasses.replace(DIGITS, standardise=True)}, r"--standardise: .* \[0, 1\]"),
-        (
-            {"learning": RBMSettings(batch_size=5000)},
-            "--batch_size=5000, but there are 1433 training images",
-        ),
-        (
-            {"finetune": BackpropagationSettings(batch_size=5000)},
-            "--finetune_batch_size=5000, but there are 1433 training images",
-        ),
     ],
 )
 def test_bad_settings_are_refused_before_the_workdir_is_held(tmp_path, changes, words):

@@ -96,14 +96,10 @@ def test_warnings_in_plain_words(tmp_path, caplog, data, rate, words):
     ("flags", "words"),
     [
         (["--dataset=mnist", "--data_dir=/no/such/folder"], ["/no/such/folder"]),
-        (["--dataset=digits", "--classes=11"], ["11"]),
-        (["--dataset=digits", "--batch_size=5000"], ["5000", "batch size"]),
-        (["--dataset=digits", "--image_size=20"], ["20"]),
-        (["--dataset=digits", "--learning_rate=1e30"], ["NaN or infinity", "learning rate"]),
-        (["--dataset=digits", "--visible=gaussian", "--hidden=poisson"], ["Gaussian", "Poisson"]),
+        (["--dataset=digits", "--learning_rate=1e30"], ["NaN or infinity", "another --workdir"]),
         (["--dataset=digits", "extra"], ["extra"]),
     ],
-)  # fmt: skip
+)
 def test_bad_input_ends_in_a_sentence(tmp_path, flags, words):
     done = binaries.run("experiments.train_rbm", f"--workdir={tmp_path}/run", "--epochs=1", *flags)
     assert done.returncode == 1

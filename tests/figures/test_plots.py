@@ -10,6 +10,11 @@ from tests.pictures import assert_readable, pixels, words
 NAMES = ["neither", "earthquake", "truck", "both"]
 
 
+def curve(y):
+    lines = {"e": {"e": (np.arange(len(y)), y)}}
+    return figures.learning_curves(lines, title="t", x_label="x")
+
+
 def legend(figure):
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
@@ -54,16 +59,14 @@ def test_ten_lines_differ_in_their_looks():
     [([0.0, 0.5, 1.0], True), ([0.01, 0.02, 0.0], True), ([0.0, 0.5, 1.1], False)],
 )
 def test_the_axis_of_a_rate_ends_at_0_and_1(y, inside):
-    figure = figures.learning_curves({"e": {"e": (range(3), y)}}, title="t", x_label="x")
-    low, high = figure.axes[0].get_ylim()
+    low, high = curve(y).axes[0].get_ylim()
     assert low <= min(y) < max(y) <= high
     assert (low >= 0 and high <= 1) == inside
 
 
 def test_ticks_say_their_value():
     """A curve that hardly moves: no offset to be added in the head."""
-    x = np.arange(5)
-    figure = figures.learning_curves({"e": {"e": (x, 52.73 + 1e-3 * x)}}, title="t", x_label="x")
+    figure = curve(52.73 + 1e-3 * np.arange(5))
     assert_readable(figure)
     assert "| 52.73" in words(figure)
     assert figure.axes[0].yaxis.get_offset_text().get_text() == ""
@@ -77,8 +80,7 @@ def test_a_line_that_diverges_says_so():
 
 def test_numbers_between_infinities_are_points():
     def coloured(y):
-        curve = {"e": {"e": (np.arange(len(y)), np.array(y))}}
-        page = pixels(figures.learning_curves(curve, title="t", x_label="x")).astype(int)
+        page = pixels(curve(y)).astype(int)
         return (page[..., 2] - page[..., 0] > 100).sum()
 
     inf = np.inf

@@ -77,7 +77,9 @@ def test_centred_gradient_is_descent_in_the_centred_parameters(case, model_share
     with jax.enable_x64(True):
         params = make(CENTRED[case], dtype=jnp.float64)
         batch = draw_batch(params)
-        chains = jax.tree.map(lambda x: np.asarray(x) + 0.2, learner.init(None, params))
+        chains = jax.tree.map(
+            lambda x: np.asarray(x) + 0.2, learner.init(jax.random.key(0), params)
+        )
         gradient, new, _ = jax.jit(learner.estimate)(None, params, chains, batch)
 
         model, data = oracles.Model.of(params), np.asarray(batch)
@@ -121,7 +123,9 @@ def test_sparsity_adds_the_derivative_of_its_penalty():
         return -0.7 * jnp.sum(0.2 * jnp.log(activity) + 0.8 * jnp.log1p(-activity))
 
     plain, _, _ = jax.jit(Exact().estimate)(None, params, None, example)
-    sparse, _, _ = jax.jit(learner.estimate)(None, params, learner.init(None, params), example)
+    sparse, _, _ = jax.jit(learner.estimate)(
+        None, params, learner.init(jax.random.key(0), params), example
+    )
     weights, bias = jax.jit(jax.grad(penalty, (0, 1)))(params.weights, params.hidden.bias)
     expected = rbm.RBM(
         plain.weights + weights, plain.visible, units.Bernoulli(plain.hidden.bias + bias)
@@ -131,7 +135,7 @@ def test_sparsity_adds_the_derivative_of_its_penalty():
 
 def test_sparsity_follows_a_moving_average():
     params, learner = make("gaussian"), Sparse(Exact(), target=0.3, cost=0.5, decay=0.8)
-    chains, q = learner.init(None, params), np.full(3, 0.3)
+    chains, q = learner.init(jax.random.key(0), params), np.full(3, 0.3)
     estimate, plain = jax.jit(learner.estimate), jax.jit(Exact().estimate)
     for seed in range(3):
         batch = draw_batch(params, seed=seed)
@@ -158,8 +162,8 @@ def test_sparsity_refuses_what_no_mean_can_be(pair, outside, words, inside):
     params = make(pair)
     for target in outside:
         with pytest.raises(ValueError, match=f"target is {target}; the mean of {words}"):
-            Sparse(target=target).init(None, params)
-    np.testing.assert_allclose(Sparse(target=inside).init(None, params).mean, inside)
+            Sparse(target=target).init(jax.random.key(0), params)
+    np.testing.assert_allclose(Sparse(target=inside).init(jax.random.key(0), params).mean, inside)
 
 
 def test_model_means_are_not_read_from_a_sparse_gradient():

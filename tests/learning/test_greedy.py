@@ -142,6 +142,30 @@ def test_layers_are_trained_one_after_the_other_with_seeds_of_their_own():
         grown = grown.add(layer.params)
 
 
+@pytest.mark.parametrize("layers", [(), LAYERS])
+def test_layers_of_other_than_binary_units_are_refused(layers):
+    """But for the pixels that the first layer sees; `train` takes any."""
+    stack, options = greedy.Stack(GREY, layers=layers), {"settings": settings(), "samples": True}
+    options |= {"learner": learning.CD(), "optimizer": OPTIMIZER}
+    wrong = [{"hidden": units.Spin()}] + [{"visible": units.Spin()}] * bool(layers)
+    for side in wrong:
+        with pytest.raises(ValueError, match=r"is Spin\(.*have binary units: .* greedy\.train"):
+            greedy.add_layer(stack, IMAGES, 4, **side, **options)
+        with pytest.raises(ValueError, match=r"is Spin\(.*have binary units: .* greedy\.train"):
+            greedy.add_top(stack, IMAGES, LABELS, 4, num_labels=3, **side, **options)
+    if not layers:
+        grown = greedy.add_layer(stack, IMAGES, 4, visible=units.Gaussian(), **options)
+        assert isinstance(grown.layers[0].visible, units.Gaussian)
+
+
+@pytest.mark.parametrize("labels", [LABELS + 1, LABELS - 1])
+def test_labels_out_of_range_are_refused(labels):
+    options = {"learner": learning.CD(), "optimizer": OPTIMIZER, "settings": settings()}
+    words = f"labels go from {labels.min()} to {labels.max()}, but num_labels is 3: number them"
+    with pytest.raises(ValueError, match=words):
+        greedy.add_top(greedy.Stack(GREY), IMAGES, labels, 4, num_labels=3, **options)
+
+
 def test_a_net_learns_to_recognise_digits():
     dataset, to_pixels = data.binarise(data.load("digits"), "none")
     images = dataset.train.images

@@ -1,9 +1,7 @@
 import dataclasses
 import logging
-import os
-import pathlib
-import subprocess
-import sys
+import re
+import resource
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +15,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 from dbn_jax.training import checkpoints
 from dbn_jax.training.checkpoints import Checkpoints
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +25,8 @@ class Units:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class OtherUnits:
-    bias: Any
-    kind: str = dataclasses.field(default="binary", metadata={"static": True})
+class OtherUnits(Units):
+    """Of the same parts."""
 
 
 class Chains(NamedTuple):
@@ -39,7 +34,7 @@ class Chains(NamedTuple):
     fast: Any
 
 
-def tree(num_hidden=5, units=Units, dtype=jnp.float32, kind="binary"):
+def tree(num_hidden=5, units=Units, dtype=jnp.float32, kind="binary", **more):
     params = {
         "weights": jax.device_put(np.arange(3 * num_hidden, dtype=dtype).reshape(3, num_hidden)),
         "a.b/c": units(jax.device_put(np.ones(3, dtype)), kind),
@@ -55,6 +50,7 @@ def tree(num_hidden=5, units=Units, dtype=jnp.float32, kind="binary"):
         "seconds": np.asarray(1 / 3, np.float64),
         "large": np.asarray(2**40, np.int64),
         "nothing": (),
+        **more,
     }
 
 
@@ -113,23 +109,17 @@ class TestRoundTrip:
 
 
 class TestSeries:
-    def test_keeps_the_newest(self, tmp_path):
+    def test_steps_grow_and_the_newest_are_kept(self, tmp_path):
         with Checkpoints(tmp_path) as c:
             for step in (1, 5, 9):
                 c.save(step, {"x": jnp.float32(step)})
+            with pytest.raises(ValueError, match="checkpoint of step 9 already; step is 9"):
+                c.save(9, {"x": jnp.float32(0)})
         assert sorted(p.name for p in tmp_path.iterdir()) == ["5", "9"]
         with Checkpoints(tmp_path) as c:
-            step, restored = c.restore({"x": jnp.float32(0)})
-        assert step == 9
-        assert restored["x"] == 9
-
-    def test_steps_grow(self, tmp_path):
-        with Checkpoints(tmp_path) as c:
-            c.save(5, {"x": jnp.zeros(2)})
-            with pytest.raises(ValueError, match="checkpoint of step 5 already; step is 5"):
-                c.save(5, {"x": jnp.zeros(2)})
-        with Checkpoints(tmp_path) as c, pytest.raises(ValueError, match="step is 4"):
-            c.save(4, {"x": jnp.zeros(2)})
+            assert c.restore({"x": jnp.float32(0)}) == (9, {"x": 9})
+            with pytest.raises(ValueError, match="step is 4"):
+                c.save(4, {"x": jnp.float32(0)})
 
     def test_ignores_and_removes_what_a_kill_leaves(self, tmp_path):
         with Checkpoints(tmp_path) as c:
@@ -145,32 +135,21 @@ class TestSeries:
 
 class TestMismatch:
     @pytest.mark.parametrize(
-        ("wanted", "words"),
+        ("changes", "words"),
         [
-            (
-                lambda: tree(num_hidden=6),
-                r"\['weights'\]: saved float32\[3,5\], wanted float32\[3,6\]",
-            ),
-            (lambda: tree(dtype=jnp.bfloat16), r"saved float32\[3,5\], wanted bfloat16\[3,5\]"),
-            (lambda: tree(units=OtherUnits), r"saved Units\('binary',\), wanted OtherUnits"),
-            (lambda: tree(kind="spin"), r"saved Units\('binary',\), wanted Units\('spin',\)"),
-            (
-                lambda: {**tree(), "chains": None},
-                r"\['chains'\]\.hidden: saved float32\[2,5\], wanted no",
-            ),
-            (
-                lambda: {**tree(), "more": jnp.zeros(2)},
-                r"\['more'\]: saved nothing, wanted float32\[2\]",
-            ),
+            ({"num_hidden": 6}, "['weights']: saved float32[3,5], wanted float32[3,6]"),
+            ({"dtype": jnp.bfloat16}, "saved float32[3,5], wanted bfloat16[3,5]"),
+            ({"units": OtherUnits}, "saved Units('binary',), wanted OtherUnits"),
+            ({"kind": "spin"}, "saved Units('binary',), wanted Units('spin',)"),
+            ({"chains": None}, "['chains'].hidden: saved float32[2,5], wanted no"),
+            ({"more": np.zeros(2)}, "['more']: saved nothing, wanted float64[2]"),
         ],
-        ids=["shape", "dtype", "class", "static data", "none", "leaf"],
     )
-    def test_names_what_differs(self, tmp_path, wanted, words):
+    def test_names_what_differs(self, tmp_path, changes, words):
         with Checkpoints(tmp_path / "series") as c:
             c.save(1, tree())
-            with pytest.raises(ValueError, match=words) as caught:
-                c.restore(wanted())
-        assert "step 1" in str(caught.value)
+            with pytest.raises(ValueError, match=f"step 1 .*(?s:.*){re.escape(words)}"):
+                c.restore(tree(**changes))
 
     def test_long_lists_are_cut(self, tmp_path):
         with Checkpoints(tmp_path) as c:
@@ -213,39 +192,25 @@ class TestTrouble:
         with pytest.raises(OSError, match="cannot open the checkpoints in"):
             Checkpoints(tmp_path / "file" / "below")
 
-    def test_failed_write_keeps_the_last_good_one(self, tmp_path):
+    def test_failed_write_keeps_the_last_good_one(self, tmp_path, capfd):
         """A limit on file sizes stops the write half-way, as a full disk would."""
-        program = """
-import resource, sys
-import numpy as np
-from dbn_jax.training.checkpoints import Checkpoints
-noise = np.random.default_rng(0).normal(size=100_000)
-with Checkpoints(sys.argv[1]) as c:
-    c.save(1, {"x": noise})
-    c.wait()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
-    try:
-        c.save(2, {"x": noise + 1})
-        c.wait()
-    except OSError as e:
-        print(str(e).splitlines()[0])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-with Checkpoints(sys.argv[1]) as c:
-    step, restored = c.restore({"x": noise * 0})
-    print(step, np.array_equal(restored["x"], noise))
-"""
-        result = subprocess.run(
-            [sys.executable, "-c", program, tmp_path / "saved"],
-            cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            capture_output=True,
-            text=True,
-        )
-        message, kept = result.stdout.splitlines()
-        assert "cannot write a checkpoint" in message
-        assert "the last complete one is kept" in message
-        assert kept == "1 True"
-        assert result.stderr == ""
+        noise = np.random.default_rng(0).normal(size=100_000)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with Checkpoints(tmp_path) as c:
+            c.save(1, {"x": noise})
+            c.wait()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+            try:
+                c.save(2, {"x": noise + 1})
+                with pytest.raises(OSError, match=r"cannot write .*the last complete one is kept"):
+                    c.wait()
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with Checkpoints(tmp_path) as c:
+            step, restored = c.restore({"x": noise * 0})
+        assert step == 1
+        np.testing.assert_array_equal(restored["x"], noise)
+        assert capfd.readouterr().err == ""
 
     def test_what_is_said_of_an_error(self):
         """That the disk is full, in plain words; and no kilobytes of the storage layer's own."""
@@ -274,10 +239,3 @@ class TestManners:
         finally:
             logger.setLevel(level)
             logger.removeHandler(caplog.handler)
-
-    def test_orbax_is_imported_late(self):
-        program = "import dbn_jax.training, sys; print('orbax' in sys.modules)"
-        result = subprocess.run(
-            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
-        )
-        assert result.stdout.strip() == "False", result.stderr

@@ -50,13 +50,13 @@ def test_ctrl_c_elsewhere_ends_at_once(where):
 import atexit
 import gc
 import signal
-from experiments.common import endings
+from experiments.common import exits
 
 def interrupt(*_):
     signal.raise_signal(signal.SIGINT)
 
 atexit.register(print, "torn down")
-with endings.sentences([]):
+with exits.sentences([]):
     print("work")
     {where}
     print("more work")

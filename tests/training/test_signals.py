@@ -6,12 +6,13 @@ import pytest
 from dbn_jax.training.signals import Signals
 
 
-def test_notes_and_restores():
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_notes_and_restores(first):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with Signals() as signals:
         assert signals.received is None
-        signal.raise_signal(signal.SIGTERM)
-        assert signals.received == signal.SIGTERM
+        signal.raise_signal(first)
+        assert signals.received == first
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import rbm
+from dbn_jax import rbm, units
 from dbn_jax.units import normalisable
 from tests.random_models import at_random
 from tests.small_rbms import FORBIDDEN, LAYERS, PAIRS
@@ -36,6 +36,18 @@ def real_pair(weights, visible="gaussian", hidden="gaussian"):
         LAYERS[visible][0].init(num_visible),
         LAYERS[hidden][0].init(num_hidden),
     )
+
+
+@pytest.mark.parametrize("support", [(0.0, np.inf), (-np.inf, 0.0)])
+@pytest.mark.parametrize("wrong", [{}, {"tail": "bounded"}, {"tail": "heavy"}])
+def test_types_without_a_limit_say_how_their_tail_falls(support, wrong):
+    tail = wrong.get("tail", "bounded")
+    with pytest.raises(TypeError, match=rf"Counts .*{tail}.*'quadratic' or 'factorial'"):
+        type("Counts", (units.Units,), {"support": support} | wrong)
+    type("Counts", (units.Units,), {"support": support, "tail": "factorial"})
+    type("Counts", (units.Units,), {"support": (0.0, 1.0)})
+    with pytest.raises(TypeError, match=r"Counts .*'quadratic' or 'factorial'"):
+        type("Counts", (units.Poisson,), {"tail": "bounded"})
 
 
 NOT_BELOW_1 = r"largest singular value .* is (\S+), and must be below 1; use a smaller"

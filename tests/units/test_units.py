@@ -373,6 +373,19 @@ def test_fit_of_units_that_never_vary_is_finite(name, which):
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(fitted))
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
+@every_row
+def test_fit_keeps_the_dtype_of_the_parameters_and_refuses_integers(name):
+    made, _, samples = drawn(name)
+    data, described = (
+        jnp.asarray(samples[:500, 0], jnp.bfloat16),
+        jax.tree.map(jnp.result_type, made),
+    )
+    assert jax.tree.map(jnp.result_type, jax.eval_shape(made.fit, data)) == described
+    with pytest.raises(TypeError, match="uint8 numbers; convert them"):
+        made.fit(data.astype(jnp.uint8))
+
+
 def test_fit_learns_sigma_down_to_its_bound():
     rng = np.random.default_rng(0)
     data = jnp.asarray(rng.normal([1, -2, 7], [0.5, 3, 0], (1000, 3)), jnp.float32)

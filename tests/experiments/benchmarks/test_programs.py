@@ -95,26 +95,22 @@ def products_of(*which):
     return products(program(*which).call.func.as_text())
 
 
-@pytest.mark.parametrize(("method", "total"), [(UPDOWN, 17), (BOUND, 21)], ids=["updown", "bound"])
-def test_nets_compile_to_the_products_of_their_floors(method, total):
-    """With one Gibbs step, which needs no loop, so that each product stands in the text once."""
-    found = products_of(net_updates.update, method, 1)
-    assert found == products_of(net_updates.floor, method, 1)
-    assert found.total() == total
-
-
-# Up-down's last Gibbs step stands outside of the loop, and CD's first as well; the floors loop over
-# them all.
 @pytest.mark.parametrize(
-    ("method", "outside"),
-    [(UPDOWN, {"8x13": 1, "8x32": 1}), (BOUND, {"13x16": 2, "16x32": 2})],
+    ("method", "total", "outside"),
+    [(UPDOWN, 17, {"8x13": 1, "8x32": 1}), (BOUND, 21, {"13x16": 2, "16x32": 2})],
     ids=["updown", "bound"],
 )
-def test_further_gibbs_steps_add_their_own_products_alone(method, outside):
-    floor = products_of(net_updates.floor, method, 4)
-    assert floor == products_of(net_updates.floor, method, 1)
-    found = products_of(net_updates.update, method, 4)
-    assert found == floor + collections.Counter(outside)
+def test_nets_compile_to_the_products_of_their_floors(method, total, outside):
+    """Loops stand in the text once, and one Gibbs step needs none.
+
+    Of several, up-down's last one stands outside of the loop, and CD's first; the floors loop over
+    them all.
+    """
+    floor = products_of(net_updates.floor, method, 1)
+    assert floor.total() == total
+    assert products_of(net_updates.update, method, 1) == floor
+    assert products_of(net_updates.floor, method, 4) == floor
+    assert products_of(net_updates.update, method, 4) == floor + collections.Counter(outside)
 
 
 def test_metrics_of_the_bound_add_no_product():

@@ -7,10 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import model_file, training
+from dbn_jax import training
 from experiments.common import runs
-from experiments.common import settings as declarations
-from tests import binaries
+from tests import binaries, resumption
 from tests.experiments.common import toy_experiment
 from tests.experiments.common.toy_experiment import Settings, run
 
@@ -31,7 +30,7 @@ def test_a_command_line_leaves_a_finished_workdir(tmp_path, capsys):
     assert (tmp_path / "figures" / "features.png").stat().st_size > 1000
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["program"] == TOY
-    settings = declarations.from_json(Settings, summary["settings"])
+    settings = Settings.from_json(summary["settings"])
     assert settings == Settings(num_hidden=6)
     # Finished: the same command, or its flagfile, reports at once.
     again = binaries.run(TOY, f"--workdir={tmp_path}", f"--flagfile={tmp_path}/flags.txt")
@@ -48,25 +47,8 @@ def test_other_settings_are_refused_by_name(tmp_path):
     assert run(Settings(epochs=1, checkpoint_seconds=7.0), str(tmp_path))["seed"] == 0
 
 
-def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
-    whole = run(Settings(), str(tmp_path / "whole"))
-    noted = training.Workdir.note_time
-    calls = []
-
-    def note_time(self):
-        calls.append(noted(self))
-        if len(calls) == 3:
-            raise MemoryError
-
-    monkeypatch.setattr(training.Workdir, "note_time", note_time)
-    with pytest.raises(MemoryError):
-        run(Settings(checkpoint_seconds=0.0), str(tmp_path / "broken"))
-    assert not (tmp_path / "broken" / "summary.json").exists()
-    monkeypatch.setattr(training.Workdir, "note_time", noted)
-    resumed = run(Settings(), str(tmp_path / "broken"))
-    assert resumed["results"] == whole["results"]
-    models = [model_file.load(tmp_path / name / "model.npz") for name in ("whole", "broken")]
-    jax.tree.map(np.testing.assert_array_equal, *models)
+def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
+    resumption.broken_and_resumed(tmp_path, toy_experiment, Settings())
 
 
 def test_help_lists_every_flag():

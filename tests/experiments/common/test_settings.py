@@ -1,23 +1,21 @@
 """One declaration of a setting: flags, checks, flagfile and JSON come from it."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 from absl import flags
 
-from experiments.common import settings as declarations
-from experiments.common.settings import Declared, declare, group, setting
+from experiments.common.settings import Declared, group, setting
 
 
-@declare
 class Learning(Declared):
     epochs: int = setting(30, "Passes.", at_least=1)
     rate: float = setting(0.1, "Rate.", at_least=0, below=2)
     learner: str | None = setting(None, "Learner.", choices=("cd", "pcd"))
 
 
-@declare
 class Settings(Declared):
     source: str = setting(help="Folder.", folder=True)
     sizes: tuple[int, ...] = setting((500, 300), "Sizes.", at_least=1)
@@ -37,9 +35,9 @@ def read(*line):
         patch.setattr(
             flags, "DEFINE_bool", lambda *a, **k: define_bool(*a, flag_values=values, **k)
         )
-        declarations.define_flags(Settings)
+        Settings.define_flags()
         values(["program", *line])
-        return declarations.from_flags(Settings)
+        return Settings.from_flags()
 
 
 define, define_bool = flags.DEFINE, flags.DEFINE_bool
@@ -118,21 +116,21 @@ def test_objects_are_checked_as_flags_are(make):
 
 def test_json_is_read_back_as_the_same_object():
     made = Settings(source="/x", sizes=(7,), top=Learning(learner=None))
-    text = json.dumps(declarations.as_json(made))
-    assert declarations.from_json(Settings, json.loads(text)) == made
+    text = json.dumps(dataclasses.asdict(made))
+    assert Settings.from_json(json.loads(text)) == made
     with pytest.raises(ValueError, match="colour: no setting of"):
-        declarations.from_json(Learning, {"colour": 1})
+        Learning.from_json({"colour": 1})
 
 
 def test_flagfiles_repeat_the_settings(tmp_path):
     made = Settings(source="/x", labels=False, learning=Learning(rate=1 / 3, learner="cd"))
-    lines = [f"--{name}={text}" for name, text in declarations.as_flags(made).items()]
+    lines = [f"--{name}={text}" for name, text in made.as_flags().items()]
     (tmp_path / "flags.txt").write_text("\n".join(lines))
     assert read(f"--flagfile={tmp_path}/flags.txt") == made
-    assert "learner" not in declarations.as_flags(Learning())
+    assert "learner" not in Learning().as_flags()
     with pytest.raises(ValueError, match="white space"):
-        declarations.as_flags(Settings(source="/x "))
+        Settings(source="/x ").as_flags()
 
 
 def test_what_no_result_depends_on_is_known():
-    assert declarations.undecisive(Settings) == {"seconds"}
+    assert Settings.undecisive() == {"seconds"}

@@ -9,10 +9,9 @@ import optax
 from dbn_jax import data, figures, learning, rbm
 from experiments.common import runs
 from experiments.common.data_settings import DataSettings
-from experiments.common.settings import declare, group, setting
+from experiments.common.settings import group, setting
 
 
-@declare
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
@@ -29,11 +28,12 @@ def run(settings: Settings, workdir: str) -> dict:
         return run.report()
     images = dataset.train.images
     learner, optimizer = learning.CD(), _optimizer()
-    params = rbm.init_params(run.key, images.shape[1], settings.num_hidden)
+    init_key, chain_key = jax.random.split(run.key)
+    params = rbm.init_params(init_key, images.shape[1], settings.num_hidden)
     state = run.train(
         "rbm",
         functools.partial(learning.step, learner=learner, optimizer=optimizer),
-        learning.init_state(run.key, params, learner=learner, optimizer=optimizer),
+        learning.init_state(chain_key, params, learner=learner, optimizer=optimizer),
         images,
         transform=to_pixels,
         batch_size=100,

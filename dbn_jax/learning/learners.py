@@ -1,26 +1,19 @@
 """Learners: ways to estimate the gradient of the log-likelihood of an RBM.
 
-A learner is an immutable value with pure functions, of which learning calls the first two,
+A learner derives from `Learner`. Its gradient is a descent direction, a tree like `params`, for any
+optax optimizer. `step` makes one update with any of them; `Centred` and `Sparse` wrap any other.
+Maximum-likelihood learning with a long chain (a *fantasy*) is `CD` with many steps: its gradient
+tends to that of `Exact`.
 
-    init(key, params) -> chains                                    what persists between updates
-    estimate(key, params, chains, batch) -> (gradient, chains, metrics)
-    hidden_chains(chains) -> h                       the hidden states of its chains, if it has any
-    start_at(key, params, chains, x) -> chains                     its chains moved to examples
+Keys are consumed; "..." are batch axes; V visible, H hidden units; log-probabilities in nats.
 
-where the gradient is a descent direction, a tree like `params`, for any optax optimizer. Equal
-learners are equal values, so a program compiled for one serves the other. `step` makes one update
-with any of them; `Centred` and `Sparse` wrap any other. Maximum-likelihood learning with a long
-chain (a *fantasy*) is `CD` with many steps: its gradient tends to that of `Exact`.
-
-References: Hinton 2002 (CD); Tieleman 2008 (PCD); Tieleman and Hinton, "Using fast weights to
-improve persistent contrastive divergence" (2009); Desjardins et al., "Tempered Markov chain Monte
-Carlo for training of restricted Boltzmann machines" (2010); Cho, Raiko, Ilin, "Enhanced gradient
-for training restricted Boltzmann machines" (2013); Melchior, Fischer, Wiskott, "How to center deep
-Boltzmann machines" (2016); Hinton's practical guide (2010), section 11 (sparsity).
+References: those of `dbn_jax.rbm` (CD, PCD); Tieleman and Hinton, "Using fast weights to improve
+persistent contrastive divergence" (2009).
 """
 
+import abc
 import dataclasses
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +25,18 @@ from dbn_jax.likelihood import partition
 from dbn_jax.typing import Array, Float, Key
 
 
-@runtime_checkable
-class Learner(Protocol):
-    """What a learner provides. The keys are consumed."""
+class Learner(abc.ABC):
+    """What every learner provides; nothing persists unless the subclass says what.
+
+    Learners are hashable values with pure functions, such as frozen dataclasses: a program compiled
+    for one serves all equal ones.
+    """
 
     def init(self, key: Key[Array, ""], params: rbm.RBM) -> Any:
-        """Makes what persists between updates: a pytree of arrays, or None."""
+        """Makes what persists between updates: a pytree of arrays, or None. It can be traced."""
+        return None
 
+    @abc.abstractmethod
     def estimate(
         self, key: Key[Array, ""], params: rbm.RBM, chains: Any, batch: Float[Array, "*batch V"]
     ) -> tuple[rbm.RBM, Any, rbm.Metrics]:
@@ -46,11 +44,13 @@ class Learner(Protocol):
 
     def hidden_chains(self, chains: Any) -> Float[Array, "chains H"] | None:
         """Returns the hidden states of the persistent chains (tempered: at β = 1), or None."""
+        return None
 
     def start_at(
         self, key: Key[Array, ""], params: rbm.RBM, chains: Any, x: Float[Array, "examples V"]
     ) -> Any:
         """Moves persistent chains to examples, in turn; those that keep a label to ones of it."""
+        return chains
 
 
 def init_state(
@@ -60,7 +60,7 @@ def init_state(
     learner: Learner,
     optimizer: optax.GradientTransformation,
 ) -> rbm.State:
-    """Starts learning with any learner. The key is consumed."""
+    """Starts learning with any learner."""
     return rbm.init_state(params, optimizer, chains=learner.init(key, params))
 
 
@@ -73,44 +73,25 @@ def step(
     learner: Learner,
     optimizer: optax.GradientTransformation,
 ) -> tuple[rbm.State, rbm.Metrics]:
-    """One update with any learner; compiled when called directly, inlined inside a `jit`.
-
-    Args:
-      state: from `init_state`, with the same `learner` and `optimizer`.
-
-    Returns:
-      The new state and the learner's metrics.
-
-    Raises:
-      ValueError: the state was made with another learner; or as the learner has it.
-    """
-    needed = jax.tree.structure(jax.eval_shape(learner.init, key, state.params))
-    if jax.tree.structure(state.chains) != needed:
-        raise ValueError(
-            f"state.chains are not those of {learner}: make the state with "
-            "learning.init_state(key, params, learner=learner, optimizer=optimizer)"
-        )
+    """One update with any learner; compiled when called directly, inlined inside a `jit`."""
+    check_chains(learner, state.params, state.chains)
     gradient, chains, metrics = learner.estimate(key, state.params, state.chains, batch)
     return rbm.apply_gradient(state, gradient, optimizer, chains=chains), metrics
 
 
-class _NothingPersists:
-    def init(self, key, params):
-        """Nothing persists."""
-        del key, params
+def check_chains(learner: Learner, params: rbm.RBM, chains: Any) -> None:
+    """Raises ValueError if chains are another learner's; inside `shard_map` they may be fewer."""
 
-    def hidden_chains(self, chains):
-        """See `Learner`."""
-        del chains
+    def described(tree):
+        leaves, structure = jax.tree.flatten(tree)
+        return structure, [(leaf.ndim, leaf.dtype) for leaf in leaves]
 
-    def start_at(self, key, params, chains, x):
-        """See `Learner`."""
-        del key, params, x
-        return chains
+    if described(chains) != described(jax.eval_shape(learner.init, jax.random.key(0), params)):
+        raise ValueError(f"state.chains are not those of {learner}: give `init_state` this learner")
 
 
 @dataclasses.dataclass(frozen=True)
-class Exact(_NothingPersists):
+class Exact(Learner):
     """The exact gradient, by enumerating the smaller layer: the oracle for all the others."""
 
     def estimate(self, key, params, chains, batch):
@@ -128,36 +109,25 @@ class Exact(_NothingPersists):
 
 
 @dataclasses.dataclass(frozen=True)
-class CD(_NothingPersists):
-    """Contrastive divergence (`rbm.cd_gradient`).
-
-    Attributes:
-      num_gibbs_steps: n of CD-n.
-      sample_visible: False takes probabilities for the reconstruction.
-    """
+class CD(Learner):
+    """Contrastive divergence; see `rbm.cd_gradient` for its settings."""
 
     num_gibbs_steps: int = 1
     sample_visible: bool = True
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`."""
-        gradient, metrics = rbm.cd_gradient(
-            key,
-            params,
-            batch,
-            num_gibbs_steps=self.num_gibbs_steps,
-            sample_visible=self.sample_visible,
-        )
+        settings = dataclasses.asdict(self)
+        gradient, metrics = rbm.cd_gradient(key, params, batch, **settings)
         return gradient, chains, metrics
 
 
 @dataclasses.dataclass(frozen=True)
-class PCD:
+class PCD(Learner):
     """Persistent contrastive divergence (`rbm.pcd_gradient`).
 
     Attributes:
-      num_chains: number of persistent chains; about the batch size is usual.
-      num_gibbs_steps: their Gibbs steps in each update.
+      num_chains: about the batch size is usual.
+      num_gibbs_steps: of the chains in each update.
     """
 
     num_chains: int = 100
@@ -168,15 +138,12 @@ class PCD:
         return rbm.init_chains(key, params, self.num_chains)
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`."""
         return rbm.pcd_gradient(key, params, chains, batch, num_gibbs_steps=self.num_gibbs_steps)
 
     def hidden_chains(self, chains):
-        """See `Learner`."""
         return chains
 
     def start_at(self, key, params, chains, x):
-        """See `Learner`."""
         return hidden_at(key, params, x, len(chains))
 
 
@@ -195,15 +162,15 @@ class FastChains(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class FastPCD:
+class FastPCD(Learner):
     """PCD whose chains run on params + fast parameters, which learn quickly and decay.
 
     The fast parameters raise the energy where the chains are, and so drive them on (Tieleman and
     Hinton 2009, section 4).
 
     Attributes:
-      num_chains: number of persistent chains.
-      num_gibbs_steps: their Gibbs steps in each update.
+      num_chains: as in `PCD`.
+      num_gibbs_steps: as in `PCD`.
       fast_rate: learning rate of the fast parameters; the paper keeps it at the initial rate of
         the regular ones while that decays.
       fast_decay: factor on the fast parameters at each update; 19/20 in the paper.
@@ -227,7 +194,6 @@ class FastPCD:
         return FastChains(hidden, jax.tree.map(jnp.zeros_like, params))
 
     def estimate(self, key, params, chains, batch):
-        """See `Learner`."""
         batch = rbm.as_batch(params, batch)
         fantasy_key, hidden_key = random.split(key)
         driven = jax.tree.map(jnp.add, params, chains.fast)
@@ -244,9 +210,7 @@ class FastPCD:
         return gradient, FastChains(hidden, fast), metrics
 
     def hidden_chains(self, chains):
-        """See `Learner`."""
         return chains.hidden
 
     def start_at(self, key, params, chains, x):
-        """See `Learner`."""
         return chains._replace(hidden=hidden_at(key, params, x, len(chains.hidden)))
