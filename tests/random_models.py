@@ -46,10 +46,11 @@ def random_net(seed, sizes, num_labels=0, *, scale=1.0, visible=BINARY, code=BIN
     return at_random(seed, blank, scale)
 
 
-def random_rbm(visible, hidden, *, seed=0, scale=0.3, weight_scale=0.3, dtype=jnp.float32):
+def random_rbm(visible, hidden, *, seed=0, scale=0.3, weight_scale=None, dtype=jnp.float32):
     """An RBM of two layers, each given as (its type, its number of units).
 
-    The noise of weights and biases (and of learnt σ) has these scales, about where they begin.
+    The noise of biases (and of learnt σ) about where they begin has this scale, and so has that of
+    the weights if they have none of their own.
     """
     (visible, num_visible), (hidden, num_hidden) = visible, hidden
     random = np.random.default_rng(seed)
@@ -57,6 +58,7 @@ def random_rbm(visible, hidden, *, seed=0, scale=0.3, weight_scale=0.3, dtype=jn
     def move(x, scale=scale):
         return jax.device_put((np.asarray(x) + scale * random.normal(size=x.shape)).astype(dtype))
 
+    weight_scale = scale if weight_scale is None else weight_scale
     weights = move(np.zeros((num_visible, num_hidden)), weight_scale)
     biases = (visible.init(num_visible, dtype), hidden.init(num_hidden, dtype))
     return rbm.RBM(weights, *jax.tree.map(move, biases))

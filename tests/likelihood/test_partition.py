@@ -10,7 +10,7 @@ import pytest
 from dbn_jax import rbm, units
 from dbn_jax.likelihood import partition
 from tests import oracles
-from tests.small_layers import FINITE, INFINITE, LAYERS, make
+from tests.small_rbms import LAYERS, make
 
 log_partition = jax.jit(partition.exact_log_partition)
 log_partition_and_gradient = jax.value_and_grad(partition.exact_log_partition)
@@ -19,10 +19,9 @@ log_partition_and_gradient = jax.value_and_grad(partition.exact_log_partition)
 @functools.cache
 def solved(side):
     """By name of its type on one side: a model, its log Z, and the gradient of that."""
-    small = FINITE["bernoulli"]
     models = {
-        name: make(*((layer, small) if side == "visible" else (small, layer)))
-        for name, layer in LAYERS.items()
+        name: make(name, "bernoulli") if side == "visible" else make("bernoulli", name)
+        for name in LAYERS
     }
 
     @jax.jit  # one program: many cost more
@@ -53,8 +52,8 @@ def assert_model_expectation(gradient, params, *, tolerance):
 
 # More states than one block holds, on either side, and a number of them that no block divides.
 LARGE = {
-    "hidden": (INFINITE["gaussian_learnt"][0], 1, units.Bernoulli(), 13),
-    "visible": (units.Bernoulli(), 13, INFINITE["gaussian_learnt"][0], 1),
+    "hidden": (LAYERS["gaussian learnt"][0], 1, units.Bernoulli(), 13),
+    "visible": (units.Bernoulli(), 13, LAYERS["gaussian learnt"][0], 1),
     "hidden_uneven": (units.Poisson(), 1, units.Softmax(num_classes=3), 24),
     "visible_uneven": (units.Softmax(num_classes=3), 24, units.ReLU(), 1),
 }
@@ -86,7 +85,7 @@ def test_enumerates_the_smaller_side(sizes):
 
 
 def test_strong_weights_neither_overflow_nor_vanish():
-    params = make(FINITE["spin"], FINITE["spin"])
+    params = make("spin", "spin")
     params = rbm.RBM(400 * params.weights, params.visible, params.hidden)
     expected = oracles.Model.of(params).log_z()
     assert expected > 200  # exp(expected) is beyond float32
@@ -112,13 +111,13 @@ def test_likelihood_takes_any_leading_axes():
     params, log_z, _ = solved("visible")["bernoulli"]
     v = jnp.asarray(oracles.Model.of(params).visible.states, jnp.float32)
     log_p = partition.log_likelihood(params, v, log_z)
-    grid = partition.log_likelihood(params, v.reshape(2, 8, 4), log_z)
+    grid = partition.log_likelihood(params, v.reshape(2, 4, 3), log_z)
     np.testing.assert_allclose(grid.reshape(-1), log_p, rtol=1e-6)
     assert partition.log_likelihood(params, v[3], log_z).shape == ()
 
 
 def test_eager_and_mapped_equal_compiled():
-    models = [make(LAYERS["concat"], LAYERS["gaussian_learnt"], seed=seed) for seed in range(3)]
+    models = [make("concat", "gaussian learnt", seed=seed) for seed in range(3)]
     one_by_one = [log_partition(params) for params in models]
     assert len({float(x) for x in one_by_one}) == 3
     ensemble = jax.tree.map(lambda *x: jnp.stack(x), *models)
@@ -130,7 +129,7 @@ def test_eager_and_mapped_equal_compiled():
 
 def test_is_as_precise_as_its_parameters():
     with jax.enable_x64(True):
-        params = make(LAYERS["concat"], LAYERS["gaussian_learnt"])
+        params = make("concat", "gaussian learnt")
         params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
         log_z = log_partition(params)
         assert log_z.dtype == jnp.float64
@@ -160,8 +159,7 @@ def test_many_blocks_are_not_rounded_one_by_one(monkeypatch):
 
 
 def test_two_sides_without_end_are_refused():
-    for pair in [("gaussian", "relu"), ("gaussian", "gaussian"), ("concat_infinite", "gaussian")]:
-        visible, hidden = (LAYERS[name] for name in pair)
-        params = make(visible, hidden, scale=0.0)
+    for pair in [("gaussian", "relu"), ("gaussian", "gaussian"), ("real concat", "gaussian")]:
+        params = make(*pair, scale=0.0)
         with pytest.raises(ValueError, match=r"smaller layer of this RBM has infinitely many"):
             partition.exact_log_partition(params)

@@ -14,7 +14,7 @@ import scipy.special
 import scipy.stats
 
 from dbn_jax import random, units
-from tests import oracles, small_layers, small_learning, small_rbms
+from tests import oracles, small_learning, small_rbms
 
 
 def concat(*parts_and_sizes):
@@ -78,11 +78,10 @@ def allclose(actual, expected, rtol=1e-10, atol=1e-10):
     "layers",
     [
         [layer for layer, _ in TABLE.values()],
-        [layer for layer, *_ in small_rbms.TYPES.values()],
-        [layer for layer, _ in small_layers.LAYERS.values()],
+        [layer for layer, _ in small_rbms.LAYERS.values()],
         [layer for pair in small_learning.PAIRS.values() for layer, _ in pair],
     ],
-    ids=["units", "small_rbms", "small_layers", "small_learning"],
+    ids=["units", "small_rbms", "small_learning"],
 )
 def test_every_unit_type_is_in_every_table(layers):
     public = {
