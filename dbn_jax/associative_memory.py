@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import dbn, label_units, random, rbm
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -90,6 +90,7 @@ def _average(key, one_pass, num_passes):
     return total - jnp.log(jnp.asarray(num_passes, total.dtype))
 
 
+@jit_checking({"num_gibbs_steps": rbm.check_steps})
 def generate(
     key: Key[Array, ""],
     net: dbn.Net,
@@ -111,7 +112,7 @@ def generate(
     return dbn.pixel_means(down_key, net, x, h), x
 
 
-@jit(static_argnames="num_samples")
+@jit_checking({"num_gibbs_steps": rbm.check_steps}, static_argnames="num_samples")
 def generate_classes(
     key: Key[Array, ""], net: dbn.Net, num_samples: int, num_gibbs_steps: int | Int[Array, ""]
 ) -> Float[Array, "L samples V"]:

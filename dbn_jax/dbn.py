@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import label_units, pytrees, random, rbm
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -76,10 +76,11 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
         raise ValueError("a deep belief net needs at least one layer")
     features = (*layers[:-1], label_units.without(layers[-1]))
     for i, (below, above) in enumerate(itertools.pairwise(features)):
-        if below.hidden.num_units != above.visible.num_units:
+        lower, upper = (f"{x.num_units} {type(x).__name__}" for x in (below.hidden, above.visible))
+        if lower != upper:
             raise ValueError(
-                f"layer {i} has {below.hidden.num_units} hidden units, but layer {i + 1} has "
-                f"{above.visible.num_units} visible ones; they are the same units"
+                f"layer {i} has {lower} hidden units, but layer {i + 1} has {upper} visible ones; "
+                "they are the same units"
             )
     return DBN(tuple(layers))
 
@@ -249,6 +250,7 @@ def pixel_means(
     return sample_generation(key, net, label_units.split(net.top, x)[0])[0]
 
 
+@jit_checking({"num_gibbs_steps": rbm.check_steps})
 def generate(
     key: Key[Array, ""],
     net: Net,

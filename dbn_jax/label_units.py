@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import random, rbm, units
-from dbn_jax.compilation import jit
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -60,8 +60,8 @@ def init_params(
 def num_labels(params: rbm.RBM) -> int:
     """Number of label units; 0 without."""
     match params.visible:
-        case units.Concat(parts=(_, units.Softmax()), sizes=(_, count)):
-            return count
+        case units.Concat(parts=(_, units.Softmax(num_classes=classes)), sizes=(_, count)):
+            return count if count == classes else 0  # several groups are no label
     return 0
 
 
@@ -77,9 +77,15 @@ def require(params: rbm.RBM) -> int:
 
 
 def check(params: rbm.RBM, labels: Array | None) -> None:
-    """Raises ValueError if there are label units, and their states are not given."""
-    if labels is None and num_labels(params):
-        raise ValueError(f"the RBM has {num_labels(params)} label units: give the labels' states")
+    """Raises ValueError unless states are given for all label units, and for these alone."""
+    count = num_labels(params)
+    if labels is None and count:
+        raise ValueError(f"the RBM has {count} label units: give the labels' states")
+    if labels is not None and labels.shape[-1] != count:
+        raise ValueError(
+            f"the labels have shape {labels.shape}, but the RBM has {count} label units: give the "
+            "state of each in the last axis, or no labels if there are no label units"
+        )
 
 
 def parts(params: rbm.RBM) -> tuple[rbm.RBM, rbm.RBM]:
@@ -163,6 +169,7 @@ def log_posterior(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[
     return jax.nn.log_softmax(-free_energies(params, features))
 
 
+@jit_checking({"num_steps": rbm.check_steps})
 def clamped_gibbs(
     key: Key[Array, ""],
     params: rbm.RBM,
@@ -181,7 +188,6 @@ def clamped_gibbs(
     Returns:
       The last x, and the hidden states from which it was drawn.
     """
-    rbm.check_steps(num_steps)
     clamped = jnp.broadcast_to(clamped, x.shape)
 
     def step(t, carry):

@@ -1,12 +1,26 @@
 """Numerical functions that several models share."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def per_unit(parameter, like):
     """Gives a per-unit parameter the batch axes of `like` (rank promotion may be forbidden)."""
     return jnp.broadcast_to(parameter, like.shape)
+
+
+def as_floats(batch, dtype):
+    """A batch in a floating dtype; TypeError if it holds integers: bytes would go unnoticed."""
+    if jnp.issubdtype(batch.dtype, jnp.integer):
+        raise TypeError(
+            f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
+            "batch.astype('float32') / 255, counts with batch.astype('float32')"
+        )
+    return batch.astype(dtype)
 
 
 def widen(tree):

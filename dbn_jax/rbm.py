@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import pytrees, random, units
-from dbn_jax.compilation import jit
+from dbn_jax import numerics, pytrees, random, units
+from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
 from dbn_jax.units import normalisable
@@ -155,6 +155,16 @@ def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     return visible_mean(params, hidden_mean(params, v))
 
 
+def check_steps(num_steps: int | Array) -> None:
+    """Raises if a number of Gibbs steps is no integer, or is known (not traced) and below 1."""
+    dtype = jnp.result_type(num_steps)
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
+    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
+        raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")
+
+
+@jit_checking({"num_steps": check_steps})
 def gibbs(
     key: Key[Array, ""],
     params: RBM,
@@ -162,8 +172,6 @@ def gibbs(
     num_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
     """Alternating block Gibbs sampling from v: h, v, h, v, …, both layers `num_steps` times.
-
-    Not compiled by itself: ``jax.jit(rbm.gibbs)`` is, once for all numbers of steps.
 
     Returns:
       The last v, and the h that it was drawn from: for chains in equilibrium a draw of the joint
@@ -397,7 +405,7 @@ def cd_step(
         num_gibbs_steps=num_gibbs_steps,
         sample_visible=sample_visible,
     )
-    return apply_gradient(state, gradient, optimizer, chains=state.chains), metrics
+    return apply_gradient(state, gradient, optimizer), metrics
 
 
 @jit(static_argnames=("optimizer", "num_gibbs_steps"))
@@ -429,7 +437,9 @@ def weight_mask(params: PyTree) -> PyTree:
 
     ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].name == "weights", params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: bool(path) and getattr(path[-1], "name", None) == "weights", params
+    )
 
 
 def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
@@ -437,7 +447,7 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
 
     Raises:
       ValueError: the number of visible units differs, or there is no example.
-      TypeError: the batch holds integers: bytes taken for grey levels would go unnoticed.
+      TypeError: the batch holds integers.
     """
     num_visible = params.weights.shape[-2]
     if batch.ndim == 0 or batch.shape[-1] != num_visible:
@@ -447,18 +457,4 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
         )
     if not batch.size:
         raise ValueError(f"the batch has shape {batch.shape}: it holds no example to learn from")
-    if jnp.issubdtype(batch.dtype, jnp.integer):
-        raise TypeError(
-            f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
-            "batch.astype('float32') / 255, counts with batch.astype('float32')"
-        )
-    return batch.astype(params.weights.dtype)
-
-
-def check_steps(num_steps: int | Array) -> None:
-    """Raises if a number of Gibbs steps is no integer, or is known (not traced) and below 1."""
-    dtype = jnp.result_type(num_steps)
-    if not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
-    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
-        raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")
+    return numerics.as_floats(batch, params.weights.dtype)

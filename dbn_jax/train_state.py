@@ -1,5 +1,7 @@
 """The state of learning: what the next update needs, and no more."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import optax
 
@@ -36,9 +38,11 @@ def apply_gradient(
     state: State,
     gradient: PyTree,
     optimizer: optax.GradientTransformation,
-    *,
-    chains: PyTree = None,
+    **moved: PyTree,
 ) -> State:
-    """One optimizer update by a tree like `state.params`; the new state gets `chains`."""
+    """One optimizer update by a tree like `state.params`; ``chains=…`` if these have moved on."""
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    return State(optax.apply_updates(state.params, updates), opt_state, state.step + 1, chains)
+    params = optax.apply_updates(state.params, updates)
+    return dataclasses.replace(
+        state, params=params, opt_state=opt_state, step=state.step + 1, **moved
+    )

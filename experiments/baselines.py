@@ -20,7 +20,6 @@ import dataclasses
 import functools
 import json
 import math
-import os
 import pathlib
 import re
 import time
@@ -34,6 +33,7 @@ from sklearn.svm import SVC
 from dbn_jax import data, recognition
 from dbn_jax.embedding import pairwise
 from dbn_jax.training import progress
+from dbn_jax.training.workdir import write_atomically
 from experiments.common import classification, runs
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
@@ -256,10 +256,8 @@ def _once(run, name, candidate, images):
     progress.say(f"{words}: {part} error {error:.2%} ({seconds:.0f} s)")
     result = {"settings": candidate, "error_rate": error, "seconds": round(seconds, 1)}
     unit.parent.mkdir(exist_ok=True)
-    partial = unit.with_name(unit.name + ".partial")
-    partial.write_text(json.dumps(result))
-    os.replace(partial, unit)
-    run.folder.note_time()
+    write_atomically(unit, json.dumps(result))
+    run.workdir.note_time()
     return result
 
 

@@ -67,7 +67,7 @@ def run(settings: Settings, workdir: str) -> dict:
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
-    feature_key, init_key, start_key, answer_key = jax.random.split(run.key, 4)
+    feature_key, init_key, view_key, start_key, answer_key = jax.random.split(run.key, 5)
     rows = {
         "features": recognised_features(feature_key, net, dataset.train.images, transform),
         "labels": dataset.train.labels,
@@ -78,7 +78,7 @@ def run(settings: Settings, workdir: str) -> dict:
         start_key,
         net.top,
         learner.init(init_key, net.top),
-        data.apply(view, init_key, data.spread(rows, 1000)),
+        data.apply(view, view_key, data.spread(rows, 1000)),
     )
     errors = finetuning.watch_errors(dataset, transform)
 

@@ -26,7 +26,7 @@ import optax
 
 from dbn_jax import label_units, rbm, train_state
 from dbn_jax.learning import updown
-from experiments.common import finetuning, rbm_settings, runs
+from experiments.common import finetuning, optimizers, runs
 from experiments.common.settings import setting
 
 _METRICS = (
@@ -135,7 +135,7 @@ def _step(
 def _optimizer(learning_rate, momentum, weight_decay, num_updates):
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=rbm.weight_mask),
-        optax.sgd(rbm_settings.decaying(learning_rate, num_updates), momentum=momentum),
+        optax.sgd(optimizers.decaying(learning_rate, num_updates), momentum=momentum),
     )
 
 

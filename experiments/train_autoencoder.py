@@ -28,11 +28,12 @@ Reference: Hinton and Salakhutdinov, "Reducing the dimensionality of data with n
 import dataclasses
 import functools
 
+import jax
 import optax
 
 from dbn_jax import data, dbn, networks, train_state, training, units
 from dbn_jax.learning import backprop, greedy
-from experiments.common import data_settings, pretraining, rbm_settings, runs
+from experiments.common import data_settings, optimizers, pretraining, runs
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.settings import Declared, group, setting
@@ -102,17 +103,18 @@ def run(settings: Settings, workdir: str) -> dict:
     if run.is_done:
         return run.report()
     num_pixels = dataset.train.images.shape[1]
-    key = training.spare_key(settings.seed)
+    deep_key, shallow_key = jax.random.split(training.spare_key(settings.seed))
+    watch_key, picture_key = jax.random.split(run.key)
     if settings.pretraining:
         start = networks.unroll(_pretrain(run, dataset, transform))
     else:
-        start = networks.init_autoencoder(key, (num_pixels, *settings.hidden_sizes))
-    model = _finetune(run, "autoencoder", start, dataset, transform)
+        start = networks.init_autoencoder(deep_key, (num_pixels, *settings.hidden_sizes))
+    model = _finetune(run, watch_key, "autoencoder", start, dataset, transform)
     run.save_model(model)
-    shallow = networks.init_autoencoder(key, (num_pixels, settings.hidden_sizes[-1]))
-    shallow = _finetune(run, "linear_codes", shallow, dataset, transform)
+    shallow = networks.init_autoencoder(shallow_key, (num_pixels, settings.hidden_sizes[-1]))
+    shallow = _finetune(run, watch_key, "linear_codes", shallow, dataset, transform)
     results, drawn = pictures.draw(
-        run.key, dataset, transform, model, shallow, run.metrics("autoencoder")
+        picture_key, dataset, transform, model, shallow, run.metrics("autoencoder")
     )
     if settings.pretraining:
         drawn |= pretraining.layer_curves(run, len(settings.hidden_sizes))
@@ -155,13 +157,14 @@ def _pretrain(run: runs.Run, dataset: data.Dataset, transform: data.Transform) -
         settings.hidden_sizes[-1],
         view=stack.view(),
         hidden=units.Gaussian(),
-        seed=settings.seed + number,
+        seed=training.seed_of_phase(settings.seed, number),
     )
     return stack.net(top.params)
 
 
 def _finetune(
     run: runs.Run,
+    watch_key: jax.Array,
     phase: str,
     start: networks.Autoencoder,
     dataset: data.Dataset,
@@ -176,7 +179,7 @@ def _finetune(
     if dataset.validation is not None:
         watched["error"] = dataset.validation
     watched = {
-        name: pictures.pixels(run.key, transform, split.spread(_NUM_WATCHED).images)
+        name: pictures.pixels(watch_key, transform, split.spread(_NUM_WATCHED).images)
         for name, split in watched.items()
     }
 
@@ -198,7 +201,7 @@ def _finetune(
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         # A seed of its own, so that its batches are not those of the first layer.
-        seed=run.settings.seed + len(run.settings.hidden_sizes),
+        seed=training.seed_of_phase(run.settings.seed, len(run.settings.hidden_sizes)),
         evaluate=evaluate,
     )
     return backprop.merge(graphdef, state.params)
@@ -207,7 +210,7 @@ def _finetune(
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(learning_rate, weight_decay, num_updates):
     return optax.adamw(
-        rbm_settings.decaying(learning_rate, num_updates),
+        optimizers.decaying(learning_rate, num_updates),
         weight_decay=weight_decay,
         mask=backprop.kernel_mask,
     )

@@ -27,7 +27,7 @@ import dataclasses
 
 import jax
 
-from dbn_jax import data, label_units, rbm, recognition, units
+from dbn_jax import data, label_units, rbm, recognition, training, units
 from dbn_jax.learning import greedy
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import DataSettings
@@ -73,6 +73,9 @@ class Settings(runs.TrainingSettings):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.top.learner is None:  # what a run was made with is written down
+            top = dataclasses.replace(self.top, learner="labelled_pcd" if self.labels else "pcd")
+            object.__setattr__(self, "top", top)
         if self.data.standardise:
             raise ValueError("--standardise: the pixels of the net are binary units, in [0, 1]")
         if self.top.learner == "labelled_pcd" and not self.labels:
@@ -80,12 +83,6 @@ class Settings(runs.TrainingSettings):
                 "--top_learner=labelled_pcd keeps the labels of its chains, and --nolabels leaves "
                 "none; choose another, such as pcd"
             )
-
-    @property
-    def memory(self) -> MemorySettings:
-        """Settings of the top RBM, with the default learner filled in."""
-        usual = "labelled_pcd" if self.labels else "pcd"
-        return dataclasses.replace(self.top, learner=self.top.learner or usual)
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -114,8 +111,8 @@ def run(settings: Settings, workdir: str) -> dict:
         net,
         dataset,
         to_pixels,
-        chains=settings.memory.make_learner().hidden_chains(top.chains),
-        keep_labels=settings.memory.learner == "labelled_pcd",
+        chains=settings.top.make_learner().hidden_chains(top.chains),
+        keep_labels=settings.top.learner == "labelled_pcd",
         num_steps=settings.sample_steps,
     )
     run.save_figures(drawn | pretraining.layer_curves(run, len(net.layers)))
@@ -137,14 +134,14 @@ def _train_top(
     return pretraining.train_layer(
         run,
         f"layer_{number + 1}",
-        settings.memory,
+        settings.top,
         examples,
         unseen,
         settings.hidden_sizes[-1],
         view=stack.view(samples=settings.top_data == "samples", num_labels=num_labels),
         visible=_visible_units(settings, dataset),
         below=stack.layers[-1] if settings.top_start == "upside_down" else None,
-        seed=settings.seed + number,
+        seed=training.seed_of_phase(settings.seed, number),
     )
 
 
@@ -173,7 +170,7 @@ def _check(settings: Settings, dataset: data.Dataset) -> None:
     num_labels = dataset.num_classes if settings.labels else 0
     visible = _visible_units(settings, dataset)
     pretraining.check(
-        settings.memory.make_learner(), sizes[-2] + num_labels, sizes[-1], visible=visible
+        settings.top.make_learner(), sizes[-2] + num_labels, sizes[-1], visible=visible
     )
 
 

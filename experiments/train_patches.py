@@ -41,7 +41,7 @@ from dbn_jax import data, learning, rbm, training, units
 from dbn_jax.data import patches
 from dbn_jax.likelihood import annealing, evaluation, partition
 from experiments.baseline_models import gaussian_mixture
-from experiments.common import rbm_settings, runs
+from experiments.common import optimizers, runs
 from experiments.common.settings import setting
 from experiments.pictures import patches as pictures
 
@@ -224,7 +224,7 @@ def _watch(key, params, train, validation):
 def _optimizer(learning_rate, num_updates):
     return optax.chain(
         optax.masked(optax.scale(_SIGMA_SHARE), _sigma_mask),
-        optax.sgd(rbm_settings.decaying(learning_rate, num_updates)),
+        optax.sgd(optimizers.decaying(learning_rate, num_updates)),
     )
 
 

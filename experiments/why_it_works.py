@@ -89,7 +89,7 @@ def run(settings: Settings, workdir: str) -> dict:
         for name, part in parts.items():
             pictures, results[name] = part()
             run.save_figures(pictures)
-            print(f"{name}: {run.folder.wall_seconds():.0f} s", flush=True)
+            print(f"{name}: {run.workdir.wall_seconds():.0f} s", flush=True)
     return run.finish(results)
 
 

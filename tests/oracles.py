@@ -176,6 +176,11 @@ class Layer:
         """E[x | I]: (..., N) -> (..., N)."""
         return self.given(inputs) @ self.states
 
+    def log_prob(self, x, inputs):
+        """log p(x | I) of any values: (..., N), (..., N) -> (...)."""
+        interaction = np.sum(inputs * self.statistic(x), axis=-1)
+        return self.log_density(x) + interaction - self.cumulant(inputs)
+
     def number(self, x):
         """Which row of `states` each value is, for discrete units: (..., N) -> (...)."""
         distance = np.abs(np.asarray(x)[..., None, :] - self.states).sum(-1)
@@ -237,6 +242,12 @@ class Model:
     def joint(self):
         """p(v, h): (S, T)."""
         return np.exp(self.log_joint() - self.log_z())
+
+    def joint_counts(self, v, h):
+        """How often each pair of states occurs, in the order of ``joint().ravel()``: (S · T,)."""
+        size = len(self.hidden.states)
+        pairs = self.visible.number(v) * size + self.hidden.number(h)
+        return np.bincount(pairs, minlength=len(self.visible.states) * size)
 
     def visible_marginal(self):
         """p(v): (S,)."""
@@ -322,6 +333,23 @@ class Model:
         return {name: data[name] - model[name] for name in data}
 
 
+def net_terms(net, v, label=()):
+    """Terms of an `UntiedDBN` for an example, at all states h of its recognised layers: (S,) each.
+
+    log q(h | v), log p(v, h | the top RBM's features), and log p(features, label) + log Z.
+    """
+    sizes = [len(layer.hidden.bias) for layer in net.recognition]
+    states = np.split(binary(sum(sizes)), np.cumsum(sizes), axis=1)[:-1]
+    below, log_q, log_p = np.broadcast_to(v, (2 ** sum(sizes), len(v))), 0.0, 0.0
+    for up, down, h in zip(net.recognition, net.generative, states, strict=True):
+        up, down = Model.of(up), Model.of(down)
+        log_q = log_q + up.hidden.log_prob(h, up.visible.statistic(below) @ up.weights)
+        log_p = log_p + down.visible.log_prob(below, down.hidden.statistic(h) @ down.weights.T)
+        below = h
+    x = np.concatenate([below, np.broadcast_to(label, (len(below), len(label)))], axis=1)
+    return log_q, log_p, -Model.of(net.top).free_energy(x)
+
+
 sigmoid = scipy.special.expit
 
 
@@ -334,6 +362,16 @@ def factorial(on):
     """Probabilities of the `binary` states of independent units: (..., N) -> (..., 2^N)."""
     on = np.asarray(on, np.float64)[..., None, :]
     return np.prod(np.where(binary(on.shape[-1]) == 1, on, 1 - on), axis=-1)
+
+
+def differences(function, x, step=1e-5):
+    """The gradient of a function of one array, by central differences."""
+    slope = np.zeros_like(x)
+    for index in np.ndindex(*x.shape):
+        shift = np.zeros_like(x)
+        shift[index] = step
+        slope[index] = (function(x + shift) - function(x - shift)) / (2 * step)
+    return slope
 
 
 def leaves(params):
@@ -396,6 +434,12 @@ def total_variation_bound(p, num_samples, false_alarm=1e-6):
     """
     mean = 0.5 * np.sqrt(p * (1 - p) / num_samples).sum()
     return mean + math.sqrt(-math.log(false_alarm) / (2 * num_samples))
+
+
+def drift(counts, p, false_alarm=1e-6):
+    """Total variation of counts from p, as a share of its bound for independent draws from p."""
+    size = counts.sum()
+    return total_variation(counts / size, p) / total_variation_bound(p, size, false_alarm)
 
 
 def chi_squared(counts, p):

@@ -21,10 +21,14 @@ def small_rbm(**changes):
 
 
 def small_dbn(**changes):
-    settings = train_dbn.Settings(
-        data=DIGITS, learning=QUICK, top=QUICK_TOP, hidden_sizes=(16, 12, 20), sample_steps=3
-    )
-    return dataclasses.replace(settings, **changes)
+    settings = {
+        "data": DIGITS,
+        "learning": QUICK,
+        "top": QUICK_TOP,
+        "hidden_sizes": (16, 12, 20),
+        "sample_steps": 3,
+    }
+    return train_dbn.Settings(**settings | changes)
 
 
 def load_net(workdir):

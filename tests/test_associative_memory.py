@@ -1,71 +1,64 @@
 """The associative memory and its net against enumeration of a small one."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from dbn_jax import associative_memory as memory
 from dbn_jax import dbn, label_units, rbm
 from tests import oracles
-from tests.random_models import at_random
+from tests.oracles import binary
+from tests.random_models import random_net
 
 NUM_LABELS = 3
 NUM_SAMPLES = 20_000
 
 
-def binary(n):
-    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
-
-
 @pytest.fixture(scope="module")
 def net():
-    bottom = at_random(0, lambda: rbm.init_params(jax.random.key(0), 4, 3))
-    top = at_random(5, lambda: label_units.init_params(jax.random.key(0), 3, 4, NUM_LABELS))
-    return dbn.stack((bottom, top))
+    return random_net(7, (4, 3, 4), NUM_LABELS)
 
 
 def label_marginal(net, features):
-    """p(label | features) from the energies, summed over all hidden states, in numpy."""
-    weights = np.asarray(net.top.weights, np.float64)
-    bias = np.asarray(net.top.visible.bias, np.float64)
-    c = np.asarray(net.top.hidden.bias, np.float64)
-    h = binary(len(c))
-    x = np.concatenate(
-        [np.repeat(features[..., None, :], NUM_LABELS, -2),
-         np.broadcast_to(np.eye(NUM_LABELS), (*features.shape[:-1], NUM_LABELS, NUM_LABELS))],
-        axis=-1,
-    )  # fmt: skip
-    weight = np.exp(x @ bias) * np.exp((x @ weights + c) @ h.T).sum(-1)
-    return weight / weight.sum(-1, keepdims=True)
+    """p(label | features), the features' states or means, by enumeration."""
+    beside = np.repeat(features[..., None, :], NUM_LABELS, axis=-2)
+    labels = np.broadcast_to(np.eye(NUM_LABELS), (*beside.shape[:-1], NUM_LABELS))
+    free_energy = oracles.Model.of(net.top).free_energy(np.concatenate([beside, labels], axis=-1))
+    return scipy.special.softmax(-free_energy, axis=-1)
 
 
 def features_beside(net, label):
     """All features, and their probabilities beside a label."""
-    h = jnp.asarray(binary(3), jnp.float32)
-    beside = label_units.join(net.top, h, jnp.tile(jnp.eye(NUM_LABELS)[label], (8, 1)))
-    weight = np.exp(-np.float64(rbm.free_energy(net.top, beside)))
-    return h, weight / weight.sum()
+    model = oracles.Model.of(net.top)
+    p = model.visible_marginal().reshape(8, NUM_LABELS)
+    return jnp.asarray(binary(3), jnp.float32), p[:, label] / p[:, label].sum()
 
 
-def test_averaged_posterior_tends_to_its_expectation(net):
+def by_gibbs(key, net, v, num_passes):
+    """After so many iterations that the labels have forgotten their start."""
+    return memory.classify_by_gibbs(key, net, v, 60, num_passes)
+
+
+@pytest.mark.parametrize("ask", [memory.classify_by_sampling, by_gibbs])
+def test_averaged_answers_tend_to_their_expectation(net, ask):
     v = jnp.array([1.0, 0.0, 1.0, 0.0])
     on = np.asarray(rbm.hidden_mean(net.layers[0], v), np.float64)
-    h = binary(3)
-    p_h = np.prod(np.where(h == 1, on, 1 - on), axis=-1)
-    expected = p_h @ label_marginal(net, h)
+    of_each = label_marginal(net, binary(3))
+    expected = oracles.factorial(on) @ of_each
     many = jnp.broadcast_to(v, (4000, 4))
-    found = jax.jit(lambda k, v: memory.classify_by_sampling(k, net, v, 5))(jax.random.key(0), many)
-    oracles.assert_mean(np.exp(found), expected)
-    np.testing.assert_allclose(np.exp(found).sum(-1), 1, rtol=1e-5)
-    one = label_marginal(net, np.round(on))
-    assert np.abs(expected - one).max() > 0.02  # a single pass would be noticed
-    # The passes are independent: a fifth of the variance of one (1/3 is 20 standard errors off).
-    variance = p_h @ label_marginal(net, h) ** 2 - expected**2
-    assert np.all(np.exp(found).var(axis=0) < variance / 3)
+    ask = jax.jit(ask, static_argnums=3)
+    found = np.exp(ask(jax.random.key(0), net, many, 5))
+    oracles.assert_mean(found, expected)
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    assert np.abs(expected - label_marginal(net, np.round(on))).max() > 0.02  # of a single pass
+    # The passes are independent: a fifth of the variance of one; a third is over 10 standard errors
+    # more.
+    one = np.exp(ask(jax.random.key(1), net, many, 1))
+    assert np.all(found.var(axis=0) < one.var(axis=0) / 3)
 
 
 def test_mean_field_answer_uses_the_means(net):
@@ -76,46 +69,17 @@ def test_mean_field_answer_uses_the_means(net):
     )
 
 
-def test_iterations_with_free_labels_tend_to_the_posterior(net):
-    v = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0, 0.0]), (4000, 4))
-    certain = dbn.DBN((jax.tree.map(lambda x: 30 * x, net.layers[0]), net.top))
-    features = np.round(np.asarray(rbm.hidden_mean(certain.layers[0], v[0]), np.float64))
-    ask = jax.jit(memory.classify_by_gibbs, static_argnums=(3, 4))
-    found = ask(jax.random.key(1), certain, v, 60, 1)
-    oracles.assert_mean(np.exp(found), label_marginal(certain, features))
-
-
-def test_iterations_are_averaged_over_passes(net):
-    """Each with features of its own: the expectation is over them, and the variance shrinks."""
-    v = jnp.array([1.0, 0.0, 1.0, 0.0])
-    on = np.asarray(rbm.hidden_mean(net.layers[0], v), np.float64)
-    h = binary(3)
-    expected = np.prod(np.where(h == 1, on, 1 - on), axis=-1) @ label_marginal(net, h)
-    many = jnp.broadcast_to(v, (4000, 4))
-    ask = jax.jit(memory.classify_by_gibbs, static_argnums=(3, 4))
-    averaged = np.exp(ask(jax.random.key(0), net, many, 60, 5))
-    oracles.assert_mean(averaged, expected)
-    np.testing.assert_allclose(averaged.sum(-1), 1, rtol=1e-5)
-    one = np.exp(ask(jax.random.key(1), net, many, 60, 1))
-    # A fifth of the variance of one (1/3 is over 10 standard errors off).
-    assert np.all(averaged.var(axis=0) < one.var(axis=0) / 3)
-
-
 def test_first_half_of_the_iterations_does_not_count(net):
     """Two iterations by enumeration: neutral labels drive h, h labels, these h, that the answer."""
     certain = dbn.DBN((jax.tree.map(lambda x: 30 * x, net.layers[0]), net.top))
     v = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0, 0.0]), (NUM_SAMPLES, 4))
     features = np.round(np.asarray(rbm.hidden_mean(certain.layers[0], v[0]), np.float64))
-    weights = np.asarray(net.top.weights, np.float64)
-    c, h = np.asarray(net.top.hidden.bias, np.float64), binary(4)
+    model = oracles.Model.of(net.top)
+    mean = (model.visible_given(model.hidden.states) @ model.visible.states)[:, 3:]
 
     def hidden_given(labels):
-        logits = (np.append(features, labels) @ weights + c) @ h.T
-        return np.exp(logits) / np.exp(logits).sum()
+        return model.hidden_given(np.append(features, labels))
 
-    label_bias = np.asarray(net.top.visible.bias, np.float64)[3:]
-    mean = np.exp(label_bias + h @ weights[3:].T)
-    mean /= mean.sum(axis=1, keepdims=True)
     labels = hidden_given(np.full(NUM_LABELS, 1 / NUM_LABELS)) @ mean
     expected = sum(p * hidden_given(row) @ mean for p, row in zip(labels, np.eye(3), strict=True))
     ask = jax.jit(memory.classify_by_gibbs, static_argnums=(3, 4))
@@ -123,22 +87,6 @@ def test_first_half_of_the_iterations_does_not_count(net):
     oracles.assert_mean(np.exp(found), expected)
     with pytest.raises(AssertionError):  # the power: with the first iteration's it would differ
         oracles.assert_mean(np.exp(found), (labels + expected) / 2)
-
-
-def test_clamped_labels_give_the_conditional_distribution(net):
-    label = 1
-    x = memory.start_from_labels(jax.random.key(0), net, jnp.full(NUM_SAMPLES, label))
-    np.testing.assert_array_equal(x[:, 3:], np.tile(np.eye(NUM_LABELS)[label], (NUM_SAMPLES, 1)))
-    run = jax.jit(memory.generate)
-    pixels, after = run(jax.random.key(1), net, x, label_units.mask(net.top), 60)
-    np.testing.assert_array_equal(after[:, 3:], x[:, 3:])
-    h, p = features_beside(net, label)
-    oracles.assert_mean(after[:, :3], p @ h)
-    oracles.assert_mean(pixels, p @ np.asarray(rbm.visible_mean(net.layers[0], h)))
-    # The power: the chains without a clamp have another mean.
-    _, free = run(jax.random.key(1), net, x, jnp.zeros(6, bool), 60)
-    with pytest.raises(AssertionError):
-        oracles.assert_mean(free[:, :3], p @ h)
 
 
 def test_every_class_is_generated(net):
@@ -151,6 +99,11 @@ def test_every_class_is_generated(net):
     for label in range(NUM_LABELS):  # the power: the classes differ
         with pytest.raises(AssertionError):
             oracles.assert_mean(samples[label], expected[label - 1])
+    # What it is made of: a start beside the labels, and chains that keep them.
+    x = memory.start_from_labels(jax.random.key(0), net, jnp.array([2, 0]))
+    np.testing.assert_array_equal(x[:, 3:], np.eye(NUM_LABELS)[[2, 0]])
+    _, after = memory.generate(jax.random.key(1), net, x, label_units.mask(net.top), 3)
+    np.testing.assert_array_equal(after[:, 3:], x[:, 3:])
 
 
 def test_nets_without_labels_are_refused():

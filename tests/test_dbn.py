@@ -1,7 +1,5 @@
 """Deep belief nets against enumeration of all states of a small one."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,72 +7,39 @@ import pytest
 
 from dbn_jax import dbn, label_units, rbm, units
 from tests import oracles
-
-
-def binary(n):
-    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+from tests.oracles import binary, sigmoid
+from tests.random_models import random_net
 
 
 def strong_rbm(seed, num_visible, num_hidden):
     """Couplings and biases large enough that every distribution differs from the uniform one."""
-    keys = jax.random.split(jax.random.key(seed), 3)
-    params = rbm.init_params(keys[0], num_visible, num_hidden, weight_scale=1.5)
-    return rbm.RBM(
-        params.weights,
-        params.visible.add_to_bias(jax.random.normal(keys[1], (num_visible,))),
-        params.hidden.add_to_bias(jax.random.normal(keys[2], (num_hidden,))),
-    )
+    return random_net(seed, (num_visible, num_hidden), scale=1.5).top
 
 
 @pytest.fixture(scope="module")
 def net():
-    return dbn.stack((strong_rbm(0, 5, 4), strong_rbm(1, 4, 3), strong_rbm(2, 3, 3)))
+    return random_net(0, (5, 4, 3, 3), scale=1.5)
 
 
-def exact_pixel_means(net):
-    """E[v] by enumeration: the top RBM's marginal, then two directed layers, in numpy."""
-    first, second, top = (
-        [np.asarray(a, np.float64) for a in (r.weights, r.visible.bias, r.hidden.bias)]
-        for r in net.layers
-    )
-    x, h = binary(3), binary(3)
-    joint = np.exp(x @ top[1][:, None] + (h @ top[2])[None] + x @ top[0] @ h.T)
-    p_x = joint.sum(1) / joint.sum()
-    h1 = binary(4)
-    on = sigmoid(x @ second[0].T + second[1])
-    p_h1 = p_x @ np.prod(np.where(h1[None] == 1, on[:, None], 1 - on[:, None]), axis=-1)
-    return p_h1 @ sigmoid(h1 @ first[0].T + first[1])
+def exact_pixel_means(layers):
+    """E[v] by enumeration: the top RBM's marginal, then the directed layers below."""
+    *below, top = (oracles.Model.of(layer) for layer in layers)
+    p = top.visible_marginal()
+    for model in reversed(below):
+        p = p @ model.visible_given(model.hidden.states)
+    return p @ [*below, top][0].visible.states
 
 
-def test_generate_draws_from_the_net(net):
-    # 20,000 independent chains; 60 steps are far past mixing for 3 by 3 units.
-    h = rbm.init_chains(jax.random.key(3), net.layers[-1], 20_000)
-    v, h = jax.jit(dbn.generate)(jax.random.key(4), net, h, 60)
-    oracles.assert_mean(v, exact_pixel_means(net))
-
-
-def test_generate_needs_its_lower_layers(net):
-    # The power of the test above: with another lower layer the same samples are rejected.
-    other = dbn.stack((strong_rbm(9, 5, 4), *net.layers[1:]))
-    h = rbm.init_chains(jax.random.key(3), net.layers[-1], 20_000)
-    v, _ = jax.jit(dbn.generate)(jax.random.key(4), other, h, 60)
+@pytest.mark.parametrize("depth", [1, 3])
+def test_generate_draws_from_the_net(net, depth):
+    # 20,000 independent chains; 60 steps are far past mixing for at most 5 by 4 units.
+    layers = net.layers[:depth]
+    h = rbm.init_chains(jax.random.key(3), layers[-1], 20_000)
+    v, _ = jax.jit(dbn.generate)(jax.random.key(4), dbn.stack(layers), h, 60)
+    oracles.assert_mean(v, exact_pixel_means(layers))
+    # The power: another lower layer would be noticed.
     with pytest.raises(AssertionError):
-        oracles.assert_mean(v, exact_pixel_means(net))
-
-
-def test_generate_with_one_layer_is_the_rbm():
-    net = dbn.stack((strong_rbm(5, 4, 3),))
-    h = rbm.init_chains(jax.random.key(6), net.layers[0], 20_000)
-    v, _ = jax.jit(dbn.generate)(jax.random.key(7), net, h, 60)
-    v_states = binary(4)
-    weights = np.exp(
-        -np.asarray(rbm.free_energy(net.layers[0], jnp.asarray(v_states, jnp.float32)))
-    )
-    oracles.assert_mean(v, weights @ v_states / weights.sum())
+        oracles.assert_mean(v, exact_pixel_means((strong_rbm(9, 5, 4), *layers[1:])))
 
 
 def test_passes_are_layer_by_layer(net):
@@ -97,9 +62,8 @@ def test_stochastic_passes_have_the_conditional_means(net):
     first = rbm.hidden_mean(net.layers[0], v[0])
     oracles.assert_mean(states[0], first)
     # Given the states below, not their means: the second layer's mean is an average over states.
-    h1 = binary(4)
-    p_h1 = np.prod(np.where(h1 == 1, first, 1 - np.asarray(first)), axis=-1)
-    second = p_h1 @ np.asarray(rbm.hidden_mean(net.layers[1], jnp.asarray(h1, jnp.float32)))
+    h1 = jnp.asarray(binary(4), jnp.float32)
+    second = oracles.factorial(first) @ np.asarray(rbm.hidden_mean(net.layers[1], h1))
     oracles.assert_mean(states[1], second)
 
     features = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0]), (20_000, 3))
@@ -130,18 +94,16 @@ def test_feature_images_are_first_order(net):
     np.testing.assert_allclose(dbn.feature_images(linear, 1), jacobian, rtol=1e-5)
 
 
-def test_net_is_a_pytree(net):
-    doubled = jax.tree.map(lambda x: 2 * x, net)
-    assert isinstance(doubled, dbn.DBN)
-    ensemble = jax.tree.map(lambda a, b: jnp.stack([a, b]), net, doubled)
-    v = jnp.ones((3, 5))
-    both = jax.vmap(dbn.reconstruct, in_axes=(0, None))(ensemble, v)
-    np.testing.assert_allclose(both[1], dbn.reconstruct(doubled, v), rtol=1e-5)
-
-
 def test_layers_that_do_not_fit():
-    with pytest.raises(ValueError, match="layer 0 has 4 hidden units, but layer 1 has 3 visible"):
-        dbn.stack((strong_rbm(0, 5, 4), strong_rbm(1, 3, 3)))
+    for hidden, above in (
+        (units.Bernoulli(), strong_rbm(1, 3, 3)),
+        (units.Spin(), strong_rbm(1, 4, 3)),
+        (units.Spin(), label_units.init_params(jax.random.key(1), 4, 3, 2)),
+    ):
+        below = rbm.init_params(jax.random.key(0), 5, 4, hidden=hidden)
+        words = r"layer 0 has 4 \w+ hidden units, but layer 1 has [34] Bernoulli visible ones"
+        with pytest.raises(ValueError, match=words):
+            dbn.stack((below, above))
     with pytest.raises(ValueError, match="at least one layer"):
         dbn.stack(())
 
@@ -158,24 +120,17 @@ def test_upside_down_leaves_the_model_as_it_is(num_labels):
     assert jax.tree.structure(top) == jax.tree.structure(new)
     # All states of the features: the same probabilities as hidden units below, and as features
     # above, the label units and the hidden ones beyond those below summed out.
-    w, b, c = (
-        np.asarray(a, np.float64) for a in (below.weights, below.visible.bias, below.hidden.bias)
-    )
-    h = binary(4)
-    expected = np.exp(h @ c) * np.prod(1 + np.exp(h @ w.T + b), axis=-1)
     model = oracles.Model.of(top)
-    marginal = model.visible_marginal().reshape(16, -1)
-    states = np.asarray(model.visible.states).reshape(16, -1, 4 + num_labels)[:, 0, :4]
-    order = [int(np.flatnonzero((states == row).all(axis=-1))[0]) for row in h]
-    np.testing.assert_allclose(marginal.sum(axis=-1)[order], expected / expected.sum(), rtol=1e-5)
+    states = model.visible.states.reshape(16, -1, 4 + num_labels)[:, 0, :4]
+    np.testing.assert_array_equal(states, binary(4))
+    marginal = model.visible_marginal().reshape(16, -1).sum(axis=-1)
+    np.testing.assert_allclose(marginal, oracles.Model.of(below).hidden_marginal(), rtol=1e-5)
     dbn.stack((below, top))  # they fit each other
-
-
-def test_upside_down_leaves_all_else_small():
-    new = rbm.init_params(jax.random.key(5), 4, 7)
-    top = dbn.upside_down(new, strong_rbm(4, 5, 4))
+    # All else stays, here small.
+    new = jax.tree.map(lambda x: x + 0.01, new)
+    top = dbn.upside_down(new, below)
     np.testing.assert_array_equal(top.weights[:, 5:], new.weights[:, 5:])
-    np.testing.assert_array_equal(top.hidden.bias[5:], 0)
+    np.testing.assert_array_equal(top.hidden.bias[5:], new.hidden.bias[5:])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """`dbn_jax.rbm` as a library inside someone else's program."""
 
+import importlib.metadata
+import importlib.resources
 import os
 import re
 import subprocess
@@ -7,6 +9,8 @@ import sys
 import textwrap
 
 import pytest
+
+import dbn_jax
 
 BARE = """
 import importlib.abc, sys
@@ -30,6 +34,12 @@ print("loaded:", sorted(heavy & {{name.split(".")[0] for name in sys.modules}}))
 print("ours:", sorted(ours - set(sys.stdlib_module_names)))
 """
 HEAVY = {"tensorflow", "tensorflow_datasets", "orbax", "flax", "matplotlib"}
+
+
+def test_the_package_tells_its_version_and_that_it_is_typed():
+    assert dbn_jax.__version__ == importlib.metadata.version("dbn_jax")
+    assert not hasattr(dbn_jax, "version")
+    assert importlib.resources.files(dbn_jax).joinpath("py.typed").is_file()
 
 
 @pytest.mark.parametrize("blocked", [{"jaxtyping", "beartype"}, HEAVY | {"numba"}])

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from dbn_jax import dbn, label_units, rbm, units
 from tests import oracles
-from tests.random_models import at_random
+from tests.random_models import random_net
 
 NUM_LABELS = 3
 
@@ -17,20 +18,21 @@ NUM_LABELS = 3
 @pytest.fixture(scope="module")
 def params():
     """3 features beside 3 labels, and 4 hidden units."""
-    return at_random(5, lambda: label_units.init_params(jax.random.key(0), 3, 4, NUM_LABELS))
+    return random_net(5, (3, 4), NUM_LABELS).top
 
 
-def test_posterior_and_free_energies_are_exact(params):
-    model = oracles.Model.of(params)
-    states, p = model.visible.states, model.visible_marginal()
-    features = np.unique(states[:, :3], axis=0).reshape(2, 4, 3)
-    same = np.all(states[:, :3] == features[..., None, :], axis=-1)
-    joint = (same * p) @ states[:, 3:]
-    found = label_units.log_posterior(params, jnp.asarray(features, jnp.float32))
-    assert found.shape == (2, 4, NUM_LABELS)
-    np.testing.assert_allclose(np.exp(found), joint / joint.sum(-1, keepdims=True), rtol=1e-5)
-    energies = label_units.free_energies(params, jnp.asarray(features, jnp.float32))
-    np.testing.assert_allclose(np.exp(-energies - model.log_z()), joint, rtol=1e-5)
+@pytest.mark.parametrize("visible", [units.Bernoulli(), units.Gaussian(sigma=0.7)])
+def test_posterior_and_free_energies_are_exact(visible):
+    params = random_net(5, (2, 4), NUM_LABELS, visible=visible).top
+    features = np.random.default_rng(0).integers(-1, 3, (3, 5, 2)) / 2
+    beside = np.repeat(features[:, :, None], NUM_LABELS, axis=2)
+    x = np.concatenate([beside, np.broadcast_to(np.eye(NUM_LABELS), (3, 5, 3, 3))], axis=-1)
+    expected = oracles.Model.of(params).free_energy(x)
+    features = jnp.asarray(features, jnp.float32)
+    found = label_units.free_energies(params, features)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    found = label_units.log_posterior(params, features)
+    np.testing.assert_allclose(found, scipy.special.log_softmax(-expected, axis=-1), rtol=1e-5)
 
 
 def test_any_subset_is_clamped(params):
@@ -92,6 +94,11 @@ def test_without_label_units():
         with pytest.raises(ValueError, match=r"no label units.*label_units\.init_params"):
             call(plain)
     label_units.check(plain, None)
+    with pytest.raises(ValueError, match=r"shape \(2, 3\), .* 0 label units: .* no labels if"):
+        label_units.check(plain, jnp.ones((2, 3)))
+    # Several choices beside others are no label.
+    groups = units.Concat(parts=(units.Bernoulli(), units.Softmax(num_classes=2)), sizes=(2, 4))
+    assert label_units.num_labels(rbm.init_params(jax.random.key(0), 6, 3, visible=groups)) == 0
     assert label_units.without(plain) is plain
     assert label_units.with_features(params=plain, features=plain) is plain
     x = jnp.ones((2, 4))
@@ -102,6 +109,10 @@ def test_without_label_units():
 def test_bad_input(params):
     with pytest.raises(ValueError, match="3 label units: give the labels' states"):
         label_units.check(params, None)
+    with pytest.raises(
+        ValueError, match=r"shape \(2, 4\), but the RBM has 3 label units: give the"
+    ):
+        label_units.check(params, jnp.ones((2, 4)))
     with pytest.raises(ValueError, match="number of Gibbs steps is 0"):
         label_units.clamped_gibbs(
             jax.random.key(0), params, jnp.ones((2, 6)), label_units.mask(params), 0
@@ -109,6 +120,6 @@ def test_bad_input(params):
 
 
 def test_labels_may_be_only_at_the_top(params):
-    with pytest.raises(ValueError, match=r"layer 0 has 2 hidden units, but layer 1 has 3 visible"):
+    with pytest.raises(ValueError, match="layer 0 has 2 Bernoulli hidden units, but layer 1"):
         dbn.stack((rbm.init_params(jax.random.key(1), 4, 2), params))
     assert isinstance(params.visible.parts[1], units.Softmax)

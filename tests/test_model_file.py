@@ -12,24 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, dbn, label_units, model_file, rbm, units
-from tests.random_models import at_random
+from dbn_jax import associative_memory, dbn, model_file, networks, rbm, units
+from tests.random_models import at_random, random_net
 
 
 def pair(*sizes, **types):
     return rbm.init_params(jax.random.key(0), *sizes, **types)
 
 
-def digit_model():
-    top = label_units.init_params(jax.random.key(0), 5, 4, 3)
-    return dbn.stack((pair(6, 5), top))
-
-
 MODELS = {
     "rbm": lambda: pair(3, 2, visible=units.Gaussian(sigma=0.5), hidden=units.ReLU()),
     "learnt sigma": lambda: pair(3, 2, visible=units.Gaussian(learn_sigma=True)),
-    "net": digit_model,
-    "untied": lambda: dbn.untie(digit_model()),
+    "net": lambda: random_net(0, (6, 5, 4), 3),
+    "untied": lambda: dbn.untie(random_net(0, (6, 5, 4), 3)),
+    "classifier": lambda: networks.init_classifier(jax.random.key(0), (6, 5, 3)),
+    "autoencoder": lambda: networks.init_autoencoder(jax.random.key(0), (6, 5, 2)),
 }
 
 
@@ -50,9 +47,16 @@ def test_round_trip(tmp_path, name):
     assert {p.name for p in tmp_path.iterdir()} == {"model.npz", "model.npz.sha256"}
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [(jnp.float16, 2**-11), (jnp.bfloat16, 2**-8)])
-def test_half_precision_is_that_of_the_weights(tmp_path, dtype, precision):
-    model = made("net")
+@pytest.mark.parametrize(
+    ("name", "dtype", "precision"),
+    [
+        ("net", jnp.float16, 2**-11),
+        ("net", jnp.bfloat16, 2**-8),
+        ("classifier", jnp.bfloat16, 2**-8),
+    ],
+)
+def test_half_precision_is_that_of_the_weights(tmp_path, name, dtype, precision):
+    model = made(name)
     model_file.save(tmp_path / "half.npz", model, dtype=dtype)
     loaded = model_file.load(tmp_path / "half.npz")
     exact = True

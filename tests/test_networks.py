@@ -1,7 +1,6 @@
 """Networks of a stack: against the stack's own passes; random ones; in a file."""
 
 import dataclasses
-import itertools
 import re
 
 import jax
@@ -10,34 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dbn_jax import dbn, label_units, model_file, networks, rbm, units
+from dbn_jax import dbn, label_units, networks, rbm, units
 from tests import oracles
-from tests.random_models import at_random, jolt
+from tests.random_models import jolt, random_net
 
 NUM_CLASSES = 3
-
-
-def chain(sizes, *, visible=units.Bernoulli(), code=units.Bernoulli()):
-    """A stack of random parameters."""
-    kinds = [visible, *[units.Bernoulli()] * (len(sizes) - 2), code]
-
-    def layer(i):
-        pair = {"visible": kinds[i], "hidden": kinds[i + 1]}
-        return rbm.init_params(jax.random.key(0), sizes[i], sizes[i + 1], **pair)
-
-    return at_random(9, lambda: dbn.stack(tuple(map(layer, range(len(sizes) - 1)))))
-
-
-def labelled(sizes):
-    """A stack of random parameters, with label units."""
-    *below, last = itertools.pairwise(sizes)
-
-    def blank():
-        key = jax.random.key(0)
-        layers = [rbm.init_params(key, *pair) for pair in below]
-        return dbn.stack((*layers, label_units.init_params(key, *last, NUM_CLASSES)))
-
-    return at_random(2, blank)
 
 
 def parted(net):
@@ -51,22 +27,22 @@ def images(count=7, pixels=6):
 
 
 CLASSIFIED = {  # made when a test wants them
-    "stack": lambda: chain((6, 5, 4)),
-    "one layer": lambda: chain((6, 5)),
-    "Gaussian pixels": lambda: chain((6, 5, 4), visible=units.Gaussian(learn_sigma=True)),
-    "two kinds of pixels": lambda: chain(
-        (6, 5, 4), visible=units.Concat((units.Gaussian(sigma=0.5), units.Bernoulli()), (2, 4))
+    "stack": lambda: random_net(9, (6, 5, 4)),
+    "one layer": lambda: random_net(9, (6, 5)),
+    "Gaussian pixels": lambda: random_net(9, (6, 5, 4), visible=units.Gaussian(learn_sigma=True)),
+    "two kinds of pixels": lambda: random_net(
+        9, (6, 5, 4), visible=units.Concat((units.Gaussian(sigma=0.5), units.Bernoulli()), (2, 4))
     ),
-    "labels": lambda: labelled((6, 5, 4)),
-    "untied": lambda: parted(chain((6, 5, 5, 4))),
-    "one layer with labels": lambda: labelled((6, 4)),
+    "labels": lambda: random_net(2, (6, 5, 4), NUM_CLASSES),
+    "untied": lambda: parted(random_net(9, (6, 5, 5, 4))),
+    "one layer with labels": lambda: random_net(2, (6, 4), NUM_CLASSES),
 }
 UNROLLED = {
-    "stack": lambda: chain((6, 5, 4, 2), code=units.Gaussian()),
-    "one layer": lambda: chain((6, 2), code=units.Gaussian()),
-    "scaled code": lambda: chain((6, 5, 2), code=units.Gaussian(sigma=0.5)),
-    "learnt scale": lambda: chain((6, 5, 2), code=units.Gaussian(learn_sigma=True)),
-    "untied": lambda: parted(chain((6, 5, 4, 2), code=units.Gaussian())),
+    "stack": lambda: random_net(9, (6, 5, 4, 2), code=units.Gaussian()),
+    "one layer": lambda: random_net(9, (6, 2), code=units.Gaussian()),
+    "scaled code": lambda: random_net(9, (6, 5, 2), code=units.Gaussian(sigma=0.5)),
+    "learnt scale": lambda: random_net(9, (6, 5, 2), code=units.Gaussian(learn_sigma=True)),
+    "untied": lambda: parted(random_net(9, (6, 5, 4, 2), code=units.Gaussian())),
 }
 
 
@@ -149,29 +125,6 @@ def test_random_weights_are_of_the_published_width():
     assert np.abs(kernels[0] - kernels[-1].T).max() > 0.1  # keys of their own
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: networks.classifier_of(CLASSIFIED["labels"](), NUM_CLASSES),
-        lambda: networks.unroll(UNROLLED["stack"]()),
-    ],
-    ids=["classifier", "autoencoder"],
-)
-def test_round_trip_in_a_file(tmp_path, make):
-    model = make()
-    model_file.save(tmp_path / "model.npz", model)
-    loaded = model_file.load(tmp_path / "model.npz")
-    assert jax.tree.structure(loaded) == jax.tree.structure(model)
-    jax.tree.map(np.testing.assert_array_equal, loaded, model)
-    np.testing.assert_array_equal(loaded(images()), model(images()))
-    model_file.save(tmp_path / "half.npz", model, dtype=jnp.bfloat16)
-    loaded = model_file.load(tmp_path / "half.npz")
-    for a, b in zip(loaded.layers(), model.layers(), strict=True):
-        rounded = b.kernel[...].astype(jnp.bfloat16).astype(jnp.float32)
-        np.testing.assert_array_equal(a.kernel[...], rounded)
-        np.testing.assert_array_equal(a.bias[...], b.bias[...])
-
-
 def test_nets_that_make_no_classifier():
     with pytest.raises(ValueError, match=r"the net has 3 label units, but there are 10 classes"):
         networks.classifier_of(CLASSIFIED["labels"](), 10)
@@ -190,9 +143,10 @@ def test_nets_that_cannot_be_unrolled():
     with pytest.raises(ValueError, match=r"hidden layer 1 of 3 has Gaussian units; below the code"):
         networks.unroll(dbn.stack((bottom, middle, code)))
     spins = rbm.init_params(jax.random.key(0), 6, 4, hidden=units.Spin())
+    code = dataclasses.replace(code, visible=units.Spin(code.visible.bias))
     with pytest.raises(ValueError, match="hidden layer 1 of 2 has Spin units; below the code"):
         networks.unroll(dbn.stack((spins, code)))
-    grey = chain((6, 5, 2), visible=units.Gaussian(), code=units.Gaussian())
+    grey = random_net(9, (6, 5, 2), visible=units.Gaussian(), code=units.Gaussian())
     with pytest.raises(ValueError, match="the net has Gaussian units where an autoencoder has"):
         networks.unroll(grey)
 

@@ -196,6 +196,11 @@ def test_weight_mask():
     assert jax.tree.structure(masks) == jax.tree.structure(tree)
     assert all(mask.weights is True for mask in masks)
     assert sum(jax.tree.leaves(masks)) == 2
+    # Also beside other parameters.
+    assert rbm.weight_mask({"net": tree, "weights": 1.0, "pair": (2.0, 3.0)}) == {
+        "net": masks, "weights": False, "pair": (False, False)
+    }  # fmt: skip
+    assert rbm.weight_mask(jnp.zeros(3)) is False
 
 
 def test_examples_in_the_documentation():

@@ -140,6 +140,18 @@ def test_steps_called_directly_compile_once(learner):
     assert len(traced) == 3  # what must be compiled anew: another shape, another program
 
 
+def test_an_update_keeps_the_chains_unless_they_have_moved():
+    params, optimizer = make("bernoulli", "bernoulli"), optax.sgd(0.1)
+    chains = rbm.init_chains(jax.random.key(0), params, 4)
+    state = rbm.init_state(params, optimizer, chains=chains)
+    assert rbm.apply_gradient(state, params, optimizer).chains is chains
+    for moved in (1 - chains, None):
+        after = rbm.apply_gradient(state, params, optimizer, chains=moved)
+        assert after.chains is moved
+    assert after.step == 1
+    trees_allclose(after.params, jax.tree.map(lambda p: 0.9 * p, params))
+
+
 def called(function, *args):
     """Names of the compiled functions that remain calls inside a function."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr

@@ -1,34 +1,24 @@
 """Moments and trajectories against the plain calls that they stand for."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dbn_jax import dbn, label_units, rbm, trajectories
-from tests import oracles
-from tests.random_models import at_random
+from tests.random_models import random_net
 
 NUM_LABELS = 3
-SIZES = {1: (6, 5), 2: (6, 4, 5), 3: (6, 4, 3, 5)}
 
 
-def make_net(depth, labels):
-    def blank():
-        sizes, key = SIZES[depth], jax.random.key(0)
-        layers = [rbm.init_params(key, *pair) for pair in itertools.pairwise(sizes)]
-        if labels:
-            layers[-1] = label_units.init_params(key, sizes[-2], sizes[-1], NUM_LABELS)
-        return dbn.stack(tuple(layers))
-
-    return at_random(depth, blank)
-
-
-@pytest.fixture(scope="module", params=[(1, True), (2, False), (3, True)], ids=["1", "2 free", "3"])
+@pytest.fixture(
+    scope="module",
+    params=[((6, 5), NUM_LABELS), ((6, 4, 5), 0), ((6, 4, 3, 5), NUM_LABELS)],
+    ids=["1", "2 free", "3"],
+)
 def net(request):
-    return make_net(*request.param)
+    sizes, num_labels = request.param
+    return random_net(len(sizes), sizes, num_labels)
 
 
 def test_a_trajectory_is_plain_calls_one_after_the_other(net):
@@ -52,21 +42,6 @@ def test_a_trajectory_is_plain_calls_one_after_the_other(net):
     np.testing.assert_array_equal(end, x)
 
 
-def test_looking_does_not_disturb_what_is_clamped(net):
-    labels = jnp.tile(jnp.eye(NUM_LABELS)[1], (200, 1)) if dbn.num_labels(net) else None
-    size = net.top.visible.num_units
-    x = label_units.join(net.top, jnp.zeros((200, size - dbn.num_labels(net))), labels)
-    clamped = label_units.mask(net.top) if dbn.num_labels(net) else jnp.arange(size) < 2
-    intervals = jnp.array([1, 1, 3])
-    run = jax.jit(trajectories.trajectory)
-    _, end = run(jax.random.key(2), net, x, clamped, intervals)
-    kept = np.asarray(clamped)
-    np.testing.assert_array_equal(end[:, kept], x[:, kept])
-    assert (np.asarray(end != x)[:, ~kept]).any(axis=0).all()  # all else moves
-    _, free = run(jax.random.key(2), net, x, jnp.zeros_like(clamped), intervals)
-    assert (np.asarray(free != x)[:, kept]).any()  # as these would
-
-
 def test_what_is_shown_is_recognised_from_below(net):
     v = jnp.round(jax.random.uniform(jax.random.key(3), (4, 6)))
     key = jax.random.key(4)
@@ -81,22 +56,3 @@ def test_what_is_shown_is_recognised_from_below(net):
     assert found.labels.shape == (4, dbn.num_labels(net))
     if dbn.num_labels(net):
         np.testing.assert_allclose(found.labels.sum(-1), 1, rtol=1e-5)
-
-
-def test_long_trajectories_have_the_distribution_of_the_model():
-    """One layer, so that all is enumerated: pixels, hidden states and labels, each a mean."""
-    net = make_net(1, True)
-    model = oracles.Model.of(net.top)
-    many = 20_000
-    x = label_units.join(net.top, jnp.zeros((many, 6)))
-    run = jax.jit(trajectories.trajectory)
-    found, _ = run(jax.random.key(5), net, x, jnp.zeros(9, bool), jnp.array([60]))
-    mean = model.visible_marginal() @ model.visible.states
-    oracles.assert_mean(found.pixels[0], mean[:6])
-    oracles.assert_mean(found.labels[0], mean[6:])
-    hidden = np.asarray(rbm.hidden_mean(net.top, jnp.asarray(model.visible.states, jnp.float32)))
-    oracles.assert_mean(found.hidden[0][0], model.visible_marginal() @ hidden)
-    # The power: chains of one step are elsewhere.
-    early, _ = run(jax.random.key(5), net, x, jnp.zeros(9, bool), jnp.array([1]))
-    with pytest.raises(AssertionError):
-        oracles.assert_mean(early.pixels[0], mean[:6])

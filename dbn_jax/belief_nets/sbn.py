@@ -39,10 +39,8 @@ MAX_HIDDEN = 20  # units that are enumerated at most
 class BeliefNet:
     """A sigmoid belief net of N units, causes before effects.
 
-    Attributes:
-      weights: entries where there is no connection have no effect.
-      layers: sizes of the layers from the top down, each caused by the one above it alone; None:
-        every unit may be caused by every one before it.
+    Every unit may be caused by every one before it; with `layers`, their sizes from the top down,
+    by those of the layer above alone. Entries where there is no connection have no effect.
     """
 
     weights: Float[Array, "from to"]

@@ -54,14 +54,11 @@ class HelmholtzMachine:
 def init(
     key: Key[Array, ""], sizes: tuple[int, ...], *, weight_scale: float = 0.1
 ) -> HelmholtzMachine:
-    """Makes a machine of layers, with weights from N(0, weight_scale²) and zero biases.
+    """Makes a machine of layers, from the top down to the observed one.
 
-    A layered recognition net takes the units of a layer to be independent given the layer below.
-    To represent explaining away, replace it by an ``sbn.make(...)`` with connections within layers.
-
-    Args:
-      sizes: of the layers, from the top down; the last one is observed.
-      weight_scale: with zero, hidden units of a layer would stay alike.
+    Weights are drawn from N(0, weight_scale²), biases are zero. A layered recognition net takes the
+    units of a layer to be independent given the layer below. To represent explaining away, replace
+    it by an ``sbn.make(...)`` with connections within layers.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes is {sizes}; a machine needs a hidden and an observed layer")

@@ -1,27 +1,5 @@
 """Data sets as arrays: images that packages ship, IDX folders, TFDS, and patches of photographs."""
 
-from dbn_jax.data.blocks import apply, in_blocks, rows_with_labels, spread
-from dbn_jax.data.datasets import (
-    Dataset,
-    Split,
-    Standardisation,
-    binarise,
-    load,
-    standardise,
-)
+from dbn_jax.data.blocks import apply, in_blocks, spread
+from dbn_jax.data.datasets import Dataset, Split, Standardisation, binarise, load, standardise
 from dbn_jax.data.transforms import BINARISATIONS, Transform
-
-__all__ = [
-    "BINARISATIONS",
-    "Dataset",
-    "Split",
-    "Standardisation",
-    "Transform",
-    "apply",
-    "binarise",
-    "in_blocks",
-    "load",
-    "rows_with_labels",
-    "spread",
-    "standardise",
-]

@@ -59,23 +59,15 @@ class Standardisation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in three parts.
-
-    Attributes:
-      validation: what settings are chosen on.
-      test: what is reported on.
-      image_shape: (rows, columns) or (rows, columns, channels).
-      num_classes: labels are 0 to num_classes − 1.
-      scale: the value of full intensity: images / scale are grey levels between 0 and 1.
-    """
+    """A data set: what models learn from, what settings are chosen on, what is reported on."""
 
     name: str
     train: Split
     validation: Split | None
     test: Split
-    image_shape: tuple[int, ...]
-    num_classes: int
-    scale: float = 255.0
+    image_shape: tuple[int, ...]  # (rows, columns[, channels])
+    num_classes: int  # labels are 0 to num_classes − 1
+    scale: float = 255.0  # the value of full intensity: images / scale are grey levels in [0, 1]
     standardisation: Standardisation | None = None
 
     def __post_init__(self):
@@ -132,7 +124,6 @@ def load(
     image_size: int | None = None,
     num_validation: int = 0,
     seed: int = 0,
-    download: bool = False,
 ) -> Dataset:
     """Reads a data set; never another one than was asked for.
 
@@ -149,14 +140,8 @@ def load(
       image_size: rows and columns to shrink images to, by averaging over areas.
       num_validation: examples to split off the training set, in equal proportions of each class.
       seed: chooses which examples are split off.
-      download: whether TFDS may download and prepare a data set that is not there yet.
-
-    Raises:
-      ValueError: a name, class, size or number does not fit, or a file is damaged.
-      FileNotFoundError: the folder, a file or the prepared data set is missing.
-      ImportError: a package that ships or reads the data set is not installed.
     """
-    arrays, num_classes = _read(name, data_dir, download)
+    arrays, num_classes = _read(name, data_dir)
     _check_published(name, arrays)
     if image_size is not None:
         arrays = {k: (shrink(images, image_size), y) for k, (images, y) in arrays.items()}
@@ -217,22 +202,22 @@ def standardise(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, **parts, scale=1.0, standardisation=used)
 
 
-def _read(name, data_dir, download):
+def _read(name, data_dir):
     """(images, labels) of each part, images (examples, rows, columns[, channels]); and classes."""
-    if name in embedded.READERS:
-        if data_dir is not None or download:
+    if name in embedded.NAMES:
+        if data_dir is not None:
             raise ValueError(
                 f"the data set {name} is shipped with a Python package and takes no data_dir "
-                f"(got {data_dir!r}) or download: leave them out, or name another, such as mnist"
+                f"(got {data_dir!r}): leave it out, or name another data set, such as mnist"
             )
-        return embedded.READERS[name]()
+        return embedded.read(name)
     if data_dir is not None:
         data_dir = Path(data_dir).expanduser()
         if idx.find(data_dir):
             _check_one_meaning(name, data_dir)
             splits = idx.read_folder(data_dir)
             return splits, 1 + max(int(labels.max()) for _, labels in splits.values())
-    return tfds_folder.read(name, data_dir, download=download)
+    return tfds_folder.read(name, data_dir)
 
 
 def _keep_classes(name, splits, classes):

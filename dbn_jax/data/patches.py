@@ -16,7 +16,7 @@ from numbers import Real
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import pytrees
+from dbn_jax import numerics, pytrees
 from dbn_jax.data import embedded
 from dbn_jax.typing import Array, Float, Num, UInt8
 
@@ -161,14 +161,13 @@ class Whitening:
 
     def whiten(self, x: Num[Array, "*batch D"]) -> Float[Array, "*batch K"]:
         """Centres and whitens patches."""
-        centred = x - jnp.broadcast_to(self.mean, x.shape)
-        z = centred @ self.components.T
-        return z / jnp.broadcast_to(self.scales, z.shape)
+        z = (x - numerics.per_unit(self.mean, x)) @ self.components.T
+        return z / numerics.per_unit(self.scales, z)
 
     def unwhiten(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
         """Turns back into patches without their means, as far as the K directions tell."""
-        x = (z * jnp.broadcast_to(self.scales, z.shape)) @ self.components
-        return x + jnp.broadcast_to(self.mean, x.shape)
+        x = (z * numerics.per_unit(self.scales, z)) @ self.components
+        return x + numerics.per_unit(self.mean, x)
 
     def zca(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
         """Turns into pixels of ZCA-whitened patches."""

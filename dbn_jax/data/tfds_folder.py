@@ -2,7 +2,7 @@
 
 A prepared data set is a folder ``data_dir/name[/config]/version``. TFDS reads its array_record and
 parquet files by itself, but tfrecord files, its default, with TensorFlow only: those are read here.
-Preparing a data set needs TensorFlow and the network, and happens only when asked for.
+Preparing a data set needs TensorFlow and the network, and is left to TFDS.
 """
 
 import os
@@ -17,7 +17,7 @@ from dbn_jax.data import idx
 
 
 def read(
-    name: str, data_dir: str | os.PathLike | None = None, *, download: bool = False
+    name: str, data_dir: str | os.PathLike | None = None
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
     """Reads (images, labels) of the published splits, and the number of classes; see `data.load`.
 
@@ -28,7 +28,9 @@ def read(
 
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     folder = Path(default if data_dir is None else data_dir).expanduser()
-    prepared = find(name, folder) or _prepare(name, folder, download)
+    prepared = find(name, folder)
+    if prepared is None:
+        _refuse(name, folder)
     builder = tfds.builder_from_directory(prepared)
     _check_features(name, builder.info.features)
     splits = [split for split in ("train", "validation", "test") if split in builder.info.splits]
@@ -44,31 +46,29 @@ def find(name: str, folder: Path) -> Path | None:
     return max(found, key=lambda d: [int(n) for n in d.name.split(".")], default=None)
 
 
-def _prepare(name: str, folder: Path, download: bool) -> Path:
-    """Lets TFDS download and prepare a data set in its folder, if that is wanted."""
-    import requests
+def _refuse(name: str, folder: Path) -> None:
+    """Says that no data set has the name, or how one can be had that is not prepared."""
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder(name, data_dir=folder)
+        tfds.builder(name, data_dir=folder)
     except (ValueError, AssertionError) as error:  # an unknown name, or an unknown version
         raise ValueError(
             f"no data set is called {name!r} ({str(error).splitlines()[0]}): give mnist5k, digits, "
             "a name that TFDS knows, such as mnist, fashion_mnist, emnist/letters or cifar10, or "
             f"one of those prepared in {_described(folder)}"
         ) from error
-    if not download:
-        raise FileNotFoundError(_missing(name, folder, "nothing is downloaded unless asked for"))
-    urls = [url for url in builder.url_infos or () if url.startswith("http")]
-    try:
-        # Without network, TFDS itself would try for minutes.
-        requests.head(urls[0] if urls else "https://storage.googleapis.com", timeout=5)
-        import tensorflow  # noqa: F401, without which TFDS fails after the download
-
-        builder.download_and_prepare()
-    except (ImportError, requests.RequestException, tfds.download.DownloadError) as error:
-        raise FileNotFoundError(_missing(name, folder, f"preparing it failed: {error}")) from error
-    return Path(builder.data_path)
+    # Not `tfds build`, which TFDS 4.9.10 cannot start without apache_beam.
+    prepare = f"tfds.builder('{name}', data_dir='{folder}').download_and_prepare()"
+    raise FileNotFoundError(
+        f"the data set {name!r} is neither prepared by TFDS in {_described(folder)} nor there as "
+        "IDX files. Remedies, any one of them:\n"
+        "  - with network, here or on another machine from where the folder can be copied:\n"
+        "    pip install 'dbn_jax[prepare]' && "
+        f'python -c "import tensorflow_datasets as tfds; {prepare}"\n'
+        f"  - IDX files: put {idx.FILE_NAMES} into a folder and give it as data_dir;\n"
+        "  - without network: the data set mnist5k, 5,000 MNIST digits that a package ships."
+    )
 
 
 def _described(folder: Path) -> str:
@@ -76,19 +76,6 @@ def _described(folder: Path) -> str:
     found = ", ".join(sorted(str(file.parent.relative_to(folder)) for file in files))
     nothing = "there is none" if folder.is_dir() else "it is not a local folder"
     return f"{folder} ({found or nothing})"
-
-
-def _missing(name: str, folder: Path, reason: str) -> str:
-    # Not `tfds build`, which TFDS 4.9.10 cannot start without apache_beam.
-    load = f"data.load('{name}', data_dir='{folder}', download=True)"
-    return (
-        f"the data set {name!r} is neither prepared by TFDS in {_described(folder)} nor there as "
-        f"IDX files, and {reason}. Remedies, any one of them:\n"
-        "  - with network, here or on another machine from where the folder can be copied:\n"
-        f"    pip install 'dbn_jax[prepare]' && python -c \"from dbn_jax import data; {load}\"\n"
-        f"  - IDX files: put {idx.FILE_NAMES} into a folder and give it as data_dir;\n"
-        "  - without network: the data set mnist5k, 5,000 MNIST digits that a package ships."
-    )
 
 
 def _check_features(name: str, features: Any) -> None:

@@ -1,1 +1,1 @@
-"""PCA, logistic PCA and maps of points by UNI-SNE."""
+"""PCA, logistic PCA, maps of points by UNI-SNE and t-SNE, and nearest neighbours."""

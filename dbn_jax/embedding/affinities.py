@@ -36,12 +36,7 @@ def joint_probabilities(
     """p_ij of all pairs; they depend on the ratios of distances only.
 
     For 10,000 points they take 400 MB in float32, and twice that while they are computed. The
-    perplexity is reached to 0.1 %.
-
-    Raises:
-      ValueError: points are not finite; there are too few of them for the perplexity; or some have
-        so many copies of themselves that no Gaussian has so small a perplexity. (While tracing,
-        values are not looked at.)
+    perplexity is reached to 0.1 %; no Gaussian has so small a one at a point with many copies.
     """
     pairwise.check_points(x, "x", least=4)
     check_perplexity(perplexity, len(x))

@@ -73,11 +73,7 @@ def gradient(
     exaggeration: float | Float[Array, ""] = 1.0,
     block: int = pairwise.BLOCK,
 ) -> Float[Array, "N K"]:
-    """∂ divergence / ∂ positions, exact.
-
-    Args:
-      exaggeration: factor of the attraction; unless it is 1, the result is no gradient.
-    """
+    """∂ divergence / ∂ positions, exact; no gradient if the attraction is exaggerated."""
     n, dtype = len(p), p.dtype
     background = jnp.asarray(background, dtype)
     # The background's part of a pair's probability, in the kernel's unit. Z is needed before the

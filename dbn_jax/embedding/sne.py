@@ -32,20 +32,15 @@ _START_SCALE = 1e-2  # standard deviation of the first map, small beside the ker
 class Method:
     """Settings of a map, and of the gradient descent with momentum and gains that finds it.
 
-    Attributes:
-      kernel: one of `objective.KERNELS`.
-      background: λ at the end, at least 0 and below 1.
-      background_rise: shares of the updates between which λ rises linearly from 0.
-      exaggeration: factor of the attraction in the first tenth of the updates.
-      num_steps: updates in all.
-      step_size: learning rate divided by N. Each p_ij is about 1/N, so that equal step sizes move
-        the points of maps of any size alike.
+    The learning rate is `step_size` times N: each p_ij is about 1/N, so that equal step sizes move
+    the points of maps of any size alike.
     """
 
     kernel: str = "gaussian"
-    background: float = 0.0
+    background: float = 0.0  # λ at the end
+    # Shares of the updates between which λ rises linearly from 0.
     background_rise: ClassVar[tuple[float, float]] = (0.5, 0.75)
-    exaggeration: float = 1.0
+    exaggeration: float = 1.0  # of the attraction in the first tenth of the updates
     num_steps: int = 1000
     step_size: float = 1 / 12
 
@@ -104,9 +99,8 @@ def init_state(
 ) -> State:
     """A small map to begin with, of standard deviation 0.01.
 
-    Args:
-      start: "random": a Gaussian cloud. "pca": the first principal components of `x`, with which
-        the large-scale order of the map is that of the data; the key is not used.
+    The start is "random", a Gaussian cloud, or "pca", the first principal components of `x`, with
+    which the large-scale order of the map is that of the data; the key is then not used.
     """
     match start:
         case "random":

@@ -16,17 +16,11 @@ Arguments of the same name mean the same everywhere:
 
 Images that do not fit `image_shape`, are not finite or lie outside `value_range` are ValueErrors
 that say which, and so are empty arrays and labels of another number than what they label.
-
-Sheets of images: `image_sheet`, `captioned_sheet`, `image_rows`, `reconstructions`, `chains`. What
-was learnt: `receptive_fields`, `development`, `hidden_activities`. A net at work: `moment`,
-`moments`. Answers of a classifier: `confusion_matrix`, `reliability`. Points in the plane:
-`map_of_points`. Numbers: `learning_curves`, `bars`, `histograms`. Files: `save`, `animate`.
-`Picture` is the Figure that notebooks show sharp, for drawings of their own.
 """
 
 try:
-    import matplotlib.figure  # noqa: F401
-    import PIL.Image  # noqa: F401
+    import matplotlib.figure
+    import PIL.Image
 except ImportError as error:
     raise ImportError(
         f"dbn_jax.figures needs matplotlib and pillow ({error}): pip install 'dbn_jax[experiments]'"
@@ -38,33 +32,5 @@ from dbn_jax.figures.maps import map_of_points
 from dbn_jax.figures.moments import moment, moments
 from dbn_jax.figures.pages import Picture
 from dbn_jax.figures.plots import bars, histograms, learning_curves
-from dbn_jax.figures.sheets import (
-    captioned_sheet,
-    chains,
-    image_rows,
-    image_sheet,
-    reconstructions,
-)
+from dbn_jax.figures.sheets import captioned_sheet, chains, image_rows, image_sheet
 from dbn_jax.figures.weights import development, hidden_activities, receptive_fields
-
-__all__ = [
-    "Picture",
-    "animate",
-    "bars",
-    "captioned_sheet",
-    "chains",
-    "confusion_matrix",
-    "development",
-    "hidden_activities",
-    "histograms",
-    "image_rows",
-    "image_sheet",
-    "learning_curves",
-    "map_of_points",
-    "moment",
-    "moments",
-    "receptive_fields",
-    "reconstructions",
-    "reliability",
-    "save",
-]

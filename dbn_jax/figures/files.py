@@ -11,6 +11,7 @@ from typing import IO
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 from matplotlib.figure import Figure
 
 from dbn_jax.figures.pages import DEVICE_PIXELS, png
@@ -83,12 +84,9 @@ def _drawn(frames: Iterable[Figure | np.ndarray]) -> list[PIL.Image.Image]:
     images = [_frame(frame) for frame in frames]
     if not images:
         raise ValueError("no frames: an animation needs at least one")
-    size = tuple(map(max, zip(*(image.size for image in images), strict=True)))
-    pages = []
-    for image in images:
-        pages.append(PIL.Image.new("RGB", size, "white"))
-        pages[-1].paste(image)
-    return pages
+    width, height = map(max, zip(*(image.size for image in images), strict=True))
+    borders = [(0, 0, width - image.width, height - image.height) for image in images]
+    return [PIL.ImageOps.expand(*pair, "white") for pair in zip(images, borders, strict=True)]
 
 
 def _frame(frame: Figure | np.ndarray) -> PIL.Image.Image:

@@ -31,15 +31,11 @@ def map_of_points(
     thumbnails: Num[AnyArray, "images ..."] | None = None,
     image_shape: Sequence[int] | None = None,
 ) -> Figure:
-    """Maps of the same points, side by side: a dot for each point in the colour of its class.
+    """Maps of the same points, name to positions: a dot for each in the colour of its class.
 
     Over the dots stand the numbers of the classes of some points, as many as fit; or instead the
-    images of some points, in the colour of their class on white, where they do not overlap. Both
-    are chosen in the order of the points.
-
-    Args:
-      maps: what stands above each map, to its positions.
-      thumbnails: grey levels of the points, 1 where there is ink.
+    images of some points (grey levels, 1 where there is ink), in the colour of their class on
+    white, where they do not overlap. Both are chosen in the order of the points.
     """
     maps = {name: finite_values(xy, f'maps["{name}"]') for name, xy in maps.items()}
     labels = np.asarray(labels)

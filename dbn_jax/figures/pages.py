@@ -138,9 +138,8 @@ def panels(
 ) -> list[Axes]:
     """Axes in a grid, their names above them; to be called, and drawn in, within `style`.
 
-    Args:
-      size: pixels across and down for the axes and all that stands round them.
-      legend: labelled artists, explained at the right.
+    The size is the pixels across and down for one of the axes and all that stands round them. The
+    legend, labelled artists, stands at the right.
     """
     columns = {1: 1, 2: 2, 4: 2}.get(len(names), 3)
     rows = math.ceil(len(names) / columns)

@@ -42,7 +42,6 @@ def learning_curves(
     Args:
       curves: panel to line name to (x, y), such as {"reconstruction error": {"train": (epochs,
         errors)}}. NaNs in y, as for empty cells of a table, are left out.
-      x_label: the quantity and unit of all x axes.
       log_y: the panels whose y axis is logarithmic.
     """
     check_filled(curves, "line")
@@ -91,13 +90,8 @@ def bars(
 ) -> Figure:
     """Bars in groups: a group for each name, in it a bar of each series, its number above it.
 
-    A series of the same name has the same colour in all panels. All panels have the same scale,
-    and the axis ends where the bars do.
-
-    Args:
-      panels: panel to series to values; small ones can be read though not seen.
-      names: what stands below the groups.
-      y_label: the quantity and its unit.
+    A series of the same name has the same colour in all panels, which are panel to series to
+    values. All panels have the same scale, and the axis ends where the bars do.
     """
     check_filled(panels, "series")
     drawn = {panel: {} for panel in panels}

@@ -32,11 +32,10 @@ def receptive_fields(
 ) -> Figure:
     """The weights of each hidden unit as an image: red excites, blue inhibits, white is zero.
 
-    With three channels a weight shifts its channel away from mid-grey, which is zero.
+    With three channels a weight shifts its channel away from mid-grey, which is zero. Weights may
+    be any other V-dimensional features, as columns; the first `max_units` are shown.
 
     Args:
-      weights: or any other V-dimensional features as columns.
-      max_units: the first so many hidden units are shown.
       scale: "common" compares units; "unit" gives each its own scale and compares shapes.
       limit: the weight that has the full colour, on the common scale; by default the 99.8th
         percentile of the absolute weights, so that a few outliers do not pale the rest.

@@ -6,7 +6,8 @@ each. Whole nets learn in the modules `updown`, `bound_gradient` and `backprop` 
 Flax).
 """
 
-from dbn_jax.learning.estimators import (
+from dbn_jax.learning.labelled_pcd import LabelledChains, LabelledPCD
+from dbn_jax.learning.learners import (
     CD,
     PCD,
     Exact,
@@ -16,7 +17,6 @@ from dbn_jax.learning.estimators import (
     init_state,
     step,
 )
-from dbn_jax.learning.labelled_pcd import LabelledChains, LabelledPCD
 from dbn_jax.learning.tempering import ParallelTempering
 from dbn_jax.learning.wrappers import Activity, Centred, Offsets, Sparse
 

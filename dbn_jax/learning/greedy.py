@@ -26,7 +26,7 @@ import numpy as np
 import optax
 
 from dbn_jax import data, dbn, label_units, random, rbm, training, units
-from dbn_jax.learning import estimators
+from dbn_jax.learning import learners
 
 # Examples that the first biases and the persistent chains start from.
 _NUM_FIRST = 1000
@@ -43,13 +43,13 @@ class Stack:
     """The layers that have learnt, and what the next one sees of the data.
 
     Attributes:
-      pixels: (key, images) -> values of the first layer's visible units.
+      to_pixels: (key, images) -> values of the first layer's visible units.
       redrawn: whether each presentation draws the pixels anew; the layers above then see them
         through the layers below. Else they see what these make of the pixels once.
       layers: the RBMs, from the pixels up.
     """
 
-    pixels: View
+    to_pixels: View
     redrawn: bool = False
     layers: tuple[rbm.RBM, ...] = ()
 
@@ -57,7 +57,7 @@ class Stack:
         """What `view` takes rows of, (N, …): the images, or the last layer's probabilities."""
         if self.redrawn or not self.layers:
             return images
-        up = functools.partial(_up, self.pixels, self.layers)
+        up = functools.partial(_up, self.to_pixels, self.layers)
         return data.in_blocks(up, jax.random.key(0), images)
 
     def view(self, *, samples: bool = False, num_labels: int = 0) -> View:
@@ -65,11 +65,11 @@ class Stack:
 
         With label units it takes {"features": what `rows` returned, "labels": (N,)}.
         """
-        view = self.pixels
+        view = self.to_pixels
         if self.layers:
             view = Activities(samples)
             if self.redrawn:
-                view = Redrawn(self.pixels, self.layers, view)
+                view = Redrawn(self.to_pixels, self.layers, view)
         return BesideLabels(view, num_labels) if num_labels else view
 
     def add(self, layer: rbm.RBM) -> "Stack":
@@ -82,8 +82,8 @@ class Stack:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _up(pixels, layers, key, images):
-    return recognise(layers, pixels(key, images))
+def _up(to_pixels, layers, key, images):
+    return recognise(layers, to_pixels(key, images))
 
 
 def recognise(layers: tuple[rbm.RBM, ...], v: jax.Array) -> jax.Array:
@@ -108,14 +108,14 @@ class Activities:
 class Redrawn:
     """What a layer sees of pixels that each presentation draws anew."""
 
-    pixels: View
+    to_pixels: View
     layers: tuple[rbm.RBM, ...]
     activities: Activities
 
     def __call__(self, key, images):
         """(key, (..., pixels)) -> (..., H)."""
         pixel_key, key = random.split(key)
-        return self.activities(key, recognise(self.layers, self.pixels(pixel_key, images)))
+        return self.activities(key, recognise(self.layers, self.to_pixels(pixel_key, images)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +143,9 @@ def add_layer(
 ) -> Stack:
     """Trains a layer of binary units on top of a stack, with a seed of its own; see `train`.
 
-    For `samples` see `Stack.view`.
+    The first layer may see pixels of another type (`visible`). For `samples` see `Stack.view`.
     """
+    _check_binary(stack, options)
     settings = _of_layer(settings, stack)
     view = stack.view(samples=samples)
     layer = train(stack.rows(images), num_hidden, view=view, settings=settings, **options)
@@ -163,6 +164,8 @@ def add_top(
     **options: Any,
 ) -> dbn.DBN:
     """Trains the top RBM of a net, which sees labels beside the features; see `add_layer`."""
+    _check_binary(stack, options)
+    _check_labels(labels, num_labels)
     settings = _of_layer(settings, stack)
     rows = {"features": stack.rows(images), "labels": labels}
     top = train(
@@ -176,9 +179,28 @@ def add_top(
     return stack.net(top.params)
 
 
+def _check_binary(stack, options):
+    for side in ("visible", "hidden") if stack.layers else ("hidden",):
+        given = options.get(side, units.Bernoulli())
+        if not isinstance(given, units.Bernoulli):
+            raise ValueError(
+                f"{side} is {given}; layers of other than binary units are for greedy.train"
+            )
+
+
+def _check_labels(labels, num_labels):
+    lowest, highest = np.min(labels), np.max(labels)
+    if lowest < 0 or highest >= num_labels:
+        raise ValueError(
+            f"the labels go from {lowest} to {highest}, but num_labels is {num_labels}: number "
+            "them from 0, and let num_labels be how many there are"
+        )
+
+
 def _of_layer(settings, stack):
     number = len(stack.layers)
-    return dataclasses.replace(settings, seed=settings.seed + number, phase=f"layer {number + 1}")
+    seed = training.seed_of_phase(settings.seed, number)
+    return dataclasses.replace(settings, seed=seed, phase=f"layer {number + 1}")
 
 
 def train(
@@ -186,7 +208,7 @@ def train(
     num_hidden: int,
     *,
     view: View,
-    learner: estimators.Learner,
+    learner: learners.Learner,
     optimizer: optax.GradientTransformation,
     settings: training.Settings,
     visible: units.Units = units.Bernoulli(),
@@ -224,7 +246,7 @@ def init_state(
     num_hidden: int,
     *,
     view: View,
-    learner: estimators.Learner,
+    learner: learners.Learner,
     optimizer: optax.GradientTransformation,
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
@@ -248,10 +270,10 @@ def init_state(
     return state
 
 
-_init_state = jax.jit(estimators.init_state, static_argnames=("learner", "optimizer"))
+_init_state = jax.jit(learners.init_state, static_argnames=("learner", "optimizer"))
 
 
 def step(key, state, batch, *, learner, optimizer):
     """`learning.step` with the metrics that cost nothing."""
-    state, metrics = estimators.step(key, state, batch, learner=learner, optimizer=optimizer)
+    state, metrics = learners.step(key, state, batch, learner=learner, optimizer=optimizer)
     return state, {name: value for name, value in metrics.items() if name not in _COSTLY}

@@ -32,6 +32,8 @@ import numpy as np
 import optax
 
 from dbn_jax import label_units, random, rbm
+from dbn_jax.data import blocks
+from dbn_jax.learning.learners import Learner
 from dbn_jax.typing import Array, Float
 
 
@@ -43,7 +45,7 @@ class LabelledChains(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledPCD:
+class LabelledPCD(Learner):
     """Descends −log p(features | label) − label_cost · log p(label | features).
 
     Attributes:
@@ -113,11 +115,8 @@ class LabelledPCD:
         """
         seen = np.asarray(label_units.split(params, x)[1]).argmax(axis=-1)
         wanted = np.asarray(chains.labels).argmax(axis=-1)
-        taken = np.empty(len(wanted), int)
-        for label in np.unique(wanted):
-            own = wanted == label
-            taken[own] = np.resize(np.flatnonzero(seen == label), own.sum())
-        return chains._replace(hidden=rbm.sample_hidden(key, params, x[taken]))
+        rows = blocks.rows_with_labels(seen, wanted)
+        return chains._replace(hidden=rbm.sample_hidden(key, params, x[rows]))
 
     def sample(self, key, params, chains):
         """Gibbs sampling of p(features, h | label), `num_gibbs_steps` times down and up.

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import random, rbm
-from dbn_jax.learning.estimators import hidden_at
+from dbn_jax.learning.learners import Learner, hidden_at
 from dbn_jax.typing import Array, Float, Key
 
 
 @dataclasses.dataclass(frozen=True)
-class ParallelTempering:
+class ParallelTempering(Learner):
     """Persistent chains at several temperatures that exchange their states.
 
     Level k samples p_k ∝ exp(−U_v − U_h + β_k s_vᵀW s_h): only the interaction is tempered, so

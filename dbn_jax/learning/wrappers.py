@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from dbn_jax import rbm
-from dbn_jax.learning.estimators import CD, Learner
+from dbn_jax.learning.learners import CD, Learner
 from dbn_jax.typing import Array, Float
 
 
-class _Wrapper:
+class _Wrapper(Learner):
     """The chains are those of `learner`, which persist as `inner`."""
 
     def hidden_chains(self, chains):

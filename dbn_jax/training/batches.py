@@ -16,11 +16,7 @@ from dbn_jax.typing import Array, Int, Key
 
 
 class Batches:
-    """The data, copied to the device once, and the orders of the epochs.
-
-    Attributes:
-      order: function from an epoch's number to its permutation, (N,).
-    """
+    """The data, copied to the device once, and `order`: an epoch's number to its permutation."""
 
     def __init__(
         self,
@@ -30,10 +26,7 @@ class Batches:
         updates_per_epoch: int | None,
         placement: Any = None,
     ):
-        """Arrays that lie on devices stay there; `placement` is a sharding for those of the host.
-
-        With data, `updates_per_epoch` is None; without, `batch_size` is.
-        """
+        """Arrays on devices stay there; `placement` is the sharding of those from the host."""
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
         self.data = jax.tree.map(

@@ -50,12 +50,8 @@ class Checkpoints(contextlib.AbstractContextManager):
     def save(self, step: int, tree: Any) -> None:
         """Starts to write a checkpoint, when the one before it is complete.
 
-        Args:
-          step: number of updates made; must grow from call to call.
-          tree: pytree of arrays. Numpy arrays in it must not change until it is written.
-
-        Raises:
-          ValueError: a leaf is no array, or is empty, or `step` does not grow.
+        The step must grow from call to call. The leaves are arrays, not empty; numpy arrays must
+        not change until they are written.
         """
         description, tree = _describe(tree), _encode(tree)
         ocp = _orbax()
@@ -78,12 +74,8 @@ class Checkpoints(contextlib.AbstractContextManager):
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Reads the step and the tree of the newest checkpoint; None if there is none.
 
-        Args:
-          like: pytree of arrays with the wanted structure, shapes and dtypes. Each leaf is placed
-            as it is placed here.
-
-        Raises:
-          ValueError: the checkpoint's structure, shapes or dtypes differ; names the differences.
+        It must have the structure, shapes and dtypes of `like`. Each leaf is placed as it is placed
+        there.
         """
         self.wait()
         step = self.latest_step()

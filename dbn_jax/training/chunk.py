@@ -17,11 +17,7 @@ from dbn_jax.typing import Array, Key
 
 
 class Stepper:
-    """Runs updates of the training state on the device.
-
-    Attributes:
-      sums: sums of the metrics over the epoch's updates so far, float32, on the host.
-    """
+    """Runs updates of the training state; `sums` are those of the metrics over the epoch so far."""
 
     def __init__(
         self,
@@ -34,9 +30,7 @@ class Stepper:
     ):
         """Checks that everything fits; see `dbn_jax.training.train`.
 
-        Args:
-          state: the first one, from `prepare_state`.
-          keys: of the updates and of the transforms; update t folds in t.
+        The state is from `prepare_state`; the keys are of updates and of transforms.
         """
         bad = _name_non_finite(state)
         if bad:

@@ -24,32 +24,25 @@ from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
 
-# Numbers that no update has: of the epochs' orders and the transforms' keys, and of `spare_key`.
+# Numbers that no update has: of the epochs' orders and the transforms' keys, of `spare_key`, and of
+# `seed_of_phase`.
 _OTHER_STREAMS = 2**32 - 1
 _SPARE = 2**32 - 2
+_PHASES = 2**32 - 3
 _COLUMNS = ("step", "epoch", "seconds", "images_per_second")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How long and how to train; plain values, as flags give them.
-
-    Attributes:
-      num_epochs: passes over the data; may grow when a run is resumed.
-      batch_size: B; an epoch of N examples has N // B updates.
-      updates_per_epoch: without data, instead of `batch_size`.
-      phase: name shown in the progress line.
-      checkpoint_seconds: time between two checkpoints.
-      chunk_seconds: time after which the host regains control; no result depends on it.
-    """
+    """How long and how to train; plain values, as flags give them."""
 
     seed: int
-    num_epochs: int
-    batch_size: int | None = None
-    updates_per_epoch: int | None = None
-    phase: str = "training"
+    num_epochs: int  # may grow when a run is resumed
+    batch_size: int | None = None  # B: an epoch of N examples has N // B updates
+    updates_per_epoch: int | None = None  # without data, instead of `batch_size`
+    phase: str = "training"  # stands in the progress line
     checkpoint_seconds: float = 30.0
-    chunk_seconds: float = 1.0
+    chunk_seconds: float = 1.0  # after which the host regains control; no result depends on it
     show_progress: bool = True
 
     def __post_init__(self):
@@ -67,6 +60,12 @@ class Settings:
 def spare_key(seed: int) -> jax.Array:
     """A key for what is random outside the loop, such as first weights: no update gets it."""
     return jax.random.fold_in(jax.random.key(seed), _SPARE)
+
+
+def seed_of_phase(seed: int, number: int) -> int:
+    """The seed of a part of a run, such as a layer: seed + number would be another run's too."""
+    key = jax.random.fold_in(jax.random.key(seed), _PHASES)
+    return int(jax.random.bits(jax.random.fold_in(key, number), dtype=np.uint32))
 
 
 class Interrupted(Exception):
@@ -102,7 +101,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     metrics_path: str | os.PathLike | None = None,
 ) -> Any:
-    """Trains, from the beginning or from the newest checkpoint.
+    """Trains, from the beginning or from the newest checkpoint, and returns the final state.
 
     The compiled program is kept: another call with equal functions (`functools.partial` objects of
     equal parts count as equal) and the same shapes compiles nothing.
@@ -128,15 +127,10 @@ def train(
         over all resumptions), images_per_second (empty without data), the means of the step's
         metrics over the epoch, the evaluation.
 
-    Returns:
-      The final state; at once if the checkpoint is that of a finished run.
-
     Raises:
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises
         KeyboardInterrupt at once. Signals are handled in the main thread only.
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
-      ValueError: settings, data, state, step or checkpoint do not fit; says how.
-      OSError: a checkpoint or the metrics cannot be written.
     """
     state = chunk.prepare_state(state)
     key = jax.random.key(settings.seed)

@@ -9,17 +9,16 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from dbn_jax.training.workdir import write_atomically
+
 
 class MetricsFile:
     """Appends rows to a CSV file whose columns the first row fixes."""
 
     def __init__(self, path: str | os.PathLike, *, keep_epochs: int | None = None):
-        """Begins a new file, or goes on with one.
+        """Begins a new file, or keeps the rows of one up to an epoch.
 
-        Args:
-          path: of the file; its folder is made if need be.
-          keep_epochs: None begins a new file. A number keeps the rows up to that epoch and drops
-            the later ones: they were written after the checkpoint that the run goes on from.
+        Later rows are dropped: they were written after the checkpoint that the run goes on from.
         """
         self._path = pathlib.Path(path).absolute()
         self._columns: list[str] | None = None
@@ -62,9 +61,7 @@ class MetricsFile:
             self._columns = list(table)
             rows = zip(lines[1:], table["epoch"], strict=True)
             lines[1:] = [line for line, epoch in rows if epoch <= epochs]
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        temporary.write_text("".join(lines), encoding="utf-8")
-        os.replace(temporary, self._path)
+        write_atomically(self._path, "".join(lines))
 
 
 def read_metrics(path: str | os.PathLike) -> dict[str, np.ndarray]:

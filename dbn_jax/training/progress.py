@@ -33,14 +33,7 @@ class Progress(contextlib.AbstractContextManager):
         batch_size: int = 0,
         silent: bool = False,
     ):
-        """Starts the clock.
-
-        Args:
-          phase: name of what is trained.
-          done: updates made in an earlier process.
-          total: updates to make, those included.
-          batch_size: images per update; 0 if there are none.
-        """
+        """Starts the clock; of the total of updates, some may be done by an earlier process."""
         from tqdm import tqdm
 
         self._bar = tqdm(

@@ -13,13 +13,10 @@ class Signals:
     Only the main thread can handle signals; elsewhere nothing is noted. A signal that is ignored
     stays so: a shell's script lets Ctrl-C pass by what it runs in the background. A Ctrl-C after
     any noted signal raises KeyboardInterrupt at once.
-
-    Attributes:
-      received: number of the last signal, None if none came.
     """
 
     def __init__(self):
-        self.received: int | None = None
+        self.received: int | None = None  # number of the last one
         self._before: dict[int, Any] = {}
 
     def __enter__(self):

@@ -61,7 +61,7 @@ class Workdir:
     def note_time(self) -> None:
         """Writes the wall time down, at most every few seconds; call it at every epoch."""
         if time.monotonic() - self._noted >= _NOTE_INTERVAL:
-            _write_atomically(self._clock, f"{self.wall_seconds():.3f}\n")
+            write_atomically(self._clock, f"{self.wall_seconds():.3f}\n")
             self._noted = time.monotonic()
 
     def write_summary(self, results: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Workdir:
             "wall_seconds": round(self.wall_seconds(), 3),
         }
         text = json.dumps(_as_json(summary), indent=2, allow_nan=False) + "\n"
-        _write_atomically(self.path / "summary.json", text)
+        write_atomically(self.path / "summary.json", text)
         return json.loads(text)
 
 
@@ -115,19 +115,14 @@ def open_workdir(
 ) -> Workdir:
     """Opens the folder of a run, new or to be resumed, and checks it before anything is computed.
 
-    The folder is locked against other processes until this one ends.
+    It is made if need be, and locked against other processes until this one ends. An OSError says
+    that it cannot be used, a ValueError that it holds something else.
 
     Args:
-      path: of the folder; made if need be.
       flags: names and texts of the flags that repeat the run.
       program: what takes the flags, such as ``experiments.train_rbm``.
       settings: what summary.json says of the settings, as JSON; the flags unless given.
       may_change: names of flags that may differ when the run is resumed: they change no result.
-
-    Raises:
-      OSError: the folder cannot be written, is almost full, or is in use by another process.
-      ValueError: it holds a run with other flags, which are named with their old and new values; or
-        it is the folder of something else.
     """
     if not os.fspath(path):
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
@@ -141,7 +136,7 @@ def open_workdir(
         _check_flags(path, program, flags, may_change)
         lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
         lines += [f"--{name}={text}" for name, text in flags.items()]
-        _write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
+        write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
     return Workdir(path, program, flags if settings is None else settings)
 
 
@@ -281,7 +276,8 @@ def _as_json(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _write_atomically(path: pathlib.Path, text: str) -> None:
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes a file that appears whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -9,8 +9,8 @@ so that, given the other layer, its units are independent with log-density I·s(
 constant, where I is the *input* from the other layer (I = s_v(v)ᵀW for hidden units; biases belong
 to U and are not part of I). Each type gives U, s, and from the input the cumulant
 A(I) = Σ_i log Σ_{x_i} exp(I_i s_i(x_i) − U_i(x_i)) (an integral for real-valued units), the mean
-and a sampler (`base.Units`, the contract). Nothing else in the package knows any unit type: a new
-one is one class here and one row in the tests' contract table.
+and a sampler (`base.Units`, the contract). What works for every type asks for this contract
+only, so that a new type is one class here and one row in the tests' contract table.
 
 Parameters are leaves of the class itself, a pytree; what kind of unit it is, is static. A unit made
 without arguments (``Bernoulli()``) is a description; `Units.init` gives it parameters.

@@ -31,6 +31,16 @@ class Units(abc.ABC):
     support: ClassVar[tuple[float, float]]
     tail: ClassVar[str] = "bounded"
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        support = getattr(cls, "support", ())
+        unlimited = isinstance(support, tuple) and math.inf in map(abs, support)
+        if unlimited and cls.tail not in ("quadratic", "factorial"):
+            raise TypeError(
+                f"{cls.__name__} units have the support {support} and the tail {cls.tail!r}; "
+                "values without a limit have the tail 'quadratic' or 'factorial'"
+            )
+
     @property
     def num_units(self) -> int:
         """Number of units N."""
@@ -51,11 +61,11 @@ class Units(abc.ABC):
 
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
         A unit that never varies in the data would get an infinite bias: half a count of the other
-        extreme is added to each.
+        extreme is added to each. TypeError if the data are integers.
         """
         low, high = self.support
-        count, dtype = data.shape[0], data.dtype
-        data = numerics.widen(data)  # the mean of a unit that never varies is next to 1
+        count, dtype = data.shape[0], (data if self.bias is None else self.bias).dtype
+        data = numerics.widen(numerics.as_floats(data, dtype))  # a mean may be next to 1
         # Data outside the support (see `learning.health.check_data`) count as its ends.
         mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):

@@ -12,8 +12,6 @@ from dbn_jax.typing import Array, Float
 from dbn_jax.units import truncated_normal
 from dbn_jax.units.base import Units
 
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-
 
 @pytrees.dataclass
 class Gaussian(Units):
@@ -69,7 +67,7 @@ class Gaussian(Units):
 
     def cumulant(self, inputs):
         ratio = numerics.per_unit(self.bias / self.scale, inputs)
-        log_norm = jnp.sum(jnp.log(self.scale)) + self.num_units * _HALF_LOG_2PI
+        log_norm = jnp.sum(jnp.log(self.scale)) + self.num_units * numerics.HALF_LOG_2PI
         return jnp.sum(inputs * (ratio + 0.5 * inputs), axis=-1) + log_norm
 
     def mean(self, inputs):

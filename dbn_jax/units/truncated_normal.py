@@ -4,15 +4,12 @@ With density exp(m x − x²/2)/Z on x ≥ 0 it is one rectified linear unit wit
 All functions work element by element, in float32 or float64.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtri
 
-from dbn_jax import random
+from dbn_jax import numerics, random
 
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 # Left of this m, log Φ cancels against m²/2 in float32, and a continued fraction takes over.
 _TAIL = -5.0
 
@@ -40,7 +37,7 @@ def _parts(m):
 def mean(m):
     """E[x] = m + φ(m)/Φ(m)."""
     body, tail = _parts(m)
-    body_mean = body + jnp.exp(-0.5 * body * body - _HALF_LOG_2PI - log_ndtr(body))
+    body_mean = body + jnp.exp(-0.5 * body * body - numerics.HALF_LOG_2PI - log_ndtr(body))
     return jnp.where(m > _TAIL, body_mean, _tail_mean(tail))
 
 
@@ -48,7 +45,7 @@ def mean(m):
 def cumulant(m):
     """log ∫₀^∞ exp(m x − x²/2) dx."""
     body, tail = _parts(m)
-    body_value = 0.5 * body * body + log_ndtr(body) + _HALF_LOG_2PI
+    body_value = 0.5 * body * body + log_ndtr(body) + numerics.HALF_LOG_2PI
     return jnp.where(m > _TAIL, body_value, -jnp.log(_tail_hazard(tail)))
 
 

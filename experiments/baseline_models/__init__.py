@@ -1,1 +1,1 @@
-"""Models that others use for the same data."""
+"""Models of other kinds: a judge of generated images, and a mixture to compare with."""

@@ -10,7 +10,7 @@ import optax
 
 from dbn_jax import data, model_file, networks, train_state, training
 from dbn_jax.learning import backprop
-from experiments.common import data_settings, finetuning, rbm_settings, runs
+from experiments.common import data_settings, finetuning, optimizers, runs
 from experiments.common.settings import Declared, setting
 
 
@@ -158,7 +158,7 @@ def _best_epoch(run: runs.Run) -> int:
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(name, learning_rate, momentum, weight_decay, num_updates, held) -> Any:
     decay = optax.add_decayed_weights(weight_decay, mask=backprop.kernel_mask)
-    rate = optax.scale_by_learning_rate(rbm_settings.decaying(learning_rate, num_updates))
+    rate = optax.scale_by_learning_rate(optimizers.decaying(learning_rate, num_updates))
     if name == "sgd":
         parts = decay, optax.trace(momentum), rate
     else:

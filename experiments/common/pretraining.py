@@ -1,6 +1,5 @@
 """Training of RBMs in a run: one alone, or the layers of a stack, one after the other."""
 
-import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from experiments.common.rbm_settings import RBMSettings
 from experiments.common.runs import Run
 
 _NUM_EXAMINED = 1000  # examples that the monitors and the health checks look at
+_EXAMINED = 2**32 - 1  # number of their key
 
 
 def check(
@@ -69,10 +69,9 @@ def train_layer(
       held_out: rows that the RBM is evaluated on.
       callback: (epoch, state), called after every epoch.
     """
-    learner = settings.make_learner()
     num_rows = len(jax.tree.leaves(rows)[0])
     optimizer = settings.make_optimizer(num_rows // settings.batch_size)
-    init_key, view_key = jax.random.split(training.spare_key(seed))
+    view_key = jax.random.fold_in(training.spare_key(seed), _EXAMINED)
     examined = [data.apply(view, view_key, data.spread(x, _NUM_EXAMINED)) for x in (rows, held_out)]
     two_valued = isinstance(visible, (units.Bernoulli, units.Spin)) and bool(
         np.isin(examined[1], visible.support).all()
@@ -90,29 +89,20 @@ def train_layer(
                 warned.add(kind)
         callback(epoch, state)
 
-    state = greedy.init_state(
-        init_key,
-        rows,
-        num_hidden,
-        view=view,
-        learner=learner,
-        optimizer=optimizer,
-        visible=visible,
-        hidden=hidden,
-        below=below,
-    )
-    return run.train(
-        name,
-        functools.partial(greedy.step, learner=learner, optimizer=optimizer),
-        state,
-        rows,
-        transform=view,
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
-        seed=seed,
-        evaluate=lambda state: monitor.compare(state.params, *examined, two_valued=two_valued),
-        callback=watch,
-    )
+    options = {"seed": seed, "batch_size": settings.batch_size, "epochs": settings.epochs}
+    with run.training(name, callback=watch, **options) as workdir:
+        return greedy.train(
+            rows,
+            num_hidden,
+            view=view,
+            learner=settings.make_learner(),
+            optimizer=optimizer,
+            visible=visible,
+            hidden=hidden,
+            below=below,
+            evaluate=lambda state: monitor.compare(state.params, *examined, two_valued=two_valued),
+            **workdir,
+        )
 
 
 def train_stack(
@@ -141,7 +131,7 @@ def train_stack(
             stack.rows(held_out),
             size,
             view=stack.view(samples=samples),
-            seed=run.settings.seed + number,
+            seed=training.seed_of_phase(run.settings.seed, number),
         )
         stack = stack.add(state.params)
     return stack

@@ -5,6 +5,7 @@ import functools
 import optax
 
 from dbn_jax import learning, rbm
+from experiments.common import optimizers
 from experiments.common.settings import Declared, setting
 
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
@@ -115,16 +116,10 @@ class MemorySettings(RBMSettings):
         return super()._plain_learner()
 
 
-def decaying(rate: float, num_updates: int) -> optax.Schedule:
-    """A learning rate that is constant for the first half, then falls linearly to a hundredth."""
-    half = num_updates // 2
-    return optax.linear_schedule(rate, 0.01 * rate, num_updates - half, half)
-
-
 @functools.cache  # equal settings give the same object, and compile once
 def _optimizer(rate, decay, num_updates, momentum, final_momentum, switch, weight_decay):
     if decay == "linear":
-        rate = decaying(rate, num_updates)
+        rate = optimizers.decaying(rate, num_updates)
     momentum_schedule = optax.join_schedules(
         [optax.constant_schedule(momentum), optax.constant_schedule(final_momentum)], [switch]
     )

@@ -23,10 +23,11 @@ The workdir then holds flags.txt, metrics_rbm.csv, checkpoints/rbm, model.npz, f
 summary.json. The same command resumes a run that was interrupted, at whatever moment.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -57,11 +58,7 @@ class TrainingSettings(RunSettings):
 
 
 def open(settings: Declared, workdir: str) -> "Run":
-    """Opens the workdir of a run, which is new, to be resumed, or finished.
-
-    Raises:
-      OSError, ValueError: as `training.open_workdir`.
-    """
+    """Opens the workdir of a run, which is new, to be resumed, or finished."""
     module = type(settings).__module__
     folder = training.open_workdir(
         workdir,
@@ -78,17 +75,17 @@ class Run:
     """A run in its workdir, from `open`."""
 
     settings: Declared
-    folder: training.Workdir
+    workdir: training.Workdir
 
     @property
     def path(self) -> pathlib.Path:
         """Path of the workdir."""
-        return self.folder.path
+        return self.workdir.path
 
     @property
     def is_done(self) -> bool:
         """Whether the run has finished."""
-        return self.folder.is_done
+        return self.workdir.is_done
 
     @property
     def key(self) -> jax.Array:
@@ -104,6 +101,46 @@ class Run:
         print(f"done already: see {self.path}")
         return summary
 
+    @contextlib.contextmanager
+    def training(
+        self,
+        phase: str,
+        *,
+        epochs: int,
+        seed: int | None = None,
+        callback: Callable[[int, Any], None] = lambda epoch, state: None,
+        **sizes: int | None,
+    ) -> Iterator[dict[str, Any]]:
+        """Makes the arguments with which `training.train` trains in the workdir, or resumes there.
+
+        Args:
+          phase: names the metrics, the checkpoints and the progress line.
+          epochs: number of them.
+          seed: of this phase, if not that of the run.
+          callback: called after every epoch, and before the first as epoch 0.
+          **sizes: `batch_size`, or without data `updates_per_epoch`.
+        """
+
+        def watch(epoch, step, state):
+            del step
+            callback(epoch, state)
+            self.workdir.note_time()
+
+        settings = training.Settings(
+            seed=self.settings.seed if seed is None else seed,
+            num_epochs=epochs,
+            phase=phase,
+            checkpoint_seconds=self.settings.checkpoint_seconds,
+            **sizes,
+        )
+        with training.Checkpoints(self.path / "checkpoints" / phase) as saved:
+            yield {
+                "settings": settings,
+                "callback": watch,
+                "checkpoints": saved,
+                "metrics_path": self._metrics(phase),
+            }
+
     def train(
         self,
         phase: str,
@@ -111,44 +148,14 @@ class Run:
         state: Any,
         data: Any,
         *,
-        epochs: int,
-        seed: int | None = None,
-        callback: Callable[[int, Any], None] = lambda epoch, state: None,
-        batch_size: int | None = None,
-        updates_per_epoch: int | None = None,
+        transform: Callable[..., Any] | None = None,
+        evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> Any:
-        """Trains, or goes on where an earlier process stopped: `training.train` in the workdir.
-
-        Args:
-          phase: names the metrics, the checkpoints and the progress line.
-          seed: of this phase, if not that of the run.
-          callback: called after every epoch, and before the first as epoch 0.
-          **options: further arguments of `training.train`, such as `transform` and `evaluate`.
-        """
-
-        def watch(epoch, step, state):
-            del step
-            callback(epoch, state)
-            self.folder.note_time()
-
-        with training.Checkpoints(self.path / "checkpoints" / phase) as saved:
+        """`training.train` in the workdir; the options are those of `Run.training`."""
+        with self.training(phase, **options) as workdir:
             return training.train(
-                step,
-                state,
-                data,
-                settings=training.Settings(
-                    seed=self.settings.seed if seed is None else seed,
-                    batch_size=batch_size,
-                    updates_per_epoch=updates_per_epoch,
-                    num_epochs=epochs,
-                    phase=phase,
-                    checkpoint_seconds=self.settings.checkpoint_seconds,
-                ),
-                callback=watch,
-                checkpoints=saved,
-                metrics_path=self._metrics(phase),
-                **options,
+                step, state, data, transform=transform, evaluate=evaluate, **workdir
             )
 
     def metrics(self, phase: str) -> dict[str, np.ndarray]:
@@ -162,7 +169,7 @@ class Run:
     def save_figures(self, pictures: Mapping[str, Any]) -> None:
         """Writes each picture to figures/<name>.png."""
         for name, picture in pictures.items():
-            figures.save(picture, self.folder.figures / f"{name}.png")
+            figures.save(picture, self.workdir.figures / f"{name}.png")
 
     def save_table(self, text: str) -> None:
         """Writes table.txt, and prints it."""
@@ -171,7 +178,7 @@ class Run:
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Prints the results, and writes the summary, which marks the run as finished."""
-        summary = self.folder.write_summary(results, seed=getattr(self.settings, "seed", 0))
+        summary = self.workdir.write_summary(results, seed=getattr(self.settings, "seed", 0))
         _print(summary["results"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")
         return summary

@@ -1,1 +1,1 @@
-"""The two halves of `why_it_works`."""
+"""What `why_it_works` and its notebook show: the arguments of the tutorial on small nets."""

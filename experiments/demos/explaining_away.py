@@ -247,7 +247,8 @@ def _sleep(key, machine, num_updates):
 
 def learning(key, images: jax.Array, num_hidden: int, num_updates: int):
     """Wake-sleep beside exact maximum likelihood, for the same net and images (B, V)."""
-    machine = wake_sleep.init(key, (num_hidden, images.shape[1]), weight_scale=0.5)
+    init_key, key = jax.random.split(key)
+    machine = wake_sleep.init(init_key, (num_hidden, images.shape[1]), weight_scale=0.5)
     curve = _wake_sleep(key, machine, images, num_updates)
     exact = _maximum_likelihood(machine.generative, images, num_updates)
     updates = np.linspace(0, num_updates, len(exact)).astype(int)[1:]

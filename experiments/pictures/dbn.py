@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dbn_jax import associative_memory, data, dbn, figures, label_units, rbm
+from dbn_jax.data import blocks
 
 _NUM_FEATURES = 100
 _NUM_SHOWN = 24
@@ -34,15 +35,15 @@ def draw(
       keep_labels: whether chain i has label i modulo L (`learning.LabelledPCD`).
       num_steps: Gibbs steps before a digit is shown.
     """
-    view_key, start_key, chain_key, sample_key = jax.random.split(key, 4)
+    view_key, chain_key, start_key, sample_key = jax.random.split(key, 4)
     _, held_out = dataset.held_out
     v = data.apply(to_pixels, view_key, held_out.images)
     pictures = {f"features_{i + 1}": _features(net, i, dataset) for i in range(len(net.layers))}
     reconstruction = dbn.reconstruct(net, v)
     error = float(jnp.mean(jnp.sum((v - reconstruction) ** 2, axis=-1)))
-    shown = data.spread((np.asarray(v), np.asarray(reconstruction)), _NUM_SHOWN)
-    pictures["reconstructions"] = figures.reconstructions(
-        *map(dataset.pictures, shown),
+    rows = {"data": v, "reconstruction": reconstruction}
+    pictures["reconstructions"] = figures.image_rows(
+        {name: dataset.pictures(data.spread(x, _NUM_SHOWN)) for name, x in rows.items()},
         image_shape=dataset.image_shape,
         title="Unseen images and their reconstructions from the top layer",
         subtitle=f"mean squared error per image {error:.1f}, summed over the pixels",
@@ -57,7 +58,7 @@ def draw(
             )
         else:
             start, where = _start_from_labels(start_key, net, labels), "random features"
-        pictures["chains"] = _chains_of_classes(start_key, chain_key, net, dataset, classes)
+        pictures["chains"] = _chains_of_classes(chain_key, net, dataset, classes)
         pictures["samples"] = _samples_of_classes(
             sample_key, net, dataset, classes, start, where, num_steps
         )
@@ -82,12 +83,13 @@ def _features(net: dbn.DBN, i: int, dataset: data.Dataset) -> Figure:
     )
 
 
-def _chains_of_classes(start_key, key, net, dataset, classes) -> Figure:
+def _chains_of_classes(key, net, dataset, classes) -> Figure:
     """A chain of each class, from random features."""
+    start_key, key = jax.random.split(key)
     x, mask = _start_from_labels(start_key, net, classes), label_units.mask(net.top)
     frames = []
     for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
-        v, x = _imagine(jax.random.fold_in(key, t), net, x, mask, step - done)
+        v, x = associative_memory.generate(jax.random.fold_in(key, t), net, x, mask, step - done)
         frames.append(v)
     return figures.chains(
         dataset.pictures(np.stack(frames)),
@@ -101,7 +103,7 @@ def _chains_of_classes(start_key, key, net, dataset, classes) -> Figure:
 
 
 def _samples_of_classes(key, net, dataset, classes, start, where, num_steps) -> Figure:
-    samples, _ = _imagine(key, net, start, label_units.mask(net.top), num_steps)
+    samples, _ = associative_memory.generate(key, net, start, label_units.mask(net.top), num_steps)
     by_class = dataset.pictures(samples).reshape(len(classes), _NUM_OF_CLASS, -1)
     return figures.image_rows(
         {str(label): images for label, images in zip(classes, by_class, strict=True)},
@@ -116,7 +118,7 @@ def _samples_of_classes(key, net, dataset, classes, start, where, num_steps) -> 
 def _start_from_chains(key, net, labels, chains):
     """Visible states of the top RBM from chains that keep their labels, (N, F + L)."""
     count = dbn.num_labels(net)
-    taken = data.rows_with_labels(np.arange(len(chains)) % count, labels)
+    taken = blocks.rows_with_labels(np.arange(len(chains)) % count, labels)
     features, _ = label_units.split(net.top, rbm.sample_visible(key, net.top, chains[taken]))
     return label_units.join(net.top, features, jax.nn.one_hot(labels, count, dtype=features.dtype))
 
@@ -125,7 +127,7 @@ def _chains(key, net, dataset, start) -> Figure:
     """Free chains from hidden states of the top RBM."""
     frames, h = [dbn.down_pass(net, start)], start
     for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
-        v, h = _generate(jax.random.fold_in(key, t), net, h, step - done)
+        v, h = dbn.generate(jax.random.fold_in(key, t), net, h, step - done)
         frames.append(v)
     return figures.chains(
         dataset.pictures(np.stack(frames)),
@@ -138,7 +140,7 @@ def _chains(key, net, dataset, start) -> Figure:
 
 def _samples(key, net, dataset, start, where, num_steps) -> Figure:
     start = start[:_NUM_SAMPLES]
-    samples, _ = _generate(key, net, start, num_steps)
+    samples, _ = dbn.generate(key, net, start, num_steps)
     return figures.image_sheet(
         dataset.pictures(samples),
         image_shape=dataset.image_shape,
@@ -149,6 +151,3 @@ def _samples(key, net, dataset, start, where, num_steps) -> Figure:
 
 
 _start_from_labels = jax.jit(associative_memory.start_from_labels)
-# The number of steps is traced: one program for all.
-_generate = jax.jit(dbn.generate)
-_imagine = jax.jit(associative_memory.generate)

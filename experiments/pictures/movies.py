@@ -130,7 +130,7 @@ def _named(probabilities):
 def _write(frames: Sequence[Figure], run: Run, name: str) -> None:
     figures.animate(
         frames,
-        run.folder.figures / f"{name}.gif",
+        run.workdir.figures / f"{name}.gif",
         frames_per_second=_FRAMES_PER_SECOND,
         num_colours=_NUM_COLOURS,
     )

@@ -1,24 +1,15 @@
 """Sigmoid belief nets against enumeration in numpy, which uses nothing of the package."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
-import optax
 import pytest
 
 from dbn_jax.belief_nets import sbn
 from tests import oracles
+from tests.oracles import binary, sigmoid
 
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def binary(n):
-    return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def counts(x):
@@ -39,14 +30,8 @@ def probabilities(net):
     return states, p
 
 
-@pytest.fixture(autouse=True)
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.fixture
-def net(x64):
+def net():
     """Five units, couplings strong enough that no two conditionals are alike."""
     rng = np.random.default_rng(0)
     weights = np.triu(rng.normal(size=(5, 5)) * 2, k=1)
@@ -94,13 +79,7 @@ def test_explaining_away():
     assert truck_if_quake < 1e-3
 
 
-def observations(count):
-    return [np.array(bits, bool) for bits in itertools.product([False, True], repeat=count)]
-
-
-@pytest.mark.parametrize(
-    "observed", observations(5)[::5], ids=lambda o: "".join("01"[int(b)] for b in o)
-)
+@pytest.mark.parametrize("observed", binary(5)[::5] == 1, ids=str)
 def test_posterior_and_likelihood(net, observed):
     states, p = probabilities(net)
     x = np.array([1.0, 0.0, 1.0, 1.0, 0.0])
@@ -157,14 +136,6 @@ def test_what_stands_where_there_is_no_connection_has_no_effect():
         np.testing.assert_array_equal(draw(noisy), draw(net))
 
 
-def test_delta_rule_is_the_gradient(net):
-    x = jnp.asarray(binary(5)[[3, 17, 29]], jnp.float64)
-    expected = jax.grad(lambda net: -jnp.mean(sbn.log_prob(net, x)))(net)
-    expected = sbn.BeliefNet(jnp.triu(expected.weights, k=1), expected.bias)  # no other weights
-    for a, b in zip(jax.tree.leaves(sbn.gradient(net, x)), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-12)
-
-
 def test_layered():
     rng = np.random.default_rng(5)
     weights = tuple(jnp.asarray(rng.normal(size=s), jnp.float64) for s in ((2, 3), (3, 2)))
@@ -210,50 +181,6 @@ def test_complete_keeps_what_is_given_and_draws_the_rest(net):
     assert oracles.chi_squared(counts(x[:, 2:]), p[agrees] / p[agrees].sum()) > 1e-6
 
 
-@pytest.mark.parametrize("way", ["exact", "sampled"])
-def test_learns_a_distribution_by_its_posterior(way):
-    """Three observed units of another net, by exact maximum likelihood or with Gibbs sampling.
-
-    The best that any net can reach is the negative entropy of what is observed. Exact ascent comes
-    within 0.001 nats of it, and the noise of 400 chains costs less than 0.02.
-    """
-    weights = np.zeros((5, 5))
-    weights[:2, 2:] = [[4, -3, 2], [-3, 3, 3]]
-    states, p = probabilities(sbn.make(jnp.asarray(weights), jnp.array([0.0, 1, -1, -1, -2])))
-    observed = np.arange(5) >= 2
-    seen = p.reshape(4, 8).sum(axis=0)  # the observed units change fastest
-    patterns = jnp.asarray(states[:8], jnp.float64)
-    net = sbn.make(
-        jnp.asarray(np.triu(np.random.default_rng(7).normal(size=(5, 5)), k=1) * 0.3, jnp.float64),
-        jnp.zeros(5),
-    )
-
-    def loss(net):
-        each = jnp.stack([sbn.log_likelihood(net, x, observed) for x in patterns])
-        return -jnp.sum(jnp.asarray(seen, jnp.float64) * each)
-
-    # Each pattern as often as in the data, and its own chains.
-    rows = jnp.asarray(np.repeat(np.arange(8), np.round(seen * 400).astype(int)))
-    optimizer = optax.sgd(optax.linear_schedule(0.3, 0.0, 2_000), momentum=0.9)
-
-    def update(carry, key):
-        net, opt_state, chains = carry
-        if way == "exact":
-            gradient = jax.grad(loss)(net)
-        else:
-            chains = sbn.gibbs(key, net, chains, jnp.asarray(observed), 2)
-            gradient = sbn.gradient(net, chains)
-        updates, opt_state = optimizer.update(gradient, opt_state)
-        return (optax.apply_updates(net, updates), opt_state, chains), None
-
-    start = (net, optimizer.init(net), patterns[rows])
-    keys = jax.random.split(jax.random.key(8), 2_000)
-    (learnt, _, _), _ = jax.jit(lambda start: jax.lax.scan(update, start, keys))(start)
-    best = np.sum(seen * np.log(seen))
-    assert -loss(net) < best - 0.2
-    assert 0 <= best + loss(learnt) + 1e-5 < (0.001 if way == "exact" else 0.02)
-
-
 def test_bad_input():
     with pytest.raises(
         ValueError, match=r"weight from unit 1 to unit 0; a cause must stand before"
@@ -268,18 +195,15 @@ def test_bad_input():
         sbn.posterior(big, jnp.zeros(22), np.zeros(22, bool))
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_bad_observed():
-    """Outside the tests nothing else checks them, and what came of them would be wrong."""
+    """What came of them would be wrong."""
     net = sbn.make(jnp.zeros((2, 2)), jnp.zeros(2))
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        for observed in (np.array([0, 1]), np.array([False, True, True])):
-            with pytest.raises(ValueError, match=r"observed is .*; it must be bool \(2,\)"):
-                sbn.posterior(net, jnp.zeros(2), observed)
-            with pytest.raises(ValueError, match=r"observed is .*; it must be bool \(2,\)"):
-                sbn.gibbs(jax.random.key(0), net, jnp.zeros(2), observed, 1)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+    for observed in (np.array([0, 1]), np.array([False, True, True])):
+        with pytest.raises(ValueError, match=r"observed is .*; it must be bool \(2,\)"):
+            sbn.posterior(net, jnp.zeros(2), observed)
+        with pytest.raises(ValueError, match=r"observed is .*; it must be bool \(2,\)"):
+            sbn.gibbs(jax.random.key(0), net, jnp.zeros(2), observed, 1)
 
 
 def test_a_net_can_be_made_while_compiling():

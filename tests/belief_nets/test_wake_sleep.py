@@ -8,7 +8,8 @@ import pytest
 
 from dbn_jax.belief_nets import sbn, wake_sleep
 from tests import oracles
-from tests.belief_nets.test_sbn import binary, counts, probabilities, sigmoid
+from tests.belief_nets.test_sbn import counts, probabilities
+from tests.oracles import binary, sigmoid
 
 H, V = 3, 2
 DATA = binary(V)[[1, 2, 2]]

@@ -72,11 +72,3 @@ def test_spread_reaches_from_the_first_row_to_the_last():
     for count in (1000, 5000):  # all of them, once each
         np.testing.assert_array_equal(data.spread(rows, count)[0], np.arange(1000))
     np.testing.assert_array_equal(data.spread(jnp.arange(7), 3), [0, 3, 6])
-
-
-def test_rows_with_labels_by_hand():
-    labels = np.array([2, 0, 2, 1, 0])
-    wanted = np.array([0, 2, 2, 0, 2, 3, 1, 0])
-    # Each row in turn, and again where there are too few; row 0 for a label that none has.
-    found = data.rows_with_labels(labels, wanted)
-    np.testing.assert_array_equal(found, [1, 0, 2, 4, 0, 0, 3, 1])

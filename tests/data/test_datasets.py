@@ -203,7 +203,6 @@ def test_standardise(digits):
         ({"image_size": 0}, "image_size=0, but the images have 8×8 pixels"),
         ({"image_size": 9}, "8×8 pixels and are only shrunk: choose from 1 to 8"),
         ({"data_dir": "/some/where"}, "takes no data_dir (got '/some/where')"),
-        ({"download": True}, "takes no data_dir (got None) or download"),
     ],
 )
 def test_load_refuses(arguments, message):

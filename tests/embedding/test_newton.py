@@ -1,6 +1,5 @@
 """Blocks of penalised logistic regressions against numpy and scipy, one at a time."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,12 +9,7 @@ import scipy.special
 from dbn_jax.embedding import newton
 
 NUM_OBSERVATIONS, NUM_FEATURES, NUM_REGRESSIONS = 25, 3, 7
-
-
-@pytest.fixture(autouse=True)
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 @pytest.fixture

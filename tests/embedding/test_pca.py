@@ -10,23 +10,12 @@ import pytest
 from dbn_jax.embedding import pca
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def correlated(num_examples, num_pixels, seed=0):
     """Examples whose variances fall from direction to direction, none equal; away from zero."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(num_examples, num_pixels)) * 0.8 ** np.arange(num_pixels)
     rotation = np.linalg.qr(rng.normal(size=(num_pixels, num_pixels)))[0]
     return x @ rotation + rng.normal(size=num_pixels)
-
-
-def squared_error(model, x):
-    x_hat = np.asarray(pca.decode(model, pca.encode(model, x)), np.float64)
-    return np.mean(np.sum((np.asarray(x, np.float64) - x_hat) ** 2, axis=-1))
 
 
 @pytest.mark.parametrize("shape", [(40, 7), (7, 7), (5, 12)])
@@ -44,22 +33,8 @@ def test_fit_is_the_singular_value_decomposition(shape):
     codes = np.asarray(pca.encode(model, jnp.asarray(x, jnp.float32)))
     np.testing.assert_allclose(codes, (x - x.mean(axis=0)) @ expected, atol=1e-5)
     np.testing.assert_allclose(codes.T @ codes / len(x), np.diag(variances), atol=1e-5)
-
-
-def test_components_are_orthonormal_and_errors_add_up():
-    x = correlated(50, 9)
-    images = jnp.asarray(x, jnp.float32)
-    full = pca.fit(images, 9)
-    np.testing.assert_allclose(full.components.T @ full.components, np.eye(9), atol=1e-6)
-    assert squared_error(full, images) < 1e-10
-    for num_components in (1, 2, 5, 8):
-        model = pca.fit(images, num_components)
-        found = squared_error(model, images)
-        np.testing.assert_allclose(found, full.variances[num_components:].sum(), rtol=1e-5)
-        x_hat = pca.decode(model, pca.encode(model, images))
-        # A projection: what is in the subspace stays as it is.
-        again = pca.decode(model, pca.encode(model, x_hat))
-        np.testing.assert_allclose(again, x_hat, atol=1e-5)
+    x_hat = pca.decode(model, jnp.asarray(codes))
+    np.testing.assert_allclose(x_hat, x.mean(axis=0) + codes @ expected.T, atol=1e-5)
 
 
 def test_small_variances_keep_their_digits():

@@ -11,12 +11,6 @@ from dbn_jax.embedding import affinities, objective, pairwise, sne
 from tests.embedding.test_objective import joint, positions
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 @pytest.mark.usefixtures("x64")
 def test_steps_follow_the_published_rules():
     """Momentum, gains and λ by a loop in numpy."""
@@ -104,24 +98,6 @@ def test_equal_keys_give_equal_maps():
     state = sne.init_state(jax.random.key(3), x)
     p = affinities.joint_probabilities(x, 10.0)
     np.testing.assert_array_equal(moved(state, p, method).positions, first)
-
-
-@pytest.mark.usefixtures("x64")
-def test_maps_of_points_in_another_order_are_in_that_order():
-    x, _ = three_clusters()
-    x = x.astype(jnp.float64)
-    order = np.random.default_rng(0).permutation(len(x))
-    state = sne.init_state(jax.random.key(0), x)
-    method = dataclasses.replace(sne.UNI_SNE, num_steps=40)
-    ends = [
-        moved(
-            state._replace(positions=state.positions[rows]),
-            affinities.joint_probabilities(x[rows], 10.0),
-            method,
-        ).positions
-        for rows in (np.arange(len(x)), order)
-    ]
-    np.testing.assert_allclose(ends[1], ends[0][order], rtol=1e-5, atol=1e-6)
 
 
 def test_starts():

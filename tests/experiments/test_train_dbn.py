@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from dbn_jax import data, dbn, learning, recognition
+from dbn_jax import data, dbn, learning, recognition, training
 from dbn_jax.learning import greedy
 from experiments import finetune_updown, train_dbn
 from experiments.common import pretrained, pretraining
@@ -70,7 +70,8 @@ def test_what_layers_learn_from(tmp_path, layers):
     top = dataclasses.replace(QUICK_TOP, label_cost=3.0, gibbs_steps=2)
     train_dbn.run(small_dbn(top=top, seed=5), str(tmp_path))
     first, second, third = (layers[f"layer_{i}"] for i in (1, 2, 3))
-    assert [layer["seed"] for layer in (first, second, third)] == [5, 6, 7]
+    expected = [training.seed_of_phase(5, i) for i in range(3)]
+    assert [layer["seed"] for layer in (first, second, third)] == expected
     assert first["learner"] == second["learner"] == learning.CD()
     assert third["learner"] == learning.LabelledPCD(QUICK.num_chains, 2, label_cost=3.0)
     assert isinstance(first["view"], data.Transform)
@@ -107,7 +108,7 @@ def test_upper_layers_see_pixels_drawn_anew(tmp_path, layers):
 )
 def test_the_top_has_the_learner_that_labels_ask_for(labels, learner, expected):
     top = dataclasses.replace(QUICK_TOP, learner=learner)
-    assert isinstance(small_dbn(labels=labels, top=top).memory.make_learner(), expected)
+    assert isinstance(small_dbn(labels=labels, top=top).top.make_learner(), expected)
 
 
 @pytest.mark.usefixtures("undrawn")

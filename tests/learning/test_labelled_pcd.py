@@ -1,8 +1,4 @@
-"""Chains that keep their labels: their equilibrium and their gradient, by enumeration.
-
-Statistical tests use fixed keys and a false-alarm rate of 1e-6, with their power beside them, as in
-`test_learning`, which holds the learner to the contract of all learners.
-"""
+"""Chains that keep their labels: their equilibrium and their gradient, by enumeration."""
 
 import dataclasses
 
@@ -15,21 +11,21 @@ import scipy.special
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax import label_units, learning, rbm, units
+from dbn_jax import label_units, learning, rbm
 from dbn_jax.learning.labelled_pcd import LabelledChains, LabelledPCD
 from tests import oracles
-from tests.random_models import at_random
+from tests.random_models import random_net
 
 NUM_LABELS = 3
 NUM_CHAINS = 21_000
+NAMES = ("weights", "visible.bias", "hidden.bias")
 # Labels 0 and 2 twice as often as in the chains, which are shared out evenly, and none of label 1.
 LABELS = np.eye(NUM_LABELS)[[0, 2, 2, 0, 2]]
 
 
-def memory(features=units.Bernoulli(), *, scale=1.0):
+def memory():
     """3 features beside 3 labels, and 3 hidden units."""
-    key, init = jax.random.key(0), label_units.init_params
-    return at_random(1, lambda: init(key, 3, 3, NUM_LABELS, features=features), scale)
+    return random_net(1, (3, 3), NUM_LABELS).top
 
 
 @jax.jit
@@ -80,11 +76,10 @@ def drifts(params, learner, *, kernel_params=None):
         if t + 1 not in (1, 4, 16):
             continue
         for label in range(NUM_LABELS):
-            p, own = joint_given(model, label), labels[:, label] == 1
-            cell = model.visible.number(x[own]) * p.shape[1] + model.hidden.number(h[own])
-            frequency = np.bincount(cell, minlength=p.size) / own.sum()
-            bound = oracles.total_variation_bound(p.ravel(), own.sum())
-            yield oracles.total_variation(frequency, p.ravel()) / bound
+            own = labels[:, label] == 1
+            yield oracles.drift(
+                model.joint_counts(x[own], h[own]), joint_given(model, label).ravel()
+            )
 
 
 @pytest.mark.parametrize("num_gibbs_steps", [1, 3])
@@ -136,19 +131,13 @@ def objective(parameters, model, batch, label_cost):
 
 def slopes(params, batch, label_cost):
     """Central differences of `objective`: the dict of `oracles.leaves`, less log σ."""
-    names = ("weights", "visible.bias", "hidden.bias")
-    at = [oracles.leaves(params)[name] for name in names]
-    model, found = oracles.Model.of(params), {}
-    for i, name in enumerate(names):
-        found[name] = np.zeros_like(at[i])
-        for index in np.ndindex(*at[i].shape):
-            ends = []
-            for shift in (1e-5, -1e-5):
-                moved = [array.copy() for array in at]
-                moved[i][index] += shift
-                ends.append(objective(moved, model, batch, label_cost))
-            found[name][index] = (ends[0] - ends[1]) / 2e-5
-    return found
+    at, model = {name: oracles.leaves(params)[name] for name in NAMES}, oracles.Model.of(params)
+    return {
+        name: oracles.differences(
+            lambda x, name=name: objective((at | {name: x}).values(), model, batch, label_cost), own
+        )
+        for name, own in at.items()
+    }
 
 
 def gradients(params, batch, learner, num_replicas=4_000):
@@ -161,7 +150,7 @@ def gradients(params, batch, learner, num_replicas=4_000):
     keys = jax.random.split(jax.random.key(5), num_replicas)
     chains = jax.tree.map(lambda x: x.reshape(num_replicas, learner.num_chains, -1), everything)
     leaves = oracles.leaves(jax.jit(jax.vmap(estimate))(keys, chains))
-    return {name: leaves[name] for name in ("weights", "visible.bias", "hidden.bias")}
+    return {name: leaves[name] for name in NAMES}
 
 
 @pytest.mark.parametrize("label_cost", [0.0, 1.0, 5.0])
@@ -196,65 +185,10 @@ def test_metrics_are_what_they_are_called():
     np.testing.assert_allclose(metrics["free_energy_data"], data, rtol=1e-5)
     np.testing.assert_allclose(metrics["free_energy_fantasies"], fantasies, rtol=1e-5)
     np.testing.assert_allclose(metrics["gradient_norm"], optax.tree.norm(gradient), rtol=1e-6)
-    parameters = [oracles.leaves(params)[n] for n in ("weights", "visible.bias", "hidden.bias")]
+    parameters = [oracles.leaves(params)[name] for name in NAMES]
     batch = np.asarray(batch, np.float64)
     loss = objective(parameters, model, batch, 1.0) - objective(parameters, model, batch, 0.0)
     np.testing.assert_allclose(metrics["label_loss"], loss, rtol=1e-5)
-
-
-def test_real_valued_features_have_the_gradient_too():
-    params = memory(units.Gaussian(sigma=0.7), scale=0.5)
-    batch = draw_batch(params)
-    model = oracles.Model.of(params)
-    # The oracle's free-energy gradients, weighted by the conditional probabilities.
-    data = model.free_energy_gradient(np.asarray(batch, np.float64))
-    share, states = LABELS.mean(axis=0), model.visible.states
-    given = sum(share[k] * joint_given(model, k).sum(axis=1) for k in range(NUM_LABELS))
-    negative = model.free_energy_gradient(states, given)
-    names = ("weights", "visible.bias", "hidden.bias")
-    expected = {name: data[name] - negative[name] for name in names}
-    learner = LabelledPCD(6, label_cost=0.0)
-    # Hidden states are binary, so that chains can be drawn in equilibrium.
-    oracles.assert_mean(gradients(params, batch, learner), expected)
-
-
-# Learning, to the end.
-
-
-def test_learns_a_rare_class_beside_a_frequent_one():
-    rng = np.random.default_rng(0)
-    labels = np.eye(2)[(rng.random(2_000) < 0.1).astype(int)]
-    on = np.where(labels[:, :1] == 1, [[0.9, 0.9, 0.1, 0.1]], [[0.1, 0.5, 0.5, 0.9]])
-    data = np.concatenate([rng.random(on.shape) < on, labels], axis=-1).astype(np.float32)
-    params = label_units.init_params(jax.random.key(7), 4, 4, 2, weight_scale=0.1)
-    learner, optimizer = LabelledPCD(100), optax.sgd(optax.linear_schedule(0.3, 0.0, 3_000))
-    state = learning.init_state(jax.random.key(8), params, learner=learner, optimizer=optimizer)
-
-    @jax.jit
-    def learn(state):
-        def update(t, state):
-            key, pick = jax.random.split(jax.random.fold_in(jax.random.key(9), t))
-            batch = jnp.asarray(data)[jax.random.choice(pick, len(data), (100,))]
-            return learning.step(key, state, batch, learner=learner, optimizer=optimizer)[0]
-
-        return jax.lax.fori_loop(0, 3_000, update, state)
-
-    def check(params):
-        """Fails unless the data could be the model's: labels, and the features of each."""
-        model = oracles.Model.of(params)
-        p, states = model.visible_marginal(), model.visible.states
-        oracles.assert_mean(labels, p @ states[:, 4:])
-        for label in range(2):
-            given = np.where(states[:, 4 + label] == 1, p, 0)
-            seen = data[labels[:, label] == 1, :4]
-            oracles.assert_mean(seen, given @ states[:, :4] / given.sum())
-
-    check(learn(state).params)
-    with pytest.raises(AssertionError):
-        check(params)
-
-
-# Bad input.
 
 
 def test_memories_without_labels_and_too_few_chains_are_refused():

@@ -8,12 +8,12 @@ import pytest
 from dbn_jax import rbm, units
 from dbn_jax.likelihood import pseudo_likelihood
 from tests import oracles
-from tests.small_layers import LAYERS, make
+from tests.small_rbms import make
 
 
 @pytest.mark.parametrize("visible", ["bernoulli", "spin"])
 def test_pseudo_likelihood(visible):
-    params = make(LAYERS[visible], LAYERS["binomial"], scale=0.7)
+    params = make(visible, "binomial", scale=0.7)
     model = oracles.Model.of(params)
     states, log_p = model.visible.states, model.log_likelihood(model.visible.states)
     low, high = params.visible.support
@@ -37,10 +37,10 @@ def test_pseudo_likelihood(visible):
 
 def test_what_the_pseudo_likelihood_refuses():
     key = jax.random.key(0)
-    params = make(LAYERS["binomial"], LAYERS["spin"])
+    params = make("binomial", "spin")
     with pytest.raises(TypeError, match=r"visible units are Binomial; .* Bernoulli or Spin"):
         pseudo_likelihood.log_pseudo_likelihood(key, params, jnp.zeros((3, 2)))
-    params, v = make(LAYERS["bernoulli"], LAYERS["spin"]), jnp.zeros((3, 4))
+    params, v = make("bernoulli", "spin"), jnp.zeros((3, 4))
     for num_units in (0, 5):
         with pytest.raises(ValueError, match=rf"num_units is {num_units}; it must lie in 1\.\.4"):
             pseudo_likelihood.log_pseudo_likelihood(key, params, v, num_units=num_units)

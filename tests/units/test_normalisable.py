@@ -5,22 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import rbm
+from dbn_jax import rbm, units
 from dbn_jax.units import normalisable
 from tests.random_models import at_random
-from tests.small_rbms import FORBIDDEN, PAIRS, TYPES
+from tests.small_rbms import FORBIDDEN, LAYERS, PAIRS
 
 
 @pytest.mark.parametrize(("visible", "hidden"), FORBIDDEN)
 def test_pairs_without_a_normalisable_joint_are_refused(visible, hidden):
-    (visible, num_visible, _), (hidden, num_hidden, _) = TYPES[visible], TYPES[hidden]
+    (visible, num_visible), (hidden, num_hidden) = LAYERS[visible], LAYERS[hidden]
     with pytest.raises(ValueError, match=r"no normalisable joint.*such as Bernoulli or Binomial"):
         rbm.init_params(jax.random.key(0), num_visible, num_hidden, visible=visible, hidden=hidden)
 
 
 @pytest.mark.parametrize(("visible", "hidden"), PAIRS)
 def test_all_other_pairs_are_made_and_are_normalisable(visible, hidden):
-    (visible, num_visible, _), (hidden, num_hidden, _) = TYPES[visible], TYPES[hidden]
+    (visible, num_visible), (hidden, num_hidden) = LAYERS[visible], LAYERS[hidden]
 
     def init():
         sizes = num_visible, num_hidden
@@ -33,9 +33,21 @@ def real_pair(weights, visible="gaussian", hidden="gaussian"):
     num_visible, num_hidden = np.shape(weights)
     return rbm.RBM(
         jnp.asarray(weights, jnp.float32),
-        TYPES[visible][0].init(num_visible),
-        TYPES[hidden][0].init(num_hidden),
+        LAYERS[visible][0].init(num_visible),
+        LAYERS[hidden][0].init(num_hidden),
     )
+
+
+@pytest.mark.parametrize("support", [(0.0, np.inf), (-np.inf, 0.0)])
+@pytest.mark.parametrize("wrong", [{}, {"tail": "bounded"}, {"tail": "heavy"}])
+def test_types_without_a_limit_say_how_their_tail_falls(support, wrong):
+    tail = wrong.get("tail", "bounded")
+    with pytest.raises(TypeError, match=rf"Counts .*{tail}.*'quadratic' or 'factorial'"):
+        type("Counts", (units.Units,), {"support": support} | wrong)
+    type("Counts", (units.Units,), {"support": support, "tail": "factorial"})
+    type("Counts", (units.Units,), {"support": (0.0, 1.0)})
+    with pytest.raises(TypeError, match=r"Counts .*'quadratic' or 'factorial'"):
+        type("Counts", (units.Poisson,), {"tail": "bounded"})
 
 
 NOT_BELOW_1 = r"largest singular value .* is (\S+), and must be below 1; use a smaller"
@@ -76,10 +88,10 @@ def test_only_weights_that_can_blow_up_count():
         normalisable.check(real_pair([[-50.0]], "relu", "gaussian"))
     # Concat: only the Gaussian unit (the first) beside the rectified ones.
     weights = np.array([[0.5, 0.5], [9, 9], [-9, 9], [9, 0]])
-    normalisable.check(real_pair(weights, "concat", "relu"))
+    normalisable.check(real_pair(weights, "real concat", "relu"))
     weights[0] = [0.8, 0.8]
     with pytest.raises(ValueError, match=r"is 1\.131, and must"):
-        normalisable.check(real_pair(weights, "concat", "relu"))
+        normalisable.check(real_pair(weights, "real concat", "relu"))
 
 
 @pytest.mark.parametrize("hidden", ["bernoulli", "gaussian"])

@@ -14,7 +14,7 @@ import scipy.special
 import scipy.stats
 
 from dbn_jax import random, units
-from tests import oracles, small_layers, small_learning, small_rbms
+from tests import oracles, small_learning, small_rbms
 
 
 def concat(*parts_and_sizes):
@@ -78,11 +78,10 @@ def allclose(actual, expected, rtol=1e-10, atol=1e-10):
     "layers",
     [
         [layer for layer, _ in TABLE.values()],
-        [layer for layer, *_ in small_rbms.TYPES.values()],
-        [layer for layer, _ in small_layers.LAYERS.values()],
+        [layer for layer, _ in small_rbms.LAYERS.values()],
         [layer for pair in small_learning.PAIRS.values() for layer, _ in pair],
     ],
-    ids=["units", "small_rbms", "small_layers", "small_learning"],
+    ids=["units", "small_rbms", "small_learning"],
 )
 def test_every_unit_type_is_in_every_table(layers):
     public = {
@@ -372,6 +371,19 @@ def test_fit_of_units_that_never_vary_is_finite(name, which):
         expected = np.maximum(expected, 0.5 / 500)
     allclose(mean, expected, rtol=1e-5, atol=1e-5)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(fitted))
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@every_row
+def test_fit_keeps_the_dtype_of_the_parameters_and_refuses_integers(name):
+    made, _, samples = drawn(name)
+    data, described = (
+        jnp.asarray(samples[:500, 0], jnp.bfloat16),
+        jax.tree.map(jnp.result_type, made),
+    )
+    assert jax.tree.map(jnp.result_type, jax.eval_shape(made.fit, data)) == described
+    with pytest.raises(TypeError, match="uint8 numbers; convert them"):
+        made.fit(data.astype(jnp.uint8))
 
 
 def test_fit_learns_sigma_down_to_its_bound():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.demos import mean_field
-from tests.belief_nets.test_sbn import binary, sigmoid
+from tests.oracles import binary, sigmoid
 
 
 def kl(q, p):

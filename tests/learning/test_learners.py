@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import learning, rbm
+from dbn_jax import dbn, learning, rbm
 from dbn_jax.learning import (
     CD,
     PCD,
@@ -20,6 +20,7 @@ from dbn_jax.learning import (
     LabelledPCD,
     ParallelTempering,
     Sparse,
+    bound_gradient,
 )
 from tests.small_learning import PAIRS, assert_trees_close, draw_batch, make
 
@@ -65,6 +66,26 @@ def test_every_learner_is_in_the_table():
         cls for _, cls in inspect.getmembers(learning, inspect.isclass) if hasattr(cls, "estimate")
     }
     assert tested == public - {learning.Learner}
+
+
+class Still(learning.Learner):
+    """The least that a learner can be: no gradient."""
+
+    def estimate(self, key, params, chains, batch):
+        return jax.tree.map(jnp.zeros_like, params), chains, {}
+
+
+def test_a_learner_needs_an_estimate_alone_and_nothing_persists_by_itself():
+    params, key, still = make("bernoulli"), jax.random.key(0), Still()
+    assert still.init(key, params) is None
+    assert still.hidden_chains(None) is None
+    chains = jnp.ones((2, 3))
+    assert still.start_at(key, params, chains, draw_batch(params)) is chains
+    assert all(isinstance(learner, learning.Learner) for learner in LEARNERS.values())
+    state = learning.init_state(key, params, learner=still, optimizer=optax.sgd(0.1))
+    learning.step(key, state, draw_batch(params), learner=still, optimizer=optax.sgd(0.1))
+    with pytest.raises(TypeError, match=r"abstract.* '?estimate"):
+        learning.Learner()
 
 
 def described(tree):
@@ -166,13 +187,18 @@ def test_every_leading_axis_is_a_batch_axis(name):
 @pytest.mark.parametrize("learner", [PCD(7), Centred(CD()), FastPCD(7), Centred(PCD(7))])
 def test_the_state_of_another_learner_is_refused(learner):
     params, key, optimizer = make("bernoulli"), jax.random.key(0), optax.sgd(0.1)
-    batch = draw_batch(params, 6)
-    for state in (
-        rbm.init_state(params, optimizer),
-        learning.init_state(key, params, learner=Sparse(CD()), optimizer=optimizer),
+    batch, top = draw_batch(params, 6), dbn.UntiedDBN((), (), params)
+    for chains in (
+        None,
+        Sparse(CD()).init(key, params),
+        Centred(ParallelTempering(7)).init(key, params),  # of as many arrays
+        ParallelTempering(7).init(key, params),
+        learner.init(key, make("bernoulli", dtype=jnp.bfloat16)),
     ):
-        with pytest.raises(ValueError, match=r"not those of .*learning.init_state\(key, params"):
-            learning.step(key, state, batch, learner=learner, optimizer=optimizer)
+        for module, model in ((learning, params), (bound_gradient, top)):
+            state = rbm.init_state(model, optimizer, chains=chains)
+            with pytest.raises(ValueError, match=r"not those of .*give `init_state` this learner"):
+                module.step(key, state, batch, learner=learner, optimizer=optimizer)
 
 
 @pytest.mark.parametrize(

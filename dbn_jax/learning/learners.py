@@ -1,16 +1,9 @@
 """Learners: ways to estimate the gradient of the log-likelihood of an RBM.
 
-A learner is an immutable value with pure functions, of which learning calls the first two,
-
-    init(key, params) -> chains                                    what persists between updates
-    estimate(key, params, chains, batch) -> (gradient, chains, metrics)
-    hidden_chains(chains) -> h                       the hidden states of its chains, if it has any
-    start_at(key, params, chains, x) -> chains                     its chains moved to examples
-
-where the gradient is a descent direction, a tree like `params`, for any optax optimizer. Equal
-learners are equal values, so a program compiled for one serves the other. `step` makes one update
-with any of them; `Centred` and `Sparse` wrap any other. Maximum-likelihood learning with a long
-chain (a *fantasy*) is `CD` with many steps: its gradient tends to that of `Exact`.
+A learner derives from `Learner`. Its gradient is a descent direction, a tree like `params`, for any
+optax optimizer. `step` makes one update with any of them; `Centred` and `Sparse` wrap any other.
+Maximum-likelihood learning with a long chain (a *fantasy*) is `CD` with many steps: its gradient
+tends to that of `Exact`.
 
 Keys are consumed; "..." are batch axes; V visible, H hidden units; log-probabilities in nats.
 
@@ -18,8 +11,9 @@ References: those of `dbn_jax.rbm` (CD, PCD); Tieleman and Hinton, "Using fast w
 persistent contrastive divergence" (2009).
 """
 
+import abc
 import dataclasses
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,13 +25,18 @@ from dbn_jax.likelihood import partition
 from dbn_jax.typing import Array, Float, Key
 
 
-@runtime_checkable
-class Learner(Protocol):
-    """What a learner provides."""
+class Learner(abc.ABC):
+    """What every learner provides; nothing persists unless the subclass says what.
+
+    Learners are hashable values with pure functions, such as frozen dataclasses: a program compiled
+    for one serves all equal ones.
+    """
 
     def init(self, key: Key[Array, ""], params: rbm.RBM) -> Any:
-        """Makes what persists between updates: a pytree of arrays, or None."""
+        """Makes what persists between updates: a pytree of arrays, or None. It can be traced."""
+        return None
 
+    @abc.abstractmethod
     def estimate(
         self, key: Key[Array, ""], params: rbm.RBM, chains: Any, batch: Float[Array, "*batch V"]
     ) -> tuple[rbm.RBM, Any, rbm.Metrics]:
@@ -45,11 +44,13 @@ class Learner(Protocol):
 
     def hidden_chains(self, chains: Any) -> Float[Array, "chains H"] | None:
         """Returns the hidden states of the persistent chains (tempered: at β = 1), or None."""
+        return None
 
     def start_at(
         self, key: Key[Array, ""], params: rbm.RBM, chains: Any, x: Float[Array, "examples V"]
     ) -> Any:
         """Moves persistent chains to examples, in turn; those that keep a label to ones of it."""
+        return chains
 
 
 def init_state(
@@ -73,29 +74,24 @@ def step(
     optimizer: optax.GradientTransformation,
 ) -> tuple[rbm.State, rbm.Metrics]:
     """One update with any learner; compiled when called directly, inlined inside a `jit`."""
-    needed = jax.tree.structure(jax.eval_shape(learner.init, key, state.params))
-    if jax.tree.structure(state.chains) != needed:
-        raise ValueError(
-            f"state.chains are not those of {learner}: make the state with "
-            "learning.init_state(key, params, learner=learner, optimizer=optimizer)"
-        )
+    check_chains(learner, state.params, state.chains)
     gradient, chains, metrics = learner.estimate(key, state.params, state.chains, batch)
     return rbm.apply_gradient(state, gradient, optimizer, chains=chains), metrics
 
 
-class _NothingPersists:
-    def init(self, key, params):
-        return None
+def check_chains(learner: Learner, params: rbm.RBM, chains: Any) -> None:
+    """Raises ValueError if chains are another learner's; inside `shard_map` they may be fewer."""
 
-    def hidden_chains(self, chains):
-        return None
+    def described(tree):
+        leaves, structure = jax.tree.flatten(tree)
+        return structure, [(leaf.ndim, leaf.dtype) for leaf in leaves]
 
-    def start_at(self, key, params, chains, x):
-        return chains
+    if described(chains) != described(jax.eval_shape(learner.init, jax.random.key(0), params)):
+        raise ValueError(f"state.chains are not those of {learner}: give `init_state` this learner")
 
 
 @dataclasses.dataclass(frozen=True)
-class Exact(_NothingPersists):
+class Exact(Learner):
     """The exact gradient, by enumerating the smaller layer: the oracle for all the others."""
 
     def estimate(self, key, params, chains, batch):
@@ -113,7 +109,7 @@ class Exact(_NothingPersists):
 
 
 @dataclasses.dataclass(frozen=True)
-class CD(_NothingPersists):
+class CD(Learner):
     """Contrastive divergence; see `rbm.cd_gradient` for its settings."""
 
     num_gibbs_steps: int = 1
@@ -126,7 +122,7 @@ class CD(_NothingPersists):
 
 
 @dataclasses.dataclass(frozen=True)
-class PCD:
+class PCD(Learner):
     """Persistent contrastive divergence (`rbm.pcd_gradient`).
 
     Attributes:
@@ -166,7 +162,7 @@ class FastChains(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class FastPCD:
+class FastPCD(Learner):
     """PCD whose chains run on params + fast parameters, which learn quickly and decay.
 
     The fast parameters raise the energy where the chains are, and so drive them on (Tieleman and
