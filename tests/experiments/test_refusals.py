@@ -6,10 +6,11 @@ import functools
 import jax
 import pytest
 
-from dbn_jax import networks, rbm
+from dbn_jax import networks, rbm, units
 from experiments import (
     embed_codes,
     estimator_variance,
+    evaluate,
     finetune_bound,
     finetune_classifier,
     finetune_memory,
@@ -62,14 +63,19 @@ def runs(tmp_path_factory):
     """Workdirs that --pretrained may name."""
     folder, key = tmp_path_factory.mktemp("runs"), jax.random.key(0)
     twos = dataclasses.replace(DIGITS, classes=(2,))
-    autoencoder = networks.init_autoencoder(key, (64, 20, 6))
     codes = train_autoencoder.Settings(data=DIGITS, hidden_sizes=(20, 6))
+    saved = {
+        "rbm": (rbm.init_params(key, 64, 4), small_rbm()),
+        "gaussian": (rbm.init_params(key, 64, 4, visible=units.Gaussian()), small_rbm()),
+        "large": (rbm.init_params(key, 81, 4), small_rbm()),
+        "standardised": (rbm.init_params(key, 64, 4), small_rbm(data=STANDARDISED)),
+        "codes": (networks.init_autoencoder(key, (64, 20, 6)), codes),
+    }
     return {
         "net": finished_runs.random_net(folder / "net", (10, 12)),
         "alone": finished_runs.random_net(folder / "alone", (8,), **UNLABELLED),
         "twos": finished_runs.random_net(folder / "twos", (10, 12), data=twos),
-        "rbm": finished_runs.save(folder / "rbm", rbm.init_params(key, 64, 4), small_rbm()),
-        "codes": finished_runs.save(folder / "codes", autoencoder, codes),
+        **{name: finished_runs.save(folder / name, *run) for name, run in saved.items()},
     }
 
 
@@ -117,7 +123,6 @@ def on(name, **changes):
         (finetune_classifier, on("none", learning=STOPPING), "--num_validation"),
         (finetune_memory, on("net", num_chains=4), "num_chains is 4, but there are 10 labels"),
         (finetune_memory, on("alone"), "no label units"),
-        (finetune_memory, on("nowhere"), "no finished run"),
         (finetune_updown, on("alone", label_cost=1.0), "no label units"),
         (
             finetune_updown,
@@ -125,6 +130,17 @@ def on(name, **changes):
             r"=2\.0 .* --label_cost, which is 0",
         ),
         (estimator_variance, on("alone"), "single layer, which recognises exactly"),
+        (evaluate, on("rbm", ais_steps=2), "--ais_steps=2: .* at least 3, or 0 to"),
+        (evaluate, on("rbm", ais_steps=0), "nothing to evaluate: .*rbm has no label units"),
+        (evaluate, on("rbm", split="validation"), "without a validation set .*--split=test"),
+        (evaluate, on("gaussian"), "pixels of .*gaussian are Gaussian units; .* Bernoulli"),
+        (evaluate, on("standardised"), "are standardised; evaluate is for"),
+        (evaluate, on("large"), "10 classes, but the model has 81 pixels; are these"),
+        (
+            evaluate,
+            on("codes"),
+            "made by train_autoencoder; expected a run of train_rbm, train_dbn",
+        ),
         (generate, on("rbm"), "made by train_rbm; expected a run of train_dbn, finetune_updown"),
         (generate, on("twos"), r"learnt the class 2 only; .*at least two classes"),
         (embed_codes, on("net"), "made by train_dbn; expected a run of train_autoencoder"),
@@ -137,7 +153,7 @@ def test_settings_that_do_not_fit(runs, tmp_path, module, changes, words):
     if "pretrained" in changes:
         name = changes["pretrained"]
         changes = changes | {"pretrained": runs.get(name, name)}
-    with pytest.raises((ValueError, FileNotFoundError), match=words):
+    with pytest.raises(ValueError, match=words):
         module.run(MAKERS.get(module, module.Settings)(**changes), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
