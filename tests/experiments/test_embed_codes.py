@@ -1,4 +1,4 @@
-"""Maps of codes: what is left on disk, that labels do not matter, resumption, bad input."""
+"""Maps of codes: what is left on disk, that labels do not matter, resumption."""
 
 import signal
 

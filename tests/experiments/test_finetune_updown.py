@@ -1,4 +1,4 @@
-"""finetune_updown: its stages, its settings, and resumption."""
+"""finetune_updown: its stages, and resumption."""
 
 import dataclasses
 

@@ -136,11 +136,7 @@ def on(name, **changes):
         (evaluate, on("gaussian"), "pixels of .*gaussian are Gaussian units; .* Bernoulli"),
         (evaluate, on("standardised"), "are standardised; evaluate is for"),
         (evaluate, on("large"), "10 classes, but the model has 81 pixels; are these"),
-        (
-            evaluate,
-            on("codes"),
-            "made by train_autoencoder; expected a run of train_rbm, train_dbn",
-        ),
+        (evaluate, on("codes"), "made by train_autoencoder; expected a run of train_rbm, train"),
         (generate, on("rbm"), "made by train_rbm; expected a run of train_dbn, finetune_updown"),
         (generate, on("twos"), r"learnt the class 2 only; .*at least two classes"),
         (embed_codes, on("net"), "made by train_dbn; expected a run of train_autoencoder"),

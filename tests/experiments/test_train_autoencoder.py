@@ -1,4 +1,4 @@
-"""The deep autoencoder's command: what it leaves on disk, its figure, resumption, bad input."""
+"""The deep autoencoder's command: what it leaves on disk, its figure, resumption."""
 
 import dataclasses
 import functools
@@ -11,8 +11,8 @@ import pytest
 from dbn_jax import dbn, figures, model_file, networks, training
 from dbn_jax.embedding import logistic_pca
 from dbn_jax.learning import backprop
-from experiments import publish, train_autoencoder
-from experiments.common import pretrained, pretraining
+from experiments import train_autoencoder
+from experiments.common import pretraining
 from experiments.common.rbm_settings import RBMSettings
 from experiments.train_autoencoder import BackpropagationSettings
 from tests import pictures
@@ -114,10 +114,6 @@ def test_it_leaves_a_whole_workdir(tmp_path, drawn):
 
     assert train_autoencoder.run(settings, str(tmp_path / "run")) == summary
     assert len(drawn) == 1
-    publish.publish(tmp_path / "run", tmp_path / "published")
-    loaded, source = pretrained.load(str(tmp_path / "published"), ("train_autoencoder",))
-    assert isinstance(loaded, networks.Autoencoder)
-    assert source == DIGITS
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -9,7 +9,7 @@ import pytest
 from dbn_jax import data, dbn, learning, recognition, training
 from dbn_jax.learning import greedy
 from experiments import finetune_updown, train_dbn
-from experiments.common import pretrained, pretraining
+from experiments.common import pretraining
 from experiments.pictures import dbn as pictures
 from tests import binaries
 from tests.resumption import broken_and_resumed
@@ -137,11 +137,6 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
         "experiments.finetune_updown", f"--workdir={copy}", f"--flagfile={copy}/flags.txt"
     )
     assert "done already" in done.stdout, done.stderr
-    # From there one can go on, with the same data.
-    _, data_settings = pretrained.load(str(tmp_path / "updown"), pretrained.NETS)
-    assert data_settings == DIGITS
-    with pytest.raises(ValueError, match=r"made by finetune_updown; expected a run of train_dbn"):
-        pretrained.load(str(tmp_path / "updown"), ("train_dbn",))
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -1,4 +1,4 @@
-"""The patches' command: what it leaves on disk, its figures, resumption, bad input."""
+"""The patches' command: what it leaves on disk, its figures, resumption."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""train_rbm, at sizes that take seconds: what it leaves on disk, its warnings, and bad input."""
+"""train_rbm, at sizes that take seconds: what it leaves on disk, its warnings and errors."""
 
 import csv
 import dataclasses
