@@ -76,9 +76,7 @@ def test_it_leaves_a_whole_workdir(pretrained, tmp_path, capsys):
     # It is done, and stays as it is; it is no net to start from.
     again = run(gentle(pretrained), tmp_path / "run")
     assert again == json.loads((tmp_path / "run/summary.json").read_text())
-    with pytest.raises(
-        ValueError, match="was made by finetune_classifier; expected a run of train_dbn"
-    ):
+    with pytest.raises(ValueError, match="made by finetune_classifier; expected a run of train"):
         run(gentle(tmp_path / "run"), tmp_path / "other")
 
 

@@ -1,5 +1,6 @@
 """Ctrl-C stops the binaries: saved in the loop of updates, at once elsewhere."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,37 +11,30 @@ import pytest
 from tests import binaries
 
 
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=binaries.ROOT,
-        env=binaries.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.parametrize("read", [True, False])
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, read):
     """Also where nobody reads what it says: `2>&1 | tee log` ends tee first."""
-    flags = [f"--workdir={tmp_path}", "--dataset=digits", "--epochs=100000"]
-    process = start("-m", "experiments.train_rbm", *flags)
+    flags = [f"--workdir={tmp_path}/run", "--dataset=digits", "--epochs=100000"]
+    said, metrics = tmp_path / "said", tmp_path / "run/metrics_rbm.csv"
+    if not read:
+        os.mkfifo(said)
+        reader = os.open(said, os.O_RDONLY | os.O_NONBLOCK)
+    output = os.devnull if read else said
+    process = binaries.start("experiments.train_rbm", *flags, output=output, errors=said)
     deadline = time.monotonic() + 120
-    metrics = tmp_path / "metrics_rbm.csv"
     while not metrics.exists() or metrics.read_text().count("\n") < 3:
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     if not read:
-        process.stdout.close()
-        process.stderr.close()
-    process.send_signal(signal.SIGINT)
+        os.close(reader)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == -signal.SIGINT
     if read:
-        _, messages = process.communicate(timeout=60)
-        assert "a checkpoint is saved, the same command continues" in messages
-    assert process.wait(60) == -signal.SIGINT
-    assert [p.name for p in (tmp_path / "checkpoints/rbm").iterdir() if p.name.isdigit()]
+        assert "a checkpoint is saved, the same command continues" in said.read_text()
+    saved = tmp_path / "run/checkpoints/rbm"
+    assert [path.name for path in saved.iterdir() if path.name.isdigit()]
 
 
 @pytest.mark.parametrize("where", ["interrupt()", "gc.callbacks.append(interrupt); gc.collect()"])
@@ -61,6 +55,9 @@ with exits.sentences([]):
     {where}
     print("more work")
 """
-    process = start("-c", program)
-    assert process.communicate(timeout=60) == ("work\n", "stopped by Ctrl-C\n")
-    assert process.returncode == -signal.SIGINT
+    command, environment = [sys.executable, "-c", program], binaries.environment()
+    done = subprocess.run(
+        command, cwd=binaries.ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("work\n", "stopped by Ctrl-C\n")
+    assert done.returncode == -signal.SIGINT

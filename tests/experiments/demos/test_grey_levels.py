@@ -67,11 +67,3 @@ def test_no_input_prefers_the_middle_by_more():
     assert bound == pytest.approx(most, abs=1e-4)
     assert most <= bound
     assert 0.024 < bound < 0.0245
-
-
-def test_hidden_units_that_are_summed_out_only_take_away_from_it():
-    """The free energy less the entropy is concave; without hidden units it would be straight."""
-    params = one_pixel(units.Bernoulli())
-    free_energy = np.asarray(rbm.free_energy(params, jnp.asarray(X)[:, None]))
-    assert (np.diff(free_energy, 2) < -1e-6).all()
-    np.testing.assert_allclose(np.diff(energy(params, H), 2), 0, atol=1e-12)
