@@ -76,9 +76,7 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
         raise ValueError("a deep belief net needs at least one layer")
     features = (*layers[:-1], label_units.without(layers[-1]))
     for i, (below, above) in enumerate(itertools.pairwise(features)):
-        lower, upper = (
-            f"{side.num_units} {type(side).__name__}" for side in (below.hidden, above.visible)
-        )
+        lower, upper = (f"{x.num_units} {type(x).__name__}" for x in (below.hidden, above.visible))
         if lower != upper:
             raise ValueError(
                 f"layer {i} has {lower} hidden units, but layer {i + 1} has {upper} visible ones; "

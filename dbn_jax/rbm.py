@@ -437,11 +437,9 @@ def weight_mask(params: PyTree) -> PyTree:
 
     ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
     """
-
-    def is_weights(path, _):
-        return bool(path) and getattr(path[-1], "name", None) == "weights"
-
-    return jax.tree_util.tree_map_with_path(is_weights, params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: bool(path) and getattr(path[-1], "name", None) == "weights", params
+    )
 
 
 def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:

@@ -157,7 +157,7 @@ def _pretrain(run: runs.Run, dataset: data.Dataset, transform: data.Transform) -
         settings.hidden_sizes[-1],
         view=stack.view(),
         hidden=units.Gaussian(),
-        seed=settings.seed + number,
+        seed=training.seed_of_phase(settings.seed, number),
     )
     return stack.net(top.params)
 
@@ -201,7 +201,7 @@ def _finetune(
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         # A seed of its own, so that its batches are not those of the first layer.
-        seed=run.settings.seed + len(run.settings.hidden_sizes),
+        seed=training.seed_of_phase(run.settings.seed, len(run.settings.hidden_sizes)),
         evaluate=evaluate,
     )
     return backprop.merge(graphdef, state.params)

@@ -27,7 +27,7 @@ import dataclasses
 
 import jax
 
-from dbn_jax import data, label_units, rbm, recognition, units
+from dbn_jax import data, label_units, rbm, recognition, training, units
 from dbn_jax.learning import greedy
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import DataSettings
@@ -141,7 +141,7 @@ def _train_top(
         view=stack.view(samples=settings.top_data == "samples", num_labels=num_labels),
         visible=_visible_units(settings, dataset),
         below=stack.layers[-1] if settings.top_start == "upside_down" else None,
-        seed=settings.seed + number,
+        seed=training.seed_of_phase(settings.seed, number),
     )
 
 

@@ -17,8 +17,6 @@ import tempfile
 from multiprocessing import forkserver
 from unittest import mock
 
-from dbn_jax.figures import files
-
 ROOT = pathlib.Path(__file__).parent.parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -51,35 +49,30 @@ class Done:
     stderr: str
 
 
-def start(module, *flags, drawn=True, output=os.devnull, errors=os.devnull, folder=ROOT):
-    """Starts `python -m module flags…` in the folder; what it prints goes to the files.
-
-    If not drawn, pictures are laid out, but their files stay empty.
-    """
+def start(module, *flags, output=os.devnull, errors=os.devnull, folder=ROOT):
+    """Starts `python -m module flags…` in the folder; what it prints goes to the files."""
     with mock.patch.dict(os.environ, environment()):
         forkserver.ensure_running()
-    arguments = (module, flags, drawn, output, errors, folder)
+    arguments = (module, flags, output, errors, folder)
     process = _CONTEXT.Process(target=_main, args=arguments, daemon=True)
     process.start()
     return process
 
 
-def run(module, *flags, drawn=True):
+def run(module, *flags):
     """Runs `python -m module flags…` to its end; see `start`."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = pathlib.Path(folder, "output"), pathlib.Path(folder, "errors")
-        process = start(module, *flags, drawn=drawn, output=output, errors=errors)
+        process = start(module, *flags, output=output, errors=errors)
         process.join()
         return Done(process.exitcode, output.read_text(), errors.read_text())
 
 
-def _main(module, flags, drawn, output, errors, folder):
+def _main(module, flags, output, errors, folder):
     for descriptor, path in ((1, output), (2, errors)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
-    if not drawn:
-        files.png = lambda figure, scale: b""
     os.chdir(folder)
     sys.argv = [module, *flags]
     sys.modules.pop(module, None)  # or `runpy` warns

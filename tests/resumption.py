@@ -1,7 +1,6 @@
 """A run of a binary that stops on its way, and goes on to what an unbroken one reaches."""
 
 import dataclasses
-import time
 
 import jax
 import numpy as np
@@ -9,33 +8,6 @@ import pytest
 
 from dbn_jax import model_file
 from dbn_jax.training import workdir
-from tests import binaries
-
-
-def whole_and_resumed(tmp_path, module, flags, phase):
-    """Runs a binary twice, once killed in the phase, long before its end, and resumed.
-
-    Returns the two workdirs; their models are equal to the bit.
-    """
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    done = binaries.run(module, f"--workdir={whole}", *flags, drawn=False)
-    assert done.returncode == 0, done.stderr
-    process = binaries.start(
-        module, f"--workdir={broken}", *flags, "--checkpoint_seconds=0", drawn=False
-    )
-    deadline = time.monotonic() + 300
-    saved = broken / "checkpoints" / phase
-    while not (saved.exists() and any(p.name.isdigit() for p in saved.iterdir())):
-        assert process.is_alive(), "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.join()
-    assert not (broken / "summary.json").exists()
-    done = binaries.run(module, f"--workdir={broken}", *flags, drawn=False)
-    assert done.returncode == 0, done.stderr
-    jax.tree.map(np.testing.assert_array_equal, _model(whole), _model(broken))
-    return whole, broken
 
 
 def broken_and_resumed(tmp_path, module, settings, last=3):

@@ -32,5 +32,5 @@ from dbn_jax.figures.maps import map_of_points
 from dbn_jax.figures.moments import moment, moments
 from dbn_jax.figures.pages import Picture
 from dbn_jax.figures.plots import bars, histograms, learning_curves
-from dbn_jax.figures.sheets import captioned_sheet, chains, image_rows, image_sheet, reconstructions
+from dbn_jax.figures.sheets import captioned_sheet, chains, image_rows, image_sheet
 from dbn_jax.figures.weights import development, hidden_activities, receptive_fields

@@ -101,13 +101,6 @@ def image_rows(
     return page.figure
 
 
-def reconstructions(
-    data: Num[AnyArray, "images ..."], reconstruction: Num[AnyArray, "images ..."], **settings
-) -> Figure:
-    """Pairs of rows, data above what the model makes of them: `image_rows` with its settings."""
-    return image_rows({"data": data, "reconstruction": reconstruction}, **settings)
-
-
 def chains(
     frames: Num[AnyArray, "times chains ..."],
     *,

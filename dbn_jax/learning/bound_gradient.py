@@ -30,7 +30,7 @@ import optax
 
 from dbn_jax import dbn, label_units, learning, numerics, random, rbm, units
 from dbn_jax.compilation import jit
-from dbn_jax.learning import estimators
+from dbn_jax.learning import learners
 from dbn_jax.typing import Array, Float, Key, Num, PyTree
 
 
@@ -303,7 +303,7 @@ def step(
     estimator: Estimator = LeaveOneOut(),
 ) -> tuple[rbm.State, rbm.Metrics]:
     """One update of all weights along the bound's gradient; see `gradient`, and its metrics."""
-    estimators.check_chains(learner, state.params.top, state.chains)
+    learners.check_chains(learner, state.params.top, state.chains)
     change, chains, metrics = gradient(
         key, state.params, state.chains, v, labels, learner=learner, estimator=estimator
     )

@@ -184,8 +184,7 @@ def _check_binary(stack, options):
         given = options.get(side, units.Bernoulli())
         if not isinstance(given, units.Bernoulli):
             raise ValueError(
-                f"{side} is {given}; the layers of a stack see and have binary units: train a "
-                "layer of others with greedy.train"
+                f"{side} is {given}; layers of other than binary units are for greedy.train"
             )
 
 
@@ -200,7 +199,8 @@ def _check_labels(labels, num_labels):
 
 def _of_layer(settings, stack):
     number = len(stack.layers)
-    return dataclasses.replace(settings, seed=settings.seed + number, phase=f"layer {number + 1}")
+    seed = training.seed_of_phase(settings.seed, number)
+    return dataclasses.replace(settings, seed=seed, phase=f"layer {number + 1}")
 
 
 def train(

@@ -24,9 +24,11 @@ from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
 
-# Numbers that no update has: of the epochs' orders and the transforms' keys, and of `spare_key`.
+# Numbers that no update has: of the epochs' orders and the transforms' keys, of `spare_key`, and of
+# `seed_of_phase`.
 _OTHER_STREAMS = 2**32 - 1
 _SPARE = 2**32 - 2
+_PHASES = 2**32 - 3
 _COLUMNS = ("step", "epoch", "seconds", "images_per_second")
 
 
@@ -58,6 +60,12 @@ class Settings:
 def spare_key(seed: int) -> jax.Array:
     """A key for what is random outside the loop, such as first weights: no update gets it."""
     return jax.random.fold_in(jax.random.key(seed), _SPARE)
+
+
+def seed_of_phase(seed: int, number: int) -> int:
+    """The seed of a part of a run, such as a layer: seed + number would be another run's too."""
+    key = jax.random.fold_in(jax.random.key(seed), _PHASES)
+    return int(jax.random.bits(jax.random.fold_in(key, number), dtype=np.uint32))
 
 
 class Interrupted(Exception):
@@ -93,7 +101,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     metrics_path: str | os.PathLike | None = None,
 ) -> Any:
-    """Trains, from the beginning or from the newest checkpoint.
+    """Trains, from the beginning or from the newest checkpoint, and returns the final state.
 
     The compiled program is kept: another call with equal functions (`functools.partial` objects of
     equal parts count as equal) and the same shapes compiles nothing.
@@ -118,9 +126,6 @@ def train(
       metrics_path: of a CSV file with a row per epoch: step, epoch, seconds (in this function,
         over all resumptions), images_per_second (empty without data), the means of the step's
         metrics over the epoch, the evaluation.
-
-    Returns:
-      The final state; at once if the checkpoint is that of a finished run.
 
     Raises:
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises

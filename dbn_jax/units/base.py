@@ -65,8 +65,7 @@ class Units(abc.ABC):
         """
         low, high = self.support
         count, dtype = data.shape[0], (data if self.bias is None else self.bias).dtype
-        # Wide, since the mean of a unit that never varies is next to 1.
-        data = numerics.widen(numerics.as_floats(data, dtype))
+        data = numerics.widen(numerics.as_floats(data, dtype))  # a mean may be next to 1
         # Data outside the support (see `learning.health.check_data`) count as its ends.
         mean = jnp.clip(jnp.mean(data, axis=0), low, high)
         if math.isfinite(low) and math.isfinite(high):

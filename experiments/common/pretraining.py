@@ -131,7 +131,7 @@ def train_stack(
             stack.rows(held_out),
             size,
             view=stack.view(samples=samples),
-            seed=run.settings.seed + number,
+            seed=training.seed_of_phase(run.settings.seed, number),
         )
         stack = stack.add(state.params)
     return stack

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dbn_jax import associative_memory, data, dbn, figures, label_units, rbm
+from dbn_jax.data import blocks
 
 _NUM_FEATURES = 100
 _NUM_SHOWN = 24
@@ -40,9 +41,9 @@ def draw(
     pictures = {f"features_{i + 1}": _features(net, i, dataset) for i in range(len(net.layers))}
     reconstruction = dbn.reconstruct(net, v)
     error = float(jnp.mean(jnp.sum((v - reconstruction) ** 2, axis=-1)))
-    shown = data.spread((np.asarray(v), np.asarray(reconstruction)), _NUM_SHOWN)
-    pictures["reconstructions"] = figures.reconstructions(
-        *map(dataset.pictures, shown),
+    rows = {"data": v, "reconstruction": reconstruction}
+    pictures["reconstructions"] = figures.image_rows(
+        {name: dataset.pictures(data.spread(x, _NUM_SHOWN)) for name, x in rows.items()},
         image_shape=dataset.image_shape,
         title="Unseen images and their reconstructions from the top layer",
         subtitle=f"mean squared error per image {error:.1f}, summed over the pixels",
@@ -117,10 +118,7 @@ def _samples_of_classes(key, net, dataset, classes, start, where, num_steps) -> 
 def _start_from_chains(key, net, labels, chains):
     """Visible states of the top RBM from chains that keep their labels, (N, F + L)."""
     count = dbn.num_labels(net)
-    taken = np.empty(len(labels), int)
-    for label in np.unique(labels):  # its chains in turn, again where there are too few
-        own = labels == label
-        taken[own] = np.resize(np.arange(label, len(chains), count), own.sum())
+    taken = blocks.rows_with_labels(np.arange(len(chains)) % count, labels)
     features, _ = label_units.split(net.top, rbm.sample_visible(key, net.top, chains[taken]))
     return label_units.join(net.top, features, jax.nn.one_hot(labels, count, dtype=features.dtype))
 

@@ -43,8 +43,8 @@ def draw(
 
     def reconstructions(images, title):
         v = visible(data.spread(images, _NUM_SHOWN))
-        both = grey(v), grey(rbm.reconstruct(params, v))
-        return figures.reconstructions(*both, image_shape=shape, title=title)
+        rows = {"data": grey(v), "reconstruction": grey(rbm.reconstruct(params, v))}
+        return figures.image_rows(rows, image_shape=shape, title=title)
 
     num_hidden, kind = params.hidden.num_units, type(params.hidden).__name__
     pictures = {

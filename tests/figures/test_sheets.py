@@ -78,8 +78,8 @@ def test_rounding_beyond_the_range_is_drawn():
 
 
 def test_reconstructions_stand_under_their_data_in_bands():
-    data = np.full((5, 4), 0.2)
-    figure = figures.reconstructions(data, data + 0.6, **SQUARE, columns=3, zoom=9)
+    rows = {"data": np.full((5, 4), 0.2), "reconstruction": np.full((5, 4), 0.8)}
+    figure = figures.image_rows(rows, **SQUARE, columns=3, zoom=9)
     page = pixels(figure)[:, :, 0]
 
     def met(column):

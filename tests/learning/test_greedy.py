@@ -136,7 +136,7 @@ def test_layers_are_trained_one_after_the_other_with_seeds_of_their_own():
         if i == 2:  # the top, beside labels
             rows, view = {"features": rows, "labels": LABELS}, greedy.BesideLabels(states, 3)
             visible = label_units.visible_units(4, 3)
-        made = settings(seed=5 + i)
+        made = settings(seed=training.seed_of_phase(5, i))
         layer = greedy.train(rows, size, view=view, visible=visible, settings=made, **options)
         jax.tree.map(np.testing.assert_array_equal, net.layers[i], layer.params)
         grown = grown.add(layer.params)
@@ -148,10 +148,11 @@ def test_layers_of_other_than_binary_units_are_refused(layers):
     stack, options = greedy.Stack(GREY, layers=layers), {"settings": settings(), "samples": True}
     options |= {"learner": learning.CD(), "optimizer": OPTIMIZER}
     wrong = [{"hidden": units.Spin()}] + [{"visible": units.Spin()}] * bool(layers)
+    words = r"is Spin\(.*layers of other than binary units are for greedy\.train"
     for side in wrong:
-        with pytest.raises(ValueError, match=r"is Spin\(.*have binary units: .* greedy\.train"):
+        with pytest.raises(ValueError, match=words):
             greedy.add_layer(stack, IMAGES, 4, **side, **options)
-        with pytest.raises(ValueError, match=r"is Spin\(.*have binary units: .* greedy\.train"):
+        with pytest.raises(ValueError, match=words):
             greedy.add_top(stack, IMAGES, LABELS, 4, num_labels=3, **side, **options)
     if not layers:
         grown = greedy.add_layer(stack, IMAGES, 4, visible=units.Gaussian(), **options)
@@ -176,7 +177,7 @@ def test_a_net_learns_to_recognise_digits():
         60,
         learner=learning.CD(),
         optimizer=optimizer,
-        settings=settings(20, batch_size=20),
+        settings=settings(40, batch_size=20),
     )
     net = greedy.add_top(
         stack,
@@ -185,7 +186,7 @@ def test_a_net_learns_to_recognise_digits():
         100,
         learner=learning.LabelledPCD(20),
         optimizer=optimizer,
-        settings=settings(20, batch_size=20),
+        settings=settings(40, batch_size=20),
     )
     test = dataset.test
     answers = recognition.log_posteriors(jax.random.key(0), net, test.images, to_pixels)

@@ -159,6 +159,15 @@ class TestMeaning:
         assert np.isnan(columns["images_per_second"]).all()
 
 
+def test_parts_of_runs_share_no_seed():
+    seeds = {training.seed_of_phase(seed, number) for seed in range(20) for number in range(5)}
+    assert len(seeds | set(range(24))) == 100 + 24
+    assert training.seed_of_phase(2**32 - 1, 4) == training.seed_of_phase(2**32 - 1, 4)
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    with jax.enable_x64(True):
+        assert training.seed_of_phase(0, 0) in seeds
+
+
 def test_nothing_compiles_once_training_has_begun():
     """XLA itself is asked, on one device and on eight; nor in a second, longer run."""
     mesh = jax.make_mesh((8,), ("chains",), axis_types=(jax.sharding.AxisType.Auto,))
