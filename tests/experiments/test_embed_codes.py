@@ -105,16 +105,3 @@ def test_a_killed_run_goes_on_to_the_same_maps(tmp_path, pretrained, monkeypatch
     with np.load(tmp_path / "whole/maps.npz") as a, np.load(tmp_path / "killed/maps.npz") as b:
         for name in a.files:
             np.testing.assert_array_equal(a[name], b[name])
-
-
-def test_what_has_no_maps_is_refused_before_any_work(tmp_path, pretrained):
-    net = finished_runs.random_net(tmp_path / "net", (4, 5))
-    for path, changes, words in (
-        (pretrained, {"num_steps": 70}, "--num_steps=70: it must be a multiple of 50"),
-        (pretrained, {"num_images": 9999}, r"--num_images=9999, but there are \d+ test images"),
-        (pretrained, {"num_images": 20}, "perplexity is 30, .* each of 20 points has 19"),
-        (net, {}, "made by train_dbn; expected a run of train_autoencoder"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            embed_codes.run(Settings(pretrained=path, **changes), str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()

@@ -1,11 +1,8 @@
 """The table of variances, against what is known of a small net."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from dbn_jax import dbn, learning, rbm
 from dbn_jax.learning import bound_gradient
@@ -57,9 +54,3 @@ def test_table(tmp_path, capsys):
     # Done already, it prints the table again.
     assert estimator_variance.run(settings, str(tmp_path / "variance")) == summary
     assert capsys.readouterr().out.startswith(f"{table}done already")
-    alone = finished_runs.random_net(tmp_path / "alone", (8,), labels=False)
-    with pytest.raises(ValueError, match="single layer, which recognises exactly"):
-        estimator_variance.run(
-            dataclasses.replace(settings, pretrained=alone), str(tmp_path / "other")
-        )
-    assert not (tmp_path / "other").exists()

@@ -6,11 +6,10 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from dbn_jax import dbn, figures, rbm, units
 from dbn_jax.likelihood import evaluation
-from experiments import evaluate, train_autoencoder, train_dbn, train_rbm
+from experiments import evaluate, train_dbn, train_rbm
 from experiments.common.data_settings import DataSettings
 from tests import finished_runs
 
@@ -145,27 +144,3 @@ def test_hard_images_come_first_in_each_class():
     np.testing.assert_array_equal(rows[6:12], [11, 9, 7, 5, 3, 0])
     assert right[rows].all()
     assert not len(evaluate._hard_and_others(labels, confidence, np.zeros(60, bool)))
-
-
-def test_what_cannot_be_evaluated_is_refused(tmp_path):
-    def refused(message, path, error=ValueError, **settings):
-        with pytest.raises(error, match=message):
-            evaluate.run(evaluate.Settings(pretrained=path, **settings), str(tmp_path / "out"))
-        assert not (tmp_path / "out").exists()
-
-    path = rbm_run(tmp_path / "rbm")
-    refused("--ais_steps=2: .* at least 3, or 0 to", path, ais_steps=2)
-    refused("--ais_steps=0 leaves nothing to evaluate: .*rbm has no label units", path, ais_steps=0)
-    refused("--split=validation: .* without a validation set .*--split=test", path,
-            split="validation")  # fmt: skip
-    gaussian = rbm_run(tmp_path / "gaussian", plain_rbm(visible=units.Gaussian()))
-    refused("pixels of .*gaussian are Gaussian units; .* Bernoulli", gaussian)
-    standardised = rbm_run(tmp_path / "standardised", standardise=True)
-    refused("are standardised; evaluate is for", standardised)
-    large = rbm_run(tmp_path / "large", plain_rbm(81))
-    refused("have 64 pixels and 10 classes, but the model has 81 pixels; are these", large)
-    other = finished_runs.save(tmp_path / "other", plain_rbm(), train_autoencoder.Settings())
-    refused("made by train_autoencoder; expected a run of train_rbm, train_dbn, finetune", other)
-    refused("nowhere: there is no finished run", "nowhere", FileNotFoundError)
-    (tmp_path / "rbm/model.npz").write_bytes(b"nothing")
-    refused("SHA-256", path)

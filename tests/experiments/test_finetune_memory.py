@@ -97,18 +97,6 @@ def test_features_of_a_net_of_one_layer_are_its_pixels(net):
     np.testing.assert_array_equal(found, images)
 
 
-def test_bad_input_is_refused_before_any_work(source, tmp_path):
-    with pytest.raises(ValueError, match=r"num_chains is 4, but there are 10 labels"):
-        finetune_memory.run(Settings(pretrained=source, num_chains=4), str(tmp_path / "few"))
-    unlabelled = finished_runs.random_net(tmp_path / "net", (8,), labels=False)
-    with pytest.raises(ValueError, match="no label units"):
-        finetune_memory.run(Settings(pretrained=unlabelled), str(tmp_path / "none"))
-    with pytest.raises(FileNotFoundError, match="no finished run"):
-        finetune_memory.run(Settings(pretrained="nowhere"), str(tmp_path / "none"))
-    assert not (tmp_path / "few").exists()
-    assert not (tmp_path / "none").exists()
-
-
 @pytest.mark.usefixtures("undrawn", "implicit_promotion")
 def test_broken_run_goes_on_to_the_same_bits(tmp_path):
     # Weights are large, or chains that started elsewhere would soon meet.

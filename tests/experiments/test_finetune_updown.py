@@ -41,19 +41,6 @@ def test_stages_of_updown_are_functions_of_the_update():
     assert seen == [3, 3, 3, 6, 6, 6, 10, 10, 10]
 
 
-def test_adversarial_updown_without_a_cost_is_refused():
-    with pytest.raises(ValueError, match=r"--adversarial_radius=2\.0 .* --label_cost, which is 0"):
-        finetune_updown.Settings(pretrained="anywhere", adversarial_radius=2.0)
-
-
-def test_a_cost_of_labels_without_label_units_is_refused_before_the_workdir_is_held(tmp_path):
-    net = finished_runs.random_net(tmp_path / "net", (10, 12), labels=False)
-    settings = finetune_updown.Settings(pretrained=net, label_cost=1.0)
-    with pytest.raises(ValueError, match="no label units"):
-        finetune_updown.run(settings, str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_broken_run_goes_on_to_the_same_bits(tmp_path):
     # Weights are large, or chains that started elsewhere would soon meet.

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from dbn_jax import data, dbn, figures, label_units, rbm, units
-from experiments import finetune_updown, generate, train_dbn, train_rbm
+from experiments import finetune_updown, generate, train_dbn
 from experiments.baseline_models import svm_judge
 from experiments.pictures import movies
 from tests import finished_runs
@@ -200,15 +200,3 @@ def test_chains_start_at_real_images_of_other_classes(dataset):
 
 def test_the_sheets_steps_are_among_those_of_the_animation():
     assert set(movies._MIND_STEPS) <= set(np.cumsum(movies._MIND_INTERVALS))
-
-
-def test_what_is_no_net_of_classes_is_refused_before_anything_is_made(tmp_path, dataset):
-    other = finished_runs.save(tmp_path / "rbm", make_net(dataset).top, train_rbm.Settings())
-    twos = save_run(tmp_path / "twos", make_net(dataset), classes=(2,))
-    for path, words in (
-        (other, "made by train_rbm; expected a run of train_dbn, finetune_updown"),
-        (twos, r"learnt the class 2 only; .*at least two classes"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            generate.run(quick_settings(path), str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()

@@ -193,20 +193,6 @@ def test_broken_run_goes_on_to_the_same_bits(tmp_path, last):
     broken_and_resumed(tmp_path, train_autoencoder, settings, last)
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"hidden_sizes": (30,)}, "--hidden_sizes=30: .* at least one hidden layer below its code"),
-        ({"hidden_sizes": (70, 65)}, "--hidden_sizes=70,65: .* at most 64 units"),
-        ({"data": dataclasses.replace(DIGITS, standardise=True)}, r"--standardise: .* \[0, 1\]"),
-    ],
-)
-def test_bad_settings_are_refused_before_the_workdir_is_held(tmp_path, changes, words):
-    with pytest.raises(ValueError, match=words):
-        train_autoencoder.run(small(**changes), str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
-
-
 def test_weights_decay_and_biases_do_not():
     _, params = backprop.split(networks.init_autoencoder(jax.random.key(0), (6, 4, 2)))
     params = jax.tree.map(lambda x: np.asarray(x) + 1, params)

@@ -111,24 +111,6 @@ def test_the_top_has_the_learner_that_labels_ask_for(labels, learner, expected):
     assert isinstance(small_dbn(labels=labels, top=top).top.make_learner(), expected)
 
 
-def test_settings_that_exclude_each_other(tmp_path):
-    with pytest.raises(ValueError, match=r"--nolabels leaves none; choose another, such as pcd"):
-        small_dbn(labels=False, top=dataclasses.replace(QUICK_TOP, learner="labelled_pcd"))
-    with pytest.raises(ValueError, match=r"--standardise: the pixels of the net are binary units"):
-        small_dbn(data=dataclasses.replace(DIGITS, standardise=True))
-    refused = {
-        "64 pixels has no layer below": {"hidden_sizes": (20,), "top_start": "upside_down"},
-        "64 pixels has 15 and 16$": {"hidden_sizes": (16, 12, 15), "top_start": "upside_down"},
-        "num_chains is 9, but there are 10 labels": {
-            "top": dataclasses.replace(QUICK_TOP, num_chains=9)
-        },
-    }
-    for words, changes in refused.items():
-        with pytest.raises(ValueError, match=words):
-            train_dbn.run(small_dbn(**changes), str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()  # refused before anything is learnt
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     slow = dataclasses.replace(QUICK, epochs=6, batch_size=20)

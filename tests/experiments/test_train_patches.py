@@ -103,17 +103,3 @@ def test_sigma_learns_a_tenth_as_quickly():
 def test_broken_run_goes_on_to_the_same_bits(tmp_path):
     settings = train_patches.Settings(**TINY | {"epochs": 4})
     broken_and_resumed(tmp_path, train_patches, settings)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"num_train": 50}, "--num_train=50 is fewer than --batch_size=100 or --max_mixture=2"),
-        ({"max_mixture": 2001}, "--num_train=2000 is fewer .* --max_mixture=2001"),
-        ({"num_components": 36}, "num_components is 36; patches of 36 pixels"),
-    ],
-)
-def test_bad_settings_are_refused_before_the_workdir_is_held(tmp_path, change, words):
-    with pytest.raises(ValueError, match=words):
-        train_patches.run(train_patches.Settings(**TINY | change), str(tmp_path / "run"))
-    assert not (tmp_path / "run").exists()

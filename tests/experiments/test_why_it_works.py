@@ -103,8 +103,3 @@ def test_grey_levels(found):
     part = found["grey_levels"]
     assert part["logistic_at_most"] == pytest.approx(0.0241, abs=1e-4)
     np.testing.assert_allclose(list(part["gaussian"].values()), [0.5, 2, 50 / 9])
-
-
-def test_bad_settings():
-    with pytest.raises(ValueError, match="--num_updates=120: it must be a multiple of 50"):
-        Settings(num_updates=120)

@@ -27,3 +27,8 @@ def test_the_best_epoch_is_known_by_its_number():
     """Also where rows are missing, of a file that was moved away before the run went on."""
     table = {"epoch": np.array([61, 62, 63]), "eval_error_rate": np.array([0.3, 0.1, 0.2])}
     assert classification._best_epoch(types.SimpleNamespace(metrics=lambda phase: table)) == 62
+
+
+def test_the_softmax_layer_alone_does_not_learn_longer_than_all():
+    with pytest.raises(ValueError, match="--top_only_epochs=9 is more than --epochs=4"):
+        classification.ClassifierSettings(epochs=4, top_only_epochs=9)
