@@ -46,17 +46,6 @@ def assert_trees_close(tree, expected, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), tree, expected)
 
 
-def assert_leaves_close(gradient, expected, *, rtol=2e-5, atol=2e-5, err_msg=""):
-    for name, value in oracles.leaves(gradient).items():
-        np.testing.assert_allclose(
-            value, expected[name], rtol=rtol, atol=atol, err_msg=f"{err_msg} {name}"
-        )
-
-
-def negative(tree):
-    return jax.tree.map(lambda x: -x, tree)
-
-
 def replicas(learner, params, batch, *, num_replicas, burn_in, init=None):
     """Independent gradients, each after so many updates of its chains with frozen parameters."""
     init = init or learner.init

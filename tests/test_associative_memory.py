@@ -10,7 +10,7 @@ import scipy.special
 
 from dbn_jax import associative_memory as memory
 from dbn_jax import dbn, label_units, rbm
-from tests import oracles
+from tests import oracles, significance
 from tests.oracles import binary
 from tests.random_models import random_net
 
@@ -52,7 +52,7 @@ def test_averaged_answers_tend_to_their_expectation(net, ask):
     many = jnp.broadcast_to(v, (4000, 4))
     ask = jax.jit(ask, static_argnums=3)
     found = np.exp(ask(jax.random.key(0), net, many, 5))
-    oracles.assert_mean(found, expected)
+    significance.assert_mean(found, expected)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
     assert np.abs(expected - label_marginal(net, np.round(on))).max() > 0.02  # of a single pass
     # The passes are independent: a fifth of the variance of one; a third is over 10 standard errors
@@ -84,9 +84,9 @@ def test_first_half_of_the_iterations_does_not_count(net):
     expected = sum(p * hidden_given(row) @ mean for p, row in zip(labels, np.eye(3), strict=True))
     ask = jax.jit(memory.classify_by_gibbs, static_argnums=(3, 4))
     found = ask(jax.random.key(1), certain, v, 2, 1)
-    oracles.assert_mean(np.exp(found), expected)
+    significance.assert_mean(np.exp(found), expected)
     with pytest.raises(AssertionError):  # the power: with the first iteration's it would differ
-        oracles.assert_mean(np.exp(found), (labels + expected) / 2)
+        significance.assert_mean(np.exp(found), (labels + expected) / 2)
 
 
 def test_every_class_is_generated(net):
@@ -95,10 +95,10 @@ def test_every_class_is_generated(net):
     for label, pixels in enumerate(samples):
         h, p = features_beside(net, label)
         expected.append(p @ np.asarray(rbm.visible_mean(net.layers[0], h)))
-        oracles.assert_mean(pixels, expected[label])
+        significance.assert_mean(pixels, expected[label])
     for label in range(NUM_LABELS):  # the power: the classes differ
         with pytest.raises(AssertionError):
-            oracles.assert_mean(samples[label], expected[label - 1])
+            significance.assert_mean(samples[label], expected[label - 1])
     # What it is made of: a start beside the labels, and chains that keep them.
     x = memory.start_from_labels(jax.random.key(0), net, jnp.array([2, 0]))
     np.testing.assert_array_equal(x[:, 3:], np.eye(NUM_LABELS)[[2, 0]])

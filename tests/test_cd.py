@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from dbn_jax import rbm
-from tests import oracles
+from tests import oracles, significance
 from tests.small_rbms import FALSE_ALARM, allclose, make, some_states, trees_allclose
 
 NUM_KEYS = 20_000
@@ -37,21 +37,21 @@ def test_expected_cd_gradient_is_that_of_the_transition_matrix(strong, num_gibbs
     params, model, batch = strong
     gradients, metrics = estimates(params, num_gibbs_steps, True, jnp.asarray(batch, jnp.float32))
     found = oracles.leaves(gradients)
-    oracles.assert_mean(found, model.cd_gradient(batch, num_gibbs_steps), FALSE_ALARM)
+    significance.assert_mean(found, model.cd_gradient(batch, num_gibbs_steps), FALSE_ALARM)
 
     # The twin: another number of steps would be noticed.
-    bound = oracles.z_bound(sum(x[0].size for x in found.values()), FALSE_ALARM)
+    bound = significance.z_bound(sum(x[0].size for x in found.values()), FALSE_ALARM)
     for other in {1, 2, 3, 4, 5, 6} - {num_gibbs_steps}:
-        assert oracles.largest_z(found, model.cd_gradient(batch, other)) > bound
+        assert significance.largest_z(found, model.cd_gradient(batch, other)) > bound
 
     # Squared error of the means of the first reconstruction, summed over units.
     means = model.visible_given(model.hidden.states) @ model.visible.states
     errors = np.sum((batch[:, None] - means) ** 2, axis=-1)
     expected = np.mean(np.sum(model.hidden_given(batch) * errors, axis=1))
-    oracles.assert_mean(metrics["reconstruction_error"], expected, FALSE_ALARM)
+    significance.assert_mean(metrics["reconstruction_error"], expected, FALSE_ALARM)
     after = model.after_gibbs(batch, num_gibbs_steps)
     expected = after @ model.free_energy(model.visible.states)
-    oracles.assert_mean(metrics["free_energy_fantasies"], expected, FALSE_ALARM)
+    significance.assert_mean(metrics["free_energy_fantasies"], expected, FALSE_ALARM)
     allclose(metrics["free_energy_data"], model.free_energy(batch).mean(), rtol=1e-5)
     active = (model.hidden_given(batch) @ model.hidden.states).mean()
     allclose(metrics["hidden_activity"], active, rtol=1e-5)
@@ -68,7 +68,7 @@ def test_expected_cd_gradient_of_other_types(visible, hidden):
     model = oracles.Model.of(params, max_input=8.0)
     batch = some_states(model.visible, 3)
     gradients, _ = estimates(params, 2, True, jnp.asarray(batch, jnp.float32))
-    oracles.assert_mean(oracles.leaves(gradients), model.cd_gradient(batch, 2), FALSE_ALARM)
+    significance.assert_mean(oracles.leaves(gradients), model.cd_gradient(batch, 2), FALSE_ALARM)
 
 
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian learnt"])
@@ -78,9 +78,11 @@ def test_expected_cd_gradient_with_means_as_reconstructions(visible):
     batch = some_states(model.visible, 3)
     gradients, _ = estimates(params, 1, False, jnp.asarray(batch, jnp.float32))
     found = oracles.leaves(gradients)
-    oracles.assert_mean(found, model.mean_field_cd_gradient(batch), FALSE_ALARM)
-    bound = oracles.z_bound(sum(x[0].size for x in found.values()), FALSE_ALARM)
-    assert oracles.largest_z(found, model.cd_gradient(batch, 1)) > bound  # samples would be noticed
+    significance.assert_mean(found, model.mean_field_cd_gradient(batch), FALSE_ALARM)
+    bound = significance.z_bound(sum(x[0].size for x in found.values()), FALSE_ALARM)
+    assert (
+        significance.largest_z(found, model.cd_gradient(batch, 1)) > bound
+    )  # samples would be noticed
 
 
 # Persistent chains.
@@ -115,7 +117,7 @@ def test_first_chains_are_drawn_from_the_hidden_biases(hidden):
     chains = rbm.init_chains(jax.random.key(0), params, 20_000)
     assert chains.dtype == jnp.float32
     p = model.hidden.given(np.zeros(model.hidden.num_units))
-    assert oracles.chi_squared(model.hidden.counts(chains), p) > FALSE_ALARM
+    assert significance.chi_squared(model.hidden.counts(chains), p) > FALSE_ALARM
 
 
 def test_pcd_step_moves_its_chains_and_cd_step_keeps_them():

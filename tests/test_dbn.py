@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import dbn, label_units, rbm, units
-from tests import oracles
+from tests import oracles, significance
 from tests.oracles import binary, sigmoid
 from tests.random_models import random_net
 
@@ -36,10 +36,10 @@ def test_generate_draws_from_the_net(net, depth):
     layers = net.layers[:depth]
     h = rbm.init_chains(jax.random.key(3), layers[-1], 20_000)
     v, _ = jax.jit(dbn.generate)(jax.random.key(4), dbn.stack(layers), h, 60)
-    oracles.assert_mean(v, exact_pixel_means(layers))
+    significance.assert_mean(v, exact_pixel_means(layers))
     # The power: another lower layer would be noticed.
     with pytest.raises(AssertionError):
-        oracles.assert_mean(v, exact_pixel_means((strong_rbm(9, 5, 4), *layers[1:])))
+        significance.assert_mean(v, exact_pixel_means((strong_rbm(9, 5, 4), *layers[1:])))
 
 
 def test_passes_are_layer_by_layer(net):
@@ -60,17 +60,17 @@ def test_stochastic_passes_have_the_conditional_means(net):
     v = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.3, 1.0, 0.0]), (20_000, 5))
     _, *states = dbn.sample_recognition(jax.random.key(10), net, v)
     first = rbm.hidden_mean(net.layers[0], v[0])
-    oracles.assert_mean(states[0], first)
+    significance.assert_mean(states[0], first)
     # Given the states below, not their means: the second layer's mean is an average over states.
     h1 = jnp.asarray(binary(4), jnp.float32)
     second = oracles.factorial(first) @ np.asarray(rbm.hidden_mean(net.layers[1], h1))
-    oracles.assert_mean(states[1], second)
+    significance.assert_mean(states[1], second)
 
     features = jnp.broadcast_to(jnp.array([1.0, 0.0, 1.0]), (20_000, 3))
     pixels, *down = dbn.sample_generation(jax.random.key(11), net, features)
     assert [s.shape[-1] for s in down] == [4, 3]
     np.testing.assert_array_equal(down[-1], features)
-    oracles.assert_mean(down[0], rbm.visible_mean(net.layers[1], features[0]))
+    significance.assert_mean(down[0], rbm.visible_mean(net.layers[1], features[0]))
     np.testing.assert_allclose(pixels, rbm.visible_mean(net.layers[0], down[0]), rtol=1e-6)
 
 

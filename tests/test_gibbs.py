@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 
 from dbn_jax import rbm
-from tests import oracles
+from tests import oracles, significance
 from tests.small_rbms import FALSE_ALARM, allclose, make, some_states
 
 NUM_CHAINS = 20_000
@@ -34,10 +34,10 @@ def start(model, seed=0):
 def drift(model, v, h):
     """How far (v, h) are from draws of the joint, as far as that is discrete."""
     if any(block.kind == "Gaussian" for block in model.visible.blocks):
-        return oracles.drift(model.hidden.counts(h), model.hidden_marginal(), FALSE_ALARM)
+        return significance.drift(model.hidden.counts(h), model.hidden_marginal(), FALSE_ALARM)
     if any(block.kind == "ReLU" for block in model.hidden.blocks):
-        return oracles.drift(model.visible.counts(v), model.visible_marginal(), FALSE_ALARM)
-    return oracles.drift(model.joint_counts(v, h), model.joint().ravel(), FALSE_ALARM)
+        return significance.drift(model.visible.counts(v), model.visible_marginal(), FALSE_ALARM)
+    return significance.drift(model.joint_counts(v, h), model.joint().ravel(), FALSE_ALARM)
 
 
 gibbs = jax.jit(rbm.gibbs)

@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 
 from dbn_jax import dbn, label_units, rbm, units
-from tests import oracles
+from tests import oracles, significance
 from tests.random_models import random_net
 
 NUM_LABELS = 3
@@ -44,8 +44,8 @@ def test_any_subset_is_clamped(params):
     model = oracles.Model.of(params)
     states, p = model.visible.states, model.visible_marginal()
     p = np.where((states[:, 0] == 1) & (states[:, 2] == 0), p, 0)
-    oracles.assert_mean(after[:, 1], (p / p.sum() @ states)[1])
-    oracles.assert_mean(after[:, 3:], (p / p.sum() @ states)[3:])
+    significance.assert_mean(after[:, 1], (p / p.sum() @ states)[1])
+    significance.assert_mean(after[:, 3:], (p / p.sum() @ states)[3:])
 
 
 def test_neutral_labels_and_split(params):

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from dbn_jax import dbn, label_units, networks, rbm, units
-from tests import oracles
+from tests import significance
 from tests.random_models import jolt, random_net
 
 NUM_CLASSES = 3
@@ -119,7 +119,7 @@ def test_random_weights_are_of_the_published_width():
             kernel = np.asarray(layer.kernel[...])
             width = (1 if i == linear else 4) * np.sqrt(6 / sum(kernel.shape))
             assert 0.99 * width < np.abs(kernel).max() <= width
-            oracles.assert_mean(kernel.reshape(-1) ** 2, np.array(width**2 / 3))
+            significance.assert_mean(kernel.reshape(-1) ** 2, np.array(width**2 / 3))
             np.testing.assert_array_equal(layer.bias[...], np.zeros(kernel.shape[1]))
     kernels = [np.asarray(layer.kernel[...]) for layer in autoencoder.layers()]
     assert np.abs(kernels[0] - kernels[-1].T).max() > 0.1  # keys of their own

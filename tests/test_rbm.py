@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from dbn_jax import rbm, units
-from tests import oracles
+from tests import oracles, significance
 from tests.small_rbms import FALSE_ALARM, PAIRS, allclose, make, some_states
 
 # No function knows two types at once: each of them, on either side, beside one whose statistic has
@@ -61,8 +61,8 @@ def test_every_type_on_either_side_against_the_oracle(x64, visible, hidden):
 def test_initial_parameters():
     params = rbm.init_params(jax.random.key(0), 300, 200, weight_scale=0.5)
     flat = np.float64(params.weights).ravel()
-    oracles.assert_mean(flat, np.array(0.0), FALSE_ALARM)
-    oracles.assert_mean(flat**2, np.array(0.25), FALSE_ALARM)
+    significance.assert_mean(flat, np.array(0.0), FALSE_ALARM)
+    significance.assert_mean(flat**2, np.array(0.25), FALSE_ALARM)
     assert scipy.stats.kstest(flat / 0.5, "norm").pvalue > FALSE_ALARM
     assert params.weights.shape == (300, 200)
     assert not np.any(params.visible.bias)

@@ -1,9 +1,8 @@
 """Learners: ways to estimate the gradient of the log-likelihood of an RBM.
 
-A learner derives from `Learner`. Its gradient is a descent direction, a tree like `params`, for any
-optax optimizer. `step` makes one update with any of them; `Centred` and `Sparse` wrap any other.
-Maximum-likelihood learning with a long chain (a *fantasy*) is `CD` with many steps: its gradient
-tends to that of `Exact`.
+A learner derives from `Learner`; its gradient is a descent direction, a tree like `params`, for any
+optax optimizer. `Centred` and `Sparse` wrap any other. Maximum-likelihood learning with a long
+chain (a *fantasy*) is `CD` with many steps: its gradient tends to that of `Exact`.
 
 Keys are consumed; "..." are batch axes; V visible, H hidden units; log-probabilities in nats.
 

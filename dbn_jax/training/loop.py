@@ -24,8 +24,7 @@ from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
 
-# Numbers that no update has: of the epochs' orders and the transforms' keys, of `spare_key`, and of
-# `seed_of_phase`.
+# Numbers that no update has: of orders and transforms, of `spare_key`, and of `seed_of_phase`.
 _OTHER_STREAMS = 2**32 - 1
 _SPARE = 2**32 - 2
 _PHASES = 2**32 - 3

@@ -7,7 +7,7 @@ import pytest
 
 from dbn_jax import dbn, rbm, units
 from dbn_jax.belief_nets import infinite, sbn
-from tests import oracles
+from tests import oracles, significance
 from tests.belief_nets.test_sbn import probabilities
 from tests.oracles import binary, sigmoid
 from tests.random_models import random_net
@@ -39,7 +39,7 @@ def test_total_variation_falls_with_the_second_eigenvalue(params, model):
     found = np.asarray(infinite.total_variation(params, jnp.asarray(top), 40))
     for depth in (0, 1, 7):
         law = top @ model.gibbs(depth)
-        expected = oracles.total_variation(law, model.visible_marginal())
+        expected = significance.total_variation(law, model.visible_marginal())
         assert found[depth] == pytest.approx(expected, abs=1e-12)
     spectrum = np.asarray(infinite.spectrum(params))
     expected = np.sort(np.linalg.eigvals(model.gibbs(1)).real)[::-1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbn_jax.belief_nets import sbn
-from tests import oracles
+from tests import significance
 from tests.oracles import binary, sigmoid
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -55,7 +55,7 @@ def test_log_prob(net):
 def test_sample(net):
     _, p = probabilities(net)
     x = sbn.sample(jax.random.key(1), net, (40, 1000))
-    assert oracles.chi_squared(counts(x), p) > 1e-6
+    assert significance.chi_squared(counts(x), p) > 1e-6
 
 
 def test_explaining_away():
@@ -102,9 +102,9 @@ def test_gibbs_stays_in_the_posterior_and_forgets_its_start(net, num_sweeps):
         chains = jnp.broadcast_to(x, (40_000, 5))
     moved = sbn.gibbs(jax.random.key(3), net, chains, jnp.asarray(observed), num_sweeps)
     np.testing.assert_array_equal(moved[:, observed], np.broadcast_to(x[observed], (40_000, 2)))
-    bound = oracles.total_variation_bound(np.asarray(p), 40_000)
+    bound = significance.total_variation_bound(np.asarray(p), 40_000)
     frequencies = counts(moved[:, ~observed]) / 40_000
-    assert oracles.total_variation(frequencies, np.asarray(p)) < bound
+    assert significance.total_variation(frequencies, np.asarray(p)) < bound
     assert (moved != chains).any(axis=-1).mean() > 0.1  # they do move
 
 
@@ -178,7 +178,7 @@ def test_complete_keeps_what_is_given_and_draws_the_rest(net):
     first = jnp.broadcast_to(jnp.array([1.0, 0.0]), (40_000, 2))
     x = sbn.complete(jax.random.key(5), net, first)
     np.testing.assert_array_equal(x[:, :2], first)
-    assert oracles.chi_squared(counts(x[:, 2:]), p[agrees] / p[agrees].sum()) > 1e-6
+    assert significance.chi_squared(counts(x[:, 2:]), p[agrees] / p[agrees].sum()) > 1e-6
 
 
 def test_bad_input():

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from dbn_jax.belief_nets import sbn, wake_sleep
-from tests import oracles
+from tests import significance
 from tests.belief_nets.test_sbn import counts, probabilities
 from tests.oracles import binary, sigmoid
 
@@ -56,7 +56,7 @@ def test_recognition_is_a_distribution(machine):
         many = jnp.broadcast_to(given[0], (20_000, V))
         x = wake_sleep.recognise(jax.random.key(0), machine, many)
         np.testing.assert_array_equal(x[:, H:], many)
-        assert oracles.chi_squared(counts(x[:, :H]), recognition(machine, v)) > 1e-6
+        assert significance.chi_squared(counts(x[:, :H]), recognition(machine, v)) > 1e-6
 
 
 def test_gradient_is_unbiased(machine):
@@ -91,7 +91,7 @@ def test_gradient_is_unbiased(machine):
         }
 
     found = jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(1), 20_000))
-    oracles.assert_mean(found, expected)
+    significance.assert_mean(found, expected)
 
 
 def log_likelihood(machine, v):

@@ -10,7 +10,7 @@ from dbn_jax import dbn, label_units, learning, model_file, rbm, recognition
 from experiments import finetune_memory
 from experiments.common import pretrained
 from experiments.finetune_memory import Settings
-from tests import finished_runs, oracles
+from tests import finished_runs, significance
 from tests.random_models import at_random
 from tests.resumption import broken_and_resumed
 
@@ -85,10 +85,10 @@ def test_features_are_means_given_drawn_states_below(net):
     states = np.array(list(np.ndindex(2, 2, 2)), np.float64)
     on = upwards(lower, v)
     p = np.prod(np.where(states == 1, on, 1 - on), axis=-1)
-    oracles.assert_mean(found, p @ upwards(upper, states))
+    significance.assert_mean(found, p @ upwards(upper, states))
     # The power: features of mean-field states below would be noticed.
     with pytest.raises(AssertionError):
-        oracles.assert_mean(found, upwards(upper, on))
+        significance.assert_mean(found, upwards(upper, on))
 
 
 def test_features_of_a_net_of_one_layer_are_its_pixels(net):

@@ -11,7 +11,7 @@ import scipy.special
 
 from dbn_jax import networks, rbm
 from dbn_jax.learning import backprop
-from tests import oracles
+from tests import significance
 from tests.oracles import sigmoid
 
 NUM_CLASSES = 3
@@ -172,12 +172,12 @@ def test_dropout_keeps_the_mean():
         draws = jax.vmap(lambda key, rate=rate: backprop.dropout(key, x, rate))(keys)
         values = np.unique(np.asarray(draws[:, 1]))
         np.testing.assert_allclose(values, [-2.0 / (1 - rate), 0.0], rtol=1e-6)
-        oracles.assert_mean(draws[:, jnp.array([0, 1, 3])], x[jnp.array([0, 1, 3])])
+        significance.assert_mean(draws[:, jnp.array([0, 1, 3])], x[jnp.array([0, 1, 3])])
         with pytest.raises(AssertionError):  # the power: without the division it would be seen
-            oracles.assert_mean(draws[:, :2] * (1 - rate), x[:2])
+            significance.assert_mean(draws[:, :2] * (1 - rate), x[:2])
         # Units drop out independently of each other.
         out = np.asarray(draws == 0)
-        oracles.assert_mean(1.0 * (out[:, 0] & out[:, 1]), np.array(rate**2))
+        significance.assert_mean(1.0 * (out[:, 0] & out[:, 1]), np.array(rate**2))
     assert backprop.dropout(jax.random.key(0), x, 0.0) is x
     for rate in (-0.1, 1.0):
         with pytest.raises(ValueError, match=f"dropout rate is {rate}; it must be at least 0"):
@@ -203,7 +203,7 @@ def test_what_drops_out():
     # The top unit is out with probability 1/4; else it is 1/2 where the one below is out.
     found = np.asarray(logits(0.0, 0.25)) * 0.75
     for value, share in ((0.0, 0.25), (0.5, 0.75 * 0.25), (1.0, 0.75**2)):
-        oracles.assert_mean(np.isclose(found, value).astype(float), np.full(2, share))
+        significance.assert_mean(np.isclose(found, value).astype(float), np.full(2, share))
 
 
 def test_only_weights_decay():

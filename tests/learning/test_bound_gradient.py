@@ -11,7 +11,7 @@ import pytest
 from dbn_jax import dbn, learning, rbm, units
 from dbn_jax.learning import bound_gradient
 from dbn_jax.likelihood import bound, partition
-from tests import oracles
+from tests import significance
 from tests.random_models import at_random, random_net
 
 NUM_KEYS = 30_000
@@ -66,18 +66,18 @@ def test_is_unbiased(estimator):
         expected = named(jax.jit(jax.grad(loss))(wide, v, labels))
         terms, _ = bound.exact(wide, v, labels)
         for name in ("reconstruction", "entropy", "prior"):
-            oracles.assert_mean(metrics[name], np.mean(getattr(terms, name)))
-    oracles.assert_mean(named(found), expected)
+            significance.assert_mean(metrics[name], np.mean(getattr(terms, name)))
+    significance.assert_mean(named(found), expected)
     # The power: a tenth less, in either layer, would be noticed.
     if default:
         for i in range(2):
             name = f".recognition[{i}].weights"
-            assert np.abs(oracles.z_scores(named(found)[name], 0.9 * expected[name])).max() > 8
+            assert np.abs(significance.z_scores(named(found)[name], 0.9 * expected[name])).max() > 8
 
 
 def test_without_labels():
     found, _ = estimates(0, bound_gradient.LeaveOneOut())
-    oracles.assert_mean(named(found), named(jax.jit(jax.grad(loss))(NETS[0], V, None)))
+    significance.assert_mean(named(found), named(jax.jit(jax.grad(loss))(NETS[0], V, None)))
 
 
 def test_of_one_rbm_is_its_likelihood():

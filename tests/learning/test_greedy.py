@@ -12,7 +12,7 @@ import pytest
 
 from dbn_jax import data, label_units, learning, recognition, training, units
 from dbn_jax.learning import greedy
-from tests import oracles
+from tests import significance
 from tests.random_models import random_rbm
 
 SIZES = (6, 5, 6)  # as many units at the top: a key used twice would be noticed
@@ -56,7 +56,7 @@ def test_a_layer_sees_pixels_probabilities_or_states():
     many = np.broadcast_to(rows[0], (20_000, SIZES[1]))
     states = seen(stack.add(LAYERS[0]).view(samples=True), many)
     assert set(np.unique(states)) == {0.0, 1.0}
-    oracles.assert_mean(states, np.float64(rows[0]))
+    significance.assert_mean(states, np.float64(rows[0]))
 
 
 @pytest.mark.parametrize("samples", [False, True])
@@ -69,10 +69,10 @@ def test_upper_layers_see_pixels_drawn_anew(samples):
     states = np.array(list(np.ndindex(*[2] * SIZES[0])), np.float64)
     grey = IMAGES[0] / 255
     p = np.prod(np.where(states == 1, grey, 1 - grey), axis=-1)
-    oracles.assert_mean(found, p @ upwards(states))
+    significance.assert_mean(found, p @ upwards(states))
     # The power: probabilities of the grey image would be noticed.
     with pytest.raises(AssertionError):
-        oracles.assert_mean(found, upwards(grey))
+        significance.assert_mean(found, upwards(grey))
 
 
 def test_labels_stand_one_hot_beside_the_features():

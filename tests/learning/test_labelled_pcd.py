@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from dbn_jax import label_units, learning, rbm
 from dbn_jax.learning.labelled_pcd import LabelledChains, LabelledPCD
-from tests import oracles
+from tests import oracles, significance
 from tests.random_models import random_net
 
 NUM_LABELS = 3
@@ -77,7 +77,7 @@ def drifts(params, learner, *, kernel_params=None):
             continue
         for label in range(NUM_LABELS):
             own = labels[:, label] == 1
-            yield oracles.drift(
+            yield significance.drift(
                 model.joint_counts(x[own], h[own]), joint_given(model, label).ravel()
             )
 
@@ -159,16 +159,18 @@ def test_expected_gradient_is_that_of_both_conditional_likelihoods(label_cost):
     batch = draw_batch(params)
     expected = slopes(params, np.asarray(batch, np.float64), label_cost)
     found = gradients(params, batch, LabelledPCD(6, label_cost=label_cost))
-    oracles.assert_mean(found, expected)
+    significance.assert_mean(found, expected)
     # Clamped chains say nothing about how probable the labels are.
     labels = expected["visible.bias"][-NUM_LABELS:]
     assert np.abs(labels).max() < 1e-9 if label_cost == 0 else np.abs(labels).min() > 1e-2
     # Power: another cost would be noticed, and so would chains that count alike whatever the batch.
     with pytest.raises(AssertionError):
-        oracles.assert_mean(found, slopes(params, np.asarray(batch, np.float64), label_cost + 0.2))
+        significance.assert_mean(
+            found, slopes(params, np.asarray(batch, np.float64), label_cost + 0.2)
+        )
     evenly = np.concatenate([batch[:3, :-NUM_LABELS], np.eye(NUM_LABELS)], axis=-1)
     with pytest.raises(AssertionError):
-        oracles.assert_mean(found, slopes(params, np.float64(evenly), label_cost))
+        significance.assert_mean(found, slopes(params, np.float64(evenly), label_cost))
 
 
 def test_metrics_are_what_they_are_called():

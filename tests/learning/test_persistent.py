@@ -16,7 +16,7 @@ import pytest
 
 from dbn_jax import learning, rbm, units
 from dbn_jax.learning import PCD, FastPCD, ParallelTempering
-from tests import oracles
+from tests import oracles, significance
 from tests.small_learning import (
     assert_trees_close,
     draw_batch,
@@ -73,7 +73,7 @@ def drifts(learner, params, *, kernel_params=None, fast=None):
             continue
         hidden = np.asarray(chains.hidden if isinstance(learner, FastPCD) else chains)
         for model, h in zip(models, hidden.reshape(len(models), NUM_CHAINS, -1), strict=True):
-            yield oracles.drift(model.hidden.counts(h), model.hidden_marginal())
+            yield significance.drift(model.hidden.counts(h), model.hidden_marginal())
 
 
 def weakened(params):
@@ -110,7 +110,7 @@ def joint_drifts(params, learner, kernel_params):
             inputs, rbm.hidden_inputs(kernel_params, v), rtol=1e-5, atol=1e-5
         )
         for model, level_v, level_h in zip(models, v, h, strict=True):
-            yield oracles.drift(model.joint_counts(level_v, level_h), model.joint().ravel())
+            yield significance.drift(model.joint_counts(level_v, level_h), model.joint().ravel())
 
 
 def test_exchanges_keep_every_level_in_equilibrium():
@@ -135,7 +135,7 @@ def test_swap_rates_are_their_expectations():
         mean = (pairs * accept).sum()
         error = math.sqrt(((pairs * accept**2).sum() - mean**2) / NUM_CHAINS)
         expected.append(mean)
-        assert abs(metrics[f"swap_rate_{k}"] - mean) < oracles.z_bound(3) * error
+        assert abs(metrics[f"swap_rate_{k}"] - mean) < significance.z_bound(3) * error
     # Power: the pairs of levels differ by much more than the error.
     assert max(expected) - min(expected) > 0.05
 
@@ -162,9 +162,11 @@ def test_long_run_statistics_are_exact(learner, pair):
         negative = other.free_energy_gradient(other.visible.states, other.visible_marginal())
         return {name: data[name] - negative[name] for name in data}
 
-    oracles.assert_mean(samples, contrasted(model))
+    significance.assert_mean(samples, contrasted(model))
     # Power: the statistics of weights smaller by 3/10 are not mistaken for the model's.
-    assert oracles.largest_z(samples, contrasted(tempered(params, 0.7))) > 2 * oracles.z_bound(100)
+    assert significance.largest_z(
+        samples, contrasted(tempered(params, 0.7))
+    ) > 2 * significance.z_bound(100)
 
 
 def test_tempering_visits_both_modes_where_plain_chains_stay_in_one():
@@ -188,7 +190,7 @@ def test_tempering_visits_both_modes_where_plain_chains_stay_in_one():
     assert fraction_down(PCD(num_chains), jnp.ones((num_chains, size))) == 0
     tempering = ParallelTempering(num_chains, num_temperatures=5)
     visited = fraction_down(tempering, jnp.ones((5, num_chains, size)))[-1]
-    assert abs(visited - 0.5) < oracles.z_bound(1) * 0.5 / math.sqrt(num_chains)
+    assert abs(visited - 0.5) < significance.z_bound(1) * 0.5 / math.sqrt(num_chains)
 
 
 # Fast PCD.
@@ -238,7 +240,7 @@ def test_fast_parameters_drive_the_chains_alone():
     samples = replicas(learner, params, batch, num_replicas=2_000, burn_in=0, init=init)
     data = model.free_energy_gradient(np.asarray(batch, np.float64))
     negative = model.free_energy_gradient(chased.visible.states, chased.visible_marginal())
-    oracles.assert_mean(samples, {name: data[name] - negative[name] for name in data})
+    significance.assert_mean(samples, {name: data[name] - negative[name] for name in data})
 
 
 def test_steps_of_one_update_draw_anew():

@@ -8,7 +8,7 @@ import pytest
 
 from dbn_jax import dbn, rbm
 from dbn_jax.learning import updown
-from tests import oracles
+from tests import oracles, significance
 from tests.oracles import binary, differences, sigmoid
 from tests.random_models import random_net
 
@@ -53,19 +53,21 @@ def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
     # Wake: the delta rule of the generative weights.
     means = sigmoid(h @ np.float64(down.weights).T + np.float64(down.visible.bias))
     residual = means - v
-    oracles.assert_mean(found.generative[0].weights, np.einsum("s,sv,sh->vh", p_h, residual, h))
-    oracles.assert_mean(found.generative[0].visible.bias, p_h @ residual)
+    significance.assert_mean(
+        found.generative[0].weights, np.einsum("s,sv,sh->vh", p_h, residual, h)
+    )
+    significance.assert_mean(found.generative[0].visible.bias, p_h @ residual)
     error = p_h @ np.sum(residual**2, axis=-1)
-    oracles.assert_mean(metrics["reconstruction_error"], error)
+    significance.assert_mean(metrics["reconstruction_error"], error)
     log_p = np.log(np.where(v == 1, means, 1 - means)).sum(axis=-1)
-    oracles.assert_mean(metrics["wake_loss"], -p_h @ log_p)
+    significance.assert_mean(metrics["wake_loss"], -p_h @ log_p)
 
     # The top: contrastive divergence from the wake states.
     expected = {}
     for probability, row in zip(p_h, x, strict=True):
         for name, value in model.cd_gradient(row[None], num_gibbs_steps).items():
             expected[name] = expected.get(name, 0) + probability * value
-    oracles.assert_mean(oracles.leaves(found.top), expected)
+    significance.assert_mean(oracles.leaves(found.top), expected)
 
     # Sleep: from the end of that chain down to pixel means, and the recognition weights.
     after = sum(
@@ -76,10 +78,10 @@ def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
     on = sigmoid(pixels @ np.float64(up.weights) + np.float64(up.hidden.bias))
     residual = on - dreamt
     log_p = np.log(np.where(dreamt == 1, on, 1 - on)).sum(axis=-1)
-    oracles.assert_mean(metrics["sleep_loss"], -after @ log_p)
+    significance.assert_mean(metrics["sleep_loss"], -after @ log_p)
     weights = np.einsum("s,sv,sh->vh", after, pixels, residual)
-    oracles.assert_mean(found.recognition[0].weights, weights)
-    oracles.assert_mean(found.recognition[0].hidden.bias, after @ residual)
+    significance.assert_mean(found.recognition[0].weights, weights)
+    significance.assert_mean(found.recognition[0].hidden.bias, after @ residual)
 
     # What has no part in a direction is left alone.
     for unused in (found.recognition[0].visible.bias, found.generative[0].hidden.bias):
@@ -87,7 +89,7 @@ def test_expected_update_is_that_of_enumeration(net, num_gibbs_steps):
     # The power: dreams from another number of steps, or wake states, would be noticed.
     other = p_h @ (sigmoid(means @ np.float64(up.weights) + np.float64(up.hidden.bias)) - h)
     with pytest.raises(AssertionError):
-        oracles.assert_mean(found.recognition[0].hidden.bias, other)
+        significance.assert_mean(found.recognition[0].hidden.bias, other)
 
 
 def test_label_cost_adds_the_gradient_of_the_posterior(net):
@@ -118,15 +120,15 @@ def test_label_cost_adds_the_gradient_of_the_posterior(net):
         2 * differences(lambda x, i=i: expected_loss(*at[:i], x, *at[i + 1 :]), value)
         for i, value in enumerate(at)
     ]
-    oracles.assert_mean(loss, expected_loss(*at))
+    significance.assert_mean(loss, expected_loss(*at))
     top = found.top
-    oracles.assert_mean(top.weights, expected[0])
+    significance.assert_mean(top.weights, expected[0])
     bias = jnp.concatenate([part.bias for part in top.visible.parts], axis=-1)
     # The features' own biases cancel in the posterior.
     assert np.abs(expected[1][:2]).max() < 1e-9 < np.abs(expected[1][2:]).min()
-    oracles.assert_mean(bias[:, 2:], expected[1][2:])
+    significance.assert_mean(bias[:, 2:], expected[1][2:])
     np.testing.assert_allclose(bias[:, :2], 0, atol=1e-6)
-    oracles.assert_mean(top.hidden.bias, expected[2])
+    significance.assert_mean(top.hidden.bias, expected[2])
     for part in (*found.recognition, *found.generative):
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(part))
 
@@ -241,12 +243,12 @@ def test_net_of_one_layer_without_labels_learns_by_contrastive_divergence():
     assert not np.any(metrics["wake_loss"])
     assert not np.any(metrics["sleep_loss"])
     model = oracles.Model.of(net.top)
-    oracles.assert_mean(oracles.leaves(change.top), model.cd_gradient(v, 1))
+    significance.assert_mean(oracles.leaves(change.top), model.cd_gradient(v, 1))
     # The pixels' means given the hidden states, drawn from the data.
     means = model.visible_given(model.hidden.states) @ model.visible.states
     errors = np.sum((v[:, None] - means) ** 2, axis=-1)
     expected = np.mean(np.sum(model.hidden_given(v) * errors, axis=-1))
-    oracles.assert_mean(metrics["reconstruction_error"], expected)
+    significance.assert_mean(metrics["reconstruction_error"], expected)
 
 
 def test_bad_pixels_and_numbers_are_refused(net):

@@ -9,7 +9,7 @@ import pytest
 
 from dbn_jax import rbm, units
 from dbn_jax.likelihood import annealing, partition
-from tests import oracles
+from tests import oracles, significance
 from tests.small_rbms import make
 
 # Few steps, so that the weights vary and every factor of them matters; and uneven ones.
@@ -46,7 +46,7 @@ def test_annealed_weights_are_unbiased_for_the_partition_function():
         for name, both in results.items()
         for way, sign, log_weights in zip(("Z", "1/Z"), (1, -1), both, strict=True)
     }
-    oracles.assert_mean(ratios, dict.fromkeys(ratios, 1.0))
+    significance.assert_mean(ratios, dict.fromkeys(ratios, 1.0))
     assert min(np.std(ratio) for ratio in ratios.values()) > 0.01
 
 
@@ -71,13 +71,13 @@ def test_reverse_annealing_is_unbiased_for_where_the_annealing_ends():
         model = oracles.Model.of(rbm.RBM(beta * params.weights, visible, params.hidden))
         p = model.visible_marginal() if p is None else p @ model.gibbs(1)
     model = oracles.Model.of(params)
-    assert oracles.total_variation(p, model.visible_marginal()) > 0.01
+    assert significance.total_variation(p, model.visible_marginal()) > 0.01
     v = jnp.asarray(model.visible.states, jnp.float32)
     grid = jnp.broadcast_to(v, (20_000, *v.shape))
     r = annealing.reverse_ais(jax.random.key(0), params, grid, base=base, betas=BETAS)
     log_p = partition.log_likelihood(params, grid, r)
     assert log_p.shape == grid.shape[:2]
-    oracles.assert_mean(np.exp(np.asarray(log_p, np.float64)), p)
+    significance.assert_mean(np.exp(np.asarray(log_p, np.float64)), p)
 
 
 def test_published_schedule():

@@ -8,7 +8,7 @@ import scipy.special
 
 from dbn_jax import dbn, rbm
 from dbn_jax.likelihood import bound
-from tests import oracles
+from tests import oracles, significance
 from tests.random_models import random_net
 
 NUM_SAMPLES = 20_000
@@ -53,12 +53,12 @@ def test_samples_have_the_exact_means(num_labels):
 
     found = jax.jit(bound.sample_terms)(jax.random.key(4), net, many(v), many(labels))
     for name in ("reconstruction", "entropy", "prior", "total"):
-        oracles.assert_mean(np.asarray(getattr(found, name)), np.float64(getattr(exact, name)))
+        significance.assert_mean(np.asarray(getattr(found, name)), np.float64(getattr(exact, name)))
     # An importance sampler of the likelihood.
     weights = np.exp(np.asarray(found.total, np.float64) - np.float64(log_p))
-    oracles.assert_mean(weights, 1.0)
+    significance.assert_mean(weights, 1.0)
     with pytest.raises(AssertionError):  # the power: the slack is no rounding error
-        oracles.assert_mean(np.asarray(found.total), np.float64(log_p))
+        significance.assert_mean(np.asarray(found.total), np.float64(log_p))
 
 
 def test_bad_input():

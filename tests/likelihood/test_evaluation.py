@@ -11,7 +11,7 @@ import scipy.special
 
 from dbn_jax import dbn, rbm
 from dbn_jax.likelihood import evaluation
-from tests import oracles
+from tests import oracles, significance
 from tests.random_models import jolt, random_net
 
 NUM_LABELS = 3
@@ -51,10 +51,10 @@ def test_ratios_estimate_the_bounds():
     found = evaluation.log_ratios(jax.random.key(0), net, (v, labels), 2)
     log_z = oracles.Model.of(net.top).log_z()
     by_image = np.stack(found).reshape(2, len(EXAMPLES), NUM_COPIES).transpose(2, 1, 0) - log_z
-    oracles.assert_mean(by_image, np.array(expected)[:, :2])
+    significance.assert_mean(by_image, np.array(expected)[:, :2])
     # The power of that: the likelihoods themselves, which the bounds are below, are rejected.
     with pytest.raises(AssertionError):
-        oracles.assert_mean(by_image, np.array(expected)[:, 2:])
+        significance.assert_mean(by_image, np.array(expected)[:, 2:])
 
 
 def test_ratios_of_one_layer_are_exact():
@@ -91,8 +91,8 @@ def test_likelihood_of_an_rbm():
     log_p = model.log_likelihood(v)
     log_z_error = results["log_z_standard_error"]
     assert 0 < log_z_error < 0.02
-    assert abs(results["log_z"] - model.log_z()) < oracles.z_bound(1) * log_z_error
-    assert abs(results["log_likelihood"] - log_p.mean()) < oracles.z_bound(1) * log_z_error
+    assert abs(results["log_z"] - model.log_z()) < significance.z_bound(1) * log_z_error
+    assert abs(results["log_likelihood"] - log_p.mean()) < significance.z_bound(1) * log_z_error
     assert 1 < results["log_z_effective_sample_size"] <= QUICK["num_chains"]
     of_images = log_p.std(ddof=1) / np.sqrt(len(v))
     np.testing.assert_allclose(
@@ -103,7 +103,7 @@ def test_likelihood_of_an_rbm():
     assert of_images < error < 0.1
     of_annealing = np.sqrt(error**2 - of_images**2)
     gap = results["log_likelihood_reverse"] - log_p.mean()
-    assert abs(gap) < oracles.z_bound(1) * of_annealing + 0.01
+    assert abs(gap) < significance.z_bound(1) * of_annealing + 0.01
 
 
 def test_reverse_is_conservative_where_annealing_misses_half_of_the_states():
@@ -134,7 +134,7 @@ def test_bound_of_a_net_with_labels():
     )
     # The error of 15,000 samples of a ratio, with variances of at most 1.2, and that of log Z.
     error = np.hypot(np.sqrt(1.2 / 15_000), results["log_z_standard_error"])
-    tolerance = oracles.z_bound(2) * error
+    tolerance = significance.z_bound(2) * error
     for name, bound, above in (
         ("log_likelihood_bound", images, exact),
         ("joint_log_likelihood_bound", joint, exact_joint),
@@ -143,6 +143,6 @@ def test_bound_of_a_net_with_labels():
         assert results[name] < above
     gap = results["joint_log_likelihood_bound_reverse"] - joint
     error = results["joint_log_likelihood_bound_reverse_standard_error"]
-    assert abs(gap) < oracles.z_bound(1) * error
+    assert abs(gap) < significance.z_bound(1) * error
     names = ("log_likelihood_bound", "joint_log_likelihood_bound")
     assert results.keys() == measured(*names, "joint_log_likelihood_bound_reverse")

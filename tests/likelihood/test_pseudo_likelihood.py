@@ -7,7 +7,7 @@ import pytest
 
 from dbn_jax import rbm, units
 from dbn_jax.likelihood import pseudo_likelihood
-from tests import oracles
+from tests import oracles, significance
 from tests.small_rbms import make
 
 
@@ -32,7 +32,7 @@ def test_pseudo_likelihood(visible):
         drawn = pseudo_likelihood.log_pseudo_likelihood(
             jax.random.key(num_units), params, grid, num_units=num_units
         )
-        oracles.assert_mean(np.asarray(drawn), expected)
+        significance.assert_mean(np.asarray(drawn), expected)
 
 
 def test_what_the_pseudo_likelihood_refuses():
