@@ -1,7 +1,5 @@
 """Rows of a data set: block by block, spread evenly, by label."""
 
-import weakref
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +35,7 @@ def test_blocks_are_put_together_in_order(monkeypatch, size):
     def function(key, block):
         x, rest = block
         assert rest["none"] is None
+        assert key == jax.random.fold_in(KEY, rest["label"][0])
         sizes.append(len(x))
         return {"sum": jnp.sum(x, axis=1), "label": rest["label"]}
 
@@ -45,22 +44,6 @@ def test_blocks_are_put_together_in_order(monkeypatch, size):
     np.testing.assert_array_equal(found["label"], np.arange(10))
     assert all(isinstance(x, np.ndarray) for x in found.values())  # on the host
     assert sizes == [min(size, 10 - start) for start in range(0, 10, size)]
-
-
-def test_each_block_has_a_key_of_its_own(monkeypatch):
-    monkeypatch.setattr(blocks, "_BLOCK", 4)
-    made = []
-
-    def draw(key, block):
-        assert all(earlier() is None for earlier in made)  # on the device
-        drawn = jax.random.normal(key, block.shape)
-        made.append(weakref.ref(drawn))
-        return drawn
-
-    found = data.in_blocks(draw, KEY, np.zeros(12))
-    assert len(np.unique(found)) == 12
-    np.testing.assert_array_equal(found, data.in_blocks(draw, KEY, np.zeros(12)))
-    assert not np.isin(found, data.in_blocks(draw, jax.random.key(6), np.zeros(12))).any()
 
 
 def test_spread_reaches_from_the_first_row_to_the_last():
