@@ -1,0 +1,47 @@
+"""Commands that are killed without warning (kill -9) resume to the bits of an unbroken run."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from experiments import finetune_updown
+from tests import binaries, finished_runs
+from tests.small_jobs import small_dbn
+
+
+def updown(folder):
+    net = finished_runs.random_net(folder / "net", (10, 12, 14), weight_scale=1.0)
+    return finetune_updown.Settings(pretrained=net, gibbs_steps=(1, 2), epochs=4, batch_size=50)
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [("train_dbn", lambda _: small_dbn(hidden_sizes=(16, 20))), ("finetune_updown", updown)],
+)
+def test_a_killed_command_resumes_to_the_same_bits(tmp_path, command, settings):
+    flags = [f"--{name}={text}" for name, text in settings(tmp_path).as_flags().items()]
+
+    def command_line(workdir):
+        line = f"experiments.{command}", *flags, f"--workdir={tmp_path / workdir}"
+        return *line, "--checkpoint_seconds=0"
+
+    process = binaries.start(*command_line("killed"))
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("killed/checkpoints/*/[0-9]*")):
+        assert process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "killed/model.npz").exists()
+
+    for workdir in ("killed", "whole"):
+        done = binaries.run(*command_line(workdir))
+        assert done.returncode == 0, done.stderr
+    killed, whole = (np.load(tmp_path / workdir / "model.npz") for workdir in ("killed", "whole"))
+    assert killed.files == whole.files
+    for name in whole.files:
+        np.testing.assert_array_equal(killed[name], whole[name])
