@@ -49,16 +49,19 @@ def test_averaged_answers_tend_to_their_expectation(net, ask):
     on = np.asarray(rbm.hidden_mean(net.layers[0], v), np.float64)
     of_each = label_marginal(net, binary(3))
     expected = oracles.factorial(on) @ of_each
-    many = jnp.broadcast_to(v, (4000, 4))
-    ask = jax.jit(ask, static_argnums=3)
-    found = np.exp(ask(jax.random.key(0), net, many, 5))
+
+    def answers(seed, num_passes):
+        """One key for each: units of one image that share a number are then noticed."""
+        keys = jax.random.split(jax.random.key(seed), 20_000)
+        return np.exp(jax.jit(jax.vmap(lambda key: ask(key, net, v, num_passes)))(keys))
+
+    found = answers(0, 5)
     significance.assert_mean(found, expected)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
     assert np.abs(expected - label_marginal(net, np.round(on))).max() > 0.02  # of a single pass
     # The passes are independent: a fifth of the variance of one; a third is over 10 standard errors
     # more.
-    one = np.exp(ask(jax.random.key(1), net, many, 1))
-    assert np.all(found.var(axis=0) < one.var(axis=0) / 3)
+    assert np.all(found.var(axis=0) < answers(1, 1).var(axis=0) / 3)
 
 
 def test_mean_field_answer_uses_the_means(net):
