@@ -2,10 +2,11 @@
 
 The penalty is KL(p(label | v) ‖ p(label | v + r)), where r is the perturbation of a given length
 that changes the answers most. To find r, neither labels nor the layout of the inputs need be known:
-to second order, r points along the largest eigenvector of the divergence's Hessian at v,
-Jᵀ(diag p − p pᵀ)J with J the derivative of the logits. Multiplying a random direction by that
-matrix already turns it towards the eigenvector; the product is exact, by one derivative forwards
-and one backwards.
+to second order, r points along the largest eigenvector of the divergence's Hessian at v, Jᵀ diag(p) J
+with J the derivative of the log-probabilities. Multiplying a random direction by that matrix
+already turns it towards the eigenvector; the product is exact, by one derivative forwards and one
+backwards. J of the logits would do on paper, with diag(p) − p pᵀ; but where the net is sure of its
+answer, that difference is lost in single precision.
 
 Keys are consumed; "..." are batch axes; V inputs, L classes; divergences in nats.
 
@@ -42,14 +43,11 @@ def worst_direction(
     Power iterations of the divergence's Hessian, from a random direction; one is enough in
     practice. Zeros where the answers do not depend on the input.
     """
-    answers, tangent = jax.linearize(logits, v)
+    log_p, tangent = jax.linearize(lambda v: jax.nn.log_softmax(logits(v)), v)
     cotangent = jax.linear_transpose(tangent, v)
-    p = jax.nn.softmax(answers)
 
     def multiply(_, direction):
-        change = tangent(direction)
-        change = p * (change - jnp.sum(p * change, axis=-1, keepdims=True))
-        (product,) = cotangent(change)
+        (product,) = cotangent(jnp.exp(log_p) * tangent(direction))
         return _unit(product)
 
     start = _unit(jax.random.normal(key, v.shape, v.dtype))

@@ -86,6 +86,28 @@ def test_sure_answers_have_a_direction_in_single_precision():
     assert float(direction[0, 0] * direction[0, 1]) < 0
 
 
+@pytest.mark.parametrize("lead", [0, 9, 18, 25])
+def test_the_direction_is_as_exact_where_the_answer_is_sure(lead):
+    """Against float64, which still holds the difference that float32 loses: 1 − p(answer)."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((100, 10)).astype(np.float32)
+    v = 0.1 * rng.standard_normal((400, 100)).astype(np.float32)
+    logits = v.astype(float) @ weights
+    answer = logits.argmax(-1)
+    logits[np.arange(len(v)), answer] += lead
+    key = jax.random.key(1)
+    start = np.asarray(jax.random.normal(key, v.shape, jnp.float32), float)
+    change, p = start @ weights, scipy.special.softmax(logits, axis=-1)
+    # In this order of the sum no term is a small difference of large ones.
+    change -= np.take_along_axis(change, answer[:, None], axis=-1)
+    expected = (p * (change - np.sum(p * change, axis=-1, keepdims=True))) @ weights.T
+    expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
+    boost = lead * jax.nn.one_hot(answer, 10, dtype=jnp.float32)
+    found = virtual_adversarial.worst_direction(key, lambda v: v @ weights + boost, jnp.array(v), 1)
+    cosine = np.sum(np.asarray(found, float) * expected, axis=-1)
+    np.testing.assert_allclose(cosine, 1, atol=1e-3)
+
+
 def test_the_penaltys_gradient_is_that_of_the_moved_answers(model, v):
     key, radius = jax.random.key(1), 0.7
     graphdef, params = backprop.split(model)
