@@ -2,11 +2,11 @@
 
 The penalty is KL(p(label | v) ‖ p(label | v + r)), where r is the perturbation of a given length
 that changes the answers most. To find r, neither labels nor the layout of the inputs need be known:
-to second order, r points along the largest eigenvector of the divergence's Hessian at v, Jᵀ diag(p) J
-with J the derivative of the log-probabilities. Multiplying a random direction by that matrix
-already turns it towards the eigenvector; the product is exact, by one derivative forwards and one
-backwards. J of the logits would do on paper, with diag(p) − p pᵀ; but where the net is sure of its
-answer, that difference is lost in single precision.
+to second order, r points along the largest eigenvector of the divergence's Hessian at v,
+Jᵀ diag(p) J with J the derivative of the log-probabilities. Multiplying a random direction by that
+matrix already turns it towards the eigenvector; the product is exact, by one derivative forwards
+and one backwards. J of the logits would do on paper, with diag(p) − p pᵀ; but where an answer is
+sure, that difference is lost in single precision.
 
 Keys are consumed; "..." are batch axes; V inputs, L classes; divergences in nats.
 
