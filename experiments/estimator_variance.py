@@ -36,7 +36,9 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
     batch_size: int = setting(100, "Number of examples in the mini-batch.", at_least=1)
-    num_estimates: int = setting(100, "Number of estimates drawn from each estimator.", at_least=2)
+    num_estimates: int = setting(
+        100, "Number of estimates drawn from each estimator.", at_least=2, at_most=100_000
+    )
 
 
 def run(settings: Settings, workdir: str) -> dict:

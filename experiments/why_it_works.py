@@ -44,12 +44,18 @@ from experiments.demos import explaining_away, tied_nets
 class Settings(runs.RunSettings):
     """Everything that decides the result."""
 
-    num_chains: int = setting(2_000, "Number of Gibbs chains.", at_least=1)
+    num_chains: int = setting(2_000, "Number of Gibbs chains.", at_least=1, at_most=100_000)
     num_sweeps: int = setting(
-        30_000, "Number of sweeps of each chain through all units.", at_least=1
+        30_000,
+        "Number of sweeps of each chain through all units.",
+        at_least=1,
+        at_most=1_000_000,
     )
     num_updates: int = setting(
-        3_000, "Number of updates of each trained model, a multiple of 50.", at_least=50
+        3_000,
+        "Number of updates of each trained model, a multiple of 50.",
+        at_least=50,
+        at_most=1_000_000,
     )
 
     def __post_init__(self):

@@ -41,14 +41,17 @@ Start = Callable[[jax.Array, dbn.Net, int, Any], tuple[Callable[..., Any], Any]]
 
 
 def load_net(
-    settings: FinetuningSettings, batch_size: int | None = None
+    settings: FinetuningSettings, learning: Any = None
 ) -> tuple[dbn.Net, data.Dataset, data.Transform]:
-    """Loads a pretrained net and its data, and checks that they fit each other."""
+    """Loads a pretrained net and its data, and checks that they fit each other.
+
+    `learning` has the size of the batches and the number of epochs.
+    """
     net, source = settings.load(pretrained.NETS)
     dataset, transform = source.load()
     pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
-    if batch_size is not None:
-        data_settings.check_batch_size("batch_size", batch_size, len(dataset.train.images))
+    if learning is not None:
+        data_settings.check_updates(learning, len(dataset.train.images))
     return net, dataset, transform
 
 
@@ -58,8 +61,7 @@ def finetune_net(
     phase: str,
     start: Start,
     *,
-    batch_size: int,
-    epochs: int,
+    learning: Any,
     curves: dict[str, dict[str, str]],
     title: str,
     check: Callable[[dbn.Net], None] = lambda net: None,
@@ -69,11 +71,12 @@ def finetune_net(
     Args:
       phase: name of the metrics and checkpoints.
       start: makes the update and the first state.
+      learning: has the size of the batches and the number of epochs.
       curves: for each panel of the learning curves, the lines' names and their columns of metrics.
       title: of the curves.
       check: raises if the net cannot be trained like this; called before the workdir is opened.
     """
-    net, dataset, transform = load_net(settings, batch_size)
+    net, dataset, transform = load_net(settings, learning)
     check(net)
     run = runs.open(settings, workdir)
     if run.is_done:
@@ -83,7 +86,8 @@ def finetune_net(
     examples = Examples(transform, num_labels)
     start_key, view_key, answer_key = jax.random.split(run.key, 3)
     some = data.apply(examples, view_key, data.spread(rows, _NUM_FIRST))
-    step, state = start(start_key, net, epochs * (len(rows["labels"]) // batch_size), some)
+    num_updates = learning.epochs * (len(rows["labels"]) // learning.batch_size)
+    step, state = start(start_key, net, num_updates, some)
     errors = watch_errors(dataset, transform)
     state = run.train(
         phase,
@@ -91,8 +95,8 @@ def finetune_net(
         state,
         rows,
         transform=examples,
-        batch_size=batch_size,
-        epochs=epochs,
+        batch_size=learning.batch_size,
+        epochs=learning.epochs,
         evaluate=(lambda state: errors(state.params)) if num_labels else None,
     )
     net = state.params

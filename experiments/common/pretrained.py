@@ -15,7 +15,7 @@ NONE = "none"
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
 
 
-class Pretrained(Declared):
+class Pretrained(Declared, title="Model"):
     """The run whose model is used, and the folder of its data."""
 
     pretrained: str = setting(
