@@ -68,7 +68,7 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
     )
     reverse_images: int = setting(
         100,
-        "Number of images from which reverse annealing starts.",
+        "Largest number of images from which reverse annealing starts.",
         at_least=2,
         given=above_0("ais_steps"),
     )

@@ -21,7 +21,7 @@ import functools
 import jax
 import numpy as np
 
-from dbn_jax import data, dbn, label_units, learning, random, rbm, recognition, train_state
+from dbn_jax import data, dbn, label_units, learning, random, rbm, train_state
 from dbn_jax.learning import greedy
 from experiments.common import finetuning, runs
 from experiments.common.rbm_settings import MemorySettings
@@ -102,15 +102,14 @@ def run(settings: Settings, workdir: str) -> dict:
         epochs=settings.epochs,
         evaluate=lambda state: errors(with_memory(state.params)),
     )
-    net = with_memory(state.params)
-    run.save_model(net)
+    memory = with_memory(state.params)
+    run.save_model(memory)
     curves = {"label loss (nats)": {"training": "label_loss"}}
-    picture = finetuning.learning_curves(
-        run.metrics("memory"), curves, "Further training of the top RBM"
-    )
+    rates, change = finetuning.error_rates(answer_key, net, memory, dataset, transform)
+    table = run.metrics("memory")
+    picture = finetuning.learning_curves(table, curves, "Further training of the top RBM", change)
     run.save_figures({"curves": picture})
-    _, held_out = dataset.held_out
-    return run.finish(recognition.error_rates(answer_key, net, held_out, transform))
+    return run.finish({"label_loss": table["label_loss"][-1]} | rates)
 
 
 def recognised_features(

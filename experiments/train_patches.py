@@ -90,7 +90,7 @@ class Settings(runs.TrainingSettings):
     ais_steps: int = setting(5000, "Number of annealing steps.", at_least=3, at_most=100_000)
     ais_chains: int = setting(100, "Number of annealing chains.", at_least=2, at_most=10_000)
     reverse_patches: int = setting(
-        100, "Number of test patches from which reverse annealing starts.", at_least=2
+        100, "Largest number of test patches from which reverse annealing starts.", at_least=2
     )
     sample_steps: int = setting(
         1000, "Number of Gibbs steps before a sample is shown.", at_least=1, at_most=100_000

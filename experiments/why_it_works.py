@@ -95,7 +95,9 @@ def run(settings: Settings, workdir: str) -> dict:
         for name, part in parts.items():
             pictures, results[name] = part()
             run.save_figures(pictures)
-            print(f"{name}: {run.workdir.wall_seconds():.0f} s", flush=True)
+            numbers = {k: v for k, v in results[name].items() if isinstance(v, float)}
+            told = "".join(f", {what} {value:.4g}" for what, value in numbers.items())
+            print(f"{name}: {run.workdir.wall_seconds():.0f} s{told}", flush=True)
     return run.finish(results)
 
 

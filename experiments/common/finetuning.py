@@ -99,14 +99,39 @@ def finetune_net(
         epochs=learning.epochs,
         evaluate=(lambda state: errors(state.params)) if num_labels else None,
     )
-    net = state.params
-    run.save_model(net)
-    run.save_figures({"curves": learning_curves(run.metrics(phase), curves, title)})
-    _, held_out = dataset.held_out
-    results = {}
-    if num_labels:
-        results = recognition.error_rates(answer_key, net, held_out, transform)
-    return run.finish(results)
+    run.save_model(state.params)
+    table = run.metrics(phase)
+    columns = [column for lines in curves.values() for column in lines.values()]
+    results = {column: table[column][-1] for column in columns if column in table}
+    rates, change = error_rates(answer_key, net, state.params, dataset, transform)
+    run.save_figures({"curves": learning_curves(table, curves, title, change)})
+    return run.finish(results | rates)
+
+
+def error_rates(
+    key: jax.Array,
+    before: dbn.Net,
+    after: dbn.Net,
+    dataset: data.Dataset,
+    transform: data.Transform,
+) -> tuple[dict[str, float], str | None]:
+    """The error rates on held-out images after fine-tuning and before it, and both in words.
+
+    Without label units there are none. Fine-tuning as a whole can recognise better while every
+    quantity that it follows from update to update rises, so that the curves do not show it.
+    """
+    if not dbn.num_labels(after):
+        return {}, None
+    part, held_out = dataset.held_out
+    after, before = (recognition.error_rates(key, x, held_out, transform) for x in (after, before))
+    words = ", ".join(
+        f"{name.removeprefix('error_rate_').replace('_', ' ')} {before[name]:.2%} → {rate:.2%}"
+        for name, rate in after.items()
+    )
+    return (
+        after | {f"{rate}_before": value for rate, value in before.items()},
+        f"wrong of {len(held_out.labels):,} {part} images, before → after: {words}",
+    )
 
 
 def watch_errors(
@@ -140,7 +165,10 @@ def watch_errors(
 
 
 def learning_curves(
-    table: dict[str, np.ndarray], curves: dict[str, dict[str, str]], title: str
+    table: dict[str, np.ndarray],
+    curves: dict[str, dict[str, str]],
+    title: str,
+    subtitle: str | None = None,
 ) -> Figure:
     """Draws columns of metrics (panel to line to column), and the error rates; those there are."""
     rates = {"training": "eval_error_rate_train", "held out": "eval_error_rate"}
@@ -153,4 +181,4 @@ def learning_curves(
         for panel, lines in {**curves, "error rate": rates}.items()
     }
     panels = {panel: lines for panel, lines in panels.items() if lines}
-    return figures.learning_curves(panels, title=title, x_label="epoch")
+    return figures.learning_curves(panels, title=title, subtitle=subtitle, x_label="epoch")
