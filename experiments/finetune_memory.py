@@ -36,7 +36,7 @@ class Settings(finetuning.FinetuningSettings):
         100,
         "Number of persistent chains, divided evenly among the labels.",
         at_least=1,
-        at_most=1_000_000,
+        at_most=100_000,
     )
     gibbs_steps: int = setting(
         1, "Number of Gibbs steps in each update.", at_least=1, at_most=10_000

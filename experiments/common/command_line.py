@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from experiments.common import exits
 from experiments.common.settings import Declared
@@ -30,6 +30,8 @@ def main(command: Callable[..., Any], *declared: type[Declared], stopped: str = 
             sys.exit()
         try:
             program, *surplus = flags.FLAGS(argv)
+            if flags.FLAGS["verbosity"].using_default_value:
+                flags.FLAGS.verbosity = logging.WARNING  # libraries inform about their attempts
             if surplus:
                 raise flags.Error(f"{' '.join(surplus)}: expected flags only, as --name=value")
         except (flags.Error, OSError, UnicodeDecodeError) as e:
@@ -55,7 +57,8 @@ def help_text(*declared: type[Declared]) -> str:
             sections.setdefault(title, {}).update(section)
     sections["Every command"] = {
         "--flagfile=": "File of flags, one a line, such as flags.txt of another run.",
-        "--verbosity=0": "Level of messages; with 1, an error also shows where it arose.",
+        "--verbosity=-1": "Level of messages: -1 for warnings, 0 for information too; with 1, an "
+        "error also shows where it arose.",
     }
     for title, section in sections.items():
         lines.append(f"{title}:")

@@ -119,14 +119,19 @@ class Pixels:
         return v
 
 
-def check_updates(learning: Any, num_images: int, prefix: str = "") -> None:
-    """Raises a ValueError if `batch_size` or `epochs` do not suit the number of images."""
-    batch_size, epochs = learning.batch_size, learning.epochs
+def check_batch_size(batch_size: int, num_images: int, prefix: str = "") -> None:
+    """Raises a ValueError if there are fewer images: before a workdir holds the mistake."""
     if batch_size > num_images:
         raise ValueError(
             f"--{prefix}batch_size={batch_size}, but there are {num_images} training images; "
             "choose a batch size of at most as many"
         )
+
+
+def check_updates(learning: Any, num_images: int, prefix: str = "") -> None:
+    """Raises a ValueError if `batch_size` or `epochs` do not suit the number of images."""
+    batch_size, epochs = learning.batch_size, learning.epochs
+    check_batch_size(batch_size, num_images, prefix)
     if (updates := num_images // batch_size * epochs) >= 2**31:
         raise ValueError(
             f"--{prefix}epochs={epochs} with --{prefix}batch_size={batch_size} is {updates:,} "

@@ -49,7 +49,8 @@ def sentences(*, stopped: str = STOPPED) -> Iterator[None]:
 
 def _remedy(error: Exception) -> str | None:
     """What users can do about an error that the machine is the cause of; None for any other."""
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+    words = ("RESOURCE_EXHAUSTED", "Out of memory")  # XLA says the one, the other, or both
+    if isinstance(error, MemoryError) or any(word in str(error) for word in words):
         return "out of memory: make the layers, the batch or the number of chains or images smaller"
     try:
         jax.devices()

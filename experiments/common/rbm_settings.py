@@ -44,7 +44,7 @@ class RBMSettings(Declared, title="Learning"):
         100,
         "Number of persistent chains; with tempering, of ladders of chains.",
         at_least=1,
-        at_most=1_000_000,
+        at_most=100_000,
         given=_WITH_CHAINS,
     )
     temperatures: int = setting(

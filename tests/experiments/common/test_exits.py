@@ -16,6 +16,9 @@ from experiments.common import exits
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nmore"), "out of "
          "memory: make the layers, the batch or the number of chains or images smaller "
          "(RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.)"),
+        (RuntimeError("INTERNAL: Error: Out of memory allocating 8 bytes."), "out of memory: make "
+         "the layers, the batch or the number of chains or images smaller (INTERNAL: Error: Out of "
+         "memory allocating 8 bytes.)"),
     ],
 )  # fmt: skip
 def test_what_users_can_mend_ends_in_a_sentence(error, words):
