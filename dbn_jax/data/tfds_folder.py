@@ -31,7 +31,15 @@ def read(
     prepared = find(name, folder)
     if prepared is None:
         _refuse(name, folder)
-    builder = tfds.builder_from_directory(prepared)
+    try:
+        builder = tfds.builder_from_directory(prepared)
+    except ImportError:  # TFDS names the package and how to install it
+        raise
+    except Exception as error:  # each damage has its own
+        raise ValueError(
+            f"{prepared / 'dataset_info.json'} or a file beside it is damaged ({error}): copy or "
+            "prepare the data set again"
+        ) from error
     _check_features(name, builder.info.features)
     splits = [split for split in ("train", "validation", "test") if split in builder.info.splits]
     num_classes = builder.info.features["label"].num_classes

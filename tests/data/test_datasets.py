@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import data
-from dbn_jax.data import intensity, transforms
+from dbn_jax.data import embedded, intensity, transforms
 from tests.data import test_idx
 
 
@@ -203,6 +203,16 @@ def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     message = r"digits is shipped with scikit-learn, .*pip install 'dbn_jax\[experiments\]'"
     with pytest.raises(ImportError, match=message):
+        data.load("digits")
+
+
+@pytest.mark.parametrize("content", [b"1,2,x\n", gzip.compress(b"1,2,3\n")[:-4], b"\x1f\x8b\xff"])
+def test_damaged_files_of_packages_are_named(tmp_path, monkeypatch, content):
+    file = tmp_path / "digits.csv.gz"
+    file.write_bytes(content)
+    monkeypatch.setattr(embedded, "shipped", lambda *names: file)
+    words = rf"^{re.escape(str(file))} is damaged \(.*: pip install --force-reinstall scikit-learn$"
+    with pytest.raises(ValueError, match=words):
         data.load("digits")
 
 
