@@ -258,7 +258,9 @@ def _read(name, data_dir):
 def _keep_classes(name, splits, classes):
     present = np.unique(splits["train"].labels).tolist()
     if absent := sorted(set(classes) - set(present)):
-        raise ValueError(f"{name} has no class {absent}: its classes are {present}")
+        raise ValueError(
+            f"classes={list(classes)}: {name} has no class {absent}, its classes are {present}"
+        )
     kept = {k: split.take(np.isin(split.labels, list(classes))) for k, split in splits.items()}
     for part, split in kept.items():
         if len(split) == 0:

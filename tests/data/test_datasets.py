@@ -184,7 +184,10 @@ def test_standardise(digits):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": [2, 10, -1]}, "digits has no class [-1, 10]: its classes are [0, 1, 2, 3"),
+        (
+            {"classes": [2, 10, -1]},
+            "classes=[2, 10, -1]: digits has no class [-1, 10], its classes",
+        ),
         ({"classes": []}, "classes=[] leave the train set of digits without images"),
         ({"num_validation": 1433}, "num_validation=1433, but digits has 1433 training examples"),
         ({"num_validation": -5}, "num_validation=-5"),

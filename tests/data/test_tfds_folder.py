@@ -221,7 +221,7 @@ def test_damaged_description_is_named(tmp_path, content):
 
 
 def test_images_of_floats_are_grey_levels(tmp_path):
-    """TFDS keeps their bytes as colours; it does so with TensorFlow only, and reads them without."""
+    """TFDS keeps their bytes as colours: by TensorFlow, but it reads them without."""
     images = {part: (grey / np.float32(255))[..., None] for part, grey in GREY.items()}
     colours = {part: grey.view(np.uint8) for part, grey in images.items()}
     folder = prepare(variant("Floats", SHAPE=(6, 5, 4), ARRAYS=colours), tmp_path)
