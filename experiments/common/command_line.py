@@ -34,7 +34,7 @@ def main(command: Callable[..., Any], *declared: type[Declared], stopped: str = 
                 flags.FLAGS.verbosity = logging.WARNING  # libraries inform about their attempts
             if surplus:
                 raise flags.Error(f"{' '.join(surplus)}: expected flags only, as --name=value")
-        except (flags.Error, OSError, UnicodeDecodeError) as e:
+        except (flags.Error, OSError, ValueError) as e:
             sys.exit(f"{_sentence(e, argv)}\n(--help tells every flag)")
         return [program]
 
@@ -77,8 +77,9 @@ def _sentence(error: Exception, argv: list[str]) -> str:
             return f"--{error.flagname} is no flag of this command" + (
                 f"; did you mean --{near[0]}?" if near else ""
             )
-        case flags.Error():
+        case UnicodeDecodeError() | OSError():
+            files = " ".join(word for word in argv if "flagfile" in word)
+            return f"{files}: the file cannot be read as flags, one a line ({error})"
+        case _:
             words = str(error).removeprefix("ERROR:: ").removeprefix("flag ")
             return re.sub(r"\('Non-boolean argument.*", "expected true or false", words)
-    files = " ".join(word for word in argv if "flagfile" in word)
-    return f"{files}: the file cannot be read as flags, one a line ({error})"

@@ -52,6 +52,7 @@ BAD = {
     "--epoch=3": "--epoch is no flag of this command; did you mean --epochs?",
     "--epochs=x": "--epochs=x: expected a whole number of at least 1",
     "--standardise=maybe": "--standardise=maybe: expected true or false",
+    "--nostandardise=1": "--nostandardise=1 does not take an argument",
     "--epochs": "Missing value for flag --epochs",
     "--flagfile=/none": "Unable to open flagfile: [Errno 2] No such file or directory: '/none'",
     "epochs=3 more": "epochs=3 more: expected flags only, as --name=value",
