@@ -5,6 +5,8 @@ import os
 import pathlib
 from typing import Any
 
+import jax
+
 from dbn_jax import data, model_file, training
 from experiments.common.data_settings import DataSettings
 from experiments.common.settings import Declared, setting
@@ -56,6 +58,7 @@ def load(
       FileNotFoundError: there is no finished run.
       ValueError: its summary is damaged, or it was made by none of these programs.
     """
+    jax.devices()  # if there are none, let not the model file be blamed for it
     summary = run_summary(path)
     made_by = summary["program"].removeprefix("experiments.")
     if made_by not in programs:
