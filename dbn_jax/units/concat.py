@@ -59,10 +59,6 @@ class Concat(Units):
     def num_units(self):
         return sum(self.sizes)
 
-    @property
-    def statistic_scale(self):
-        return jnp.concatenate([part.statistic_scale for part in self.parts])
-
     def fit(self, data):
         return dataclasses.replace(self, parts=tuple(self._each("fit", data)))
 

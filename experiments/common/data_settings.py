@@ -15,7 +15,7 @@ UNITS = {
     "spin": units.Spin(),
     "gaussian": units.Gaussian(),
     # Rarely used pixels would otherwise get a σ far below their largest values.
-    "gaussian_learnt": units.Gaussian(learn_sigma=True, min_sigma=0.1),
+    "gaussian_learnt": units.Gaussian(learn_sigma=True, min_share=0.1),
     "relu": units.ReLU(),
     "poisson": units.Poisson(),
     "binomial": units.Binomial(num_trials=_COUNTS),
