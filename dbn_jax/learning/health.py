@@ -62,7 +62,7 @@ def check_data(
             )
     if isinstance(visible, units.Gaussian) and len(data) > 1:
         spread = data.std(axis=0)
-        typical, constant = float(np.median(spread)), int(np.sum(spread < 1e-6))
+        typical, constant = float(np.median(spread)), int(np.sum(np.ptp(data, axis=0) == 0))
         if not visible.learn_sigma and not visible.sigma / 5 < typical < visible.sigma * 5:
             warnings["sigma"] = (
                 f"the Gaussian units have a fixed sigma of {visible.sigma:g}, but the data's "

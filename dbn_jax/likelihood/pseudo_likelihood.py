@@ -77,11 +77,16 @@ def _log_conditional(params, v, inputs, i):
         lambda x: jax.lax.dynamic_slice_in_dim(x, width * i, width),
         (params.weights, params.visible, v),
     )
-    others = inputs - unit.statistic(own) @ weights
+
+    def into_hidden(x):
+        # No product of matrices: beside the one in `energy`, XLA:CPU (jaxlib 0.10.2) leaves NaN in
+        # some rows of the two when they are mapped over examples and values.
+        return jnp.sum(unit.statistic(x)[:, None] * weights, axis=0)
+
+    others = inputs - into_hidden(own)
 
     def log_weight(x):
-        into = others + unit.statistic(x) @ weights
-        return params.hidden.cumulant(into) - unit.energy(x)
+        return params.hidden.cumulant(others + into_hidden(x)) - unit.energy(x)
 
     if isinstance(unit, units.Gaussian):
         return log_weight(own) - _log_integral(log_weight, unit, weights[0], params.hidden)
