@@ -27,6 +27,7 @@ import jax.numpy as jnp
 
 from dbn_jax import label_units, pytrees, random, rbm
 from dbn_jax.compilation import jit, jit_checking
+from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -142,7 +143,7 @@ def num_pixels(net: Net) -> int:
     return _first(net).visible.num_units
 
 
-def as_pixels(net: Net, v: Array) -> Float[Array, "*batch V"]:
+def as_pixels(net: Net, v: Array | Examples) -> Examples:
     """Checks images, as `rbm.as_batch` does, and gives them the parameters' dtype."""
     return rbm.as_batch(_first(net), v)
 

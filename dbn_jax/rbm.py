@@ -10,9 +10,9 @@ For binary units this is E = −bᵀv − cᵀh − vᵀWh.
 any optax optimizer take it as it is. All functions are pure.
 
 Keys are consumed; "..." are batch axes, independent examples or chains; V visible, H hidden units;
-energies and log-probabilities in nats. A batch is (..., V), and what learns from it raises as
-`as_batch` does; what takes a number of Gibbs steps raises as `check_steps` does. A gradient is a
-tree like `params`, a descent direction for −log p(data).
+energies and log-probabilities in nats. A batch is (..., V), or `Examples` with weights, and what
+learns from it raises as `as_batch` does; what takes a number of Gibbs steps raises as `check_steps`
+does. A gradient is a tree like `params`, a descent direction for −log p(data).
 
 References: Smolensky 1986 (harmonium); Hinton, "Training products of experts by minimizing
 contrastive divergence" (2002); Tieleman, "Training restricted Boltzmann machines using
@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import numerics, pytrees, random, units
+from dbn_jax import pytrees, random, units
 from dbn_jax.compilation import jit, jit_checking
+from dbn_jax.examples import Examples, as_examples, divide
 from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
 from dbn_jax.units import normalisable
@@ -83,13 +84,14 @@ def _check_types(visible, hidden):
 
 
 @jit
-def fit_visible(params: RBM, data: Num[Array, "..."]) -> RBM:
+def fit_visible(params: RBM, data: Num[Array, "..."] | Examples) -> RBM:
     """Gives the visible units parameters with which, at zero weights, they have the data's means.
 
     The guide's start of learning (section 8): the weights need not learn first what biases can say.
     """
-    rows = as_batch(params, data).reshape(-1, params.weights.shape[-2])
-    return dataclasses.replace(params, visible=params.visible.fit(rows))
+    num_visible, dtype = params.weights.shape[-2], params.weights.dtype
+    fitted = params.visible.fit(as_examples(data, num_visible, dtype))
+    return dataclasses.replace(params, visible=fitted)
 
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
@@ -219,7 +221,7 @@ def gibbs_from_hidden(
 
 
 def free_energy_gradient(
-    params: RBM, v: Float[Array, "*batch V"], inputs: Float[Array, "*batch H"]
+    params: RBM, v: Float[Array, "*batch V"] | Examples, inputs: Float[Array, "*batch H"]
 ) -> RBM:
     """Gradient of the mean free energy of a batch, given its hidden inputs.
 
@@ -228,23 +230,24 @@ def free_energy_gradient(
     not computed again. The sums over the batch, divided last, must be numbers of the dtype: below
     65,504 in float16.
     """
+    batch = Examples.of(v)
     visible, hidden = match_varying(inputs, (params.visible, params.hidden))
     mean_statistic = params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
     x = mean_statistic @ params.weights.T
 
     def visible_part(visible):
-        interaction = jnp.sum(visible.statistic(v) * x, axis=-1)
-        return jnp.sum(visible.energy(v) - interaction)
+        interaction = jnp.sum(visible.statistic(batch.values) * x, axis=-1)
+        return batch.total(visible.energy(batch.values) - interaction)
 
     def hidden_part(hidden):
-        return jnp.sum(hidden.cumulant(inputs))
+        return batch.total(hidden.cumulant(inputs))
 
-    statistic = params.visible.statistic(v).reshape(-1, v.shape[-1])
+    statistic = batch.weigh(params.visible.statistic(batch.values))
     weights = statistic.T @ mean_statistic.reshape(-1, inputs.shape[-1])
     # Sign and division last: XLA makes them part of the optimizer's pass over the weights, and of
     # no pass over the batch.
-    scale = 1 / (v.size // v.shape[-1])
+    scale = divide(jnp.ones_like(weights, shape=()), batch.count)
     return RBM(
         -scale * weights,
         jax.tree.map(lambda total: scale * total, jax.grad(visible_part)(visible)),
@@ -265,9 +268,9 @@ def match_varying(data: Float[Array, "..."], tree: PyTree) -> PyTree:
 
 def contrastive_gradient(
     params: RBM,
-    data: Float[Array, "*batch V"],
+    data: Float[Array, "*batch V"] | Examples,
     data_inputs: Float[Array, "*batch H"],
-    fantasies: Float[Array, "*chains V"],
+    fantasies: Float[Array, "*chains V"] | Examples,
     fantasy_inputs: Float[Array, "*chains H"],
 ) -> tuple[RBM, Metrics]:
     """Gradient of mean F(data) − mean F(fantasies), and the metrics that every learner reports.
@@ -284,14 +287,16 @@ def contrastive_gradient(
     negative = free_energy_gradient(params, fantasies, fantasy_inputs)
     gradient = jax.tree.map(jnp.subtract, positive, negative)
 
-    def mean_free_energy(v, inputs):
-        return jnp.mean(params.visible.energy(v) - params.hidden.cumulant(inputs))
+    data, fantasies = Examples.of(data), Examples.of(fantasies)
+
+    def mean_free_energy(batch, inputs):
+        return batch.mean(params.visible.energy(batch.values) - params.hidden.cumulant(inputs))
 
     metrics = {
         "free_energy_data": mean_free_energy(data, data_inputs),
         "free_energy_fantasies": mean_free_energy(fantasies, fantasy_inputs),
         "gradient_norm": optax.tree.norm(gradient),
-        "hidden_activity": jnp.mean(params.hidden.mean(data_inputs)),
+        "hidden_activity": data.mean(jnp.mean(params.hidden.mean(data_inputs), axis=-1)),
     }
     return gradient, metrics
 
@@ -300,7 +305,7 @@ def contrastive_gradient(
 def cd_gradient(
     key: Key[Array, ""],
     params: RBM,
-    batch: Num[Array, "..."],
+    batch: Num[Array, "..."] | Examples,
     *,
     num_gibbs_steps: int = 1,
     sample_visible: bool = True,
@@ -323,7 +328,7 @@ def cd_gradient(
     check_steps(num_gibbs_steps)
     batch = as_batch(params, batch)
     hidden_key, visible_key, chain_key, last_key = random.split(key, 4)
-    data_inputs = hidden_inputs(params, batch)
+    data_inputs = hidden_inputs(params, batch.values)
     h = params.hidden.sample(hidden_key, data_inputs)
     x = visible_inputs(params, h)
     reconstruction = params.visible.mean(x)
@@ -334,9 +339,10 @@ def cd_gradient(
         v, _, inputs = gibbs_from_hidden(
             chain_key, params, h, num_gibbs_steps - 1, sample_visible=sample_visible
         )
-    gradient, metrics = contrastive_gradient(params, batch, data_inputs, v, inputs)
-    error = jnp.sum((batch - reconstruction) ** 2, axis=-1)
-    return gradient, {"reconstruction_error": jnp.mean(error), **metrics}
+    fantasies = batch.with_values(v)
+    gradient, metrics = contrastive_gradient(params, batch, data_inputs, fantasies, inputs)
+    error = jnp.sum((batch.values - reconstruction) ** 2, axis=-1)
+    return gradient, {"reconstruction_error": batch.mean(error), **metrics}
 
 
 @jit(static_argnames="num_gibbs_steps")
@@ -344,7 +350,7 @@ def pcd_gradient(
     key: Key[Array, ""],
     params: RBM,
     chains: Float[Array, "chains H"],
-    batch: Num[Array, "..."],
+    batch: Num[Array, "..."] | Examples,
     *,
     num_gibbs_steps: int = 1,
 ) -> tuple[RBM, Float[Array, "chains H"], Metrics]:
@@ -360,7 +366,8 @@ def pcd_gradient(
     fantasy_key, hidden_key = random.split(key)
     v, _, inputs = gibbs_from_hidden(fantasy_key, params, chains, num_gibbs_steps)
     chains = params.hidden.sample(hidden_key, inputs)
-    gradient, metrics = contrastive_gradient(params, batch, hidden_inputs(params, batch), v, inputs)
+    data_inputs = hidden_inputs(params, batch.values)
+    gradient, metrics = contrastive_gradient(params, batch, data_inputs, v, inputs)
     return gradient, chains, metrics
 
 
@@ -380,7 +387,7 @@ def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Arra
 def cd_step(
     key: Key[Array, ""],
     state: State,
-    batch: Num[Array, "..."],
+    batch: Num[Array, "..."] | Examples,
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
@@ -412,7 +419,7 @@ def cd_step(
 def pcd_step(
     key: Key[Array, ""],
     state: State,
-    batch: Num[Array, "..."],
+    batch: Num[Array, "..."] | Examples,
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
@@ -442,19 +449,15 @@ def weight_mask(params: PyTree) -> PyTree:
     )
 
 
-def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
-    """Checks a batch of visible values and gives it the parameters' dtype.
+def as_batch(params: RBM, batch: Array | Examples) -> Examples:
+    """Checks a batch of visible values, and gives it the parameters' dtype.
 
-    Raises:
-      ValueError: the number of visible units differs, or there is no example.
-      TypeError: the batch holds integers.
+    Raises as `as_examples` does, and a ValueError if values are missing.
     """
-    num_visible = params.weights.shape[-2]
-    if batch.ndim == 0 or batch.shape[-1] != num_visible:
+    batch = as_examples(batch, params.weights.shape[-2], params.weights.dtype)
+    if batch.observed is not None:
         raise ValueError(
-            f"the batch has shape {batch.shape}; its last axis must hold the RBM's "
-            f"{num_visible} visible units"
+            "values of the batch are missing: learn by `learning.Incomplete`, or fill them in "
+            "with `clamping.impute`"
         )
-    if not batch.size:
-        raise ValueError(f"the batch has shape {batch.shape}: it holds no example to learn from")
-    return numerics.as_floats(batch, params.weights.dtype)
+    return batch

@@ -80,22 +80,22 @@ class LabelledPCD(Learner):
     def estimate(self, key, params, chains, batch):
         """The batch is features, then one-hot labels; `label_loss` is −log p(label | features)."""
         batch = rbm.as_batch(params, batch)
-        features, labels = label_units.split(params, batch)
+        features, labels = label_units.split(params, batch.values)
         x, hidden = self.sample(key, params, chains)
         # A chain stands for the examples of its class: to it goes its part of their share.
-        share = jnp.mean(labels.reshape(-1, labels.shape[-1]), axis=0)
+        share = batch.unit_means(labels)
         weights = chains.labels @ (share / jnp.sum(chains.labels, axis=0))
 
         def loss(params):
             energies = label_units.free_energies(params, features)
-            data = jnp.mean(jnp.sum(labels * energies, axis=-1))
+            data = batch.mean(jnp.sum(labels * energies, axis=-1))
             fantasies = jnp.sum(weights * rbm.free_energy(params, x))
             log_p = jax.nn.log_softmax(-energies)
-            label_loss = -jnp.mean(jnp.sum(labels * log_p, axis=-1))
+            label_loss = -batch.mean(jnp.sum(labels * log_p, axis=-1))
             return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)
 
         gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(
-            rbm.match_varying(batch, params)
+            rbm.match_varying(batch.values, params)
         )
         metrics = {
             "free_energy_data": data,
