@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import random, rbm, units
+from dbn_jax import numerics, random, rbm, units
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
@@ -127,9 +127,11 @@ def join(
     count = num_labels(params)
     if not count:
         return features
+    num_features, dtype = params.visible.num_units - count, params.weights.dtype
+    features = numerics.as_states(features, num_features, dtype, "features of the RBM")
     if labels is None:
-        labels = jnp.full((*features.shape[:-1], count), 1 / count, features.dtype)
-    return jnp.concatenate([features, labels], axis=-1)
+        labels = jnp.full((*features.shape[:-1], count), 1 / count)
+    return jnp.concatenate([features, labels.astype(dtype)], axis=-1)
 
 
 def split(
@@ -153,6 +155,7 @@ def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[
     Equal to ``rbm.free_energy(params, join(...))``.
     """
     of_features, of_labels = parts(params)
+    features = rbm.as_visible(of_features, features)
     inputs = rbm.hidden_inputs(of_features, features)
 
     def log_weight(label):
@@ -180,7 +183,8 @@ def clamped_gibbs(
     """Gibbs sampling of any RBM with any subset of its visible units held as they are.
 
     Args:
-      x: where the chains start, and what is clamped.
+      x: where the chains start, and what is clamped. A free unit that is NaN or infinite starts at
+        its mean without input; a chain in which one is clamped comes to nothing but NaN.
       clamped: (V,), or (..., V) for subsets of each chain's own: True where x stays, such as
         ``mask(params)``. A group of softmax units is clamped whole or not at all.
       num_steps: see `rbm.check_steps`.
@@ -188,7 +192,12 @@ def clamped_gibbs(
     Returns:
       The last x, and the hidden states from which it was drawn.
     """
+    if clamped.dtype != bool:
+        raise TypeError(f"clamped is {clamped.dtype}; give a boolean for each visible unit")
+    x = rbm.as_visible(params, x)
     clamped = jnp.broadcast_to(clamped, x.shape)
+    unknown = ~jnp.isfinite(x)
+    x = jnp.where(unknown & ~clamped, params.visible.mean(jnp.zeros_like(x)), x)
 
     def step(t, carry):
         x, _ = carry
@@ -196,5 +205,8 @@ def clamped_gibbs(
         h = rbm.sample_hidden(up_key, params, x)
         return jnp.where(clamped, x, rbm.sample_visible(down_key, params, h)), h
 
-    shape = (*x.shape[:-1], params.hidden.num_units)
-    return jax.lax.fori_loop(0, num_steps, step, (x, jnp.zeros(shape, x.dtype)))
+    h = jnp.zeros((*x.shape[:-1], params.hidden.num_units), x.dtype)
+    x, h = jax.lax.fori_loop(0, num_steps, step, (x, h))
+    # Sampled states are finite even where what is clamped is not.
+    lost = jnp.any(unknown & clamped, axis=-1, keepdims=True)
+    return jnp.where(lost, jnp.nan, x), jnp.where(lost, jnp.nan, h)

@@ -45,10 +45,10 @@ def perceive(
       The moment, with the pixels that are shown; and x, from which a trajectory can start.
     """
     up_key, top_key = random.split(key)
-    _, *states = seen = dbn.sample_recognition(up_key, net, v)
+    pixels, *states = seen = dbn.sample_recognition(up_key, net, v)
     x = label_units.join(net.top, seen[-1])
     h = rbm.sample_hidden(top_key, net.top, x)
-    return Moment(v, (*states, h), _label_means(net, h)), x
+    return Moment(pixels, (*states, h), _label_means(net, h)), x
 
 
 def imagine(
@@ -88,6 +88,7 @@ def trajectory(
         x, h = label_units.clamped_gibbs(gibbs_key, net.top, x, clamped, num_steps)
         return x, imagine(down_key, net, x, h)
 
+    x = rbm.as_visible(net.top, x)
     x, moments = jax.lax.scan(go_on, x, (jnp.arange(len(intervals)), intervals))
     return moments, x
 

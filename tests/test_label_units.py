@@ -48,6 +48,27 @@ def test_any_subset_is_clamped(params):
     significance.assert_mean(after[:, 3:], (p / p.sum() @ states)[3:])
 
 
+@pytest.mark.parametrize("visible", [units.Bernoulli(), units.Gaussian(sigma=0.7)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_stands_in_a_free_unit_is_forgotten(visible, value):
+    """It starts at its mean without input, and the chain forgets that."""
+    params = random_net(5, (3, 4), NUM_LABELS, visible=visible).top
+    clamped = jnp.array([True, False, True, False, False, False])
+    start = params.visible.mean(jnp.zeros(6))
+    states = jnp.array([1.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+    gibbs = jax.jit(label_units.clamped_gibbs)
+    found = gibbs(jax.random.key(0), params, jnp.where(clamped, states, value), clamped, 3)
+    expected = gibbs(jax.random.key(0), params, jnp.where(clamped, states, start), clamped, 3)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.isfinite(a).all()
+    # What is clamped cannot be forgotten; the other chain does not mind.
+    x = jnp.stack([states, states.at[0].set(value)])
+    for after in gibbs(jax.random.key(0), params, x, clamped, 3):
+        assert np.isfinite(after[0]).all()
+        assert np.isnan(after[1]).all()
+
+
 def test_neutral_labels_and_split(params):
     features = jnp.ones((2, 3))
     x = label_units.join(params, features)
@@ -106,6 +127,7 @@ def test_without_label_units():
     assert label_units.split(plain, x)[1].shape == (2, 0)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_bad_input(params):
     with pytest.raises(ValueError, match="3 label units: give the labels' states"):
         label_units.check(params, None)
@@ -113,6 +135,8 @@ def test_bad_input(params):
         ValueError, match=r"shape \(2, 4\), but the RBM has 3 label units: give the"
     ):
         label_units.check(params, jnp.ones((2, 4)))
+    with pytest.raises(TypeError, match="clamped is int32; give a boolean for each visible unit"):
+        label_units.clamped_gibbs(jax.random.key(0), params, jnp.ones((2, 6)), jnp.arange(6), 1)
     with pytest.raises(ValueError, match="number of Gibbs steps is 0"):
         label_units.clamped_gibbs(
             jax.random.key(0), params, jnp.ones((2, 6)), label_units.mask(params), 0

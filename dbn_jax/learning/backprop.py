@@ -49,7 +49,7 @@ def dropped_logits(
 ) -> Float[Array, "*batch L"]:
     """Logits of a classifier while pixels and hidden units drop out, each at its rate."""
     keys = random.split(key, len(model.hidden) + 1)
-    x = dropout(keys[0], v, input_rate)
+    x = dropout(keys[0], networks.as_input(model, v), input_rate)
     for layer, layer_key in zip(model.hidden, keys[1:], strict=True):
         x = dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
     return model.softmax(x)
@@ -77,7 +77,8 @@ def classification_loss(
       The loss; and "loss", without the penalty, and "error_rate" of the batch; with a radius,
       "adversarial_divergence" too.
     """
-    v, labels = batch
+    images, labels = batch
+    v = networks.as_input(model, images)
     dropout_key, penalty_key = random.split(key)
 
     def answers(v):
@@ -86,7 +87,7 @@ def classification_loss(
         )
 
     logits = answers(v)
-    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    targets = numerics.one_hot(labels, logits.shape[-1], logits.dtype)
     targets = optax.smooth_labels(targets, label_smoothing)
     loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
     wrong = jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels
@@ -110,6 +111,7 @@ def reconstruction_loss(
       The loss; and "loss" and "squared_error" of the batch.
     """
     del key  # all losses take one
+    v = networks.as_input(model, v)
     logits = model(v)
     loss = jnp.mean(jnp.sum(numerics.softplus(logits) - v * logits, axis=-1))
     error = jnp.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
