@@ -41,6 +41,11 @@ class Learner(abc.ABC):
     ) -> tuple[rbm.RBM, Any, rbm.Metrics]:
         """Returns a descent direction for −log p(batch), what persists, and scalar metrics."""
 
+    @property
+    def tells_means(self) -> bool:
+        """Whether the gradient of each bias is a mean of the model minus that of the data."""
+        return True
+
     def hidden_chains(self, chains: Any) -> Float[Array, "chains H"] | None:
         """Returns the hidden states of the persistent chains (tempered: at β = 1), or None."""
         return None

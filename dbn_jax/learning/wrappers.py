@@ -18,6 +18,8 @@ from dbn_jax.typing import Array, Float
 class _Wrapper(Learner):
     """The chains are those of `learner`, which persist as `inner`."""
 
+    tells_means = False
+
     def hidden_chains(self, chains):
         return self.learner.hidden_chains(chains.inner)
 
@@ -58,10 +60,12 @@ class Centred(_Wrapper):
                 f"model_share is {self.model_share} and sliding {self.sliding}; "
                 "they are shares, in [0, 1] and (0, 1]"
             )
-        if self.model_share and isinstance(self.learner, Sparse):
+        if self.model_share and not self.learner.tells_means:
             raise ValueError(
-                f"model_share is {self.model_share}, and the model means would be read from a "
-                "gradient that has the pull of Sparse in it; write Sparse(Centred(...))"
+                f"model_share is {self.model_share}, but the gradient of {self.learner} has more "
+                "in it than means of model and data, and does not tell those of the model; take a "
+                "model_share of 0, or a label_cost of 0; for a sparsity target write "
+                "Sparse(Centred(...))"
             )
 
     def init(self, key, params):
