@@ -453,8 +453,8 @@ def as_hidden(params: RBM, h: Array) -> Float[Array, "*batch H"]:
 
 def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
     """Checks examples to learn from, as `as_visible` does; ValueError if there is none."""
-    numerics.check_mesh(batch)
     v = as_visible(params, batch)
+    numerics.check_mesh(v)
     if not v.size:
         raise ValueError(f"the batch has shape {v.shape}: it holds no example to learn from")
     return v
