@@ -13,7 +13,7 @@ layer; V visible units.
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics, pytrees
+from dbn_jax import pytrees
 from dbn_jax.typing import Array, Bool, Float, Num
 
 
@@ -55,6 +55,11 @@ class Examples:
     def with_values(self, values: Float[Array, "*batch N"]) -> "Examples":
         """Other values, all known, of the same weights."""
         return Examples(values, self.weights)
+
+    def astype(self, dtype) -> "Examples":
+        """Values and weights in another dtype."""
+        weights = None if self.weights is None else self.weights.astype(dtype)
+        return Examples(self.values.astype(dtype), weights, self.observed)
 
     @property
     def count(self) -> int | Float[Array, ""]:
@@ -103,24 +108,3 @@ def divide(total, count):
         return total / count
     count = jnp.broadcast_to(count, total.shape).astype(total.dtype)
     return jnp.where(count > 0, total / jnp.where(count > 0, count, 1), 0)
-
-
-def as_examples(batch: Array | Examples, num_visible: int, dtype) -> Examples:
-    """Checks a batch of visible values, and gives it a dtype.
-
-    Raises:
-      ValueError: the number of visible units differs, or there is no example.
-      TypeError: the batch holds integers.
-    """
-    batch = Examples.of(batch)
-    shape = batch.values.shape
-    if not shape or shape[-1] != num_visible:
-        raise ValueError(
-            f"the batch has shape {shape}; its last axis must hold the RBM's "
-            f"{num_visible} visible units"
-        )
-    if not batch.values.size:
-        raise ValueError(f"the batch has shape {shape}: it holds no example to learn from")
-    values = numerics.as_floats(batch.values, dtype)
-    weights = None if batch.weights is None else batch.weights.astype(dtype)
-    return Examples(values, weights, batch.observed)

@@ -10,9 +10,10 @@ For binary units this is E = −bᵀv − cᵀh − vᵀWh.
 any optax optimizer take it as it is. All functions are pure.
 
 Keys are consumed; "..." are batch axes, independent examples or chains; V visible, H hidden units;
-energies and log-probabilities in nats. A batch is (..., V), or `Examples` with weights, and what
-learns from it raises as `as_batch` does; what takes a number of Gibbs steps raises as `check_steps`
-does. A gradient is a tree like `params`, a descent direction for −log p(data).
+energies and log-probabilities in nats. States may be boolean or in another floating dtype than the
+parameters; what takes them raises as `as_visible` does, and what learns from a batch, (..., V) or
+`Examples` with weights, as `as_batch` does; what takes a number of Gibbs steps raises as
+`check_steps` does. A gradient is a tree like `params`, a descent direction for −log p(data).
 
 References: Smolensky 1986 (harmonium); Hinton, "Training products of experts by minimizing
 contrastive divergence" (2002); Tieleman, "Training restricted Boltzmann machines using
@@ -26,10 +27,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import pytrees, random, units
+from dbn_jax import numerics, pytrees, random, units
 from dbn_jax.compilation import jit, jit_checking
-from dbn_jax.examples import Examples, as_examples, divide
-from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
+from dbn_jax.examples import Examples, divide
+from dbn_jax.train_state import State, apply_gradient, init_state, weight_mask  # noqa: F401
 from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
 from dbn_jax.units import normalisable
 
@@ -89,19 +90,17 @@ def fit_visible(params: RBM, data: Num[Array, "..."] | Examples) -> RBM:
 
     The guide's start of learning (section 8): the weights need not learn first what biases can say.
     """
-    num_visible, dtype = params.weights.shape[-2], params.weights.dtype
-    fitted = params.visible.fit(as_examples(data, num_visible, dtype))
-    return dataclasses.replace(params, visible=fitted)
+    return dataclasses.replace(params, visible=params.visible.fit(as_examples(params, data)))
 
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
     """Inputs to the hidden units, s_v(v)ᵀW, without their biases."""
-    return params.visible.statistic(v) @ params.weights
+    return params.visible.statistic(as_visible(params, v)) @ params.weights
 
 
 def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """Inputs to the visible units, W s_h(h), without their biases."""
-    return params.hidden.statistic(h) @ params.weights.T
+    return params.hidden.statistic(as_hidden(params, h)) @ params.weights.T
 
 
 @jit
@@ -109,6 +108,7 @@ def energy(
     params: RBM, v: Float[Array, "*batch V"], h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch"]:
     """E(v, h)."""
+    v, h = as_visible(params, v), as_hidden(params, h)
     interaction = jnp.sum(hidden_inputs(params, v) * params.hidden.statistic(h), axis=-1)
     return params.visible.energy(v) + params.hidden.energy(h) - interaction
 
@@ -120,6 +120,7 @@ def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     Its gradient with respect to `params` is exact, so ``grad(F(data) − F(samples))`` is the
     likelihood gradient when the samples come from the model.
     """
+    v = as_visible(params, v)
     return params.visible.energy(v) - params.hidden.cumulant(hidden_inputs(params, v))
 
 
@@ -203,6 +204,7 @@ def gibbs_from_hidden(
       the chain's next h follow without a further product.
     """
     check_steps(num_steps)
+    h = as_hidden(params, h)
 
     def down_up(key, h):
         x = visible_inputs(params, h)
@@ -439,25 +441,40 @@ def pcd_step(
     return apply_gradient(state, gradient, optimizer, chains=chains), metrics
 
 
-def weight_mask(params: PyTree) -> PyTree:
-    """True for the weights of an RBM, or of all RBMs of a net, and False for all else.
+def as_visible(params: RBM, v: Array) -> Float[Array, "*batch V"]:
+    """Visible values in the parameters' dtype, booleans as 0 and 1.
 
-    ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
+    ValueError if the number of units differs, TypeError if they are integers, which may be bytes.
     """
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: bool(path) and getattr(path[-1], "name", None) == "weights", params
-    )
+    num_visible, dtype = params.weights.shape[-2], params.weights.dtype
+    return numerics.as_states(v, num_visible, dtype, "visible units of the RBM")
+
+
+def as_hidden(params: RBM, h: Array) -> Float[Array, "*batch H"]:
+    """The same for hidden values."""
+    num_hidden, dtype = params.weights.shape[-1], params.weights.dtype
+    return numerics.as_states(h, num_hidden, dtype, "hidden units of the RBM")
 
 
 def as_batch(params: RBM, batch: Array | Examples) -> Examples:
-    """Checks a batch of visible values, and gives it the parameters' dtype.
+    """Checks examples to learn from, as `as_visible` does.
 
-    Raises as `as_examples` does, and a ValueError if values are missing.
+    ValueError if there is none, or if values are missing.
     """
-    batch = as_examples(batch, params.weights.shape[-2], params.weights.dtype)
+    batch = as_examples(params, batch)
     if batch.observed is not None:
         raise ValueError(
             "values of the batch are missing: learn by `learning.Incomplete`, or fill them in "
             "with `clamping.impute`"
         )
     return batch
+
+
+def as_examples(params: RBM, batch: Array | Examples) -> Examples:
+    """The same for examples that may have missing values."""
+    batch = Examples.of(batch)
+    v = as_visible(params, batch.values)
+    numerics.check_mesh(v)
+    if not v.size:
+        raise ValueError(f"the batch has shape {v.shape}: it holds no example to learn from")
+    return dataclasses.replace(batch, values=v)

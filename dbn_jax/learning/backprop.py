@@ -51,7 +51,7 @@ def dropped_logits(
 ) -> Float[Array, "*batch L"]:
     """Logits of a classifier while pixels and hidden units drop out, each at its rate."""
     keys = random.split(key, len(model.hidden) + 1)
-    x = dropout(keys[0], v, input_rate)
+    x = dropout(keys[0], networks.as_input(model, v), input_rate)
     for layer, layer_key in zip(model.hidden, keys[1:], strict=True):
         x = dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
     return model.softmax(x)
@@ -80,7 +80,7 @@ def classification_loss(
       "adversarial_divergence" too.
     """
     examples, labels = Examples.of(batch[0]), batch[1]
-    v = examples.values
+    v = networks.as_input(model, examples.values)
     dropout_key, penalty_key = random.split(key)
 
     def answers(v):
@@ -89,7 +89,7 @@ def classification_loss(
         )
 
     logits = answers(v)
-    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    targets = numerics.one_hot(labels, logits.shape[-1], logits.dtype)
     targets = optax.smooth_labels(targets, label_smoothing)
     loss = examples.mean(optax.softmax_cross_entropy(logits, targets))
     wrong = jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels
@@ -114,7 +114,8 @@ def reconstruction_loss(
     """
     del key  # all losses take one
     examples = Examples.of(v)
-    v, logits = examples.values, model(examples.values)
+    v = networks.as_input(model, examples.values)
+    logits = model(v)
     loss = examples.mean(jnp.sum(numerics.softplus(logits) - v * logits, axis=-1))
     error = examples.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
     return loss, {"loss": loss, "squared_error": error}

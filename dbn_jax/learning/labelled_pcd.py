@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import label_units, random, rbm
+from dbn_jax import label_units, numerics, random, rbm
 from dbn_jax.data import blocks
 from dbn_jax.learning.learners import Learner
 from dbn_jax.typing import Array, Float
@@ -74,7 +74,7 @@ class LabelledPCD(Learner):
         labels = jnp.arange(self.num_chains, dtype=jnp.int32) % num_labels
         return LabelledChains(
             rbm.init_chains(key, params, self.num_chains),
-            jax.nn.one_hot(labels, num_labels, dtype=params.weights.dtype),
+            numerics.one_hot(labels, num_labels, params.weights.dtype),
         )
 
     def estimate(self, key, params, chains, batch):
@@ -104,6 +104,10 @@ class LabelledPCD(Learner):
             "label_loss": label_loss,
         }
         return gradient, chains._replace(hidden=hidden), metrics
+
+    @property
+    def tells_means(self):
+        return self.label_cost == 0
 
     def hidden_chains(self, chains):
         return chains.hidden

@@ -20,6 +20,7 @@ import optax
 
 from dbn_jax import random, rbm
 from dbn_jax.compilation import jit
+from dbn_jax.data import blocks
 from dbn_jax.examples import Examples
 from dbn_jax.likelihood import partition
 from dbn_jax.typing import Array, Float, Key
@@ -45,6 +46,11 @@ class Learner(abc.ABC):
         batch: Float[Array, "*batch V"] | Examples,
     ) -> tuple[rbm.RBM, Any, rbm.Metrics]:
         """Returns a descent direction for −log p(batch), what persists, and scalar metrics."""
+
+    @property
+    def tells_means(self) -> bool:
+        """Whether the gradient of each bias is a mean of the model minus that of the data."""
+        return True
 
     def hidden_chains(self, chains: Any) -> Float[Array, "chains H"] | None:
         """Returns the hidden states of the persistent chains (tempered: at β = 1), or None."""
@@ -154,8 +160,8 @@ class PCD(Learner):
 def hidden_at(
     key: Key[Array, ""], params: rbm.RBM, x: Float[Array, "examples V"], num_chains: int
 ) -> Float[Array, "chains H"]:
-    """Hidden states of chains, each drawn given an example: the first, the second, … in turn."""
-    return rbm.sample_hidden(key, params, x[jnp.arange(num_chains) % len(x)])
+    """Hidden states of chains, each drawn given an example, evenly spread over all of them."""
+    return rbm.sample_hidden(key, params, x[blocks.spread_numbers(len(x), num_chains)])
 
 
 class FastChains(NamedTuple):

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from dbn_jax import clamping, random, rbm
-from dbn_jax.examples import as_examples
 from dbn_jax.learning.learners import CD, Learner
 from dbn_jax.typing import Array, Float
 
 
 class _Wrapper(Learner):
     """The chains are those of `learner`, which persist as `inner`."""
+
+    tells_means = False
 
     def hidden_chains(self, chains):
         return self.learner.hidden_chains(chains.inner)
@@ -59,10 +60,12 @@ class Centred(_Wrapper):
                 f"model_share is {self.model_share} and sliding {self.sliding}; "
                 "they are shares, in [0, 1] and (0, 1]"
             )
-        if self.model_share and isinstance(self.learner, Sparse):
+        if self.model_share and not self.learner.tells_means:
             raise ValueError(
-                f"model_share is {self.model_share}, and the model means would be read from a "
-                "gradient that has the pull of Sparse in it; write Sparse(Centred(...))"
+                f"model_share is {self.model_share}, but the gradient of {self.learner} has more "
+                "in it than means of model and data, and does not tell those of the model; take a "
+                "model_share of 0, or a label_cost of 0; for a sparsity target write "
+                "Sparse(Centred(...))"
             )
 
     def init(self, key, params):
@@ -181,7 +184,7 @@ class Incomplete(Learner):
 
     def estimate(self, key, params, chains, batch):
         fill_key, key = random.split(key)
-        examples = as_examples(batch, params.visible.num_units, params.weights.dtype)
+        examples = rbm.as_examples(params, batch)
         if examples.observed is not None:
             filled = clamping.impute(
                 fill_key, params, examples.values, examples.observed, self.num_gibbs_steps

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import numerics
-from dbn_jax.examples import Examples, as_examples
+from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -65,9 +65,10 @@ class Units(abc.ABC):
         extreme is added to each. TypeError if the data are integers.
         """
         low, high = self.support
-        given = Examples.of(data).values
-        dtype = (given if self.bias is None else self.bias).dtype
-        data = numerics.widen(as_examples(data, given.shape[-1], dtype))  # a mean may be next to 1
+        data = Examples.of(data)
+        dtype = (data.values if self.bias is None else self.bias).dtype
+        values = numerics.widen(numerics.as_floats(data.values, dtype))  # a mean may be next to 1
+        data = dataclasses.replace(data, values=values).astype(values.dtype)
         count = data.unit_counts
         mean = data.unit_means(data.values)
         gap = data.values - numerics.per_unit(mean, data.values)

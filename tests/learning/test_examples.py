@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import clamping, dbn, learning, networks, rbm, training, units
+from dbn_jax import dbn, learning, networks, rbm, training, units
 from dbn_jax.examples import Examples
 from dbn_jax.learning import (
     PCD,
@@ -26,8 +26,9 @@ from dbn_jax.learning import (
 )
 from dbn_jax.likelihood import evaluation
 from tests import oracles
+from tests.missing_values import KNOWN, completions
 from tests.random_models import random_net
-from tests.significance import assert_mean, chi_squared
+from tests.significance import assert_mean
 from tests.small_learning import PAIRS, assert_trees_close, draw_batch, make, replicas
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -195,17 +196,6 @@ def test_a_data_set_of_examples_trains():
 
 # Missing values.
 
-# What is known of five examples of four units: all, nothing, and parts.
-KNOWN = np.array([[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 0], [0, 1, 1, 1], [1, 1, 0, 0]], bool)
-
-
-def completions(model, row, known):
-    """The states that agree with what is known, and their probabilities given that."""
-    states = model.visible.states
-    fits = np.all(states[:, known] == row[known], axis=1)
-    p = np.exp(model.log_likelihood(states[fits]))
-    return states[fits], p / p.sum()
-
 
 @pytest.mark.parametrize("learner", [Exact(), PCD(num_chains=50)], ids=["exact", "pcd"])
 @pytest.mark.parametrize("pair", ["bernoulli", "memory"])
@@ -228,20 +218,6 @@ def test_missing_values_are_summed_out(learner, pair):
         whole, params, batch, num_replicas=2000, burn_in=0 if learner == Exact() else 30
     )
     assert_mean(found, {k: expected[k] for k in found})
-
-
-def test_what_is_missing_is_drawn_given_what_is_known():
-    params = make("bernoulli", scale=1.0)
-    model, rows = oracles.Model.of(params), np.asarray(draw_batch(params, 5))
-    holes = jnp.broadcast_to(jnp.where(KNOWN, rows, jnp.nan), (4000, 5, 4))
-    found = np.asarray(clamping.impute(jax.random.key(1), params, holes, jnp.asarray(KNOWN), 50))
-    for row, mask, draws in zip(rows, KNOWN, found.swapaxes(0, 1), strict=True):
-        np.testing.assert_array_equal(draws[:, mask], np.tile(row[mask], (4000, 1)))
-        states, p = completions(model, row, mask)
-        if len(states) > 1:
-            counts = [np.all(draws == state, axis=1).sum() for state in states]
-            assert sum(counts) == 4000
-            assert chi_squared(counts, p) > 1e-6
 
 
 def test_what_learns_from_whole_examples_alone_says_so():
