@@ -38,6 +38,7 @@ def log_pseudo_likelihood(
     beside hidden units of limited values, it is a mixture of normal densities of one width σ, which
     the trapezoidal rule integrates to rounding; its cost grows with the largest Σ_j |W_ij|.
     """
+    v = rbm.as_visible(params, v)
     parts = params.visible.elements()
     _check(parts, params.hidden, num_units)
     inputs = rbm.hidden_inputs(params, v)
