@@ -155,12 +155,13 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
         held_out.labels,
         title="Maps of the codes in two dimensions",
         subtitle=made,
+        names=dataset.class_names,
     )
     if len(dataset.image_shape) == 2:
         pictures["thumbnails"] = figures.map_of_points(
             {titles["codes"]: maps["codes"]},
             held_out.labels,
-            title="Digits on the map of their codes",
+            title="Images on the map of their codes",
             subtitle=made,
             thumbnails=np.clip(dataset.pictures(held_out.images), 0, 1),
             image_shape=dataset.image_shape,
@@ -171,8 +172,8 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
     if method.background:
         first, last = (round(share * method.num_steps) for share in method.background_rise)
         how += (
-            f"; from update {first} to {last} a uniform background takes over {method.background:g}"
-            " of the map's probability, which changes the objective"
+            f"; from update {first} to {last} a uniform background takes over "
+            f"{method.background:.0%} of the map's probability, which changes the objective"
         )
     pictures["curves"] = figures.learning_curves(
         {"KL divergence (nats)": lines},

@@ -149,4 +149,5 @@ def learning_curves(
         for panel, lines in {**curves, "error rate": rates}.items()
     }
     panels = {panel: lines for panel, lines in panels.items() if lines}
-    return figures.learning_curves(panels, title=title, x_label="epoch")
+    shares = [panel for panel in panels if panel == "error rate"]
+    return figures.learning_curves(panels, title=title, x_label="epoch", shares=shares)

@@ -152,6 +152,8 @@ def learning_curves(run: Run, name: str, title: str) -> Figure:
     if "eval_log_pseudo_likelihood" in table:
         log_p = table["eval_log_pseudo_likelihood"]
         curves["log pseudo-likelihood (nats)"] = {"held out": (epoch, log_p)}
+    if "label_loss" in table:
+        curves["label loss (nats)"] = {"training": (epoch, table["label_loss"])}
     return figures.learning_curves(curves, title=title, x_label="epoch")
 
 
