@@ -1,9 +1,11 @@
 """Numerical functions that several models share."""
 
 import math
+import numbers
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -13,14 +15,57 @@ def per_unit(parameter, like):
     return jnp.broadcast_to(parameter, like.shape)
 
 
+def check_arrays(tree, what):
+    """Raises TypeError unless the leaves of a tree, called `what`, are arrays or single numbers."""
+
+    def holds_numbers(x):
+        return type(x) in (list, tuple) and bool(x) and isinstance(x[0], numbers.Number)
+
+    for path, x in jax.tree_util.tree_leaves_with_path(tree, is_leaf=holds_numbers):
+        name, kind = what + jax.tree_util.keystr(path), type(x).__name__
+        is_array = isinstance(x, (np.ndarray, jax.Array)) and not isinstance(x, np.ma.MaskedArray)
+        if isinstance(x, numbers.Number) or (is_array and _is_numeric(x.dtype)):
+            continue
+        if is_array:
+            raise TypeError(f"{name} is an array of {x.dtype}, not of numbers: convert it")
+        way = next((way for way in ("toarray", "to_numpy", "filled") if hasattr(x, way)), None)
+        remedy = f"its .{way}()" if way else "numpy.asarray"
+        raise TypeError(f"{name} is a {kind}, not an array of numbers: make one by {remedy}")
+
+
+def _is_numeric(dtype):
+    kinds = jnp.number, jnp.bool_, jax.dtypes.prng_key
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds)
+
+
 def as_floats(batch, dtype):
     """A batch in a floating dtype; TypeError if it holds integers: bytes would go unnoticed."""
+    check_arrays(batch, "the batch")
     if jnp.issubdtype(batch.dtype, jnp.integer):
         raise TypeError(
             f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
             "batch.astype('float32') / 255, counts with batch.astype('float32')"
         )
     return batch.astype(dtype)
+
+
+def non_finite(x):
+    """Says which rows of an array (N, …) hold NaN or infinity, and where; empty if none does.
+
+    It looks at the values: not for compiled code.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return ""
+    bad = ~np.isfinite(x)
+    if not bad.any():
+        return ""
+    row, *column = place = tuple(map(int, np.argwhere(bad)[0]))
+    where = f"row {row}" + (f", column {', '.join(map(str, column))}" if column else "")
+    rows = bad.reshape(len(bad), -1).any(axis=1)
+    return (
+        f"{rows.sum()} of {len(rows)} rows hold NaN or infinity, the first at {where} "
+        f"({float(x[place])}); leave those rows out, or fill the gaps"
+    )
 
 
 def widen(tree):

@@ -447,8 +447,9 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
 
     Raises:
       ValueError: the number of visible units differs, or there is no example.
-      TypeError: the batch holds integers.
+      TypeError: the batch holds integers, or is no array.
     """
+    batch = numerics.as_floats(batch, params.weights.dtype)
     num_visible = params.weights.shape[-2]
     if batch.ndim == 0 or batch.shape[-1] != num_visible:
         raise ValueError(
@@ -457,4 +458,4 @@ def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
         )
     if not batch.size:
         raise ValueError(f"the batch has shape {batch.shape}: it holds no example to learn from")
-    return numerics.as_floats(batch, params.weights.dtype)
+    return batch

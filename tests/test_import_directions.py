@@ -9,7 +9,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the foundations up; rooms of one line do not know each other.
 ORDER = """
 typing pytrees
-compilation numerics
+numerics
+compilation
 random
 units
 train_state data training figures embedding

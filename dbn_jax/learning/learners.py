@@ -20,6 +20,7 @@ import optax
 
 from dbn_jax import random, rbm
 from dbn_jax.compilation import jit
+from dbn_jax.data import blocks
 from dbn_jax.likelihood import partition
 from dbn_jax.typing import Array, Float, Key
 
@@ -149,8 +150,8 @@ class PCD(Learner):
 def hidden_at(
     key: Key[Array, ""], params: rbm.RBM, x: Float[Array, "examples V"], num_chains: int
 ) -> Float[Array, "chains H"]:
-    """Hidden states of chains, each drawn given an example: the first, the second, … in turn."""
-    return rbm.sample_hidden(key, params, x[jnp.arange(num_chains) % len(x)])
+    """Hidden states of chains, each drawn given an example, evenly spread over all of them."""
+    return rbm.sample_hidden(key, params, x[blocks.spread_numbers(len(x), num_chains)])
 
 
 class FastChains(NamedTuple):

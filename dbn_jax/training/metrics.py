@@ -48,7 +48,9 @@ class MetricsFile:
         self._columns = columns
 
     def _keep(self, epochs: int) -> None:
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        # Bytes that are no text become cells that are no numbers, and are named as such.
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):
             lines.pop()  # a process that was killed has left it half written
         if lines:
@@ -66,7 +68,7 @@ class MetricsFile:
 
 def read_metrics(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the metrics.csv of a run: column name to float64 array, NaN for an empty cell."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
         return _parse(file, path)
 
 

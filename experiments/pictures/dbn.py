@@ -140,7 +140,7 @@ def _chains(key, net, dataset, start) -> Figure:
 
 
 def _samples(key, net, dataset, start, where, num_steps) -> Figure:
-    start = start[:_NUM_SAMPLES]
+    start = data.spread(start, _NUM_SAMPLES)
     samples, _ = dbn.generate(key, net, start, num_steps)
     return figures.image_sheet(
         dataset.pictures(samples),
