@@ -136,7 +136,9 @@ def _curves(table) -> Figure:
         "hidden units on": {"validation": (epoch, table["eval_hidden_activity"])},
         "σ, mean": {"visible units": (epoch, table["eval_sigma"])},
     }
-    return figures.learning_curves(curves, title="Training of the RBM", x_label="epoch")
+    return figures.learning_curves(
+        curves, title="Training of the RBM", x_label="epoch", shares=["hidden units on"]
+    )
 
 
 def _to_one(images):
