@@ -10,12 +10,13 @@ ROOT = pathlib.Path(__file__).parent.parent
 ORDER = """
 typing pytrees
 numerics
-compilation
+compilation examples
 random
 units
 train_state data training figures embedding
 rbm
 label_units
+clamping
 dbn
 associative_memory networks
 likelihood trajectories model_file recognition
