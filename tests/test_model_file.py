@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import os
 import pathlib
 import subprocess
 import zipfile
@@ -119,18 +120,18 @@ def test_the_checksum_is_verified_if_it_is_there(tmp_path):
 def test_an_interrupted_save_leaves_no_false_checksum(tmp_path, monkeypatch):
     path = tmp_path / "model.npz"
     model_file.save(path, made("rbm"))
-    replace = pathlib.Path.replace
+    replace = os.replace
     for survives in (0, 1):  # renamings before the end
         left = [survives]
 
-        def interrupted(self, target, left=left):
+        def interrupted(source, target, left=left):
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
-            return replace(self, target)
+            return replace(source, target)
 
         with monkeypatch.context() as patch:
-            patch.setattr(pathlib.Path, "replace", interrupted)
+            patch.setattr(os, "replace", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 model_file.save(path, made("net"))
         expected = made("net") if survives else made("rbm")

@@ -163,6 +163,8 @@ class _Leaf:
         if value is None and self.is_optional:
             return None
         parts = value if self.is_tuple else (value,)
+        if self.is_tuple and not isinstance(value, tuple):
+            return f"expected {self.expected}"
         if not parts or not all(map(self._allows, parts)):
             return f"expected {self.expected}"
         if self.kind in _LARGEST and max(map(abs, parts)) > _LARGEST[self.kind]:

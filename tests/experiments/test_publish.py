@@ -67,7 +67,7 @@ def test_what_cannot_be_published(tmp_path):
     with pytest.raises(ValueError, match=r"net is the workdir of a run, whose .* be lost"):
         publish(path, tmp_path / "out/../net")
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"cannot make --folder=.*file: .*; choose another"):
+    with pytest.raises(OSError, match=r"cannot use --folder=.*file: File exists; move the file aw"):
         publish(path, tmp_path / "file")
     with pytest.raises(ValueError, match="--folder is ''"):
         publish(path, "")
