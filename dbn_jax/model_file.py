@@ -26,6 +26,7 @@ _DESCRIPTION = "description"
 # An archive that unpacks to more than this many bytes, and to this many times its own size, is no
 # model: learnt weights compress to a half.
 _LARGE, _INFLATION = 10**9, 100
+_SHOWN_CHARACTERS = 200
 
 
 def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
@@ -73,8 +74,10 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
         _check_model(model)
         return model
     except Exception as e:  # there is little that NumPy and zlib do not raise at a flipped bit
+        detail = str(e).partition("\n")[0][:_SHOWN_CHARACTERS]
         raise ValueError(
-            f"{str(path)!r} is no model file of dbn_jax, or is damaged ({type(e).__name__}: {e})"
+            f"{str(path)!r} is no model file of dbn_jax, or is damaged "
+            f"({type(e).__name__}: {detail})"
         ) from e
 
 
@@ -172,8 +175,8 @@ def _build(description, arrays, dtype):
             x = (upper << 8 | lower).view(jnp.dtype(stored))
         case _:
             raise ValueError(f"unknown part {str(description)[:80]}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"the array {name} holds NaN or infinity")
+    if not (x.size and np.isfinite(x).all()):
+        raise ValueError(f"the array {name} {'holds NaN or infinity' if x.size else 'is empty'}")
     return jnp.asarray(x, dtype)
 
 
@@ -226,6 +229,8 @@ def _check_stack(name, layers):
 
 
 def _check_rbm(name, params):
+    if getattr(params.weights, "ndim", 0) < 2:
+        raise ValueError(f"{name}: the weights are no matrix")
     *models, num_visible, num_hidden = params.weights.shape
     for side, size in (("visible", num_visible), ("hidden", num_hidden)):
         _check_units(f"{name}, {side}", getattr(params, side), (*models, size))
@@ -233,6 +238,8 @@ def _check_rbm(name, params):
 
 def _check_units(name, layer, shape):
     """Compares the parameters of units with those that their type has for so many units."""
+    if not isinstance(layer, units.Units):
+        raise ValueError(f"{name} is a {type(layer).__name__}, not units")
     for field in dataclasses.fields(layer):
         if field.metadata.get("static"):
             value, kind = getattr(layer, field.name), type(field.default)

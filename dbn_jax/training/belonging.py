@@ -92,7 +92,9 @@ def _equal(saved: Any, given: Any) -> bool:
     real = [isinstance(x, list) and len(x) > 1 for x in (saved, given)]
     if not all(real):
         return saved == given
-    return np.allclose(saved, given, rtol=0, atol=_TOLERANCE * abs(saved[0]), equal_nan=True)
+    return np.allclose(
+        saved, given, rtol=0, atol=_TOLERANCE * np.nan_to_num(saved[0]), equal_nan=True
+    )
 
 
 def _fingerprint(x: Any) -> list:

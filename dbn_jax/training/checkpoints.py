@@ -96,14 +96,14 @@ class Checkpoints(contextlib.AbstractContextManager):
             return None
         ocp, what = _orbax(), f"the checkpoint of step {step} in {self.directory}"
         remedy = f"delete {self.directory / str(step)} to go on from the one before it, if any"
-        with _explained(f"cannot read {what}; {remedy}"):
+        with _explained(f"cannot read {what}", remedy):
             args = ocp.args.Composite(structure=ocp.args.JsonRestore())
             saved = self._manager.restore(step, args=args).structure
             paths, belongs_to = (dict(saved[name]) for name in ("paths", "made_with"))
             checksum = saved["checksum"]
         _check_fit(paths, _describe(like), what)
         belonging.check(belongs_to, made_with, what)
-        with _explained(f"cannot read {what}; {remedy}"):
+        with _explained(f"cannot read {what}", remedy):
             target = jax.tree.map(_target, _encode(like))
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
             tree = self._manager.restore(step, args=args).tree
@@ -142,7 +142,7 @@ def _is_not_from_orbax(record: logging.LogRecord) -> bool:
 
 
 @contextlib.contextmanager
-def _explained(message: str):
+def _explained(message: str, remedy: str = ""):
     """Turns the many errors of the storage layers into one OSError that says what happened."""
     try:
         yield
@@ -151,7 +151,7 @@ def _explained(message: str):
         reason = files.why(e).partition("\n")[0]
         if len(reason) > _SHOWN_CHARACTERS:
             reason = reason[:_SHOWN_CHARACTERS] + " …"
-        raise OSError(f"{message}: {reason}") from e
+        raise OSError("; ".join(filter(None, (f"{message}: {reason}", remedy)))) from e
 
 
 def _describe(tree: Any) -> dict[str, str]:

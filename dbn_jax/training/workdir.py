@@ -30,6 +30,7 @@ _NEEDED_BYTES = 300_000_000
 _PACKAGES = ("dbn_jax", "jax", "jaxlib", "optax", "numpy")
 # What every summary holds.
 _PARTS = {"results": dict, "settings": dict, "program": str, "files": dict}
+_SHOWN_DIFFERENCES = 8
 # Seconds between two notes of the wall time, which a killed process loses at most.
 _NOTE_INTERVAL = 5.0
 # File descriptors of the locks that this process holds until it ends.
@@ -226,6 +227,8 @@ def _check_flags(
         for name in {**old, **new}
         if name not in may_change and old.get(name) != new.get(name)
     ]
+    if more := differences[_SHOWN_DIFFERENCES:]:
+        differences[_SHOWN_DIFFERENCES:] = [f"  and {len(more)} more"]
     if differences:
         raise ValueError(
             f"{path} holds a run with other settings:\n"

@@ -178,7 +178,7 @@ class _Leaf:
         if isinstance(value, bool) or not isinstance(value, (int, self.kind)):
             return False
         inside = rule.at_least <= value <= rule.at_most and value < rule.below
-        return math.isfinite(value) and inside
+        return inside and (isinstance(value, int) or math.isfinite(value))
 
     def parse(self, text: str) -> Any:
         """Reads the text of the flag; a ValueError says what is wrong with it."""
