@@ -2,15 +2,41 @@
 
 import functools
 import inspect
+import numbers
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-# Compiled when called directly, so that a notebook need not wait for one operation after the other
-# to be compiled; a part of the caller's program when called inside a `jit`, `vmap` or `scan`.
-# `@jit`, or `@jit(static_argnames=...)`.
-jit = functools.partial(jax.jit, inline=True)
+from dbn_jax import numerics
+
+
+def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """`@jit` or `@jit(static_argnames=...)`: how every function that computes is compiled.
+
+    As one program when called directly, so that a notebook need not wait for one operation after
+    the other to be compiled; a part of the caller's program when called inside a `jit`, `vmap` or
+    `scan`. An argument that is no array is named in one sentence.
+    """
+    if function is None:
+        return functools.partial(jit, **options)
+    compiled = jax.jit(function, inline=True, **options)
+    static = options.get("static_argnames", ())
+    static = {static} if isinstance(static, str) else set(static)
+
+    @functools.wraps(function)
+    def call(*args, **keywords):
+        try:
+            return compiled(*args, **keywords)
+        except (TypeError, AttributeError) as e:
+            error = e
+        for name, value in inspect.signature(function).bind(*args, **keywords).arguments.items():
+            if name not in static and not isinstance(value, numbers.Number):
+                numerics.check_arrays(value, name)
+        raise error
+
+    call.lower = compiled.lower
+    return call
 
 
 def jit_checking(checks: dict[str, Callable[[Any], None]], **options: Any) -> Callable[..., Any]:

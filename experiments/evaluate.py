@@ -26,7 +26,7 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import data, dbn, figures, label_units, random, recognition, units
+from dbn_jax import data, dbn, figures, label_units, numerics, random, recognition, units
 from dbn_jax.likelihood import evaluation
 from experiments.common import pretrained, runs
 from experiments.common.settings import setting
@@ -136,7 +136,7 @@ def _examples(key, net, split, transform):
     view_key, draw_key = jax.random.split(key)
     grey = data.apply(transform, view_key, split.images)
     count = dbn.num_labels(net)
-    labels = jax.nn.one_hot(split.labels, count, dtype=grey.dtype) if count else None
+    labels = numerics.one_hot(split.labels, count, grey.dtype) if count else None
     return random.bernoulli(draw_key, grey), labels
 
 

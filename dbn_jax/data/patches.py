@@ -60,8 +60,11 @@ def photograph(name: str) -> UInt8[np.ndarray, "rows columns"]:
     path = embedded.shipped(f"the photograph {name}", *PHOTOGRAPHS[name])
     import PIL.Image
 
-    with PIL.Image.open(path) as picture:
-        return np.asarray(picture.convert("L"))
+    try:
+        with PIL.Image.open(path) as picture:
+            return np.asarray(picture.convert("L"))
+    except (OSError, SyntaxError) as error:  # what Pillow raises of files that are cut
+        raise embedded.damaged(path, PHOTOGRAPHS[name][0], error) from error
 
 
 def load(

@@ -21,8 +21,8 @@ def read(
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
     """Reads (images, labels) of the published splits, and the number of classes; see `data.load`.
 
-    A name is "mnist", "emnist/letters" or "cifar10:3.0.2", say. Images are bytes (examples, rows,
-    columns[, channels]).
+    A name is "mnist", "emnist/letters" or "cifar10:3.0.2", say. Images are (examples, rows,
+    columns[, channels]), mostly of bytes.
     """
     import tensorflow_datasets as tfds
 
@@ -31,7 +31,15 @@ def read(
     prepared = find(name, folder)
     if prepared is None:
         _refuse(name, folder)
-    builder = tfds.builder_from_directory(prepared)
+    try:
+        builder = tfds.builder_from_directory(prepared)
+    except ImportError:  # TFDS names the package and how to install it
+        raise
+    except Exception as error:  # each damage has its own
+        raise ValueError(
+            f"{prepared / 'dataset_info.json'} or a file beside it is damaged ({error}): copy or "
+            "prepare the data set again"
+        ) from error
     _check_features(name, builder.info.features)
     splits = [split for split in ("train", "validation", "test") if split in builder.info.splits]
     num_classes = builder.info.features["label"].num_classes
@@ -85,19 +93,18 @@ def _check_features(name: str, features: Any) -> None:
     if not (
         isinstance(label, tfds.features.ClassLabel)
         and isinstance(image, tfds.features.Image)
-        and image.np_dtype == np.uint8
         and None not in image.shape
     ):
         raise ValueError(
             f"the data set {name!r} has the features {dict(features)}, but only labelled images "
-            "can be read: an 'image' of 8-bit pixels, all of one size, and a 'label' (ClassLabel)"
+            "can be read: an 'image', all of one size, and a 'label' (ClassLabel)"
         )
 
 
 def _read_split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
     features = builder.info.features
     count = builder.info.splits[split].num_examples
-    images = np.empty((count, *features["image"].shape), np.uint8)
+    images = np.empty((count, *features["image"].shape), features["image"].np_dtype)
     labels = np.empty(count, np.int32)
     position = 0
     try:

@@ -35,6 +35,11 @@ class Transform:
         self, key: Key[Array, ""] | None, batch: Num[Array, "*batch pixels"]
     ) -> Float[Array, "*batch pixels"]:
         """Transforms a batch; only the mode "stochastic" uses the key."""
+        if jnp.issubdtype(batch.dtype, jnp.floating) and self.scale != 1:
+            raise TypeError(
+                f"the images are {batch.dtype} numbers, grey levels in [0, 1], but scale="
+                f"{self.scale:g}: make the transform with scale=1.0"
+            )
         grey = batch.astype(jnp.float32) / jnp.float32(self.scale)
         if self.mode == "stochastic":
             if key is None:
@@ -57,8 +62,10 @@ def sample_once(
     return result
 
 
-def shrink(images: UInt8[np.ndarray, "examples ..."], size: int) -> UInt8[np.ndarray, "..."]:
-    """Downscales images by averaging over areas, to the nearest byte.
+def shrink(
+    images: Num[np.ndarray, "examples ..."], size: int, scale: float = 255.0
+) -> UInt8[np.ndarray, "..."]:
+    """Downscales images of full intensity `scale` by averaging over areas, to the nearest byte.
 
     Each new pixel is the mean of the area that it covers, old pixels counting by the share of them
     that lies inside, so that 28 → 16 neither drops nor repeats a pixel. The last axis may be that
@@ -76,7 +83,7 @@ def shrink(images: UInt8[np.ndarray, "examples ..."], size: int) -> UInt8[np.nda
     for start in range(0, len(images), 1024):  # keeps the float64 copies small
         block = images[start : start + 1024].astype(np.float64)
         sums = np.einsum("ri,nij...,cj->nrc...", down, block, across, optimize=True)
-        result[start : start + 1024] = np.rint(sums / (rows * columns))
+        result[start : start + 1024] = np.rint(sums * (255 / scale) / (rows * columns))
     return result
 
 

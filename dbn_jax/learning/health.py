@@ -9,7 +9,7 @@ Reference: Hinton's practical guide (2010), sections 5 to 8 and 15.
 
 import numpy as np
 
-from dbn_jax import rbm, units
+from dbn_jax import numerics, rbm, units
 from dbn_jax.typing import Array, Float
 
 # A unit whose mean stays within this share of its range over all examples says nothing of them.
@@ -37,12 +37,9 @@ def check_data(
         return warnings
     if not data.size:
         return {"empty": "there is no example to look at"}
-    finite = np.isfinite(data).all(axis=-1)
-    if not finite.all():
-        warnings["nonfinite"] = (
-            f"{np.sum(~finite)} of {len(data)} examples hold NaN or infinity; remove or impute them"
-        )
-        data = data[finite]  # of the others, nothing true can be said
+    if fault := numerics.non_finite(data):
+        warnings["nonfinite"] = fault
+        data = data[np.isfinite(data).all(axis=-1)]  # of the others, nothing true can be said
         if not data.size:
             return warnings
     low, high = visible.support

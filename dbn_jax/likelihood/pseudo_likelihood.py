@@ -26,6 +26,7 @@ def log_pseudo_likelihood(
     That is unbiased, and with ``num_units=V`` it is exact. v are states, not means, of units of two
     values.
     """
+    v = rbm.as_visible(params, v)
     total_units = v.shape[-1]
     _check(params.visible, num_units, total_units)
     low, high = params.visible.support

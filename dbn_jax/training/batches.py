@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dbn_jax import numerics
 from dbn_jax.typing import Array, Int, Key
 
 
@@ -29,6 +30,8 @@ class Batches:
         """Arrays on devices stay there; `placement` is the sharding of those from the host."""
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
+        if fault := non_finite(data, np.ndarray):
+            raise ValueError(fault)
         self.data = jax.tree.map(
             lambda x: x if isinstance(x, jax.Array) else jax.device_put(x, placement), data
         )
@@ -47,6 +50,7 @@ def gather(data: Any, order: Int[Array, " n"], i: Any, batch_size: int) -> Any:
 
 def num_examples(data: Any) -> int:
     """N, the length of the leading axis that all arrays of `data` share."""
+    numerics.check_arrays(data, "data")
     lengths = {np.shape(x)[:1] for x in jax.tree.leaves(data)}
     if len(lengths) != 1 or () in lengths:
         raise ValueError(
@@ -54,6 +58,18 @@ def num_examples(data: Any) -> int:
             f"{jax.tree.map(np.shape, data)}"
         )
     return lengths.pop()[0]
+
+
+def non_finite(data: Any, kind: type) -> str:
+    """Says where the arrays of data that are of this kind hold NaN or infinity; empty if nowhere.
+
+    On the host this is a pass over the data; on devices it would be a program more.
+    """
+    for path, x in jax.tree_util.tree_leaves_with_path(data):
+        here = getattr(x, "is_fully_addressable", True)  # not on other hosts
+        if isinstance(x, kind) and here and (fault := numerics.non_finite(x)):
+            return f"data{jax.tree_util.keystr(path)}: {fault}"
+    return ""
 
 
 def _check(n: int | None, batch_size: int | None, updates_per_epoch: int | None) -> None:

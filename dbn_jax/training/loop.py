@@ -132,6 +132,8 @@ def train(
         metrics over the epoch, the evaluation.
 
     Raises:
+      TypeError: something in the data is no array of numbers.
+      ValueError: arrays on the host hold NaN or infinity, or sizes do not fit each other.
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises
         KeyboardInterrupt at once. Signals are handled in the main thread only.
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
@@ -246,12 +248,16 @@ class _Run:
         if self.saved_step is not None:
             kept = f" The checkpoint of {self.saved_step} updates, still finite, is kept."
         epoch = (step - 1) // self.updates_per_epoch + 1
+        remedy = (
+            "Lower the learning rate, clip the gradient, or scale the input (bytes to [0, 1]; real "
+            "values to zero mean and unit variance)"
+        )
+        if fault := batches.non_finite(self.source.data, jax.Array):
+            remedy = f"The data did it: {fault}"
         return Diverged(
             step,
             good,
-            f"update {step} (in epoch {epoch}) made NaN or infinity in {where}. Lower the learning "
-            "rate, clip the gradient, or scale the input (bytes to [0, 1]; real values to zero "
-            f"mean and unit variance).{kept}",
+            f"update {step} (in epoch {epoch}) made NaN or infinity in {where}. {remedy}.{kept}",
         )
 
     def means(self) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """metrics.csv: one row per epoch, readable by any tool, and the same after an interruption."""
 
 import csv
-import io
 import math
 import os
 import pathlib
@@ -49,7 +48,9 @@ class MetricsFile:
         self._columns = columns
 
     def _keep(self, epochs: int) -> None:
-        lines = files.read_text(self._path).splitlines(keepends=True)
+        # Bytes that are no text become cells that are no numbers, and are named as such.
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):
             lines.pop()  # a process that was killed has left it half written
         if lines:
@@ -79,7 +80,8 @@ class Columns(dict):
 
 def read_metrics(path: str | os.PathLike) -> Columns:
     """Reads the metrics.csv of a run: column name to float64 array, NaN for an empty cell."""
-    return _parse(io.StringIO(files.read_text(path), newline=""), path)
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        return _parse(file, path)
 
 
 def _parse(lines: Iterable[str], path: str | os.PathLike) -> Columns:

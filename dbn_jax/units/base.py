@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import numerics
+from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -56,7 +57,7 @@ class Units(abc.ABC):
             raise ValueError(f"num_units is {num_units}; a layer needs at least one unit")
         return dataclasses.replace(self, bias=jnp.zeros(num_units, dtype))
 
-    def fit(self, data: Float[Array, "examples N"]) -> "Units":
+    def fit(self, data: Float[Array, "*batch N"] | Examples) -> "Units":
         """Returns units which, with zero weights, have the data's means (and learnt scales).
 
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
@@ -64,15 +65,21 @@ class Units(abc.ABC):
         extreme is added to each. TypeError if the data are integers.
         """
         low, high = self.support
-        count, dtype = data.shape[0], (data if self.bias is None else self.bias).dtype
-        data = numerics.widen(numerics.as_floats(data, dtype))  # a mean may be next to 1
+        data = Examples.of(data)
+        dtype = (data.values if self.bias is None else self.bias).dtype
+        values = numerics.widen(numerics.as_floats(data.values, dtype))  # a mean may be next to 1
+        data = dataclasses.replace(data, values=values).astype(values.dtype)
+        count = data.unit_counts
+        mean = data.unit_means(data.values)
+        gap = data.values - numerics.per_unit(mean, data.values)
+        variance = data.unit_means(gap * gap)
         # Data outside the support (see `learning.health.check_data`) count as its ends.
-        mean = jnp.clip(jnp.mean(data, axis=0), low, high)
+        mean = jnp.clip(mean, low, high)
         if math.isfinite(low) and math.isfinite(high):
             mean = low + (high - low) * ((mean - low) / (high - low) * count + 0.5) / (count + 1)
         elif math.isfinite(low):
             mean = jnp.maximum(mean, low + 0.5 / count)
-        matched = self._match(mean, jnp.var(data, axis=0))
+        matched = self._match(mean, variance)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), matched)
 
     @abc.abstractmethod

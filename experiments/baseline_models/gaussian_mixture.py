@@ -14,7 +14,8 @@ def fit(x: np.ndarray, num_components: int):
     It starts as a scale mixture, since patches differ most in contrast (Wainwright, Simoncelli
     2000, "Scale mixtures of Gaussians and the statistics of natural images"): patches are grouped
     by their norm, and each group gives one round component its width. Random starts left most
-    components without patches. Of whitened patches (N, K) the first 30,000 are fitted.
+    components without patches. Of whitened patches (N, K), in random order, the first 30,000 are
+    fitted.
 
     Returns:
       scikit-learn's `GaussianMixture`.

@@ -38,6 +38,11 @@ class DataSettings(Declared):
     classes: tuple[int, ...] | None = setting(
         None, "Classes whose images are kept, such as 2 or 3,5; by default all.", at_least=0
     )
+    full_intensity: float | None = setting(
+        None,
+        "Value of a pixel of full intensity, such as 255 or 1; by default as the images tell.",
+        at_least=1e-9,
+    )
     image_size: int | None = setting(
         None, "Number of rows and columns that the images are shrunk to.", at_least=1
     )
@@ -66,7 +71,7 @@ class DataSettings(Declared):
         return self.binarisation == "stochastic"
 
     def load(self) -> tuple[data.Dataset, data.Transform]:
-        """Loads the data set, and the function that makes model units of its bytes."""
+        """Loads the data set, and the function that makes model units of its images."""
         dataset = self._load(classes=self.classes, num_validation=self.num_validation)
         if self.standardise:
             dataset = data.standardise(dataset)
@@ -87,7 +92,11 @@ class DataSettings(Declared):
 
     def _load(self, **options):
         return data.load(
-            self.dataset, data_dir=self.data_dir, image_size=self.image_size, **options
+            self.dataset,
+            data_dir=self.data_dir,
+            full_intensity=self.full_intensity,
+            image_size=self.image_size,
+            **options,
         )
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import data, dbn, figures, recognition
+from dbn_jax import data, dbn, figures, numerics, recognition
 from experiments.common import data_settings, pretrained, runs
 
 # Examples of each split that are watched after every epoch.
@@ -32,7 +32,7 @@ class Examples:
         v = self.transform(key, rows["images"])
         if not self.num_labels:
             return v, None
-        return v, jax.nn.one_hot(rows["labels"], self.num_labels, dtype=v.dtype)
+        return v, numerics.one_hot(rows["labels"], self.num_labels, v.dtype)
 
 
 # (key, net, number of updates, some examples) -> a step for `training.train`, and its first state,

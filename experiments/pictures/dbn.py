@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import associative_memory, data, dbn, figures, label_units, rbm
+from dbn_jax import associative_memory, data, dbn, figures, label_units, numerics, rbm
 from dbn_jax.data import blocks
 
 _NUM_FEATURES = 100
@@ -120,7 +120,7 @@ def _start_from_chains(key, net, labels, chains):
     count = dbn.num_labels(net)
     taken = blocks.rows_with_labels(np.arange(len(chains)) % count, labels)
     features, _ = label_units.split(net.top, rbm.sample_visible(key, net.top, chains[taken]))
-    return label_units.join(net.top, features, jax.nn.one_hot(labels, count, dtype=features.dtype))
+    return label_units.join(net.top, features, numerics.one_hot(labels, count, features.dtype))
 
 
 def _chains(key, net, dataset, start) -> Figure:
@@ -139,7 +139,7 @@ def _chains(key, net, dataset, start) -> Figure:
 
 
 def _samples(key, net, dataset, start, where, num_steps) -> Figure:
-    start = start[:_NUM_SAMPLES]
+    start = data.spread(start, _NUM_SAMPLES)
     samples, _ = dbn.generate(key, net, start, num_steps)
     return figures.image_sheet(
         dataset.pictures(samples),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import dbn, figures, label_units, random, trajectories
+from dbn_jax import dbn, figures, label_units, numerics, random, trajectories
 from experiments.common.runs import Run
 
 # Gibbs iterations before each frame: most of the change happens in the first iterations.
@@ -46,7 +46,7 @@ def movie(
         clamped, what = jnp.zeros(x.shape, bool), "nothing is clamped"
         if label is not None:
             clamped, what = label_units.mask(net.top), f"label unit {label} is clamped"
-            one_hot = jax.nn.one_hot(label, dbn.num_labels(net), dtype=x.dtype)
+            one_hot = numerics.one_hot(label, dbn.num_labels(net), x.dtype)
             x = label_units.join(net.top, label_units.split(net.top, x)[0], one_hot)
         intervals = jnp.asarray(_MOVIE_INTERVALS)
         seen, x = _trajectory(jax.random.fold_in(chain_key, i), net, x, clamped, intervals)

@@ -84,7 +84,7 @@ def draw(
         images = data.spread(held_out.images, _NUM_SAMPLES)
         start = rbm.sample_hidden(start_key, params, visible(images))
         where = f"{num_steps} Gibbs steps from unseen images"
-    samples = _chain(sample_key, params, start[:_NUM_SAMPLES], (num_steps,))[-1]
+    samples = _chain(sample_key, params, data.spread(start, _NUM_SAMPLES), (num_steps,))[-1]
     pictures["samples"] = figures.image_sheet(
         grey(samples),
         image_shape=shape,

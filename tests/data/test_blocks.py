@@ -55,3 +55,9 @@ def test_spread_reaches_from_the_first_row_to_the_last():
     for count in (1000, 5000):  # all of them, once each
         np.testing.assert_array_equal(data.spread(rows, count)[0], np.arange(1000))
     np.testing.assert_array_equal(data.spread(jnp.arange(7), 3), [0, 3, 6])
+
+
+def test_rows_with_labels_are_spread_over_those_that_have_them():
+    labels = np.array([1, 1, 1, 0, 0, 0, 0, 0, 2])
+    wanted = np.array([0, 1, 0, 2, 0, 2, 5])
+    np.testing.assert_array_equal(blocks.rows_with_labels(labels, wanted), [3, 0, 5, 8, 7, 8, 0])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import data
-from dbn_jax.data import transforms
+from dbn_jax.data import embedded, intensity, transforms
 from tests.data import test_idx
 
 
@@ -184,7 +184,10 @@ def test_standardise(digits):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": [2, 10, -1]}, "digits has no class [-1, 10]: its classes are [0, 1, 2, 3"),
+        (
+            {"classes": [2, 10, -1]},
+            "classes=[2, 10, -1]: digits has no class [-1, 10], its classes",
+        ),
         ({"classes": []}, "classes=[] leave the train set of digits without images"),
         ({"num_validation": 1433}, "num_validation=1433, but digits has 1433 training examples"),
         ({"num_validation": -5}, "num_validation=-5"),
@@ -206,13 +209,129 @@ def test_missing_packages_are_named(monkeypatch):
         data.load("digits")
 
 
+@pytest.mark.parametrize("content", [b"1,2,x\n", gzip.compress(b"1,2,3\n")[:-4], b"\x1f\x8b\xff"])
+def test_damaged_files_of_packages_are_named(tmp_path, monkeypatch, content):
+    file = tmp_path / "digits.csv.gz"
+    file.write_bytes(content)
+    monkeypatch.setattr(embedded, "shipped", lambda *names: file)
+    words = rf"^{re.escape(str(file))} is damaged \(.*: pip install --force-reinstall scikit-learn$"
+    with pytest.raises(ValueError, match=words):
+        data.load("digits")
+
+
 def test_inconsistent_data_sets_are_refused(digits):
     with pytest.raises(ValueError, match=r"images of shape \(3, 64\) and labels of shape \(2,\)"):
         data.Split(np.zeros((3, 64), np.uint8), np.zeros(2, np.int32))
     with pytest.raises(ValueError, match=r"have 64 pixels, .* shape \(7, 9\)"):
         data.Dataset("mine", digits.train, None, digits.test, (7, 9), 10)
-    with pytest.raises(ValueError, match=r"range from 0 to 255, outside 0 to scale=1\.0"):
+    with pytest.raises(ValueError, match="range from 0 to 255, outside 0 to 1: set the value of"):
         data.Dataset("mine", digits.train, None, digits.test, (8, 8), 10, scale=1.0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.array(["7", "b"]), r"labels are <U1, such as \['7'\]; number the classes from 0"),
+        (np.array([0.0, 1.0]), r"labels are float64, such as \[0\.0\]; number the classes"),
+        (np.array([True, False]), r"labels are bool, such as \[True\]"),
+        (np.array([0, 3]), "mine: the train labels go from 0 to 3, but num_classes=3: number the"),
+        (np.array([-1, 2]), "mine: the train labels go from -1 to 2, but num_classes=3: number"),
+    ],
+)
+def test_what_are_no_labels(labels, words):
+    def make():
+        part = data.Split(np.zeros((2, 4), np.uint8), labels)
+        return data.Dataset("mine", part, None, part, (2, 2), 3, scale=1.0)
+
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@pytest.mark.parametrize(("value", "dtype"), [("0", "<U1"), (True, "bool"), (None, "object")])
+def test_what_are_no_numbers_are_no_images(value, dtype):
+    with pytest.raises(ValueError, match=rf"images are {dtype}; .*astype\('float32'\)"):
+        data.Split(np.array([[value]]), np.array([1]))
+
+
+# Full intensity.
+
+
+def mine(images, **options):
+    images = np.asarray(images).reshape(-1, 4)
+    part = data.Split(images, np.zeros(len(images), np.int32))
+    return data.Dataset("mine", part, None, part, (2, 2), 1, **options)
+
+
+BYTES = np.arange(256, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "full"),
+    [
+        (BYTES, 255),
+        (BYTES[:-100], 255),  # the brightest pixel need not be quite white
+        (BYTES % 2, 1),
+        (BYTES % 17, 16),
+        (BYTES.astype(np.int64) % 8, 7),
+        ((BYTES / 255).astype(np.float32), 1),
+        ((BYTES / 300).astype(np.float32), 1),
+    ],
+)
+def test_full_intensity_is_found_in_the_images(images, full, caplog):
+    intensity._say.cache_clear()
+    dataset = mine(images)
+    assert dataset.scale == full
+    said = f"mine: a pixel of full intensity is taken to be {full}, not 255, as the images tell"
+    assert (said in caplog.text) == (full != 255)
+    _, present = data.binarise(dataset, "none")
+    expected = images.reshape(-1, 4).astype(np.float32) / full
+    np.testing.assert_allclose(present(None, jnp.asarray(dataset.train.images)), expected)
+    shown = dataset.pictures(dataset.train.images)
+    np.testing.assert_allclose(shown.reshape(-1, 4), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (BYTES % 41, "the largest value of the images is 40, which does not tell whether they are"),
+        (BYTES.astype(np.int32) * 100, "the largest value of the images is 25500, which does"),
+        (BYTES * 0, "the largest value of the images is 0, which does not tell"),
+        (BYTES / 69, "the largest value of the images is 3.69565, which does not tell"),
+        (BYTES / 255 / 255, "the largest value of the images is 0.00392157, which does not tell"),
+        (BYTES / 255 - 0.1, "the train images range from -0.1 to 0.9, outside 0 to 1: set the"),
+        (BYTES / 1.0, r"are floats of full intensity 255; make them .* \[0, 1\]: images / 255"),
+        (
+            np.where(BYTES == 77, np.nan, BYTES / 255),
+            r"mine, train images: 1 of 64 rows hold NaN or infinity, the first at row 19, column 1 "
+            r"\(nan\); leave those rows out",
+        ),
+    ],
+)
+def test_full_intensity_that_cannot_be_found(images, words):
+    with pytest.raises(ValueError, match=words):
+        mine(images)
+
+
+def test_full_intensity_can_be_set():
+    assert mine(BYTES % 41, scale=255.0).scale == 255
+    with pytest.raises(ValueError, match=r"--full_intensity, or scale of data\.Dataset"):
+        mine(BYTES % 41, scale=39.0)
+
+
+@pytest.mark.parametrize("full", [None, 1.0, 2.0])
+def test_full_intensity_of_what_is_loaded(tmp_path, full):
+    """Also where images are shrunk: averages of binary pixels are no binary pixels."""
+    test_idx.write(tmp_path, test_idx.ARRAYS)
+    binary = {k: a % 2 if "images" in k else a for k, a in test_idx.ARRAYS.items()}
+    test_idx.write(tmp_path, binary)
+    grey = binary["train-images-idx3-ubyte"][:, :4] / (full or 1)
+    dataset = data.load("mine", data_dir=tmp_path, full_intensity=full, classes=(1,))
+    assert dataset.scale == (full or 1)
+    test_idx.write(tmp_path, {k: a[:, :4] for k, a in binary.items() if "images" in k})
+    small = data.load("mine", data_dir=tmp_path, full_intensity=full, image_size=2)
+    means = grey.reshape(-1, 2, 2, 2, 2).mean(axis=(2, 4))
+    shown = small.pictures(small.train.images)
+    np.testing.assert_allclose(shown, means, atol=0.5001 / 255)
 
 
 def test_standardised_images_are_not_binarised(digits):

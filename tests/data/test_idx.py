@@ -18,9 +18,13 @@ ARRAYS = {
 }
 
 
+CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
+
+
 def idx_bytes(array):
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.tobytes()
+    code = CODES[f"{array.dtype.kind}{array.dtype.itemsize}"]
+    header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def write(folder, arrays):
@@ -51,6 +55,60 @@ def test_load_returns_what_was_written(tmp_path, compress, old, new):
         np.testing.assert_array_equal(split.labels, labels, strict=True)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "f4", "f8"])
+def test_images_of_other_numbers_are_read(folder, dtype):
+    """Whole numbers as they are, of full intensity 15 here; floats as grey levels in [0, 1]."""
+    numbers = RANDOM.integers(0, 16, (12, 5, 4)).astype(dtype)
+    numbers.flat[0] = 15
+    (folder / "train-images-idx3-ubyte").unlink()
+    write(folder, {f"train-images-idx3-{dtype}": numbers, "t10k-images-idx3-ubyte": numbers[:6]})
+    if dtype[0] == "f":
+        (folder / "t10k-images-idx3-ubyte").unlink()
+        write(folder, {"t10k-images.idx3-float": numbers[:6]})
+    dataset = data.load("mine", data_dir=folder)
+    is_float = dtype[0] == "f"
+    assert dataset.scale == (1 if is_float else 15)
+    expected = (numbers / 15).astype("f4") if is_float else numbers
+    np.testing.assert_array_equal(dataset.train.images, expected.reshape(12, 20), strict=True)
+    np.testing.assert_array_equal(dataset.test.images, dataset.train.images[:6])
+
+
+def test_colour_images_and_the_labels_of_qmnist_are_read(folder):
+    """QMNIST has eight numbers for each image; the first is the class."""
+    colour = RANDOM.integers(0, 256, (12, 5, 4, 3), dtype=np.uint8)
+    many = RANDOM.integers(0, 60_000, (12, 8), dtype=np.int32)
+    many[:, 0] = np.arange(12) % 3
+    for name in ARRAYS:
+        (folder / name).unlink()
+    write(folder, {"train-images-idx4-ubyte": colour, "t10k-images-idx4-ubyte": colour[:6]})
+    write(folder, {"train-labels-idx2-int": many, "t10k-labels-idx2-int": many[:6]})
+    dataset = data.load("mine", data_dir=folder)
+    assert (dataset.image_shape, dataset.num_classes) == ((5, 4, 3), 3)
+    np.testing.assert_array_equal(dataset.train.images, colour.reshape(12, 60))
+    np.testing.assert_array_equal(dataset.train.labels, many[:, 0], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(12, np.float32), r"holds float32 numbers of shape \(12,\); labels are whole"),
+        (np.zeros((12, 2), np.uint8), r"holds uint8 numbers of shape \(12, 2\); labels are whole"),
+        (np.arange(12, dtype=np.int8) - 1, "train labels go from -1 to 10, but num_classes=11"),
+    ],
+)
+def test_what_are_no_labels(folder, labels, message):
+    write(folder, {"train-labels-idx1-ubyte": labels})
+    with pytest.raises(ValueError, match=message):
+        data.load("mnist", data_dir=folder)
+
+
+def test_two_files_for_one_are_refused(folder):
+    write(folder, {"train-images-idx3-float": np.zeros((12, 5, 4), np.float32)})
+    names = "train-images-idx3-float and train-images-idx3-ubyte: move all but one away"
+    with pytest.raises(ValueError, match=f"{re.escape(str(folder))} holds {names}"):
+        data.load("mnist", data_dir=folder)
+
+
 def test_missing_files_are_named(folder):
     (folder / "t10k-images-idx3-ubyte").unlink()
     (folder / "train-labels-idx1-ubyte").unlink()
@@ -72,8 +130,12 @@ ZIPPED = gzip.compress(IMAGES)
         # A header that claims 2^96 pixels must not be believed.
         (b"\0\0\x08\x03" + b"\xff" * 12 + IMAGES[16:], "is damaged"),
         (b"", "starts with the bytes ,"),
-        (b"<!DOCTYPE html>", "starts with the bytes 3c21444f, .* of images with 00000803"),
-        (b"\0\0\x0d" + IMAGES[3:], "starts with the bytes 00000d03"),  # floats
+        (
+            b"<!DOCTYPE html>",
+            "starts with the bytes 3c21444f, .* of images with 0000, one of 08, .* or 04 axes: ",
+        ),
+        (b"\0\0\x0d" + IMAGES[3:], "is damaged.* holds 256 bytes, but 976 by"),  # floats
+        (b"\0\0\x0a" + IMAGES[3:], "starts with the bytes 00000a03"),  # there is no such type
         (idx_bytes(np.zeros(12, np.uint8)), "starts with the bytes 00000801"),  # labels
         (idx_bytes(np.zeros((11, 5, 4), np.uint8)), "shape .11, 5, 4. and .* 12 labels"),
         (idx_bytes(np.zeros((12, 0, 4), np.uint8)), "shape .12, 0, 4. .* at least one image"),

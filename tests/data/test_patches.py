@@ -1,5 +1,6 @@
 """Patches of photographs: where they come from, and their whitening."""
 
+import re
 import socket
 
 import jax.numpy as jnp
@@ -41,6 +42,17 @@ def test_photographs_are_there_without_a_network(monkeypatch):
 def test_unknown_photographs_are_refused():
     with pytest.raises(ValueError, match="'lena' is none of china, flower"):
         patches.photograph("lena")
+
+
+@pytest.mark.parametrize("length", [0, 100, 5000])
+def test_photographs_that_are_cut_are_named(tmp_path, monkeypatch, length):
+    whole = patches.embedded.shipped("", *patches.PHOTOGRAPHS["brick"]).read_bytes()
+    file = tmp_path / "brick.png"
+    file.write_bytes(whole[:length])
+    monkeypatch.setattr(patches.embedded, "shipped", lambda *names: file)
+    words = rf"(?s)^{re.escape(str(file))} is damaged .* --force-reinstall scikit-image$"
+    with pytest.raises(ValueError, match=words):
+        patches.photograph("brick")
 
 
 def test_parts_come_from_regions_that_share_no_pixel(one_striped):

@@ -210,6 +210,31 @@ def test_damaged_array_record_is_named(tmp_path, content):
         data.load("grey_strokes", data_dir=tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe"])
+def test_damaged_description_is_named(tmp_path, content):
+    file = tmp_path / "strokes" / "1.2.0" / "dataset_info.json"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    message = f"{re.escape(str(file))} or a file beside it is damaged .*: copy or prepare the data"
+    with pytest.raises(ValueError, match=message):
+        data.load("strokes", data_dir=tmp_path)
+
+
+def test_images_of_floats_are_grey_levels(tmp_path):
+    """TFDS keeps their bytes as colours: by TensorFlow, but it reads them without."""
+    images = {part: (grey / np.float32(255))[..., None] for part, grey in GREY.items()}
+    colours = {part: grey.view(np.uint8) for part, grey in images.items()}
+    folder = prepare(variant("Floats", SHAPE=(6, 5, 4), ARRAYS=colours), tmp_path)
+    file = folder / "floats" / "1.2.0" / "features.json"
+    described = file.read_text().replace('"uint8"', '"float32"').replace('"4"', '"1"')
+    file.write_text(described)
+    dataset = data.load("floats", data_dir=folder)
+    assert (dataset.scale, dataset.image_shape) == (1, (6, 5))
+    expected = images["train"].reshape(30, 30)
+    order, found = (np.lexsort(rows.T) for rows in (expected, dataset.train.images))
+    np.testing.assert_array_equal(dataset.train.images[found], expected[order], strict=True)
+
+
 def test_unprepared_data_set_fails_fast_and_names_the_remedies(tmp_path, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: no network
     monkeypatch.setenv("no_proxy", "")

@@ -93,3 +93,8 @@ def test_transform_refuses(mode, scale, message):
 def test_stochastic_transform_needs_a_key():
     with pytest.raises(ValueError, match="needs a key"):
         transforms.Transform("stochastic")(None, jnp.asarray(BYTES))
+
+
+def test_grey_levels_are_not_divided_again():
+    with pytest.raises(TypeError, match=r"float32 numbers, grey levels .*, but scale=255: .*=1\.0"):
+        transforms.Transform("none")(None, jnp.ones(4))

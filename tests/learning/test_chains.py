@@ -47,6 +47,26 @@ def test_chains_start_at_examples(params, learner):
     assert sum(jax.tree.leaves(changed)) == 1
 
 
+@pytest.mark.parametrize(
+    ("learner", "rows"),
+    [
+        (learning.PCD(3), [0, 4, 9]),
+        (learning.FastPCD(3), [0, 4, 9]),
+        (learning.ParallelTempering(3, 2), [0, 4, 9]),
+        # Two chains of each label: its first example and its last.
+        (learning.LabelledPCD(6), [0, 1, 2, 8, 9, 7]),
+    ],
+    ids=str,
+)
+def test_few_chains_are_spread_over_many_examples(params, learner, rows):
+    """Files may be sorted by class, and the first examples then be all of one."""
+    pixels, labels = np.arange(10) % 4, np.array([0, 1, 2, 0, 1, 2, 0, 2, 0, 1])
+    x = jnp.concatenate([jnp.eye(4)[pixels], jnp.eye(3)[labels]], axis=-1)
+    before = learner.init(jax.random.key(1), params)
+    chains = learner.start_at(jax.random.key(2), params, before, x)
+    np.testing.assert_array_equal(learner.hidden_chains(chains), np.eye(4)[pixels[rows]])
+
+
 def test_hotter_levels_stay(params):
     learner = learning.ParallelTempering(7, 3)
     before = learner.init(jax.random.key(1), params)

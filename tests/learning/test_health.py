@@ -34,7 +34,12 @@ ONE_HOT = np.eye(3, dtype=np.float32)[np.arange(50) % 3]
         # Nothing is said of a standard deviation or of sums that are NaN.
         (units.Gaussian(), np.where(GREY > 0.98, np.nan, 3 * GREY), "nonfinite", "NaN or infinity"),
         (units.Gaussian(), np.where(GREY > 0.98, np.inf, 3 * GREY), "nonfinite", "NaN or infinity"),
-        (units.Gaussian(), np.nan * GREY, "nonfinite", "50 of 50 examples hold NaN"),
+        (
+            units.Gaussian(),
+            np.nan * GREY,
+            "nonfinite",
+            "50 of 50 rows hold NaN or",
+        ),
         (
             units.Softmax(num_classes=3),
             np.where(GREY[:, :3] > 0.98, np.nan, ONE_HOT),

@@ -1,7 +1,10 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 from jax.sharding import NamedSharding, PartitionSpec
 
 from dbn_jax.training import batches
@@ -37,10 +40,47 @@ def test_placement():
     assert placed[1] is on_device
 
 
-@pytest.mark.parametrize("bad", [{}, {"a": np.zeros(3), "b": np.float32(1)}, [np.zeros(3), [1]]])
+@pytest.mark.parametrize("bad", [{}, {"a": np.zeros(3), "b": np.float32(1)}, [np.zeros(3), 1]])
 def test_no_common_axis(bad):
     with pytest.raises(ValueError, match="common leading axis"):
         batches.num_examples(bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ([[0.0, 1.0]] * 9, "data[0] is a list, not an array of numbers: make one by numpy.asarray"),
+        (
+            {"image": scipy.sparse.csr_matrix(np.eye(3))},
+            "data['image'] is a csr_matrix, not an array of numbers: make one by its .toarray()",
+        ),
+        (
+            np.ma.masked_less(np.eye(3), 0.5),
+            "data is a MaskedArray, not an array of numbers: make one by its .filled()",
+        ),
+        (np.array(["7", "b"]), "data is an array of <U1, not of numbers: convert it"),
+    ],
+)
+def test_what_is_no_array(bad, words):
+    with pytest.raises(TypeError, match=f"^{re.escape(words)}$"):
+        batches.num_examples(bad)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_nan_on_the_host_is_named_before_any_update(value):
+    """By row and column, in any leaf; integers have none."""
+    bad = data() | {"x": np.zeros((23, 3), jnp.bfloat16), "y": np.zeros((23, 2, 2), np.float32)}
+    batches.Batches(bad, KEY, 5, None)
+    bad["x"][[4, 9], 2] = value
+    words = (
+        f"data['x']: 2 of 23 rows hold NaN or infinity, the first at row 4, column 2 ({value}); "
+        "leave those rows out, or fill the gaps"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        batches.Batches(bad, KEY, 5, None)
+    bad["x"][:], bad["y"][3, 1, 0] = 0, value
+    with pytest.raises(ValueError, match=r"data\['y'\]: 1 of 23 rows .* row 3, column 1, 0 \("):
+        batches.Batches(bad, KEY, 5, None)
 
 
 def test_fewer_examples_than_a_batch():

@@ -365,6 +365,16 @@ def test_divergence_names_the_exact_step(tmp_path, bad_at, chunk_seconds):
         assert "12 updates, still finite, is kept" in str(error)
 
 
+def test_divergence_names_data_on_the_device_that_did_it():
+    bad = jnp.asarray(images(), jnp.float32).at[17, 3].set(jnp.nan)
+    words = (
+        r"made NaN or infinity in .*\. The data did it: data: 1 of 103 rows hold NaN or infinity, "
+        r"the first at row 17, column 3 \(nan\); leave those rows out, or fill the gaps\.$"
+    )
+    with pytest.raises(Diverged, match=words):
+        train(bad, transform=None)
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("name", "value"),

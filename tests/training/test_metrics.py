@@ -53,14 +53,15 @@ def test_nothing_to_keep(tmp_path, content):
         ("step,epoch\n0,0\n3,\n", "needs a column epoch of whole numbers"),
         ("step,epoch\n0,0\n3,1.5\n", "needs a column epoch of whole numbers"),
         ("step,epoch\n0,0\n3,1,5\n", "line 3: 3 cells"),
+        ("step,epoch\n0,0\n3,\udcff\n", "line 3: could not convert .*'�'"),  # a byte of no text
     ],
 )
 def test_a_damaged_file_is_left_alone(tmp_path, text, message):
     path = tmp_path / "metrics.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=f"metrics.csv.*{message}"):
         MetricsFile(path, keep_epochs=3)
-    assert path.read_text() == text
+    assert path.read_text(encoding="utf-8", errors="surrogateescape") == text
 
 
 def test_a_failed_write_names_the_file(tmp_path):
@@ -117,10 +118,11 @@ def test_read_metrics(tmp_path):
         ("a,a\n1,2\n", "distinct names"),
         ("a,b\n1,2\n3\n", "line 3: 1 cells, but the header names 2"),
         ("a,b\n1,two\n", "line 2: could not convert .*'two'"),
+        ("a,b\n1,\udcff\n", "metrics.csv, line 2: could not convert .*'�'"),  # a byte of no text
     ],
 )
 def test_read_metrics_names_the_line_at_fault(tmp_path, text, message):
     path = tmp_path / "metrics.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         read_metrics(path)
