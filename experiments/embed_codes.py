@@ -106,7 +106,7 @@ def run(settings: Settings, workdir: str) -> dict:
             f"seconds_{name}": table["seconds"][-1],
         }
     results["peak_memory_bytes"] = memory.peak_rss()
-    np.savez(run.path / "maps.npz", labels=held_out.labels, **maps)
+    run.save_arrays("maps", labels=held_out.labels, **maps)
     run.save_figures(_draw(run, dataset, held_out, maps, results))
     return run.finish(results)
 

@@ -21,7 +21,7 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import figures, rbm
+from dbn_jax import figures, files, rbm
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
@@ -100,7 +100,8 @@ class Snapshots:
         """Saves the weights if this is one of the chosen epochs."""
         if epoch in self._epochs:
             weights = np.asarray(state.params.weights[:, :_NUM_UNITS_SHOWN])
-            np.save(self._path / f"epoch_{epoch}.npy", weights)
+            with files.replacing(self._path / f"epoch_{epoch}.npy") as file:
+                np.save(file, weights)
 
     def draw(self, image_shape: tuple[int, ...]) -> dict[str, Figure]:
         """Draws how the weights develop, from the files that are there."""

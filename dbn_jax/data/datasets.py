@@ -45,6 +45,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The images and the labels, by name."""
+        return {"images": self.images, "labels": self.labels}
+
     def take(self, rows: slice | np.ndarray) -> "Split":
         """The chosen rows: a slice, row numbers or a mask."""
         return Split(self.images[rows], self.labels[rows])

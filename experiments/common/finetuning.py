@@ -79,7 +79,7 @@ def finetune_net(
     if run.is_done:
         return run.report()
     num_labels = dbn.num_labels(net)
-    rows = {"images": dataset.train.images, "labels": dataset.train.labels}
+    rows = dataset.train.arrays()
     examples = Examples(transform, num_labels)
     start_key, view_key, answer_key = jax.random.split(run.key, 3)
     some = data.apply(examples, view_key, data.spread(rows, _NUM_FIRST))
@@ -94,6 +94,7 @@ def finetune_net(
         batch_size=batch_size,
         epochs=epochs,
         evaluate=(lambda state: errors(state.params)) if num_labels else None,
+        held_out=dataset.held_out[1].arrays(),
     )
     net = state.params
     run.save_model(net)

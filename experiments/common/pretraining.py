@@ -90,7 +90,7 @@ def train_layer(
         callback(epoch, state)
 
     options = {"seed": seed, "batch_size": settings.batch_size, "epochs": settings.epochs}
-    with run.training(name, callback=watch, **options) as workdir:
+    with run.training(name, callback=watch, held_out=held_out, **options) as workdir:
         return greedy.train(
             rows,
             num_hidden,
