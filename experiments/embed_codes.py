@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from dbn_jax import data, figures
 from dbn_jax.embedding import affinities, pairwise, pca, sne
 from experiments.common import memory, pretrained, runs
-from experiments.common.settings import setting
+from experiments.common.settings import about, setting
 
 _EPOCH = 50  # updates between two measurements of the objective
 _NAMES = {"sne": "SNE", "unisne": "UNI-SNE", "tsne": "t-SNE"}
@@ -47,7 +47,10 @@ class Settings(runs.TrainingSettings, pretrained.Pretrained):
     )
     perplexity: float = setting(30.0, "Perplexity: the smooth number of neighbours of a point.")
     num_steps: int = setting(
-        1000, f"Number of updates of each map, a multiple of {_EPOCH}.", at_least=_EPOCH
+        1000,
+        f"Number of updates of each map, a multiple of {_EPOCH}.",
+        at_least=_EPOCH,
+        at_most=1_000_000,
     )
     start: str = setting(
         "random",
@@ -77,7 +80,8 @@ def run(settings: Settings, workdir: str) -> dict:
                 "images"
             )
         held_out = held_out.spread(settings.num_images)
-    affinities.check_perplexity(settings.perplexity, len(held_out.labels))
+    with about(f"--perplexity={settings.perplexity}"):
+        affinities.check_perplexity(settings.perplexity, len(held_out.labels))
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()

@@ -54,15 +54,22 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         choices=tuple(STARTS),
     )
     steps: int = setting(
-        1000, "Number of Gibbs iterations between samples, and before the first.", at_least=1
+        1000,
+        "Number of Gibbs iterations between samples, and before the first.",
+        at_least=1,
+        at_most=100_000,
     )
     columns: int = setting(
-        10, "Number of samples of each class on the sheet, all from one chain.", at_least=1
+        10,
+        "Number of samples of each class on the sheet, all from one chain.",
+        at_least=1,
+        at_most=100,
     )
     judged: int = setting(
         100,
         "Number of samples of each class that are judged, each from a chain of its own.",
         at_least=1,
+        at_most=10_000,
     )
     judge_images: int = setting(
         40_000, "Largest number of real images that the judge is trained on.", at_least=100
@@ -81,6 +88,9 @@ def run(settings: Settings, workdir: str) -> dict:
             f"--pretrained={settings.pretrained} learnt the class {classes[0]} only; generate "
             "needs a net of at least two classes, or one without label units"
         )
+    if not labelled:
+        names = ("start", "steps", "columns", "judged", "judge_images")
+        settings.refuse(names, "with a net without label units, which only makes the movies")
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
