@@ -23,6 +23,7 @@ from pathlib import Path
 
 import jax
 
+from dbn_jax import files
 from experiments.benchmarks import memory, net_updates, other_libraries, rbm_updates, table
 from experiments.benchmarks.bound_products import BOUND
 from experiments.benchmarks.programs import Case
@@ -55,6 +56,7 @@ class Settings(Declared):
         None,
         "Number of times that every program is timed; by default 11, or 5 with --quick.",
         at_least=1,
+        at_most=10_000,
     )
     peers: tuple[str, ...] = setting(
         _PEERS, "Programs of other libraries that are timed too.", choices=(*_PEERS, "none")
@@ -118,7 +120,7 @@ def run(settings: Settings, workdir: str) -> dict:
         values = {quantity: values[::stride] for quantity, values in _SCALING.items()}
         results["scaling"] = rbm_updates.scale(cases[0], values, rounds, _SECONDS)
         log(table.scaling(cases[0], results["scaling"]))
-    (run.path / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files.write_text(run.path / "table.txt", "\n".join(lines) + "\n")
     return run.finish(results)
 
 

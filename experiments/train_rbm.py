@@ -23,7 +23,7 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import figures, rbm
+from dbn_jax import figures, files, rbm
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, RATES, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
@@ -52,7 +52,9 @@ class Settings(runs.TrainingSettings):
     visible: str = setting("bernoulli", "Type of the visible units.", choices=PIXEL_UNITS)
     hidden: str = setting("bernoulli", "Type of the hidden units.", choices=tuple(UNITS))
     num_hidden: int = setting(500, "Number of hidden units.", at_least=1)
-    sample_steps: int = setting(1000, "Number of Gibbs steps before a sample is shown.", at_least=1)
+    sample_steps: int = setting(
+        1000, "Number of Gibbs steps before a sample is shown.", at_least=1, at_most=100_000
+    )
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -62,13 +64,13 @@ def run(settings: Settings, workdir: str) -> dict:
     unfamiliar = settings.data.left_out(dataset)
     pixels = Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
-    data_settings.check_batch_size("batch_size", settings.learning.batch_size, num_images)
+    data_settings.check_updates(settings.learning, num_images)
     types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
     learning = settings.learning
     if learning.learning_rate is None:
         learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
-    learner = learning.make_learner()
-    pretraining.check(learner, num_visible, settings.num_hidden, **types)
+    flags = " ".join(f"--{name}={getattr(settings, name)}" for name in (*types, "num_hidden"))
+    pretraining.check(learning, num_visible, settings.num_hidden, flags=flags, **types)
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -92,7 +94,7 @@ def run(settings: Settings, workdir: str) -> dict:
         dataset,
         pixels,
         unfamiliar=unfamiliar,
-        chains=learner.hidden_chains(state.chains),
+        chains=settings.learning.make_learner().hidden_chains(state.chains),
         num_steps=settings.sample_steps,
     )
     curves = pretraining.learning_curves(run, "rbm", "Training of the RBM")
@@ -116,7 +118,8 @@ class Snapshots:
         """Saves the weights if this is one of the chosen epochs."""
         if epoch in self._epochs:
             weights = np.asarray(state.params.weights[:, :_NUM_UNITS_SHOWN])
-            np.save(self._path / f"epoch_{epoch}.npy", weights)
+            with files.replacing(self._path / f"epoch_{epoch}.npy") as file:
+                np.save(file, weights)
 
     def draw(self, image_shape: tuple[int, ...]) -> dict[str, Figure]:
         """Draws how the weights develop, from the files that are there."""

@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # From the foundations up; rooms of one line do not know each other.
 ORDER = """
-typing pytrees
+typing pytrees files
 numerics
 compilation examples
 random

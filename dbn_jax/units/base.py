@@ -17,8 +17,8 @@ class Units(abc.ABC):
     """A layer of units of one type.
 
     Values x and inputs I have shape (..., N) with any leading batch axes; N is `num_units`. Keys
-    are consumed. The bias is the
-    coefficient of s in −U: b·s(x). The methods that are not abstract hold for U = −b·x and s = x.
+    are consumed. The bias is the coefficient of s in −U: b·s(x). The methods that are not abstract
+    hold for U = −b·x and s = x.
 
     Attributes:
       bias: None in a description.

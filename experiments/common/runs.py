@@ -32,28 +32,36 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
 
-from dbn_jax import figures, model_file, training
-from experiments.common import exits
+from dbn_jax import figures, files, model_file, training
+from dbn_jax.training import belonging
+from experiments.common import command_line
 from experiments.common.settings import Declared, setting
 
-flags.disclaim_key_flags()
 # Number of `Run.key` below the seed's spare key: far from those of the parts that it is split into.
 _OUTSIDE = 2**32 - 1
 
 
-class RunSettings(Declared):
+class Folder(Declared, title="Run"):
+    """The folder of a run, which is no setting of it."""
+
+    workdir: str = setting(help="Folder of the run: a new one, or that of a run to be resumed.")
+
+
+class RunSettings(Declared, title="Run"):
     """Settings of every run."""
 
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
 
-class TrainingSettings(RunSettings):
+class TrainingSettings(RunSettings, title="Run"):
     """Settings of every run that trains, and so can be resumed."""
 
     checkpoint_seconds: float = setting(
-        30.0, "Seconds between two checkpoints.", at_least=0, decides=False
+        30.0,
+        "Seconds between two checkpoints, from which a stopped run is resumed.",
+        at_least=0,
+        decides=False,
     )
 
 
@@ -95,8 +103,9 @@ class Run:
     def report(self) -> dict[str, Any]:
         """Prints and returns what a finished run found."""
         summary = training.read_summary(self.path)
+        training.check_files(self.path, summary)
         if self._table.exists():
-            print(self._table.read_text(encoding="utf-8"), end="")
+            print(files.read_text(self._table), end="")
         _print(summary["results"])
         print(f"done already: see {self.path}")
         return summary
@@ -108,6 +117,7 @@ class Run:
         *,
         epochs: int,
         seed: int | None = None,
+        held_out: Any = None,
         callback: Callable[[int, Any], None] = lambda epoch, state: None,
         **sizes: int | None,
     ) -> Iterator[dict[str, Any]]:
@@ -117,6 +127,7 @@ class Run:
           phase: names the metrics, the checkpoints and the progress line.
           epochs: number of them.
           seed: of this phase, if not that of the run.
+          held_out: arrays that the evaluation looks at, any tree: a run that goes on sees the same.
           callback: called after every epoch, and before the first as epoch 0.
           **sizes: `batch_size`, or without data `updates_per_epoch`.
         """
@@ -138,6 +149,7 @@ class Run:
                 "settings": settings,
                 "callback": watch,
                 "checkpoints": saved,
+                "made_with": self._model() | belonging.of_arrays("held-out data", held_out),
                 "metrics_path": self._metrics(phase),
             }
 
@@ -173,7 +185,7 @@ class Run:
 
     def save_table(self, text: str) -> None:
         """Writes table.txt, and prints it."""
-        self._table.write_text(text, encoding="utf-8")
+        files.write_text(self._table, text)
         print(text, end="")
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,6 +194,18 @@ class Run:
         _print(summary["results"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")
         return summary
+
+    def save_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        """Writes <name>.npz."""
+        with files.replacing(self.path / f"{name}.npz") as file:
+            np.savez(file, **arrays)
+
+    def _model(self):
+        """The checksum of the model that the run starts from, if it starts from one."""
+        if (start := getattr(self.settings, "pretrained", None)) is None:
+            return {}
+        model = pathlib.Path(start, "model.npz")
+        return {"pretrained model": files.sha256(model)[:16] if model.is_file() else None}
 
     @property
     def _table(self):
@@ -193,15 +217,12 @@ class Run:
 
 def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
     """Runs a command: reads its settings from the flags, and reports failures in one sentence."""
-    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-    settings.define_flags()
-
-    def start(argv):
-        stopped = "stopped by Ctrl-C; the same command resumes from what is saved"
-        with exits.sentences(argv, stopped=stopped):
-            run(settings.from_flags(), flags.FLAGS.workdir)
-
-    app.run(start)
+    command_line.main(
+        lambda folder, values: run(values, folder.workdir),
+        Folder,
+        settings,
+        stopped="stopped by Ctrl-C; the same command resumes from what is saved",
+    )
 
 
 def _print(results: Mapping[str, Any]) -> None:
