@@ -41,7 +41,7 @@ def dbn_run(path, model, *, labels=False, **data):
 
 def test_an_rbm_has_a_likelihood(tmp_path, capsys, caplog, monkeypatch):
     path = finished_runs.save(tmp_path / "rbm", plain_rbm(), train_rbm.Settings(data=DIGITS))
-    settings = evaluate.Settings(pretrained=path, **QUICK)
+    settings = evaluate.Settings(pretrained=path, **QUICK | {"passes": 20})
     capsys.readouterr()
     with caplog.at_level("WARNING", logger="absl"):
         summary = evaluate.run(settings, str(tmp_path / "out"))

@@ -157,7 +157,7 @@ def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick
     keys = jax.random.split(jax.random.key(0), 3)
     sizes = ((64, 12), (12, 9), (9, 7))
     layers = [rbm.init_params(key, *pair) for key, pair in zip(keys, sizes, strict=True)]
-    settings = quick_settings(save_run(tmp_path / "net", dbn.stack(tuple(layers))))
+    settings = generate.Settings(pretrained=save_run(tmp_path / "net", dbn.stack(tuple(layers))))
     summary = generate.run(settings, str(tmp_path / "run"))
     names = {path.name for path in (tmp_path / "run/figures").iterdir()}
     assert names == {"movie.gif", "mind_and_brain.gif", "mind_and_brain.png"}
