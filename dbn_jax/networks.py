@@ -247,11 +247,15 @@ def _generation(net):
 
 def _layer(weights, below, above):
     """x ↦ the mean of `above` given x in `below`, but for the logistic function of binary units."""
-    # What the units below send up is proportional to their values, x/σ if they are Gaussian.
-    weights = below.statistic(jnp.ones_like(weights[:, 0]))[:, None] * weights
+    # What the units below send up is linear in their values, (x − m)/σ if they are Gaussian.
+    zero = jnp.zeros_like(weights[:, 0])
+    offset = below.statistic(zero)
+    slope = below.statistic(zero + 1) - offset
+    bias = above.bias + offset @ weights
+    weights = slope[:, None] * weights
     if isinstance(above, units.Gaussian):
-        weights = weights * above.scale[None]
-    return Layer(weights, above.bias)
+        weights, bias = weights * above.scale[None], above.value(bias)
+    return Layer(weights, bias)
 
 
 def _check_bernoulli(hidden, count, what):

@@ -56,6 +56,7 @@ class Settings(Declared):
         None,
         "Number of times that every program is timed; by default 11, or 5 with --quick.",
         at_least=1,
+        at_most=10_000,
     )
     peers: tuple[str, ...] = setting(
         _PEERS, "Programs of other libraries that are timed too.", choices=(*_PEERS, "none")

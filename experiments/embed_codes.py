@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from dbn_jax import data, figures
 from dbn_jax.embedding import affinities, pairwise, pca, sne
 from experiments.common import memory, pretrained, runs
-from experiments.common.settings import setting
+from experiments.common.settings import about, setting
 
 _EPOCH = 50  # updates between two measurements of the objective
 _NAMES = {"sne": "SNE", "unisne": "UNI-SNE", "tsne": "t-SNE"}
@@ -47,7 +47,10 @@ class Settings(runs.TrainingSettings, pretrained.Pretrained):
     )
     perplexity: float = setting(30.0, "Perplexity: the smooth number of neighbours of a point.")
     num_steps: int = setting(
-        1000, f"Number of updates of each map, a multiple of {_EPOCH}.", at_least=_EPOCH
+        1000,
+        f"Number of updates of each map, a multiple of {_EPOCH}.",
+        at_least=_EPOCH,
+        at_most=1_000_000,
     )
     start: str = setting(
         "random",
@@ -77,7 +80,8 @@ def run(settings: Settings, workdir: str) -> dict:
                 "images"
             )
         held_out = held_out.spread(settings.num_images)
-    affinities.check_perplexity(settings.perplexity, len(held_out.labels))
+    with about(f"--perplexity={settings.perplexity}"):
+        affinities.check_perplexity(settings.perplexity, len(held_out.labels))
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -155,12 +159,13 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
         held_out.labels,
         title="Maps of the codes in two dimensions",
         subtitle=made,
+        names=dataset.class_names,
     )
     if len(dataset.image_shape) == 2:
         pictures["thumbnails"] = figures.map_of_points(
             {titles["codes"]: maps["codes"]},
             held_out.labels,
-            title="Digits on the map of their codes",
+            title="Images on the map of their codes",
             subtitle=made,
             thumbnails=np.clip(dataset.pictures(held_out.images), 0, 1),
             image_shape=dataset.image_shape,
@@ -171,8 +176,8 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
     if method.background:
         first, last = (round(share * method.num_steps) for share in method.background_rise)
         how += (
-            f"; from update {first} to {last} a uniform background takes over {method.background:g}"
-            " of the map's probability, which changes the objective"
+            f"; from update {first} to {last} a uniform background takes over "
+            f"{method.background:.0%} of the map's probability, which changes the objective"
         )
     pictures["curves"] = figures.learning_curves(
         {"KL divergence (nats)": lines},

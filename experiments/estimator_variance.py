@@ -19,7 +19,7 @@ import numpy as np
 
 from dbn_jax import data, dbn, learning
 from dbn_jax.learning import bound_gradient
-from experiments.common import finetuning, pretrained, runs
+from experiments.common import data_settings, finetuning, pretrained, runs
 from experiments.common.settings import setting
 
 ESTIMATORS = {
@@ -36,7 +36,9 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
     batch_size: int = setting(100, "Number of examples in the mini-batch.", at_least=1)
-    num_estimates: int = setting(100, "Number of estimates drawn from each estimator.", at_least=2)
+    num_estimates: int = setting(
+        100, "Number of estimates drawn from each estimator.", at_least=2, at_most=100_000
+    )
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -47,6 +49,7 @@ def run(settings: Settings, workdir: str) -> dict:
             f"--pretrained={settings.pretrained} has a single layer, which recognises exactly: "
             "there is nothing to estimate"
         )
+    data_settings.check_batch_size(settings.batch_size, len(dataset.train.labels))
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()

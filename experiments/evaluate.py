@@ -29,13 +29,13 @@ from matplotlib.figure import Figure
 from dbn_jax import data, dbn, figures, label_units, numerics, random, recognition, units
 from dbn_jax.likelihood import evaluation
 from experiments.common import pretrained, runs
-from experiments.common.settings import setting
+from experiments.common.settings import above_0, setting
 from experiments.pictures import errors
 
 _PROGRAMS = ("train_rbm", *pretrained.NETS)
 # Correctly recognised images shown of each class: the hardest, then as many of the others.
 _NUM_HARD = 6
-_FEW_CHAINS = 10  # fewer effective ones, and the standard error of log Z says nothing
+_FEW_CHAINS = 10  # fewer effective ones of many, and the standard error of log Z says nothing
 _LARGE_GAP = 2.0  # nats from the estimate to its conservative value; a well annealed RBM has 0.5
 _NUM_BASE = 10_000  # training images for the base rates of annealing
 
@@ -49,15 +49,28 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         "images.",
         choices=("validation", "test"),
     )
-    ais_steps: int = setting(14_500, "Number of annealing steps; 0 for no likelihoods.", at_least=0)
-    ais_chains: int = setting(100, "Number of annealing chains.", at_least=2)
+    ais_steps: int = setting(
+        14_500, "Number of annealing steps; 0 for no likelihoods.", at_least=0, at_most=100_000
+    )
+    ais_chains: int = setting(
+        100,
+        "Number of annealing chains; of fewer than 10, the standard error of log Z says little.",
+        at_least=2,
+        at_most=10_000,
+        given=above_0("ais_steps"),
+    )
     passes: int = setting(
         20,
         "Number of samples of the recognition distribution that estimate the variational bound.",
         at_least=1,
+        at_most=1000,
+        given=above_0("ais_steps"),
     )
     reverse_images: int = setting(
-        100, "Number of images from which reverse annealing starts.", at_least=2
+        100,
+        "Largest number of images from which reverse annealing starts.",
+        at_least=2,
+        given=above_0("ais_steps"),
     )
 
     def __post_init__(self):
@@ -113,6 +126,8 @@ def _check_model(settings, net, data_settings):
             f"the pixels of --pretrained={settings.pretrained} are {kind}; evaluate is for models "
             "of Bernoulli units, learnt from grey levels or binary pixels"
         )
+    if not net.recognition:
+        settings.refuse(("passes",), "with a model of one layer, whose likelihood is no bound")
     if not (dbn.num_labels(net) or settings.ais_steps):
         raise ValueError(
             f"--ais_steps=0 leaves nothing to evaluate: --pretrained={settings.pretrained} has no "
@@ -143,13 +158,12 @@ def _examples(key, net, split, transform):
 def _warn(estimates, settings):
     """Warns when log Z is not to be trusted: it is then too low, and flatters the model."""
     effective = estimates["log_z_effective_sample_size"]
-    if effective < _FEW_CHAINS:
+    if effective < min(_FEW_CHAINS, settings.ais_chains / 2):
         logging.warning(
             "only %.1f of %d chains carry the estimate of log Z, so that it is too low, and its "
-            "standard error too small: raise %s",
+            "standard error too small: raise --ais_steps",
             effective,
             settings.ais_chains,
-            "--ais_chains" if effective > settings.ais_chains / 2 else "--ais_steps",
         )
     (reverse,) = (name for name in estimates if name.endswith("_reverse"))
     gap = estimates[reverse.removesuffix("_reverse")] - estimates[reverse]
@@ -195,21 +209,24 @@ def _recognise(
     np.add.at(counts, (labels, chosen), 1)
     pictures = errors.sheet(dataset, held_out, log_p, part)
     pictures["confusion"] = figures.confusion_matrix(
-        counts, title="What each class was taken for", subtitle=share
+        counts,
+        title="What each class was taken for",
+        subtitle=share,
+        names=dataset.class_names,
     )
     pictures["reliability"] = figures.reliability(
         calibration.confidence,
         calibration.share_right,
         calibration.counts,
         title="Is it as often right as it is sure?",
-        subtitle=f"expected calibration error {calibration.error:.4f}; bars: 95% intervals; "
+        subtitle=f"expected calibration error {calibration.error:.2%}; bars: 95% intervals; "
         "dashed: perfect calibration",
     )
     some = _hard_and_others(labels, confidence, right)
     if len(some):
         pictures["recognised"] = figures.captioned_sheet(
             dataset.pictures(held_out.images[some]),
-            [f"{labels[i]}  {confidence[i]:.0%}" for i in some],
+            [f"{dataset.class_name(labels[i])}  {confidence[i]:.0%}" for i in some],
             image_shape=dataset.image_shape,
             columns=2 * _NUM_HARD,
             title="Unseen and recognised rightly",

@@ -31,7 +31,7 @@ from dbn_jax.learning import bound_gradient
 from dbn_jax.likelihood import evaluation
 from experiments.common import finetuning, runs
 from experiments.common.rbm_settings import RBMSettings
-from experiments.common.settings import group, setting
+from experiments.common.settings import about, group, setting
 
 _METRICS = (
     "reconstruction_error", "reconstruction", "entropy", "free_energy_data",
@@ -50,18 +50,27 @@ class Settings(finetuning.FinetuningSettings):
         learning_rate_decay="linear",
         initial_momentum=0.0,
         final_momentum=0.0,
-        momentum_epochs=0,
         weight_decay=0.0,
         epochs=10,
     )
     num_paths: int = setting(
-        2, "Number of samples of the recognised states of each example.", at_least=2
+        2,
+        "Number of samples of the recognised states of each example.",
+        at_least=2,
+        at_most=1000,
     )
 
 
 def run(settings: Settings, workdir: str) -> dict:
     """Fine-tunes the net in a workdir, or resumes there."""
     learner = settings.learning.make_learner()
+
+    def check(net):
+        with about(settings.learning.learner_flags()):
+            jax.eval_shape(lambda: learner.init(jax.random.key(0), net.top))
+        if not net.recognition:
+            settings.refuse(("num_paths",), "with a net of one layer, which recognises exactly")
+
     estimator = bound_gradient.LeaveOneOut(settings.num_paths)
 
     def start(key, net, num_updates, examples):
@@ -78,8 +87,8 @@ def run(settings: Settings, workdir: str) -> dict:
         workdir,
         "bound",
         start,
-        batch_size=settings.learning.batch_size,
-        epochs=settings.learning.epochs,
+        check=check,
+        learning=settings.learning,
         curves={
             "reconstruction (nats)": {"training": "reconstruction"},
             "entropy (nats)": {"training": "entropy"},

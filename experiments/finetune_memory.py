@@ -21,11 +21,11 @@ import functools
 import jax
 import numpy as np
 
-from dbn_jax import data, dbn, label_units, learning, random, rbm, recognition, train_state
+from dbn_jax import data, dbn, label_units, learning, random, rbm, train_state
 from dbn_jax.learning import greedy
 from experiments.common import finetuning, runs
 from experiments.common.rbm_settings import MemorySettings
-from experiments.common.settings import setting
+from experiments.common.settings import MAX_EPOCHS, about, setting
 
 
 class Settings(finetuning.FinetuningSettings):
@@ -33,9 +33,14 @@ class Settings(finetuning.FinetuningSettings):
 
     label_cost: float = setting(5.0, "Weight of the cost −log p(label | features).", at_least=0)
     num_chains: int = setting(
-        100, "Number of persistent chains, divided evenly among the labels.", at_least=1
+        100,
+        "Number of persistent chains, divided evenly among the labels.",
+        at_least=1,
+        at_most=100_000,
     )
-    gibbs_steps: int = setting(1, "Number of Gibbs steps in each update.", at_least=1)
+    gibbs_steps: int = setting(
+        1, "Number of Gibbs steps in each update.", at_least=1, at_most=10_000
+    )
     learning_rate: float = setting(
         0.1,
         "Learning rate of weights and biases; it falls to a hundredth over the second half.",
@@ -43,7 +48,7 @@ class Settings(finetuning.FinetuningSettings):
     )
     weight_decay: float = setting(1e-4, "Strength of L2 weight decay.", at_least=0)
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(10, "Number of passes over the data.", at_least=1)
+    epochs: int = setting(10, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
 
     @property
     def memory(self) -> MemorySettings:
@@ -60,10 +65,12 @@ class Settings(finetuning.FinetuningSettings):
 
 def run(settings: Settings, workdir: str) -> dict:
     """Trains the top RBM of a net further in a workdir, or resumes there."""
-    net, dataset, transform = finetuning.load_net(settings, settings.batch_size)
-    num_labels = label_units.require(net.top)
+    net, dataset, transform = finetuning.load_net(settings, settings)
+    with about(f"--pretrained={settings.pretrained}"):
+        num_labels = label_units.require(net.top)
     learner = settings.memory.make_learner()
-    jax.eval_shape(lambda: learner.init(jax.random.key(0), net.top))  # refuses too few chains
+    with about(f"--num_chains={settings.num_chains}"):
+        jax.eval_shape(lambda: learner.init(jax.random.key(0), net.top))  # refuses too few
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -96,15 +103,14 @@ def run(settings: Settings, workdir: str) -> dict:
         evaluate=lambda state: errors(with_memory(state.params)),
         held_out=dataset.held_out[1].arrays(),
     )
-    net = with_memory(state.params)
-    run.save_model(net)
+    memory = with_memory(state.params)
+    run.save_model(memory)
     curves = {"label loss (nats)": {"training": "label_loss"}}
-    picture = finetuning.learning_curves(
-        run.metrics("memory"), curves, "Further training of the top RBM"
-    )
+    rates, change = finetuning.error_rates(answer_key, net, memory, dataset, transform)
+    table = run.metrics("memory")
+    picture = finetuning.learning_curves(table, curves, "Further training of the top RBM", change)
     run.save_figures({"curves": picture})
-    _, held_out = dataset.held_out
-    return run.finish(recognition.error_rates(answer_key, net, held_out, transform))
+    return run.finish({"label_loss": table["label_loss"][-1]} | rates)
 
 
 def recognised_features(

@@ -27,7 +27,7 @@ import optax
 from dbn_jax import label_units, rbm, train_state
 from dbn_jax.learning import updown
 from experiments.common import finetuning, optimizers, runs
-from experiments.common.settings import setting
+from experiments.common.settings import MAX_EPOCHS, about, setting
 
 _METRICS = (
     "reconstruction_error", "wake_loss", "sleep_loss", "hidden_activity", "label_loss",
@@ -42,6 +42,7 @@ class Settings(finetuning.FinetuningSettings):
         (3, 6, 10),
         "Numbers of Gibbs steps of the top RBM, each used for an equal share of the epochs.",
         at_least=1,
+        at_most=10_000,
     )
     learning_rate: float = setting(
         0.1,
@@ -62,7 +63,7 @@ class Settings(finetuning.FinetuningSettings):
         at_least=0,
     )
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(60, "Number of passes over the data.", at_least=1)
+    epochs: int = setting(60, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,7 +79,8 @@ def run(settings: Settings, workdir: str) -> dict:
 
     def check(net):
         if settings.label_cost:
-            label_units.require(net.top)
+            with about(f"--label_cost={settings.label_cost} --pretrained={settings.pretrained}"):
+                label_units.require(net.top)
 
     def start(key, net, num_updates, examples):
         del key, examples
@@ -101,8 +103,7 @@ def run(settings: Settings, workdir: str) -> dict:
         "updown",
         start,
         check=check,
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
+        learning=settings,
         curves={
             "wake loss (nats)": {"training": "wake_loss"},
             "sleep loss (nats)": {"generated examples": "sleep_loss"},

@@ -33,7 +33,7 @@ from dbn_jax import associative_memory, data, dbn, figures, label_units, numeric
 from experiments.baseline_models import svm_judge
 from experiments.common import pretrained, runs
 from experiments.common.settings import setting
-from experiments.pictures import movies
+from experiments.pictures import movies, steps
 
 # Where chains can start, in words for the pictures.
 STARTS = {
@@ -41,8 +41,6 @@ STARTS = {
     "noise": "random pixels",
     "features": "random features",
 }
-# Iterations after which the judge looks at the chains, up to the number of steps.
-_LOOKS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 
 
 class Settings(runs.RunSettings, pretrained.Pretrained):
@@ -56,15 +54,22 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         choices=tuple(STARTS),
     )
     steps: int = setting(
-        1000, "Number of Gibbs iterations between samples, and before the first.", at_least=1
+        1000,
+        "Number of Gibbs iterations between samples, and before the first.",
+        at_least=1,
+        at_most=100_000,
     )
     columns: int = setting(
-        10, "Number of samples of each class on the sheet, all from one chain.", at_least=1
+        10,
+        "Number of samples of each class on the sheet, all from one chain.",
+        at_least=1,
+        at_most=100,
     )
     judged: int = setting(
         100,
         "Number of samples of each class that are judged, each from a chain of its own.",
         at_least=1,
+        at_most=10_000,
     )
     judge_images: int = setting(
         40_000, "Largest number of real images that the judge is trained on.", at_least=100
@@ -83,6 +88,9 @@ def run(settings: Settings, workdir: str) -> dict:
             f"--pretrained={settings.pretrained} learnt the class {classes[0]} only; generate "
             "needs a net of at least two classes, or one without label units"
         )
+    if not labelled:
+        names = ("start", "steps", "columns", "judged", "judge_images")
+        settings.refuse(names, "with a net without label units, which only makes the movies")
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -100,8 +108,8 @@ def run(settings: Settings, workdir: str) -> dict:
         run.save_figures(pictures)
     else:
         print("the net has no label units: no images of chosen classes, and nothing to judge")
-    movies.movie(movie_key, run, net, classes if labelled else [None], dataset.image_shape)
-    movies.mind_and_brain(mind_key, run, net, dataset.image_shape)
+    movies.movie(movie_key, run, net, classes if labelled else [None], dataset)
+    movies.mind_and_brain(mind_key, run, net, dataset)
     return run.finish(results)
 
 
@@ -112,7 +120,7 @@ def _classes(
     many_key, few_key = jax.random.split(key)
     classes = np.unique(dataset.train.labels)
     intended = np.repeat(classes, settings.judged)
-    looks = [step for step in _LOOKS if step < settings.steps] + [settings.steps]
+    looks = steps.milestones(settings.steps)
     start_key, chain_key = jax.random.split(many_key)
     x, began = start(start_key, settings.start, net, dataset, transform, intended)
     samples = _pixels(chain_key, net, x, jnp.asarray(np.diff(looks, prepend=0)))
@@ -122,9 +130,10 @@ def _classes(
     error = float(np.sqrt(share * (1 - share) / len(intended)))
     print(
         f"it recognises {share:.1%} ± {error:.1%} of {len(intended):,} generated images as the "
-        f"intended class, each {settings.steps:,} Gibbs iterations after its start:"
+        f"intended class, each {steps.in_words(settings.steps)} after its start:"
     )
-    print("  " + "  ".join(f"{label}: {value:.0%}" for label, value in shares.items()))
+    by_name = (f"{dataset.class_name(label)}: {value:.0%}" for label, value in shares.items())
+    print("  " + "  ".join(by_name))
     refused = float(np.mean(answers[-1] == svm_judge.NONE))
     print(f"  and {refused:.1%} as nothing, with too little ink or too much")
     curves = {"clamped class": (looks, np.mean(answers == intended, axis=-1))}
@@ -133,8 +142,9 @@ def _classes(
     pictures = {
         "forgetting": figures.learning_curves(
             {"share of the chains": curves},
-            x_label="Gibbs iterations",
+            x_label="Gibbs steps",
             log_x=True,
+            shares=["share of the chains"],
             title="Which class the chains show, according to the judge",
             subtitle=f"{len(intended):,} chains, each from {STARTS[settings.start]}, with a label "
             "unit clamped; the judge is trained on real images only",
@@ -145,15 +155,15 @@ def _classes(
     samples = _pixels(chain_key, net, x, jnp.full(settings.columns, settings.steps))
     rows = np.swapaxes(dataset.pictures(samples), 0, 1)
     pictures["classes"] = figures.image_rows(
-        {str(label): images for label, images in zip(classes, rows, strict=True)},
+        {dataset.class_name(c): images for c, images in zip(classes, rows, strict=True)},
         image_shape=dataset.image_shape,
         columns=settings.columns,
-        notes={str(label): f"{value:.0%}" for label, value in shares.items()},
+        notes={dataset.class_name(label): f"{value:.0%}" for label, value in shares.items()},
         title="Images generated by the net, one class in each row",
         subtitle=f"each row is one chain from {STARTS[settings.start]}, its label unit clamped, "
-        f"with {settings.steps:,} Gibbs iterations before each image; at the right: the share of "
-        f"{settings.judged} such chains that a classifier of real images assigns to the class (it "
-        f"gets {real.error:.1%} of real images wrong)",
+        f"with {steps.in_words(settings.steps)} before each image; at the right: the share of "
+        f"{settings.judged:,} such chains that a classifier of real images assigns to the class "
+        f"(it gets {real.error:.1%} of real images wrong)",
     )
     results = {
         "recognised": share,

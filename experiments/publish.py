@@ -14,11 +14,18 @@ import os
 import pathlib
 
 import jax.numpy as jnp
-from absl import app, flags
 
 from dbn_jax import files, model_file, training
-from experiments.common import exits
+from experiments.common import command_line
 from experiments.common import pretrained as pretrained_runs
+from experiments.common.settings import Declared, setting
+
+
+class Settings(Declared, title="Model"):
+    """What is published, and where."""
+
+    pretrained: str = setting(help="Workdir of the run whose model is published.")
+    folder: str = setting(help="Folder that the model, its checksum and its summary go to.")
 
 
 def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -79,13 +86,5 @@ def _without_folders(summary):
     return summary
 
 
-def main(argv: list[str]) -> None:
-    """Reads the flags, and publishes."""
-    with exits.sentences(argv):
-        publish(flags.FLAGS.pretrained, flags.FLAGS.folder)
-
-
 if __name__ == "__main__":
-    flags.DEFINE_string("pretrained", None, "Workdir of the run.", required=True)
-    flags.DEFINE_string("folder", None, "Folder that the files go to.", required=True)
-    app.run(main)
+    command_line.main(lambda settings: publish(settings.pretrained, settings.folder), Settings)

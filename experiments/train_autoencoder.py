@@ -17,9 +17,10 @@ for the autoencoder, 8.01 for logistic PCA, and 13.87 for PCA.
 figures/reconstructions.png is the tutorial's figure: held-out images, and their reconstructions by
 each method from as many numbers as the code has. Logistic PCA appears twice: with the best code of
 each image (`dbn_jax.embedding.logistic_pca`), and with codes that are linear in the pixels. The
-latter is an autoencoder without hidden layers, whose error agrees with the published one. The
-workdir also holds the model (`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves
-and summary.json. The autoencoder looks at the test set once, at the end.
+latter is an autoencoder without hidden layers, whose error agrees with the published one;
+--nologistic_pca leaves out the former. The workdir also holds the model
+(`dbn_jax.networks.Autoencoder`), metrics, checkpoints, learning curves and summary.json. The
+autoencoder looks at the test set once, at the end.
 
 Reference: Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006).
@@ -36,13 +37,13 @@ from dbn_jax.learning import backprop, greedy
 from experiments.common import data_settings, optimizers, pretraining, runs
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import RBMSettings
-from experiments.common.settings import Declared, group, setting
+from experiments.common.settings import MAX_EPOCHS, Declared, group, only, setting
 from experiments.pictures import autoencoder as pictures
 
 _NUM_WATCHED = 2000  # images of a split that are watched after every epoch
 
 
-class BackpropagationSettings(Declared):
+class BackpropagationSettings(Declared, title="Fine-tuning"):
     """Settings of the fine-tuning of the unrolled net by AdamW."""
 
     learning_rate: float = setting(
@@ -56,24 +57,30 @@ class BackpropagationSettings(Declared):
         at_least=0,
     )
     batch_size: int = setting(100, "Number of examples in each update of fine-tuning.", at_least=1)
-    epochs: int = setting(100, "Number of epochs of fine-tuning.", at_least=1)
+    epochs: int = setting(100, "Number of epochs of fine-tuning.", at_least=1, at_most=MAX_EPOCHS)
 
 
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: RBMSettings = group(RBMSettings, epochs=50)
+    learning: RBMSettings = group(RBMSettings, given=only("pretraining", True), epochs=50)
     hidden_sizes: tuple[int, ...] = setting(
         (1000, 500, 250, 30),
         "Number of units of each hidden layer of the encoder; the last layer is the code.",
         at_least=1,
     )
     code_learning_rate: float = setting(
-        0.001, "Learning rate of the RBM whose hidden units are the code.", at_least=0
+        0.001,
+        "Learning rate of the RBM whose hidden units are the code.",
+        at_least=0,
+        given=only("pretraining", True),
     )
     pretraining: bool = setting(
         True, "Start from a trained stack of RBMs, not from random weights."
+    )
+    logistic_pca: bool = setting(
+        True, "Compare with logistic PCA too, whose best codes take minutes on full MNIST."
     )
     finetune: BackpropagationSettings = group(BackpropagationSettings, prefix="finetune_")
 
@@ -114,7 +121,13 @@ def run(settings: Settings, workdir: str) -> dict:
     shallow = networks.init_autoencoder(shallow_key, (num_pixels, settings.hidden_sizes[-1]))
     shallow = _finetune(run, watch_key, "linear_codes", shallow, dataset, transform)
     results, drawn = pictures.draw(
-        picture_key, dataset, transform, model, shallow, run.metrics("autoencoder")
+        picture_key,
+        dataset,
+        transform,
+        model,
+        shallow,
+        run.metrics("autoencoder"),
+        with_logistic_pca=settings.logistic_pca,
     )
     if settings.pretraining:
         drawn |= pretraining.layer_curves(run, len(settings.hidden_sizes))
@@ -132,11 +145,12 @@ def _check(settings: Settings, dataset: data.Dataset) -> None:
             f"{num_pixels} pixels have no {sizes[-1]} principal components to compare the code "
             f"with; choose a code of at most {min(num_images, num_pixels)} units"
         )
-    data_settings.check_batch_size("batch_size", settings.learning.batch_size, num_images)
-    data_settings.check_batch_size("finetune_batch_size", settings.finetune.batch_size, num_images)
+    data_settings.check_updates(settings.finetune, num_images, "finetune_")
     if settings.pretraining:
-        pretraining.check_layers(settings.learning, sizes[:-1])
-        pretraining.check(settings.code.make_learner(), *sizes[-2:], hidden=units.Gaussian())
+        flags = f"--hidden_sizes={','.join(map(str, settings.hidden_sizes))}"
+        data_settings.check_updates(settings.learning, num_images)
+        pretraining.check_layers(settings.learning, sizes[:-1], flags)
+        pretraining.check(settings.code, *sizes[-2:], flags=flags, hidden=units.Gaussian())
 
 
 def _pretrain(run: runs.Run, dataset: data.Dataset, transform: data.Transform) -> dbn.DBN:

@@ -32,17 +32,25 @@ from dbn_jax.learning import greedy
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import MemorySettings, RBMSettings
-from experiments.common.settings import group, setting
+from experiments.common.settings import Given, group, setting
 from experiments.pictures import dbn as pictures
 
 _ACTIVITIES = ("samples", "probabilities")
+
+
+def _layers(least: str, number: int) -> Given:
+    return Given(
+        "hidden_sizes", lambda beside: len(beside.hidden_sizes) >= number, f" of {least} at least"
+    )
 
 
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: RBMSettings = group(RBMSettings, epochs=60, learning_rate_decay="linear")
+    learning: RBMSettings = group(
+        RBMSettings, given=_layers("two layers", 2), epochs=60, learning_rate_decay="linear"
+    )
     top: MemorySettings = group(
         MemorySettings, prefix="top_", epochs=60, learning_rate=0.02, learning_rate_decay="linear"
     )
@@ -54,11 +62,13 @@ class Settings(runs.TrainingSettings):
         "Training data of the layers between the first and the top: sampled states of the layer "
         "below, or its probabilities.",
         choices=_ACTIVITIES,
+        given=_layers("three layers", 3),
     )
     top_data: str = setting(
         "samples",
         "Training data of the top RBM: sampled states of the layer below, or its probabilities.",
         choices=_ACTIVITIES,
+        given=_layers("two layers", 2),
     )
     top_start: str = setting(
         "random",
@@ -68,7 +78,10 @@ class Settings(runs.TrainingSettings):
     )
     labels: bool = setting(True, "Let the top RBM see labels beside the features.")
     sample_steps: int = setting(
-        1000, "Number of Gibbs steps in the top RBM before a digit is shown.", at_least=1
+        1000,
+        "Number of Gibbs steps in the top RBM before a digit is shown.",
+        at_least=1,
+        at_most=100_000,
     )
 
     def __post_init__(self):
@@ -164,20 +177,22 @@ def _check(settings: Settings, dataset: data.Dataset) -> None:
     """Raises the errors that training of any layer would raise."""
     num_images, num_pixels = dataset.train.images.shape
     sizes = (num_pixels, *settings.hidden_sizes)
-    data_settings.check_batch_size("batch_size", settings.learning.batch_size, num_images)
-    data_settings.check_batch_size("top_batch_size", settings.top.batch_size, num_images)
+    data_settings.check_updates(settings.learning, num_images)
+    data_settings.check_updates(settings.top, num_images, "top_")
+    flags = f"--hidden_sizes={','.join(map(str, settings.hidden_sizes))}"
     if settings.top_start == "upside_down" and (len(sizes) < 3 or sizes[-1] < sizes[-3]):
         raise ValueError(
             f"--top_start=upside_down: the transposed weights of the layer below need a top RBM of "
-            f"at least as many hidden units as that has visible ones, but --hidden_sizes="
-            f"{','.join(map(str, sizes[1:]))} over {num_pixels} pixels has "
+            f"at least as many hidden units as that has visible ones, but "
+            f"{flags} over {num_pixels} pixels has "
             + ("no layer below" if len(sizes) < 3 else f"{sizes[-1]} and {sizes[-3]}")
         )
-    pretraining.check_layers(settings.learning, sizes[:-1])
+    pretraining.check_layers(settings.learning, sizes[:-1], flags)
     num_labels = dataset.num_classes if settings.labels else 0
     visible = _visible_units(settings, dataset)
+    num_visible = sizes[-2] + num_labels
     pretraining.check(
-        settings.top.make_learner(), sizes[-2] + num_labels, sizes[-1], visible=visible
+        settings.top, num_visible, sizes[-1], flags=flags, prefix="top_", visible=visible
     )
 
 

@@ -42,9 +42,10 @@ from dbn_jax.data import patches
 from dbn_jax.likelihood import annealing, evaluation, partition
 from experiments.baseline_models import gaussian_mixture
 from experiments.common import optimizers, runs
-from experiments.common.settings import setting
+from experiments.common.settings import MAX_EPOCHS, about, setting
 from experiments.pictures import patches as pictures
 
+_CUT = ("size", "shrink", "min_contrast", "num_train", "num_test")  # settings of the patches
 _SIGMA_SHARE = 0.1  # of the learning rate
 # The log-likelihood is measured while training on so many patches, by a short annealing.
 _NUM_WATCHED, _WATCHED_STEPS, _WATCHED_CHAINS = 2000, 300, 100
@@ -70,8 +71,8 @@ class Settings(runs.TrainingSettings):
         "finest waves, mostly noise, which whitening would raise to the variance of all others.",
         at_least=1,
     )
-    num_hidden: int = setting(256, "Number of hidden units.", at_least=1)
-    gibbs_steps: int = setting(1, "Number n of Gibbs steps of CD-n.", at_least=1)
+    num_hidden: int = setting(256, "Number of hidden units.", at_least=1, at_most=1_000_000)
+    gibbs_steps: int = setting(1, "Number n of Gibbs steps of CD-n.", at_least=1, at_most=10_000)
     learning_rate: float = setting(
         0.2,
         "Learning rate of weights and biases, a tenth of it for log σ; it falls to a hundredth "
@@ -82,16 +83,18 @@ class Settings(runs.TrainingSettings):
         0.01, "Odds that a hidden unit is on before training.", at_least=1e-9, below=1
     )
     batch_size: int = setting(100, "Number of patches in each update.", at_least=1)
-    epochs: int = setting(30, "Number of passes over the patches.", at_least=1)
+    epochs: int = setting(30, "Number of passes over the patches.", at_least=1, at_most=MAX_EPOCHS)
     max_mixture: int = setting(
         16, "Largest number of components of the mixture of Gaussians.", at_least=1
     )
-    ais_steps: int = setting(5000, "Number of annealing steps.", at_least=3)
-    ais_chains: int = setting(100, "Number of annealing chains.", at_least=2)
+    ais_steps: int = setting(5000, "Number of annealing steps.", at_least=3, at_most=100_000)
+    ais_chains: int = setting(100, "Number of annealing chains.", at_least=2, at_most=10_000)
     reverse_patches: int = setting(
-        100, "Number of test patches from which reverse annealing starts.", at_least=2
+        100, "Largest number of test patches from which reverse annealing starts.", at_least=2
     )
-    sample_steps: int = setting(1000, "Number of Gibbs steps before a sample is shown.", at_least=1)
+    sample_steps: int = setting(
+        1000, "Number of Gibbs steps before a sample is shown.", at_least=1, at_most=100_000
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -105,16 +108,11 @@ class Settings(runs.TrainingSettings):
 
 def run(settings: Settings, workdir: str) -> dict:
     """Trains the RBM in a workdir, or resumes there, and compares and draws it."""
-    photographs = patches.load(
-        size=settings.size,
-        shrink=settings.shrink,
-        min_contrast=settings.min_contrast,
-        num_train=settings.num_train,
-        num_validation=settings.num_test,
-        num_test=settings.num_test,
-        seed=settings.seed,
-    )
-    whitening = patches.fit_whitening(photographs.train, settings.num_components)
+    cut = {name: getattr(settings, name) for name in _CUT}
+    with about(" ".join(f"--{name}={value}" for name, value in cut.items())):
+        photographs = patches.load(num_validation=settings.num_test, seed=settings.seed, **cut)
+    with about(f"--num_components={settings.num_components}"):
+        whitening = patches.fit_whitening(photographs.train, settings.num_components)
     train, validation, test = (
         np.asarray(whitening.whiten(jnp.asarray(x)))
         for x in (photographs.train, photographs.validation, photographs.test)

@@ -17,13 +17,15 @@ The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and 
 Reference: Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
+import dataclasses
+
 import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
 from dbn_jax import figures, files, rbm
 from experiments.common import data_settings, pretraining, runs
-from experiments.common.data_settings import PIXEL_UNITS, UNITS, DataSettings, Pixels
+from experiments.common.data_settings import PIXEL_UNITS, RATES, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.settings import group, setting
 from experiments.pictures import rbm as pictures
@@ -31,15 +33,28 @@ from experiments.pictures import rbm as pictures
 _NUM_UNITS_SHOWN = 50
 
 
+class LearningSettings(RBMSettings):
+    """Settings of the training, with a learning rate that suits the pixels."""
+
+    learning_rate: float | None = setting(
+        None,
+        "Learning rate of weights and biases; by default 0.1, but 0.01 for Gaussian and binomial "
+        "visible units, and 0.001 for Poisson ones.",
+        at_least=0,
+    )
+
+
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: RBMSettings = group(RBMSettings)
+    learning: LearningSettings = group(LearningSettings)
     visible: str = setting("bernoulli", "Type of the visible units.", choices=PIXEL_UNITS)
     hidden: str = setting("bernoulli", "Type of the hidden units.", choices=tuple(UNITS))
     num_hidden: int = setting(500, "Number of hidden units.", at_least=1)
-    sample_steps: int = setting(1000, "Number of Gibbs steps before a sample is shown.", at_least=1)
+    sample_steps: int = setting(
+        1000, "Number of Gibbs steps before a sample is shown.", at_least=1, at_most=100_000
+    )
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -49,10 +64,13 @@ def run(settings: Settings, workdir: str) -> dict:
     unfamiliar = settings.data.left_out(dataset)
     pixels = Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
-    data_settings.check_batch_size("batch_size", settings.learning.batch_size, num_images)
+    data_settings.check_updates(settings.learning, num_images)
     types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
-    learner = settings.learning.make_learner()
-    pretraining.check(learner, num_visible, settings.num_hidden, **types)
+    learning = settings.learning
+    if learning.learning_rate is None:
+        learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
+    flags = " ".join(f"--{name}={getattr(settings, name)}" for name in (*types, "num_hidden"))
+    pretraining.check(learning, num_visible, settings.num_hidden, flags=flags, **types)
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -60,7 +78,7 @@ def run(settings: Settings, workdir: str) -> dict:
     state = pretraining.train_layer(
         run,
         "rbm",
-        settings.learning,
+        learning,
         dataset.train.images,
         held_out.images,
         settings.num_hidden,
@@ -76,7 +94,7 @@ def run(settings: Settings, workdir: str) -> dict:
         dataset,
         pixels,
         unfamiliar=unfamiliar,
-        chains=learner.hidden_chains(state.chains),
+        chains=settings.learning.make_learner().hidden_chains(state.chains),
         num_steps=settings.sample_steps,
     )
     curves = pretraining.learning_curves(run, "rbm", "Training of the RBM")

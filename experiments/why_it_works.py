@@ -44,12 +44,18 @@ from experiments.demos import explaining_away, tied_nets
 class Settings(runs.RunSettings):
     """Everything that decides the result."""
 
-    num_chains: int = setting(2_000, "Number of Gibbs chains.", at_least=1)
+    num_chains: int = setting(2_000, "Number of Gibbs chains.", at_least=1, at_most=100_000)
     num_sweeps: int = setting(
-        30_000, "Number of sweeps of each chain through all units.", at_least=1
+        30_000,
+        "Number of sweeps of each chain through all units.",
+        at_least=1,
+        at_most=1_000_000,
     )
     num_updates: int = setting(
-        3_000, "Number of updates of each trained model, a multiple of 50.", at_least=50
+        3_000,
+        "Number of updates of each trained model, a multiple of 50.",
+        at_least=50,
+        at_most=1_000_000,
     )
 
     def __post_init__(self):
@@ -89,7 +95,9 @@ def run(settings: Settings, workdir: str) -> dict:
         for name, part in parts.items():
             pictures, results[name] = part()
             run.save_figures(pictures)
-            print(f"{name}: {run.workdir.wall_seconds():.0f} s", flush=True)
+            numbers = {k: v for k, v in results[name].items() if isinstance(v, float)}
+            told = "".join(f", {what} {value:.4g}" for what, value in numbers.items())
+            print(f"{name}: {run.workdir.wall_seconds():.0f} s{told}", flush=True)
     return run.finish(results)
 
 

@@ -77,9 +77,8 @@ class Centred(_Wrapper):
     def estimate(self, key, params, chains, batch):
         batch = rbm.as_batch(params, batch)
         gradient, inner, metrics = self.learner.estimate(key, params, chains.inner, batch)
-        # Gradients along the coefficients of s: model means minus data means.
-        visible_gap = params.visible.statistic_scale * gradient.visible.bias
-        hidden_gap = params.hidden.statistic_scale * gradient.hidden.bias
+        # Biases are the coefficients of s: model means minus data means.
+        visible_gap, hidden_gap = gradient.visible.bias, gradient.hidden.bias
         statistic = params.visible.statistic(batch.values)
         hidden_statistic = params.hidden.mean_statistic(rbm.hidden_inputs(params, batch.values))
 
@@ -90,12 +89,10 @@ class Centred(_Wrapper):
         mu = slide(chains.visible, statistic, visible_gap)
         lam = slide(chains.hidden, hidden_statistic, hidden_gap)
         weights = gradient.weights - jnp.outer(mu, hidden_gap) - jnp.outer(visible_gap, lam)
-        visible_change = -params.visible.statistic_scale * (weights @ lam)
-        hidden_change = -params.hidden.statistic_scale * (mu @ weights)
         gradient = rbm.RBM(
             weights,
-            gradient.visible.add_to_bias(visible_change),
-            gradient.hidden.add_to_bias(hidden_change),
+            gradient.visible.add_to_bias(-(weights @ lam)),
+            gradient.hidden.add_to_bias(-(mu @ weights)),
         )
         return gradient, Offsets(mu, lam, inner), metrics
 

@@ -17,7 +17,8 @@ class Units(abc.ABC):
     """A layer of units of one type.
 
     Values x and inputs I have shape (..., N) with any leading batch axes; N is `num_units`. Keys
-    are consumed. The methods that are not abstract hold for types with U = −b·x and s = x.
+    are consumed. The bias is the coefficient of s in −U: b·s(x). The methods that are not abstract
+    hold for U = −b·x and s = x.
 
     Attributes:
       bias: None in a description.
@@ -124,11 +125,6 @@ class Units(abc.ABC):
         """log p(x | I) = I·s(x) − U(x) − A(I), in nats."""
         interaction = jnp.sum(inputs * self.statistic(x), axis=-1)
         return interaction - self.energy(x) - self.cumulant(inputs)
-
-    @property
-    def statistic_scale(self) -> Float[Array, " N"]:
-        """∂bias / ∂(coefficient of s in −U). One, but for units whose s is scaled."""
-        return jnp.ones_like(self.bias)
 
     def add_to_bias(self, change: Float[Array, " N"]) -> "Units":
         """Returns the same units (or gradient) with `change` added to the biases."""

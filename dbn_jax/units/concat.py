@@ -60,10 +60,6 @@ class Concat(Units):
     def num_units(self):
         return sum(self.sizes)
 
-    @property
-    def statistic_scale(self):
-        return jnp.concatenate([part.statistic_scale for part in self.parts])
-
     def fit(self, data):
         data = Examples.of(data)
         known = [None] * len(self.parts) if data.observed is None else self.split(data.observed)

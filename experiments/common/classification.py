@@ -11,10 +11,10 @@ import optax
 from dbn_jax import data, model_file, networks, train_state, training
 from dbn_jax.learning import backprop
 from experiments.common import data_settings, finetuning, optimizers, runs
-from experiments.common.settings import Declared, setting
+from experiments.common.settings import MAX_EPOCHS, Declared, setting
 
 
-class ClassifierSettings(Declared):
+class ClassifierSettings(Declared, title="Learning"):
     """Settings of the training of a classifier."""
 
     optimizer: str = setting(
@@ -48,7 +48,7 @@ class ClassifierSettings(Declared):
         0, "Number of epochs at the start in which only the softmax layer is trained.", at_least=0
     )
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(60, "Number of passes over the data.", at_least=1)
+    epochs: int = setting(60, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
     early_stopping: bool = setting(
         False,
         "Return the classifier of the epoch with the fewest errors on the validation images. All "
@@ -81,7 +81,7 @@ def check(settings: ClassifierSettings, dataset: data.Dataset) -> None:
             "--early_stopping needs validation images, and there are none: hold some out with "
             "--num_validation (of a pretrained net: when that learns)"
         )
-    data_settings.check_batch_size("batch_size", settings.batch_size, len(dataset.train.labels))
+    data_settings.check_updates(settings, len(dataset.train.labels))
 
 
 def train(

@@ -1,6 +1,7 @@
 """Which images an experiment is trained on, and the types of the units that see them."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,16 +16,19 @@ UNITS = {
     "spin": units.Spin(),
     "gaussian": units.Gaussian(),
     # Rarely used pixels would otherwise get a σ far below their largest values.
-    "gaussian_learnt": units.Gaussian(learn_sigma=True, min_sigma=0.1),
+    "gaussian_learnt": units.Gaussian(learn_sigma=True, min_share=0.3),
     "relu": units.ReLU(),
     "poisson": units.Poisson(),
     "binomial": units.Binomial(num_trials=_COUNTS),
     "softmax": units.Softmax(),
 }
+# Learning rates at which RBMs with such pixels and a few hundred hidden units are stable: the
+# smaller, the larger their values are (Hinton's practical guide, section 13).
+RATES = {"gaussian": 0.01, "gaussian_learnt": 0.01, "poisson": 0.001, "binomial": 0.01}
 PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are no categories
 
 
-class DataSettings(Declared):
+class DataSettings(Declared, title="Data"):
     """Which images to train on; see `data.load` and `data.binarise`."""
 
     dataset: str = setting(
@@ -127,10 +131,21 @@ class Pixels:
         return v
 
 
-def check_batch_size(flag: str, batch_size: int, num_images: int) -> None:
+def check_batch_size(batch_size: int, num_images: int, prefix: str = "") -> None:
     """Raises a ValueError if there are fewer images: before a workdir holds the mistake."""
     if batch_size > num_images:
         raise ValueError(
-            f"--{flag}={batch_size}, but there are {num_images} training images; choose a batch "
-            "size of at most as many"
+            f"--{prefix}batch_size={batch_size}, but there are {num_images} training images; "
+            "choose a batch size of at most as many"
+        )
+
+
+def check_updates(learning: Any, num_images: int, prefix: str = "") -> None:
+    """Raises a ValueError if `batch_size` or `epochs` do not suit the number of images."""
+    batch_size, epochs = learning.batch_size, learning.epochs
+    check_batch_size(batch_size, num_images, prefix)
+    if (updates := num_images // batch_size * epochs) >= 2**31:
+        raise ValueError(
+            f"--{prefix}epochs={epochs} with --{prefix}batch_size={batch_size} is {updates:,} "
+            "updates, which are counted in 32 bits; choose fewer epochs or a larger batch"
         )

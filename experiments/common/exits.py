@@ -6,19 +6,23 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from absl import app, logging
+import jax
+from absl import logging
 
 from dbn_jax import training
 
+STOPPED = "stopped by Ctrl-C"
+
 
 @contextlib.contextmanager
-def sentences(argv: list[str], *, stopped: str = "stopped by Ctrl-C") -> Iterator[None]:
+def sentences(*, stopped: str = STOPPED) -> Iterator[None]:
     """A context in which errors that users can mend end the program with one sentence.
 
-    `argv` is what absl has left of the command line; `stopped` is printed at a Ctrl-C.
+    `stopped` is printed at a Ctrl-C.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown arguments: {' '.join(argv[1:])}")
+    # The package makes Ctrl-C end imports without a word.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # JAX tells at this level which accelerators it did not find.
     stdlib_logging.getLogger("jax").setLevel(stdlib_logging.WARNING)
     try:
@@ -31,10 +35,31 @@ def sentences(argv: list[str], *, stopped: str = "stopped by Ctrl-C") -> Iterato
     except (ValueError, OSError, ImportError, training.Diverged) as e:
         if logging.get_verbosity() >= logging.DEBUG:
             raise
-        message = f"{type(e).__name__}: {e}"
+        message = str(e) or type(e).__name__
         if isinstance(e, training.Diverged):
             message += "\nOther settings need another --workdir: this one keeps its own"
         sys.exit(f"{message}\n(--verbosity=1 shows where)")
+    except (MemoryError, RuntimeError, AssertionError) as e:
+        remedy = _remedy(e)
+        if remedy is None or logging.get_verbosity() >= logging.DEBUG:
+            raise
+        words = str(e).partition("\n")[0] or type(e).__name__
+        sys.exit(f"{remedy} ({words})\n(--verbosity=1 shows where)")
+
+
+def _remedy(error: Exception) -> str | None:
+    """What users can do about an error that the machine is the cause of; None for any other."""
+    words = ("RESOURCE_EXHAUSTED", "Out of memory")  # XLA says the one, the other, or both
+    if isinstance(error, MemoryError) or any(word in str(error) for word in words):
+        return "out of memory: make the layers, the batch or the number of chains or images smaller"
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):  # the latter for a GPU that is not there
+        return (
+            f"JAX_PLATFORMS={jax.config.jax_platforms}: JAX finds no such device on this machine; "
+            "leave the variable unset to take what there is, or set it to cpu"
+        )
+    return None
 
 
 @contextlib.contextmanager

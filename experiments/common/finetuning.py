@@ -41,14 +41,17 @@ Start = Callable[[jax.Array, dbn.Net, int, Any], tuple[Callable[..., Any], Any]]
 
 
 def load_net(
-    settings: FinetuningSettings, batch_size: int | None = None
+    settings: FinetuningSettings, learning: Any = None
 ) -> tuple[dbn.Net, data.Dataset, data.Transform]:
-    """Loads a pretrained net and its data, and checks that they fit each other."""
+    """Loads a pretrained net and its data, and checks that they fit each other.
+
+    `learning` has the size of the batches and the number of epochs.
+    """
     net, source = settings.load(pretrained.NETS)
     dataset, transform = source.load()
     pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
-    if batch_size is not None:
-        data_settings.check_batch_size("batch_size", batch_size, len(dataset.train.images))
+    if learning is not None:
+        data_settings.check_updates(learning, len(dataset.train.images))
     return net, dataset, transform
 
 
@@ -58,8 +61,7 @@ def finetune_net(
     phase: str,
     start: Start,
     *,
-    batch_size: int,
-    epochs: int,
+    learning: Any,
     curves: dict[str, dict[str, str]],
     title: str,
     check: Callable[[dbn.Net], None] = lambda net: None,
@@ -69,11 +71,12 @@ def finetune_net(
     Args:
       phase: name of the metrics and checkpoints.
       start: makes the update and the first state.
+      learning: has the size of the batches and the number of epochs.
       curves: for each panel of the learning curves, the lines' names and their columns of metrics.
       title: of the curves.
       check: raises if the net cannot be trained like this; called before the workdir is opened.
     """
-    net, dataset, transform = load_net(settings, batch_size)
+    net, dataset, transform = load_net(settings, learning)
     check(net)
     run = runs.open(settings, workdir)
     if run.is_done:
@@ -83,7 +86,8 @@ def finetune_net(
     examples = Examples(transform, num_labels)
     start_key, view_key, answer_key = jax.random.split(run.key, 3)
     some = data.apply(examples, view_key, data.spread(rows, _NUM_FIRST))
-    step, state = start(start_key, net, epochs * (len(rows["labels"]) // batch_size), some)
+    num_updates = learning.epochs * (len(rows["labels"]) // learning.batch_size)
+    step, state = start(start_key, net, num_updates, some)
     errors = watch_errors(dataset, transform)
     state = run.train(
         phase,
@@ -91,19 +95,44 @@ def finetune_net(
         state,
         rows,
         transform=examples,
-        batch_size=batch_size,
-        epochs=epochs,
+        batch_size=learning.batch_size,
+        epochs=learning.epochs,
         evaluate=(lambda state: errors(state.params)) if num_labels else None,
         held_out=dataset.held_out[1].arrays(),
     )
-    net = state.params
-    run.save_model(net)
-    run.save_figures({"curves": learning_curves(run.metrics(phase), curves, title)})
-    _, held_out = dataset.held_out
-    results = {}
-    if num_labels:
-        results = recognition.error_rates(answer_key, net, held_out, transform)
-    return run.finish(results)
+    run.save_model(state.params)
+    table = run.metrics(phase)
+    columns = [column for lines in curves.values() for column in lines.values()]
+    results = {column: table[column][-1] for column in columns if column in table}
+    rates, change = error_rates(answer_key, net, state.params, dataset, transform)
+    run.save_figures({"curves": learning_curves(table, curves, title, change)})
+    return run.finish(results | rates)
+
+
+def error_rates(
+    key: jax.Array,
+    before: dbn.Net,
+    after: dbn.Net,
+    dataset: data.Dataset,
+    transform: data.Transform,
+) -> tuple[dict[str, float], str | None]:
+    """The error rates on held-out images after fine-tuning and before it, and both in words.
+
+    Without label units there are none. Fine-tuning as a whole can recognise better while every
+    quantity that it follows from update to update rises, so that the curves do not show it.
+    """
+    if not dbn.num_labels(after):
+        return {}, None
+    part, held_out = dataset.held_out
+    after, before = (recognition.error_rates(key, x, held_out, transform) for x in (after, before))
+    words = ", ".join(
+        f"{name.removeprefix('error_rate_').replace('_', ' ')} {before[name]:.2%} → {rate:.2%}"
+        for name, rate in after.items()
+    )
+    return (
+        after | {f"{rate}_before": value for rate, value in before.items()},
+        f"wrong of {len(held_out.labels):,} {part} images, before → after: {words}",
+    )
 
 
 def watch_errors(
@@ -137,7 +166,10 @@ def watch_errors(
 
 
 def learning_curves(
-    table: dict[str, np.ndarray], curves: dict[str, dict[str, str]], title: str
+    table: dict[str, np.ndarray],
+    curves: dict[str, dict[str, str]],
+    title: str,
+    subtitle: str | None = None,
 ) -> Figure:
     """Draws columns of metrics (panel to line to column), and the error rates; those there are."""
     rates = {"training": "eval_error_rate_train", "held out": "eval_error_rate"}
@@ -150,4 +182,7 @@ def learning_curves(
         for panel, lines in {**curves, "error rate": rates}.items()
     }
     panels = {panel: lines for panel, lines in panels.items() if lines}
-    return figures.learning_curves(panels, title=title, x_label="epoch")
+    shares = [panel for panel in panels if panel == "error rate"]
+    return figures.learning_curves(
+        panels, title=title, subtitle=subtitle, x_label="epoch", shares=shares
+    )

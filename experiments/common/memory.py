@@ -1,5 +1,6 @@
-"""Peak memory of this process; imports nothing but the standard library."""
+"""Memory of this process and machine; imports nothing but the standard library."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -19,3 +20,11 @@ def peak_rss() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def physical() -> int | None:
+    """Memory of this machine, in bytes; None if unknown."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows, or a system that does not tell
+        return None

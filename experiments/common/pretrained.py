@@ -5,6 +5,8 @@ import os
 import pathlib
 from typing import Any
 
+import jax
+
 from dbn_jax import data, model_file, training
 from experiments.common.data_settings import DataSettings
 from experiments.common.settings import Declared, setting
@@ -15,7 +17,7 @@ NONE = "none"
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
 
 
-class Pretrained(Declared):
+class Pretrained(Declared, title="Model"):
     """The run whose model is used, and the folder of its data."""
 
     pretrained: str = setting(
@@ -76,6 +78,7 @@ def load(
       FileNotFoundError: there is no finished run.
       ValueError: its summary is damaged, or it was made by none of these programs.
     """
+    jax.devices()  # if there are none, let not the model file be blamed for it
     summary = run_summary(path)
     made_by = summary["program"].removeprefix("experiments.")
     if made_by not in programs:

@@ -1,6 +1,7 @@
 """Training of RBMs in a run: one alone, or the layers of a stack, one after the other."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,41 +11,61 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import data, figures, learning, rbm, training, units
+from dbn_jax import data, figures, rbm, training, units
 from dbn_jax.learning import greedy, health, monitor
 from dbn_jax.units import normalisable
+from experiments.common import memory
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.runs import Run
+from experiments.common.settings import about
 
 _NUM_EXAMINED = 1000  # examples that the monitors and the health checks look at
 _EXAMINED = 2**32 - 1  # number of their key
 
 
 def check(
-    learner: learning.Learner,
+    settings: RBMSettings,
     num_visible: int,
     num_hidden: int,
     *,
+    flags: str,
+    prefix: str = "",
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
 ) -> None:
     """Traces the first update without running it, so that bad settings are ValueErrors early.
 
-    Commands call it for every layer before they open a workdir.
+    Commands call it for every layer before they open a workdir. What the errors begin with are
+    `flags`, those of the layers, and those of the learner, which have the prefix.
     """
 
     def first_update(key):
         params = rbm.init_params(key, num_visible, num_hidden, visible=visible, hidden=hidden)
+        chains = learner.init(key, params)
         batch = jnp.zeros((1, num_visible))
-        return learner.estimate(key, params, learner.init(key, params), batch)
+        return params, chains, learner.estimate(key, params, chains, batch)
 
-    jax.eval_shape(first_update, jax.random.key(0))
+    flags = f"{flags} {settings.learner_flags(prefix)}"
+    with about(flags):
+        learner = settings.make_learner()
+        params, chains, _ = jax.eval_shape(first_update, jax.random.key(0))
+    # Weights, their gradient, momentum and the next weights; hidden and visible states.
+    needed = 4 * _bytes(params) + 2 * _bytes(chains)
+    if needed > (there := memory.physical() or needed):
+        raise ValueError(
+            f"{flags}: learning takes at least {needed / 1e9:,.0f} GB, and this machine has "
+            f"{there / 1e9:,.0f} GB; choose smaller layers, or fewer chains"
+        )
 
 
-def check_layers(settings: RBMSettings, sizes: tuple[int, ...]) -> None:
+def _bytes(shapes):
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+
+
+def check_layers(settings: RBMSettings, sizes: tuple[int, ...], flags: str) -> None:
     """`check` for layers of binary units; sizes from the pixels up."""
     for num_visible, num_hidden in itertools.pairwise(sizes):
-        check(settings.make_learner(), num_visible, num_hidden)
+        check(settings, num_visible, num_hidden, flags=flags)
 
 
 def train_layer(
@@ -152,6 +173,8 @@ def learning_curves(run: Run, name: str, title: str) -> Figure:
     if "eval_log_pseudo_likelihood" in table:
         log_p = table["eval_log_pseudo_likelihood"]
         curves["log pseudo-likelihood (nats)"] = {"held out": (epoch, log_p)}
+    if "label_loss" in table:
+        curves["label loss (nats)"] = {"training": (epoch, table["label_loss"])}
     return figures.learning_curves(curves, title=title, x_label="epoch")
 
 

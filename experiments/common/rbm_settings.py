@@ -6,12 +6,22 @@ import optax
 
 from dbn_jax import learning, rbm
 from experiments.common import optimizers
-from experiments.common.settings import Declared, setting
+from experiments.common.settings import MAX_EPOCHS, Declared, Given, above_0, only, setting
 
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
+_LEARNER_FLAGS = (
+    "learner", "gibbs_steps", "num_chains", "temperatures", "min_beta", "centring",
+    "sparsity_target", "sparsity_cost",
+)  # fmt: skip
+_WITH_CHAINS = Given(
+    "learner",
+    lambda beside: beside.learner not in ("cd", "exact"),
+    "=pcd, fast_pcd or tempering",
+)
+_WITH_STEPS = Given("learner", lambda beside: beside.learner != "exact", " other than exact")
 
 
-class RBMSettings(Declared):
+class RBMSettings(Declared, title="Learning"):
     """Settings of the training of an RBM; the defaults are those of Hinton's programs."""
 
     learner: str = setting(
@@ -20,20 +30,43 @@ class RBMSettings(Declared):
         "fast weights (fast_pcd), parallel tempering, or enumeration of a small RBM (exact).",
         choices=LEARNERS,
     )
-    gibbs_steps: int = setting(1, "Number of Gibbs steps in each update.", at_least=1)
+    gibbs_steps: int = setting(
+        1, "Number of Gibbs steps in each update.", at_least=1, at_most=10_000, given=_WITH_STEPS
+    )
     reconstruction: str = setting(
         "samples",
-        "What contrastive divergence uses as the reconstruction of the visible units.",
+        "What contrastive divergence takes as the reconstruction of the visible units: drawn "
+        "states (samples), or their probabilities.",
         choices=("samples", "probabilities"),
+        given=only("learner", "cd"),
     )
     num_chains: int = setting(
-        100, "Number of persistent chains; with tempering, of ladders of chains.", at_least=1
+        100,
+        "Number of persistent chains; with tempering, of ladders of chains.",
+        at_least=1,
+        at_most=100_000,
+        given=_WITH_CHAINS,
     )
-    temperatures: int = setting(10, "Number of temperatures of parallel tempering.", at_least=2)
+    temperatures: int = setting(
+        10,
+        "Number of temperatures of parallel tempering.",
+        at_least=2,
+        at_most=1000,
+        given=only("learner", "tempering"),
+    )
     min_beta: float = setting(
-        0.0, "Inverse temperature of the hottest chain of tempering.", at_least=0, below=1
+        0.0,
+        "Inverse temperature of the hottest chain of tempering.",
+        at_least=0,
+        below=1,
+        given=only("learner", "tempering"),
     )
-    fast_rate: float = setting(0.05, "Learning rate of the fast weights of fast PCD.", at_least=0)
+    fast_rate: float = setting(
+        0.05,
+        "Learning rate of the fast weights of fast PCD.",
+        at_least=0,
+        given=only("learner", "fast_pcd"),
+    )
     centring: str = setting(
         "none",
         "Form of the gradient: as it is (none), centred, or the enhanced gradient (enhanced).",
@@ -42,7 +75,12 @@ class RBMSettings(Declared):
     sparsity_target: float = setting(
         0.0, "Mean activity that each hidden unit is pulled to; 0 for no target."
     )
-    sparsity_cost: float = setting(0.1, "Strength of the pull to the sparsity target.", at_least=0)
+    sparsity_cost: float = setting(
+        0.1,
+        "Strength of the pull to the sparsity target.",
+        at_least=0,
+        given=Given("sparsity_target", lambda beside: beside.sparsity_target, " other than 0"),
+    )
     learning_rate: float = setting(0.1, "Learning rate of weights and biases.", at_least=0)
     learning_rate_decay: str = setting(
         "none",
@@ -50,12 +88,45 @@ class RBMSettings(Declared):
         "the second half (linear).",
         choices=("none", "linear"),
     )
-    initial_momentum: float = setting(0.5, "Momentum in the first epochs.", at_least=0, at_most=1)
-    final_momentum: float = setting(0.9, "Momentum in all later epochs.", at_least=0, at_most=1)
-    momentum_epochs: int = setting(5, "Number of epochs with the initial momentum.", at_least=0)
+    initial_momentum: float = setting(
+        0.5,
+        "Momentum in the first epochs.",
+        at_least=0,
+        at_most=1,
+        given=above_0("momentum_epochs"),
+    )
+    final_momentum: float = setting(
+        0.9,
+        "Momentum in all later epochs.",
+        at_least=0,
+        at_most=1,
+        given=Given(
+            "epochs",
+            lambda beside: beside.epochs > beside.momentum_epochs,
+            " above those of the initial momentum",
+        ),
+    )
+    momentum_epochs: int = setting(
+        5,
+        "Number of epochs with the initial momentum.",
+        at_least=0,
+        at_most=MAX_EPOCHS,
+        given=Given(
+            "final_momentum",
+            lambda beside: beside.final_momentum != beside.initial_momentum,
+            " other than the initial momentum",
+        ),
+    )
     weight_decay: float = setting(2e-4, "Strength of L2 weight decay.", at_least=0)
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(30, "Number of passes over the data.", at_least=1)
+    epochs: int = setting(30, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
+
+    def learner_flags(self, prefix: str = "") -> str:
+        """The flags that decide the learner, for messages about it."""
+        words = self.as_flags()
+        plain = RBMSettings().as_flags()
+        names = (*_LEARNER_FLAGS[:1], *(x for x in _LEARNER_FLAGS[1:] if words[x] != plain[x]))
+        return " ".join(f"--{prefix}{name}={words[name]}" for name in names)
 
     def make_learner(self) -> learning.Learner:
         """Builds the learner, with the sparsity target and the form of the gradient."""
@@ -92,12 +163,12 @@ class RBMSettings(Declared):
             self.epochs * updates_per_epoch,
             self.initial_momentum,
             self.final_momentum,
-            self.momentum_epochs * updates_per_epoch,
+            min(self.momentum_epochs, self.epochs) * updates_per_epoch,
             self.weight_decay,
         )
 
 
-class MemorySettings(RBMSettings):
+class MemorySettings(RBMSettings, title="Learning of the top RBM"):
     """Settings of the training of a top RBM, which may have label units."""
 
     learner: str | None = setting(
@@ -107,7 +178,10 @@ class MemorySettings(RBMSettings):
         choices=(*LEARNERS, "labelled_pcd"),
     )
     label_cost: float = setting(
-        10.0, "Weight of the cost −log p(label | features) in labelled_pcd.", at_least=0
+        10.0,
+        "Weight of the cost −log p(label | features) beside the likelihood.",
+        at_least=0,
+        given=only("learner", "labelled_pcd"),
     )
 
     def _plain_learner(self):

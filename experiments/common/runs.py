@@ -32,29 +32,36 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
 
 from dbn_jax import figures, files, model_file, training
 from dbn_jax.training import belonging
-from experiments.common import exits
+from experiments.common import command_line
 from experiments.common.settings import Declared, setting
 
-flags.disclaim_key_flags()
 # Number of `Run.key` below the seed's spare key: far from those of the parts that it is split into.
 _OUTSIDE = 2**32 - 1
 
 
-class RunSettings(Declared):
+class Folder(Declared, title="Run"):
+    """The folder of a run, which is no setting of it."""
+
+    workdir: str = setting(help="Folder of the run: a new one, or that of a run to be resumed.")
+
+
+class RunSettings(Declared, title="Run"):
     """Settings of every run."""
 
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
 
-class TrainingSettings(RunSettings):
+class TrainingSettings(RunSettings, title="Run"):
     """Settings of every run that trains, and so can be resumed."""
 
     checkpoint_seconds: float = setting(
-        30.0, "Seconds between two checkpoints.", at_least=0, decides=False
+        30.0,
+        "Seconds between two checkpoints, from which a stopped run is resumed.",
+        at_least=0,
+        decides=False,
     )
 
 
@@ -210,15 +217,12 @@ class Run:
 
 def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
     """Runs a command: reads its settings from the flags, and reports failures in one sentence."""
-    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-    settings.define_flags()
-
-    def start(argv):
-        stopped = "stopped by Ctrl-C; the same command resumes from what is saved"
-        with exits.sentences(argv, stopped=stopped):
-            run(settings.from_flags(), flags.FLAGS.workdir)
-
-    app.run(start)
+    command_line.main(
+        lambda folder, values: run(values, folder.workdir),
+        Folder,
+        settings,
+        stopped="stopped by Ctrl-C; the same command resumes from what is saved",
+    )
 
 
 def _print(results: Mapping[str, Any]) -> None:

@@ -11,23 +11,64 @@ come the absl flags, the check of values whenever an object is made, the lines o
 is read back from summary.json. A group is another such class within this one; its flags have the
 prefix before their names. A setting is a bool, int, float or str, a tuple of ints or strs, or one
 of these or None.
+
+A setting that does something only beside certain values of another one says so by `given`:
+
+    fast_rate: float = setting(0.05, "Rate of the fast weights.", given=only("learner", "fast_pcd"))
+
+On a command line where it does nothing, another value than the default is refused.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 import os
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from absl import flags
 
-# Flags defined here count as those of the binary that has them defined, and are in its --help.
-flags.disclaim_key_flags()
+MAX_EPOCHS = 1_000_000  # with any batch their updates are checked to be numbers of 32 bits
 _LARGEST = {int: 2**31 - 1, float: 3.4e38}  # what arrays of 32 bits hold
 _NOUNS = {int: "whole number", float: "finite number", str: "text", bool: "truth value"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """When a setting, or a group, does something.
+
+    Attributes:
+      name: of the setting beside it that decides it.
+      holds: of the object that has both: whether the other setting is as it must be.
+      words: how that must be; they follow its flag.
+    """
+
+    name: str
+    holds: Callable[[Any], bool]
+    words: str
+
+
+@contextlib.contextmanager
+def about(words: str) -> Iterator[None]:
+    """A context whose ValueErrors begin with the flags that they are about."""
+    try:
+        yield
+    except ValueError as e:
+        raise ValueError(f"{words}: {e}") from e
+
+
+def only(name: str, *values: Any) -> Given:
+    """The setting of this name must have one of these values."""
+    words = f"={' or '.join(map(_text, values))}"
+    return Given(name, lambda beside: getattr(beside, name) in values, words)
+
+
+def above_0(name: str) -> Given:
+    """The setting of this name must be above 0."""
+    return Given(name, lambda beside: getattr(beside, name) > 0, " above 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +79,7 @@ class _Rule:
       help: a sentence or noun phrase for --help, which says what the value does.
       at_least: smallest value; of a tuple, of its elements. So are the other bounds.
       choices: the names that it can be.
+      given: when it does something, if not always.
       folder: whether it is a path. Paths are made absolute, since a run may be used from elsewhere.
       decides: whether results depend on it; if not, it may change when a run is resumed.
     """
@@ -47,6 +89,7 @@ class _Rule:
     at_most: float = math.inf
     below: float = math.inf
     choices: tuple[str, ...] = ()
+    given: Given | None = None
     folder: bool = False
     decides: bool = True
 
@@ -54,7 +97,7 @@ class _Rule:
     def bounds(self) -> str:
         """Such as " of at least 0 and below 1"; empty without bounds."""
         limits = {"at least": self.at_least, "at most": self.at_most, "below": self.below}
-        words = [f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit)]
+        words = [f"{word} {limit:,}" for word, limit in limits.items() if math.isfinite(limit)]
         return f" of {' and '.join(words)}" if words else ""
 
 
@@ -63,19 +106,26 @@ def setting(default: Any = dataclasses.MISSING, help: str = "", **rule: Any) -> 
     return dataclasses.field(default=default, metadata={"rule": _Rule(help, **rule)})
 
 
-def group(cls: type, *, prefix: str = "", **defaults: Any) -> Any:
+def group(cls: type, *, prefix: str = "", given: Given | None = None, **defaults: Any) -> Any:
     """Declares a group of settings, with defaults of its own."""
     make = functools.partial(cls, **defaults)
-    return dataclasses.field(default_factory=make, metadata={"group": cls, "prefix": prefix})
+    metadata = {"group": cls, "prefix": prefix, "given": given}
+    return dataclasses.field(default_factory=make, metadata=metadata)
 
 
 @typing.dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(setting, group)
 )
 class Declared:
-    """Base of all settings; what derives from it is a dataclass whose values are checked."""
+    """Base of all settings; what derives from it is a dataclass whose values are checked.
 
-    def __init_subclass__(cls):
+    A subclass has the `title` under which --help lists the settings that it declares.
+    """
+
+    title = "Experiment"
+
+    def __init_subclass__(cls, title: str = title):
+        cls.title = title
         # Made by keywords, so that a subclass may add settings without a default.
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
@@ -93,20 +143,55 @@ class Declared:
             if leaf.kind is bool:
                 flags.DEFINE_bool(leaf.flag, leaf.default, leaf.rule.help)
                 continue
-            required = leaf.default is dataclasses.MISSING
-            default = None if required else leaf.default
+            default = None if leaf.is_required else leaf.default
             parts = _Parser(leaf), leaf.flag, default, leaf.rule.help
-            flags.DEFINE(*parts, serializer=_Serializer(), required=required)
+            flags.DEFINE(*parts, serializer=_Serializer())
 
     @classmethod
     def from_flags(cls) -> Self:
-        """Makes the settings of the flags that `define_flags` defined."""
+        """Makes the settings of the flags that `define_flags` defined.
+
+        Raises a ValueError if a flag is missing, or does nothing beside the others.
+        """
         values = {}
         for leaf in _leaves(cls):
             *groups, name = leaf.path
             part = functools.reduce(lambda part, group: part.setdefault(group, {}), groups, values)
             part[name] = flags.FLAGS[leaf.flag].value
-        return cls.from_json(values)
+            if leaf.is_required and part[name] is None:
+                help = leaf.rule.help
+                raise ValueError(f"--{leaf.flag} is required: {help[0].lower()}{help[1:]}")
+        settings = cls.from_json(values)
+        for leaf in _leaves(cls):
+            for place, given in leaf.given:
+                beside = place.of(settings)
+                if not given.holds(beside):
+                    other = f"--{place.prefix}{given.name}"
+                    why = f"with {other}={_text(getattr(beside, given.name))}"
+                    settings._refuse(leaf, f"{why}; it goes with {other}{given.words}")
+        return settings
+
+    def refuse(self, names: tuple[str, ...], why: str) -> None:
+        """Raises a ValueError if one of these settings is not at its default: it does nothing."""
+        for leaf in _leaves(type(self)):
+            if leaf.path[-1] in names:
+                self._refuse(leaf, why)
+
+    def _refuse(self, leaf, why):
+        if leaf.of(self) != leaf.default:
+            value = _text(leaf.of(self))
+            raise ValueError(f"--{leaf.flag}={value} does nothing {why}; leave it out")
+
+    @classmethod
+    def help(cls) -> dict[str, dict[str, str]]:
+        """What --help says of each flag, as it is written, by the titles of the classes."""
+        sections, told = {}, {}
+        for leaf in _leaves(cls):
+            section = sections.setdefault(leaf.title, {})
+            key = leaf.path[-1], leaf.rule.help
+            section[leaf.usage] = f"As --{told[key]}." if key in told else leaf.help
+            told.setdefault(key, leaf.flag)
+        return sections
 
     def as_flags(self) -> dict[str, str]:
         """The settings as texts by flag, without those that are None."""
@@ -133,20 +218,60 @@ class Declared:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Leaf:
+class _Place:
+    """Where in the settings a group stands; at first the whole of them."""
+
+    path: tuple[str, ...] = ()
+    prefix: str = ""
+    given: tuple[tuple["_Place", Given], ...] = ()  # conditions, each of what stands at a place
+
+    def of(self, settings: Declared) -> Any:
+        """What stands there."""
+        return functools.reduce(getattr, self.path, settings)
+
+    def inner(self, name: str, prefix: str, given: Given | None) -> "_Place":
+        """The place of what stands in it under this name."""
+        given = () if given is None else ((self, given),)
+        return _Place((*self.path, name), self.prefix + prefix, self.given + given)
+
+
+_ROOT = _Place()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Leaf(_Place):
     """One setting: where it stands, its flag, default and type, and its rule."""
 
-    path: tuple[str, ...]
     flag: str
     default: Any
     kind: type
     is_tuple: bool
     is_optional: bool
     rule: _Rule
+    title: str
 
-    def of(self, settings: Declared) -> Any:
-        """Its value among the settings."""
-        return functools.reduce(getattr, self.path, settings)
+    @property
+    def is_required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is dataclasses.MISSING
+
+    @property
+    def usage(self) -> str:
+        """Its flag as it is written on a command line, with its default."""
+        if self.kind is bool:
+            return f"--[no]{self.flag} ({_text(self.default)})"
+        if self.is_required:
+            return f"--{self.flag} (required)"
+        return f"--{self.flag}={'' if self.default is None else _text(self.default)}"
+
+    @property
+    def help(self) -> str:
+        """What it does, which values it has, and when."""
+        words = [self.rule.help]
+        if self.rule.choices or self.kind in _LARGEST:
+            words.append(f"{self.expected[0].upper()}{self.expected[1:]}.")
+        words += [f"With --{place.prefix}{given.name}{given.words}." for place, given in self.given]
+        return " ".join(words)
 
     @property
     def expected(self) -> str:
@@ -193,29 +318,31 @@ class _Leaf:
         return value
 
 
-def _leaves(
-    cls: type, path: tuple[str, ...] = (), prefix: str = "", made: Any = None
-) -> Iterator[_Leaf]:
-    """All settings of a class and its groups; `made`: an object that has the defaults."""
+def _leaves(cls: type, place: _Place = _ROOT, made: Any = None) -> Iterator[_Leaf]:
+    """All settings of a class that stands at a place; `made`: an object that has the defaults."""
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        here, metadata = (*path, field.name), field.metadata
+        metadata = field.metadata
         if "group" in metadata:
-            defaults = field.default_factory()
-            yield from _leaves(metadata["group"], here, prefix + metadata["prefix"], defaults)
+            inner = place.inner(field.name, metadata["prefix"], metadata["given"])
+            yield from _leaves(metadata["group"], inner, field.default_factory())
             continue
         kind, is_optional = hints[field.name], False
         if isinstance(kind, types.UnionType):
             kind, is_optional = typing.get_args(kind)[0], True
         is_tuple = typing.get_origin(kind) is tuple
+        owners = (
+            x for x in reversed(cls.mro()) if field.name in vars(x).get("__annotations__", ())
+        )
         yield _Leaf(
-            here,
-            prefix + field.name,
-            field.default if made is None else getattr(made, field.name),
-            typing.get_args(kind)[0] if is_tuple else kind,
-            is_tuple,
-            is_optional,
-            metadata["rule"],
+            **vars(place.inner(field.name, "", metadata["rule"].given)),
+            flag=place.prefix + field.name,
+            default=field.default if made is None else getattr(made, field.name),
+            kind=typing.get_args(kind)[0] if is_tuple else kind,
+            is_tuple=is_tuple,
+            is_optional=is_optional,
+            rule=metadata["rule"],
+            title=(cls if place.path else next(owners)).title,
         )
 
 

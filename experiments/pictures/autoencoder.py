@@ -13,6 +13,12 @@ from dbn_jax.embedding import logistic_pca, pca
 from dbn_jax.training import progress
 
 _NUM_TRAIN = 2000  # training images whose error is reported
+# The methods beside the autoencoder, by their names in the summary.
+_NAMES = {
+    "logistic PCA, best codes": "logistic_pca",
+    "logistic PCA, linear codes": "linear_codes",
+    "PCA": "pca",
+}
 
 
 def pixels(key: jax.Array, transform: data.Transform, images: np.ndarray) -> jax.Array:
@@ -27,6 +33,8 @@ def draw(
     model: networks.Autoencoder,
     shallow: networks.Autoencoder,
     table: dict[str, np.ndarray],
+    *,
+    with_logistic_pca: bool,
 ) -> tuple[dict[str, object], dict[str, Figure]]:
     """Draws reconstructions of held-out images by each method, and the curves of fine-tuning.
 
@@ -36,24 +44,29 @@ def draw(
       model: the deep autoencoder; PCA and logistic PCA use as many numbers as its code has.
       shallow: the autoencoder without hidden layers.
       table: the metrics of fine-tuning.
+      with_logistic_pca: whether logistic PCA finds the best codes too, which takes longest.
     """
     part, held_out = dataset.held_out
     train_key, held_out_key = jax.random.split(key)
     train = pixels(train_key, transform, dataset.train.images)
     v = pixels(held_out_key, transform, held_out.images)
     size = model.decoder[0].kernel[...].shape[0]
-    logistic = logistic_pca.fit(train, size, callback=_report)
-    if not logistic.converged:
-        logging.warning("logistic PCA has not converged: its error may be too large")
     linear = pca.fit(train, size)
-    methods = {
-        "deep autoencoder": functools.partial(_restore, model),
-        "logistic PCA, best codes": lambda v: logistic_pca.decode(
+    methods = {"deep autoencoder": functools.partial(_restore, model)}
+    found = {}
+    if with_logistic_pca:
+        logistic = logistic_pca.fit(train, size, callback=_report)
+        if not logistic.converged:
+            logging.warning("logistic PCA has not converged: its error may be too large")
+        found = {
+            "logistic_pca_iterations": len(logistic.objective),
+            "logistic_pca_converged": logistic.converged,
+        }
+        methods["logistic PCA, best codes"] = lambda v: logistic_pca.decode(
             logistic.model, logistic_pca.encode(logistic.model, v)
-        ),
-        "logistic PCA, linear codes": functools.partial(_restore, shallow),
-        "PCA": lambda v: pca.decode(linear, pca.encode(linear, v)),
-    }
+        )
+    methods["logistic PCA, linear codes"] = functools.partial(_restore, shallow)
+    methods["PCA"] = lambda v: pca.decode(linear, pca.encode(linear, v))
     # The first image of each class.
     shown = np.array([np.flatnonzero(held_out.labels == c)[0] for c in np.unique(held_out.labels)])
     rows, errors, notes = {"real data": v[shown]}, {}, {}
@@ -92,13 +105,11 @@ def draw(
         "reconstruction_error_train": float(
             networks.reconstruction_error(model, data.spread(train, _NUM_TRAIN))
         ),
-        "reconstruction_error_logistic_pca": errors["logistic PCA, best codes"],
-        "reconstruction_error_linear_codes": errors["logistic PCA, linear codes"],
-        "reconstruction_error_pca": errors["PCA"],
-        "logistic_pca_iterations": len(logistic.objective),
-        "logistic_pca_converged": logistic.converged,
     }
-    return results, pictures
+    for name, key in _NAMES.items():
+        if name in errors:
+            results[f"reconstruction_error_{key}"] = errors[name]
+    return results | found, pictures
 
 
 def _report(iteration, objective):

@@ -27,7 +27,13 @@ def test_ascent_of_the_bound(tmp_path, monkeypatch):
     (x,) = started  # chains start at examples: features and labels
     assert x.shape == (1000, 30 + 10)
     np.testing.assert_array_equal(x[:, 30:].sum(axis=1), 1)
-    assert summary["results"].keys() == {f"error_rate_{way}" for way in recognition.WAYS}
+    rates = {f"error_rate_{way}{when}" for way in recognition.WAYS for when in ("", "_before")}
+    assert summary["results"].keys() == rates | {
+        "reconstruction",
+        "entropy",
+        "free_energy_data",
+        "free_energy_fantasies",
+    }
     assert summary["program"] == "experiments.finetune_bound"
     before, after = load_net(tmp_path / "net"), load_net(tmp_path / "bound")
     for part in ("recognition", "generative"):

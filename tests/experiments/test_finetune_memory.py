@@ -28,7 +28,8 @@ def test_only_the_top_learns(source, tmp_path, monkeypatch):
     )
     settings = Settings(pretrained=source, epochs=2, num_chains=20, learning_rate=0.02)
     summary = finetune_memory.run(settings, str(tmp_path / "memory"))
-    assert summary["results"].keys() == {f"error_rate_{way}" for way in recognition.WAYS}
+    rates = {f"error_rate_{way}{when}" for way in recognition.WAYS for when in ("", "_before")}
+    assert summary["results"].keys() == rates | {"label_loss"}
     (x,) = started  # chains start at examples: drawn features, and labels
     assert set(np.unique(x)) == {0.0, 1.0}
     np.testing.assert_array_equal(x[:, 12:].sum(axis=1), np.ones(1000))

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 EXACT = dataclasses.replace(QUICK, learner="exact")
 STOPPING = ClassifierSettings(early_stopping=True)
+LONG = dataclasses.replace(QUICK, epochs=1_000_000, batch_size=1)
 SPARSE = dataclasses.replace(QUICK, sparsity_target=1.5)
 
 
@@ -49,6 +50,7 @@ def test_a_batch_that_the_images_cannot_fill(tmp_path):
         (finetune_classifier, finetune_classifier.Settings(**start, learning=classifying), ""),
         (finetune_bound, finetune_bound.Settings(**start, learning=large), ""),
         (finetune_memory, finetune_memory.Settings(**start, **many), ""),
+        (estimator_variance, estimator_variance.Settings(**start, **many), ""),
         (finetune_updown, finetune_updown.Settings(**start, **many), ""),
     ]
     for module, settings, prefix in calls:
@@ -102,7 +104,18 @@ def on(name, **changes):
         (train_rbm, {"visible": "poisson", "hidden": "gaussian"}, "no normalisable joint"),
         (train_rbm, {"hidden": "softmax"}, "16 softmax units cannot be split into groups"),
         (train_rbm, {"num_hidden": 26, "learning": EXACT}, r"2\^26; .* learn by CD or PCD"),
-        (train_rbm, {"learning": SPARSE}, "target is 1.5; .* of Bernoulli hidden units"),
+        (
+            train_rbm,
+            {"learning": SPARSE},
+            "^--visible=bernoulli --hidden=bernoulli --num_hidden=16 --learner=cd .*"
+            "--sparsity_target=1.5: target is 1.5; .* of Bernoulli hidden units",
+        ),
+        (train_rbm, {"num_hidden": 2**31 - 1}, r"at least [\d,]+ GB, and this machine has \d+ GB;"),
+        (
+            train_rbm,
+            {"learning": LONG},
+            r"^--epochs=1000000 .* is 7,185,000,000 updates, which are",
+        ),
         (train_dbn, {"hidden_sizes": (40, 20), "learning": EXACT}, r"has 2\^40"),
         (train_dbn, UNLABELLED | top(learner="exact") | {"hidden_sizes": (40, 30)}, r"has 2\^30"),
         (train_dbn, UNLABELLED | top(learner="labelled_pcd"), "--nolabels leaves none; choose an"),
@@ -110,21 +123,29 @@ def on(name, **changes):
         (train_dbn, {"data": STANDARDISED}, "--standardise: the pixels of the net are binary unit"),
         (train_dbn, UPSIDE_DOWN | {"hidden_sizes": (20,)}, "64 pixels has no layer below"),
         (train_dbn, UPSIDE_DOWN | {"hidden_sizes": (16, 12, 15)}, "64 pixels has 15 and 16$"),
-        (train_dbn, top(num_chains=9), "num_chains is 9, but there are 10 labels"),
+        (
+            train_dbn,
+            top(num_chains=9),
+            r"^--hidden_sizes=16,12,20 --top_learner=labelled_pcd .*--top_num_chains=9: num_chains "
+            "is 9, but there are 10 labels",
+        ),
         (train_autoencoder, {"learning": EXACT}, r"has 2\^64"),
         (train_autoencoder, {"hidden_sizes": (30,)}, "=30: .* at least one hidden layer below its"),
         (train_autoencoder, {"hidden_sizes": (70, 65)}, "--hidden_sizes=70,65: .* at most 64"),
         (train_autoencoder, {"data": STANDARDISED}, r"--standardise: .* \[0, 1\]"),
         (train_patches, {"num_train": 50}, "--num_train=50 is fewer than --batch_size=100 or --"),
         (train_patches, {"num_train": 200, "max_mixture": 201}, "is fewer .* --max_mixture=201"),
-        (train_patches, {"size": 6, "num_components": 36}, "num_components is 36; patches of 36"),
+        (train_patches, {"size": 6, "num_components": 36}, "^--num_components=36: num_comp"),
         (why_it_works, {"num_updates": 120}, "--num_updates=120: it must be a multiple of 50"),
         (finetune_classifier, on("net", data=DIGITS), "net brings its own data: of their flags"),
         (finetune_classifier, on("net", hidden_sizes=(9, 9)), "=9,9, but .* of 10, 12 units"),
         (finetune_classifier, on("none", learning=STOPPING), "--num_validation"),
-        (finetune_memory, on("net", num_chains=4), "num_chains is 4, but there are 10 labels"),
-        (finetune_memory, on("alone"), "no label units"),
-        (finetune_updown, on("alone", label_cost=1.0), "no label units"),
+        (finetune_memory, on("net", num_chains=4), "^--num_chains=4: .* but there are 10 labels"),
+        (finetune_memory, on("alone"), "^--pretrained=.*alone: the RBM has no label units"),
+        (finetune_updown, on("alone", label_cost=1.0), r"^--label_cost=1\.0 .*: .* no label units"),
+        (finetune_bound, on("alone", num_paths=3), "^--num_paths=3 does nothing with a net of one"),
+        (generate, on("alone", columns=5), "^--columns=5 does nothing with a net without label un"),
+        (evaluate, on("rbm", passes=5), "^--passes=5 does nothing with a model of one layer"),
         (
             finetune_updown,
             on("net", adversarial_radius=2.0),
@@ -143,7 +164,7 @@ def on(name, **changes):
         (embed_codes, on("net"), "made by train_dbn; expected a run of train_autoencoder"),
         (embed_codes, on("codes", num_steps=70), "--num_steps=70: it must be a multiple of 50"),
         (embed_codes, on("codes", num_images=9999), r"=9999, but there are \d+ test images"),
-        (embed_codes, on("codes", num_images=20), "perplexity is 30, .* of 20 points has 19"),
+        (embed_codes, on("codes", num_images=20), "^--perplexity=30.0: .* of 20 points has"),
     ],
 )
 def test_settings_that_do_not_fit(runs, tmp_path, module, changes, words):

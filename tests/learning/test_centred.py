@@ -41,7 +41,7 @@ def centred_descent(model, data, mu, lam):
     nodes_v, nodes_h = (side.log_weights - side.log_density(side.states) for side in sides)
 
     def own_energy(x, bias, sigma, real):
-        return jnp.sum((x - bias) ** 2) / (2 * sigma**2) if real else -x @ bias
+        return (jnp.sum(x**2) / (2 * sigma**2) if real else 0.0) - x @ bias / sigma
 
     def energy(centred, v, h):
         weights, b, c = centred
@@ -62,10 +62,10 @@ def centred_descent(model, data, mu, lam):
 
     def ordinary(centred):
         weights, b, c = centred
-        return weights, b - sigma_v * weights @ lam, c - sigma_h * mu @ weights
+        return weights, b - weights @ lam, c - mu @ weights
 
     weights, b, c = model.weights, model.visible.blocks[0].bias, model.hidden.blocks[0].bias
-    centred = (weights, b + sigma_v * weights @ lam, c + sigma_h * mu @ weights)
+    centred = (weights, b + weights @ lam, c + mu @ weights)
     centred = jax.tree.map(jnp.asarray, centred)
     return jax.jit(lambda x: jax.jvp(ordinary, (x,), (jax.grad(loss)(x),))[1])(centred)
 

@@ -50,7 +50,7 @@ def interrupt(*_):
     signal.raise_signal(signal.SIGINT)
 
 atexit.register(print, "torn down")
-with exits.sentences([]):
+with exits.sentences():
     print("work")
     {where}
     print("more work")

@@ -92,16 +92,10 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
     resumption.broken_and_resumed(tmp_path, toy_experiment, Settings())
 
 
-def test_help_lists_every_flag():
-    done = binaries.run(TOY, "--help")
-    for name in ("workdir", "num_hidden", "epochs", "dataset", "checkpoint_seconds", "seed"):
-        assert f"--{name}:" in done.stdout or f"--[no]{name}:" in done.stdout
-
-
 def test_failures_end_in_a_sentence(tmp_path):
     done = binaries.run(TOY, f"--workdir={tmp_path}", "--dataset=mnits")
     assert done.returncode == 1
-    assert "mnits" in done.stderr
+    assert done.stderr.startswith("no data set is called 'mnits'")
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
 

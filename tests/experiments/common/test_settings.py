@@ -7,13 +7,15 @@ import re
 import pytest
 from absl import flags
 
-from experiments.common.settings import Declared, group, setting
+from experiments.common.settings import Declared, about, above_0, group, only, setting
 
 
-class Learning(Declared):
-    epochs: int = setting(30, "Passes.", at_least=1)
+class Learning(Declared, title="Learning"):
+    epochs: int = setting(30, "Passes.", at_least=1, at_most=1_000_000)
     rate: float = setting(0.1, "Rate.", at_least=0, below=2)
     learner: str | None = setting(None, "Learner.", choices=("cd", "pcd"))
+    chains: int = setting(9, "Chains.", given=only("learner", "pcd"))
+    rise: float = setting(0.5, "Rise.", given=above_0("rate"))
 
 
 class Settings(Declared):
@@ -21,9 +23,12 @@ class Settings(Declared):
     sizes: tuple[int, ...] = setting((500, 300), "Sizes.", at_least=1)
     names: tuple[str, ...] = setting(("a",), "Names.", choices=("a", "b"))
     labels: bool = setting(True, "Labels.")
+    deep: bool = setting(True, "Depth.")
     seconds: float = setting(30.0, "Seconds.", decides=False)
     learning: Learning = group(Learning)
-    top: Learning = group(Learning, prefix="top_", rate=0.02, learner="pcd")
+    top: Learning = group(
+        Learning, prefix="top_", given=only("deep", True), rate=0.02, learner="pcd"
+    )
 
 
 def read(*line):
@@ -70,9 +75,10 @@ def test_folders_are_made_absolute(tmp_path, monkeypatch):
 
 
 BAD = {
-    "--epochs=0": "a whole number of at least 1",
+    "--epochs=0": "a whole number of at least 1 and at most 1,000,000",
     "--epochs=1.5": "a whole number of at least 1",
-    "--epochs=3000000000": "too large for a number of 32 bits",
+    "--epochs=2147483647": "a whole number of at least 1 and at most 1,000,000",
+    "--chains=3000000000": "too large for a number of 32 bits",
     "--top_rate=-1": "a finite number of at least 0 and below 2",
     "--rate=nan": "a finite number of at least 0",
     "--rate=inf": "a finite number of at least 0",
@@ -94,8 +100,55 @@ def test_bad_values_of_flags_are_named(flag, words):
 
 
 def test_a_setting_without_default_is_required():
-    with pytest.raises(flags.IllegalFlagValueError, match="--source"):
+    with pytest.raises(ValueError, match=r"^--source is required: folder.$"):
         read()
+
+
+IDLE = {
+    "--chains=3": "--chains=3 does nothing with --learner=None; it goes with --learner=pcd",
+    "--top_learner=cd --top_chains=3": "--top_chains=3 does nothing with --top_learner=cd; it goes "
+    "with --top_learner=pcd",
+    "--rate=0 --rise=1": "--rise=1.0 does nothing with --rate=0.0; it goes with --rate above 0",
+    "--nodeep --top_epochs=3": "--top_epochs=3 does nothing with --deep=false; it goes with "
+    "--deep=true",
+}
+
+
+@pytest.mark.parametrize(("line", "words"), IDLE.items())
+def test_what_would_be_ignored_is_refused(line, words):
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}; leave it out$"):
+        read("--source=/x", *line.split())
+
+
+def test_defaults_may_do_nothing():
+    """Those of the class and of the group: flags.txt repeats them."""
+    line = ["--chains=9", "--nodeep", "--top_rate=0.02", "--top_learner=pcd", "--top_chains=9"]
+    assert read("--source=/x", *line) == Settings(source="/x", deep=False)
+
+
+def test_a_command_can_refuse_what_does_nothing():
+    Settings(source="/x").refuse(("sizes",), "here")
+    with pytest.raises(ValueError, match=r"^--sizes=7,8 does nothing here; leave it out$"):
+        Settings(source="/x", sizes=(7, 8)).refuse(("names", "sizes"), "here")
+
+
+def test_errors_name_the_flags_they_are_about():
+    with pytest.raises(ValueError, match=r"^--rate=2: too much$"), about("--rate=2"):
+        raise ValueError("too much")
+
+
+def test_help_says_what_a_flag_does_and_when_and_repeats_no_text():
+    sections = Settings.help()
+    assert list(sections) == ["Experiment", "Learning"]
+    assert sections["Experiment"]["--source (required)"] == "Folder."
+    assert sections["Experiment"]["--[no]labels (true)"] == "Labels."
+    learning = sections["Learning"]
+    assert learning["--epochs=30"] == (
+        "Passes. A whole number of at least 1 and at most 1,000,000."
+    )
+    assert learning["--learner="] == "Learner. One of cd, pcd."
+    assert learning["--chains=9"] == "Chains. A whole number. With --learner=pcd."
+    assert learning["--top_rate=0.02"] == "As --rate."
 
 
 @pytest.mark.parametrize(
