@@ -17,6 +17,8 @@ The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and 
 Reference: Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
+import dataclasses
+
 import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
@@ -51,7 +53,10 @@ def run(settings: Settings, workdir: str) -> dict:
     unfamiliar = settings.data.left_out(dataset)
     pixels = Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
-    data_settings.check_updates(settings.learning, num_images)
+    grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, transform)
+    learning = settings.learning.suited(num_images, grey=grey)
+    settings = dataclasses.replace(settings, learning=learning)
+    data_settings.check_updates(learning, num_images)
     types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
     flags = " ".join(f"--{name}={getattr(settings, name)}" for name in (*types, "num_hidden"))
     pretraining.check(settings.learning, num_visible, settings.num_hidden, flags=flags, **types)
