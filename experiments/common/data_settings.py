@@ -12,7 +12,7 @@ from experiments.common.settings import Declared, setting
 
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
-_GREY = 1 / 4
+_GREY = 1 / 5
 UNITS = {
     "bernoulli": units.Bernoulli(),
     "spin": units.Spin(),
@@ -134,7 +134,7 @@ def is_grey(dataset: data.Dataset, transform: data.Transform) -> bool:
     """Whether binary units see pixels that are grey levels p more than they are black and white.
 
     They are if p(1 − p), the variance of a pixel that is drawn with probability p, makes more than
-    a quarter of the variance of all drawn pixels: 17 % in MNIST, 34 % in the 8×8 digits, 39 % in
+    a fifth of the variance of all drawn pixels: 17 % in MNIST, 34 % in the 8×8 digits, 39 % in
     Fashion-MNIST; 0 if `transform` draws them.
     """
     p = data.apply(transform, jax.random.key(0), data.spread(dataset.train.images, 1000))
