@@ -15,9 +15,8 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dbn_jax import dbn, label_units, random, rbm
+from dbn_jax import clamping, dbn, label_units, numerics, random, rbm
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
@@ -36,7 +35,7 @@ def classify_by_sampling(
     def one_pass(key):
         return label_units.log_posterior(net.top, dbn.sample_recognition(key, net, v)[-1])
 
-    return _average(key, one_pass, num_passes)
+    return _average(key, one_pass, num_passes, v)
 
 
 @jit(static_argnames=("num_gibbs_steps", "num_passes"))
@@ -75,10 +74,10 @@ def classify_by_gibbs(
         start = neutral, jnp.full_like(neutral, -jnp.inf)
         return jax.nn.log_softmax(jax.lax.fori_loop(0, num_gibbs_steps, step, start)[1])
 
-    return _average(key, one_pass, num_passes)
+    return _average(key, one_pass, num_passes, v)
 
 
-def _average(key, one_pass, num_passes):
+def _average(key, one_pass, num_passes, v):
     """Log of the mean probability over passes, of which each has a key."""
     if num_passes < 1:
         raise ValueError(f"num_passes is {num_passes}; it must be at least 1")
@@ -87,7 +86,9 @@ def _average(key, one_pass, num_passes):
         return jnp.logaddexp(total, one_pass(random.fold_in(key, t)))
 
     total = jax.lax.fori_loop(1, num_passes, add, one_pass(random.fold_in(key, 0)))
-    return total - jnp.log(jnp.asarray(num_passes, total.dtype))
+    answers = total - jnp.log(jnp.asarray(num_passes, total.dtype))
+    # Sampled states are finite even where the image is not.
+    return jnp.where(jnp.all(jnp.isfinite(v), axis=-1, keepdims=True), answers, jnp.nan)
 
 
 @jit_checking({"num_gibbs_steps": rbm.check_steps})
@@ -108,7 +109,7 @@ def generate(
       The pixels' means, and the x from which the chains can go on.
     """
     gibbs_key, down_key = random.split(key)
-    x, h = label_units.clamped_gibbs(gibbs_key, net.top, x, clamped, num_gibbs_steps)
+    x, h = clamping.gibbs(gibbs_key, net.top, x, clamped, num_gibbs_steps)
     return dbn.pixel_means(down_key, net, x, h), x
 
 
@@ -128,12 +129,8 @@ def start_from_labels(
     key: Key[Array, ""], net: dbn.Net, labels: Int[Array, "*batch"]
 ) -> Float[Array, "*batch X"]:
     """Features drawn from their biases alone, beside chosen labels: starts label-clamped chains."""
-    num_labels = label_units.require(net.top)
-    if not isinstance(labels, jax.core.Tracer):
-        unknown = np.setdiff1d(labels, np.arange(num_labels))
-        if unknown.size:
-            raise ValueError(f"there is no label {unknown[0]}; the net's are 0 to {num_labels - 1}")
+    num_labels, dtype = label_units.require(net.top), net.top.weights.dtype
     features = label_units.without(net.top).visible
-    inputs = jnp.zeros((*labels.shape, features.num_units), net.top.weights.dtype)
-    one_hot = jax.nn.one_hot(labels, num_labels, dtype=inputs.dtype)
-    return label_units.join(net.top, features.sample(key, inputs), one_hot)
+    inputs = jnp.zeros((*labels.shape, features.num_units), dtype)
+    labels = numerics.one_hot(labels, num_labels, dtype)
+    return label_units.join(net.top, features.sample(key, inputs), labels)

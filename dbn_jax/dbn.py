@@ -27,6 +27,7 @@ import jax.numpy as jnp
 
 from dbn_jax import label_units, pytrees, random, rbm
 from dbn_jax.compilation import jit, jit_checking
+from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -57,8 +58,10 @@ class UntiedDBN:
     """A net whose weights for recognition and for generation have parted (`learning.updown`).
 
     Attributes:
-      recognition: of these RBMs only weights and hidden biases are used, on the way up.
-      generative: of these only weights and visible units' parameters, on the way down.
+      recognition: of these RBMs the weights and the hidden units' parameters are used, on the way
+        up, and any learnt σ of the visible units, by which their values are divided.
+      generative: of these the weights and the visible units' parameters, on the way down, and any
+        learnt σ of the hidden units.
       top: the top RBM, whose weights work both ways.
     """
 
@@ -142,7 +145,7 @@ def num_pixels(net: Net) -> int:
     return _first(net).visible.num_units
 
 
-def as_pixels(net: Net, v: Array) -> Float[Array, "*batch V"]:
+def as_pixels(net: Net, v: Array | Examples) -> Examples:
     """Checks images, as `rbm.as_batch` does, and gives them the parameters' dtype."""
     return rbm.as_batch(_first(net), v)
 
@@ -157,7 +160,7 @@ def _first(net):
 @jit
 def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
     """Mean-field recognition up to the features: each layer's means given the means below."""
-    means = [v]
+    means = [rbm.as_visible(_first(net), v)]
     for layer in net.recognition:
         means.append(rbm.hidden_mean(layer, means[-1]))
     return tuple(means)
@@ -168,7 +171,7 @@ def sample_recognition(
     key: Key[Array, ""], net: Net, v: Float[Array, "*batch V"]
 ) -> tuple[Float[Array, "*batch _"], ...]:
     """Stochastic recognition up to the features: each layer's states given the states below."""
-    states = [v]
+    states = [rbm.as_visible(_first(net), v)]
     keys = random.split(key, len(net.recognition))
     for layer, layer_key in zip(net.recognition, keys, strict=True):
         states.append(rbm.sample_hidden(layer_key, layer, states[-1]))
@@ -197,6 +200,7 @@ def log_recognition(
     """Σ_l log q(hˡ | hˡ⁻¹) of the layers' states: what recognition draws them by."""
     total = jnp.zeros_like(states[0][..., 0])
     for layer, (below, above) in zip(layers, itertools.pairwise(states), strict=True):
+        above = rbm.as_hidden(layer, above)
         total += layer.hidden.log_prob(above, rbm.hidden_inputs(layer, below))
     return total
 
@@ -207,6 +211,7 @@ def log_generative(
     """Σ_l log p(hˡ⁻¹ | hˡ) of the layers' states: what generation draws them by."""
     total = jnp.zeros_like(states[0][..., 0])
     for layer, (below, above) in zip(layers, itertools.pairwise(states), strict=True):
+        below = rbm.as_visible(layer, below)
         total += layer.visible.log_prob(below, rbm.visible_inputs(layer, above))
     return total
 

@@ -24,9 +24,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import random, rbm, units
-from dbn_jax.compilation import jit, jit_checking
-from dbn_jax.typing import Array, Bool, Float, Int, Key
+from dbn_jax import numerics, rbm, units
+from dbn_jax.compilation import jit
+from dbn_jax.typing import Array, Bool, Float, Key
 
 
 def visible_units(
@@ -127,9 +127,11 @@ def join(
     count = num_labels(params)
     if not count:
         return features
+    num_features, dtype = params.visible.num_units - count, params.weights.dtype
+    features = numerics.as_states(features, num_features, dtype, "features of the RBM")
     if labels is None:
-        labels = jnp.full((*features.shape[:-1], count), 1 / count, features.dtype)
-    return jnp.concatenate([features, labels], axis=-1)
+        labels = jnp.full((*features.shape[:-1], count), 1 / count)
+    return jnp.concatenate([features, labels.astype(dtype)], axis=-1)
 
 
 def split(
@@ -153,6 +155,7 @@ def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[
     Equal to ``rbm.free_energy(params, join(...))``.
     """
     of_features, of_labels = parts(params)
+    features = rbm.as_visible(of_features, features)
     inputs = rbm.hidden_inputs(of_features, features)
 
     def log_weight(label):
@@ -167,34 +170,3 @@ def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[
 def log_posterior(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
     """log p(label | features), exact; see `free_energies`."""
     return jax.nn.log_softmax(-free_energies(params, features))
-
-
-@jit_checking({"num_steps": rbm.check_steps})
-def clamped_gibbs(
-    key: Key[Array, ""],
-    params: rbm.RBM,
-    x: Float[Array, "*batch V"],
-    clamped: Bool[Array, "..."],
-    num_steps: int | Int[Array, ""],
-) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
-    """Gibbs sampling of any RBM with any subset of its visible units held as they are.
-
-    Args:
-      x: where the chains start, and what is clamped.
-      clamped: (V,), or (..., V) for subsets of each chain's own: True where x stays, such as
-        ``mask(params)``. A group of softmax units is clamped whole or not at all.
-      num_steps: see `rbm.check_steps`.
-
-    Returns:
-      The last x, and the hidden states from which it was drawn.
-    """
-    clamped = jnp.broadcast_to(clamped, x.shape)
-
-    def step(t, carry):
-        x, _ = carry
-        up_key, down_key = random.split(random.fold_in(key, t))
-        h = rbm.sample_hidden(up_key, params, x)
-        return jnp.where(clamped, x, rbm.sample_visible(down_key, params, h)), h
-
-    shape = (*x.shape[:-1], params.hidden.num_units)
-    return jax.lax.fori_loop(0, num_steps, step, (x, jnp.zeros(shape, x.dtype)))

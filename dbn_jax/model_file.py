@@ -5,23 +5,28 @@ as JSON; nothing in it is executed. Its checksum stands beside it, as sha256sum 
 """
 
 import dataclasses
-import hashlib
+import io
 import json
 import os
 import pathlib
+import zipfile
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import tree_leaves_with_path
 
-from dbn_jax import dbn, rbm, units
+from dbn_jax import dbn, files, rbm, units
 
-_CLASSES = {
-    cls.__name__: cls for cls in (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *units.Units.__subclasses__())
-}
+_MODELS = (rbm.RBM, dbn.DBN, dbn.UntiedDBN)
 # Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax.
 _NETWORKS = ("Layer", "Classifier", "Autoencoder")
 _DESCRIPTION = "description"
+# An archive that unpacks to more than this many bytes, and to this many times its own size, is no
+# model: learnt weights compress to a half.
+_LARGE, _INFLATION = 10**9, 100
+_SHOWN_CHARACTERS = 200
 
 
 def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
@@ -38,16 +43,13 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
     arrays: dict[str, np.ndarray] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
     arrays[_DESCRIPTION] = np.frombuffer(description.encode(), np.uint8)
-    path = pathlib.Path(path)
-    partial, sidecar = path.with_name(path.name + ".partial"), _sidecar(path)
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    digest = _sha256(partial)
-    # The checksum is never beside a file that it does not belong to.
-    sidecar.unlink(missing_ok=True)
-    partial.replace(path)
-    partial.write_text(f"{digest}  {path.name}\n")
-    partial.replace(sidecar)
+    path, archive = pathlib.Path(path), io.BytesIO()
+    np.savez_compressed(archive, **arrays)
+    with files.replacing(path) as file:
+        file.write(archive.getbuffer())
+        # The checksum is never beside a file that it does not belong to.
+        _sidecar(path).unlink(missing_ok=True)
+    files.write_text(_sidecar(path), f"{files.sha256(path)}  {path.name}\n")
 
 
 def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
@@ -55,7 +57,8 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is damaged, is none of `save`'s, or has another checksum.
+      ValueError: the file is damaged, is none of `save`'s, or has another checksum; or its arrays
+        do not fit each other, or hold NaN or infinity.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -63,18 +66,24 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
     _check_sum(path)
     try:
         # A handle of our own: NumPy leaves its own open when the archive is damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
-        return _build(json.loads(bytes(arrays.pop(_DESCRIPTION))), arrays, dtype)
+        with path.open("rb") as file:
+            _check_size(file)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
+        model = _build(json.loads(bytes(arrays.pop(_DESCRIPTION))), arrays, dtype)
+        _check_model(model)
+        return model
     except Exception as e:  # there is little that NumPy and zlib do not raise at a flipped bit
+        detail = str(e).partition("\n")[0][:_SHOWN_CHARACTERS]
         raise ValueError(
-            f"{str(path)!r} is no model file of dbn_jax, or is damaged ({type(e).__name__}: {e})"
+            f"{str(path)!r} is no model file of dbn_jax, or is damaged "
+            f"({type(e).__name__}: {detail})"
         ) from e
 
 
 def _check_sum(path):
     if (sidecar := _sidecar(path)).exists():
-        expected, digest = sidecar.read_text().split()[:1], _sha256(path)
+        expected, digest = files.read_text(sidecar).split()[:1], files.sha256(path)
         if expected != [digest]:
             raise ValueError(
                 f"{str(path)!r} has the SHA-256 {digest}, but {sidecar.name} says "
@@ -87,9 +96,14 @@ def _sidecar(path):
     return path.with_name(path.name + ".sha256")
 
 
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _check_size(file):
+    """Refuses archives that would fill the memory."""
+    packed = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_LARGE, _INFLATION * packed):
+        raise ValueError(f"its {packed:,} bytes unpack to {unpacked:,}")
+    file.seek(0)
 
 
 def _describe(value, name, arrays, dtype):
@@ -125,7 +139,7 @@ def _describe(value, name, arrays, dtype):
 
 def _parts(value):
     """What a model, or an object in it, is made of; None for anything else."""
-    if type(value) in _CLASSES.values():
+    if isinstance(value, (*_MODELS, units.Units)):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if type(value).__name__ in _NETWORKS and type(value).__module__ == "dbn_jax.networks":
         return value.parts()
@@ -145,19 +159,25 @@ def _cast(x, dtype, name):
 
 def _build(description, arrays, dtype):
     match description:
-        case {"class": name, "fields": fields}:
+        case {"class": str(name), "fields": fields}:
             parts = {field: _build(part, arrays, dtype) for field, part in fields.items()}
             return _class(name)(**parts)
         case {"tuple": items}:
             return tuple(_build(item, arrays, dtype) for item in items)
-        case {"value": value}:
+        case {"value": bool() | int() | float() | str() | None as value}:
             return value
         case {"array": name}:
-            return jnp.asarray(arrays[name], dtype)
-        case {"planes": name, "dtype": stored}:
+            x = arrays[name]
+            if x.dtype not in (np.float32, np.float64):
+                raise ValueError(f"the array {name} is of {x.dtype}, not of real numbers")
+        case {"planes": name, "dtype": ("float16" | "bfloat16") as stored}:
             upper, lower = arrays[name].astype(np.uint16)
-            return jnp.asarray((upper << 8 | lower).view(jnp.dtype(stored)), dtype)
-    raise ValueError(f"unknown part {description!r}")
+            x = (upper << 8 | lower).view(jnp.dtype(stored))
+        case _:
+            raise ValueError(f"unknown part {str(description)[:80]}")
+    if not (x.size and np.isfinite(x).all()):
+        raise ValueError(f"the array {name} {'holds NaN or infinity' if x.size else 'is empty'}")
+    return jnp.asarray(x, dtype)
 
 
 def _class(name):
@@ -165,4 +185,87 @@ def _class(name):
         from dbn_jax import networks
 
         return getattr(networks, name)
-    return _CLASSES[name]
+    # Now: a program's own unit types may be defined after this module is imported.
+    classes = {cls.__name__: cls for cls in (*_unit_types(units.Units), *_MODELS)}
+    if name not in classes:
+        raise ValueError(f"there is no class {name}; import the module that defines it, first")
+    return classes[name]
+
+
+def _unit_types(cls):
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _unit_types(subclass)
+
+
+def _check_model(model):
+    """Raises ValueError unless the parts of a model fit each other."""
+    match model:
+        case rbm.RBM():
+            _check_rbm("the RBM", model)
+        case dbn.DBN(layers=layers):
+            _check_stack("layer", layers)
+        case dbn.UntiedDBN(recognition=up, generative=down, top=top):
+            _check_stack("recognition layer", (*up, top))
+            _check_stack("generative layer", (*down, top))
+            for i, (one, other) in enumerate(zip(up, down, strict=True)):
+                if one.weights.shape != other.weights.shape:
+                    raise ValueError(
+                        f"layer {i} recognises with weights of shape {one.weights.shape}, and "
+                        f"generates with weights of shape {other.weights.shape}"
+                    )
+        case _ if type(model).__name__ in _NETWORKS[1:]:
+            _check_network(model)
+        case _:
+            raise ValueError(f"it holds a {type(model).__name__}, which is no model")
+
+
+def _check_stack(name, layers):
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, rbm.RBM):
+            raise ValueError(f"{name} {i} is a {type(layer).__name__}, not an RBM")
+        _check_rbm(f"{name} {i}", layer)
+    dbn.stack(layers)
+
+
+def _check_rbm(name, params):
+    if getattr(params.weights, "ndim", 0) < 2:
+        raise ValueError(f"{name}: the weights are no matrix")
+    *models, num_visible, num_hidden = params.weights.shape
+    for side, size in (("visible", num_visible), ("hidden", num_hidden)):
+        _check_units(f"{name}, {side}", getattr(params, side), (*models, size))
+
+
+def _check_units(name, layer, shape):
+    """Compares the parameters of units with those that their type has for so many units."""
+    if not isinstance(layer, units.Units):
+        raise ValueError(f"{name} is a {type(layer).__name__}, not units")
+    for field in dataclasses.fields(layer):
+        if field.metadata.get("static"):
+            value, kind = getattr(layer, field.name), type(field.default)
+            if not isinstance(value, (int, kind) if kind is float else kind):
+                raise ValueError(f"{name}.{field.name} is {value!r}, not of type {kind.__name__}")
+    *models, size = shape
+    wanted, found = (
+        {jax.tree_util.keystr(path): np.shape(x) for path, x in tree_leaves_with_path(tree)}
+        for tree in (jax.eval_shape(lambda: layer.init(size)), layer)
+    )
+    _check_shapes(name, {path: (*models, *each) for path, each in wanted.items()}, found)
+
+
+def _check_network(model):
+    if not all(model.parts().values()):
+        raise ValueError("a part of the network has no layers")
+    shapes = [layer.kernel[...].shape for layer in model.layers()]
+    for i, (layer, (*models, _, outputs)) in enumerate(zip(model.layers(), shapes, strict=True)):
+        bias = layer.bias[...].shape
+        _check_shapes(f"layer {i}", {".bias": (*models, outputs)}, {".bias": bias})
+    if "decoder" in model.parts() and shapes[-1][-1] != shapes[0][-2]:
+        raise ValueError(f"it takes {shapes[0][-2]} pixels and returns {shapes[-1][-1]}")
+
+
+def _check_shapes(name, wanted, found):
+    for path in {**wanted, **found}:
+        one, other = wanted.get(path, "nothing"), found.get(path, "nothing")
+        if one != other:
+            raise ValueError(f"{name}{path} has the shape {other}; beside its weights, {one}")

@@ -47,8 +47,13 @@ class Layer(nnx.Module):
 
     def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
         """The outputs of an input."""
-        y = x @ self.kernel[...]
+        y = self.as_input(x) @ self.kernel[...]
         return y + numerics.per_unit(self.bias[...], y)
+
+    def as_input(self, x: Array) -> Float[Array, "*batch I"]:
+        """Gives an input the weights' dtype; raises as `rbm.as_visible`."""
+        kernel = self.kernel[...]
+        return numerics.as_states(x, kernel.shape[-2], kernel.dtype, "inputs of the layer")
 
     def parts(self) -> dict[str, Array]:
         """What it is made of, by the names of the constructor's arguments."""
@@ -116,6 +121,11 @@ class Autoencoder(nnx.Module):
 
 
 Network = Classifier | Autoencoder
+
+
+def as_input(model: Network, v: Array) -> Float[Array, "*batch V"]:
+    """Gives images the dtype of a network's weights; raises as `rbm.as_visible`."""
+    return model.layers()[0].as_input(v)
 
 
 def _activities(layers, x):
@@ -237,11 +247,15 @@ def _generation(net):
 
 def _layer(weights, below, above):
     """x ↦ the mean of `above` given x in `below`, but for the logistic function of binary units."""
-    # What the units below send up is proportional to their values, x/σ if they are Gaussian.
-    weights = below.statistic(jnp.ones_like(weights[:, 0]))[:, None] * weights
+    # What the units below send up is linear in their values, (x − m)/σ if they are Gaussian.
+    zero = jnp.zeros_like(weights[:, 0])
+    offset = below.statistic(zero)
+    slope = below.statistic(zero + 1) - offset
+    bias = above.bias + offset @ weights
+    weights = slope[:, None] * weights
     if isinstance(above, units.Gaussian):
-        weights = weights * above.scale[None]
-    return Layer(weights, above.bias)
+        weights, bias = weights * above.scale[None], above.value(bias)
+    return Layer(weights, bias)
 
 
 def _check_bernoulli(hidden, count, what):
@@ -279,4 +293,5 @@ def reconstruction_error(model: Autoencoder, v: Float[Array, "N V"]) -> Float[Ar
 
     The measure of Hinton and Salakhutdinov (2006), for grey levels in [0, 1].
     """
+    v = as_input(model, v)
     return jnp.mean(jnp.sum((v - model.decode(model.encode(v))) ** 2, axis=-1))

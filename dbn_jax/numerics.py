@@ -38,8 +38,24 @@ def _is_numeric(dtype):
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
+def as_states(x, num_units, dtype, units):
+    """States or means of a layer's units, (..., num_units), as `as_floats`, their number checked.
+
+    `units` says in the ValueError what they are, such as "hidden units".
+    """
+    x = as_floats(x, dtype)
+    if x.ndim == 0 or x.shape[-1] != num_units:
+        raise ValueError(
+            f"the batch has shape {x.shape}; its last axis must hold the {num_units} {units}"
+        )
+    return x
+
+
 def as_floats(batch, dtype):
-    """A batch in a floating dtype; TypeError if it holds integers: bytes would go unnoticed."""
+    """A batch in a floating dtype, False and True as 0 and 1.
+
+    TypeError if it is no array, or holds integers: bytes would saturate all units, unnoticed.
+    """
     check_arrays(batch, "the batch")
     if jnp.issubdtype(batch.dtype, jnp.integer):
         raise TypeError(
@@ -47,6 +63,45 @@ def as_floats(batch, dtype):
             "batch.astype('float32') / 255, counts with batch.astype('float32')"
         )
     return batch.astype(dtype)
+
+
+def check_mesh(batch):
+    """ValueError if a batch is split over explicit axes, as those of `jax.make_mesh` are."""
+    sharding = jax.typeof(batch).sharding
+    mesh, axes = sharding.mesh, [axis for axis in sharding.spec if axis is not None]
+    if axes and jax.sharding.AxisType.Explicit in mesh.axis_types:
+        raise ValueError(
+            f"the batch is split over {axes} of a mesh whose axes are explicit, so that JAX wants "
+            "to be told the sharding of every product; make the mesh with jax.make_mesh(..., "
+            f"axis_types=(jax.sharding.AxisType.Auto,) * {len(mesh.axis_types)})"
+        )
+
+
+def one_hot(labels, num_labels, dtype):
+    """Label units of classes: (...) -> (..., num_labels). Raises as `check_labels`.
+
+    Traced labels cannot be looked at: one that does not exist becomes NaN, and with it what is made
+    of it. Zeros, as `jax.nn.one_hot` has them, would cost nothing in a cross-entropy.
+    """
+    if not isinstance(labels, jax.core.Tracer):
+        check_labels(labels, num_labels)
+    rows = jax.nn.one_hot(jnp.asarray(labels, jnp.int32), num_labels, dtype=dtype)
+    return jnp.where(jnp.any(rows, axis=-1, keepdims=True), rows, jnp.nan)
+
+
+def check_labels(labels, num_labels):
+    """TypeError unless the labels are integers, ValueError if one of them does not exist."""
+    kind = jnp.result_type(labels)
+    if not jnp.issubdtype(kind, jnp.integer):
+        raise TypeError(
+            f"the labels are {kind} numbers; give the number of each class as an integer, from 0 on"
+        )
+    unknown = np.setdiff1d(labels, np.arange(num_labels))
+    if unknown.size:
+        raise ValueError(
+            f"there is no label {unknown[0]}; those of {num_labels} classes are 0 to "
+            f"{num_labels - 1}: number the classes from 0, and count all of them"
+        )
 
 
 def non_finite(x):

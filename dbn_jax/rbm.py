@@ -10,9 +10,10 @@ For binary units this is E = −bᵀv − cᵀh − vᵀWh.
 any optax optimizer take it as it is. All functions are pure.
 
 Keys are consumed; "..." are batch axes, independent examples or chains; V visible, H hidden units;
-energies and log-probabilities in nats. A batch is (..., V), and what learns from it raises as
-`as_batch` does; what takes a number of Gibbs steps raises as `check_steps` does. A gradient is a
-tree like `params`, a descent direction for −log p(data).
+energies and log-probabilities in nats. States may be boolean or in another floating dtype than the
+parameters; what takes them raises as `as_visible` does, and what learns from a batch, (..., V) or
+`Examples` with weights, as `as_batch` does; what takes a number of Gibbs steps raises as
+`check_steps` does. A gradient is a tree like `params`, a descent direction for −log p(data).
 
 References: Smolensky 1986 (harmonium); Hinton, "Training products of experts by minimizing
 contrastive divergence" (2002); Tieleman, "Training restricted Boltzmann machines using
@@ -28,7 +29,8 @@ import optax
 
 from dbn_jax import numerics, pytrees, random, units
 from dbn_jax.compilation import jit, jit_checking
-from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
+from dbn_jax.examples import Examples, divide
+from dbn_jax.train_state import State, apply_gradient, init_state, weight_mask  # noqa: F401
 from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
 from dbn_jax.units import normalisable
 
@@ -83,23 +85,22 @@ def _check_types(visible, hidden):
 
 
 @jit
-def fit_visible(params: RBM, data: Num[Array, "..."]) -> RBM:
+def fit_visible(params: RBM, data: Num[Array, "..."] | Examples) -> RBM:
     """Gives the visible units parameters with which, at zero weights, they have the data's means.
 
     The guide's start of learning (section 8): the weights need not learn first what biases can say.
     """
-    rows = as_batch(params, data).reshape(-1, params.weights.shape[-2])
-    return dataclasses.replace(params, visible=params.visible.fit(rows))
+    return dataclasses.replace(params, visible=params.visible.fit(as_examples(params, data)))
 
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
     """Inputs to the hidden units, s_v(v)ᵀW, without their biases."""
-    return params.visible.statistic(v) @ params.weights
+    return params.visible.statistic(as_visible(params, v)) @ params.weights
 
 
 def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """Inputs to the visible units, W s_h(h), without their biases."""
-    return params.hidden.statistic(h) @ params.weights.T
+    return params.hidden.statistic(as_hidden(params, h)) @ params.weights.T
 
 
 @jit
@@ -107,6 +108,7 @@ def energy(
     params: RBM, v: Float[Array, "*batch V"], h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch"]:
     """E(v, h)."""
+    v, h = as_visible(params, v), as_hidden(params, h)
     interaction = jnp.sum(hidden_inputs(params, v) * params.hidden.statistic(h), axis=-1)
     return params.visible.energy(v) + params.hidden.energy(h) - interaction
 
@@ -118,6 +120,7 @@ def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     Its gradient with respect to `params` is exact, so ``grad(F(data) − F(samples))`` is the
     likelihood gradient when the samples come from the model.
     """
+    v = as_visible(params, v)
     return params.visible.energy(v) - params.hidden.cumulant(hidden_inputs(params, v))
 
 
@@ -201,6 +204,7 @@ def gibbs_from_hidden(
       the chain's next h follow without a further product.
     """
     check_steps(num_steps)
+    h = as_hidden(params, h)
 
     def down_up(key, h):
         x = visible_inputs(params, h)
@@ -219,7 +223,7 @@ def gibbs_from_hidden(
 
 
 def free_energy_gradient(
-    params: RBM, v: Float[Array, "*batch V"], inputs: Float[Array, "*batch H"]
+    params: RBM, v: Float[Array, "*batch V"] | Examples, inputs: Float[Array, "*batch H"]
 ) -> RBM:
     """Gradient of the mean free energy of a batch, given its hidden inputs.
 
@@ -228,23 +232,24 @@ def free_energy_gradient(
     not computed again. The sums over the batch, divided last, must be numbers of the dtype: below
     65,504 in float16.
     """
+    batch = Examples.of(v)
     visible, hidden = match_varying(inputs, (params.visible, params.hidden))
     mean_statistic = params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
     x = mean_statistic @ params.weights.T
 
     def visible_part(visible):
-        interaction = jnp.sum(visible.statistic(v) * x, axis=-1)
-        return jnp.sum(visible.energy(v) - interaction)
+        interaction = jnp.sum(visible.statistic(batch.values) * x, axis=-1)
+        return batch.total(visible.energy(batch.values) - interaction)
 
     def hidden_part(hidden):
-        return jnp.sum(hidden.cumulant(inputs))
+        return batch.total(hidden.cumulant(inputs))
 
-    statistic = params.visible.statistic(v).reshape(-1, v.shape[-1])
+    statistic = batch.weigh(params.visible.statistic(batch.values))
     weights = statistic.T @ mean_statistic.reshape(-1, inputs.shape[-1])
     # Sign and division last: XLA makes them part of the optimizer's pass over the weights, and of
     # no pass over the batch.
-    scale = 1 / (v.size // v.shape[-1])
+    scale = divide(jnp.ones_like(weights, shape=()), batch.count)
     return RBM(
         -scale * weights,
         jax.tree.map(lambda total: scale * total, jax.grad(visible_part)(visible)),
@@ -265,9 +270,9 @@ def match_varying(data: Float[Array, "..."], tree: PyTree) -> PyTree:
 
 def contrastive_gradient(
     params: RBM,
-    data: Float[Array, "*batch V"],
+    data: Float[Array, "*batch V"] | Examples,
     data_inputs: Float[Array, "*batch H"],
-    fantasies: Float[Array, "*chains V"],
+    fantasies: Float[Array, "*chains V"] | Examples,
     fantasy_inputs: Float[Array, "*chains H"],
 ) -> tuple[RBM, Metrics]:
     """Gradient of mean F(data) − mean F(fantasies), and the metrics that every learner reports.
@@ -284,14 +289,16 @@ def contrastive_gradient(
     negative = free_energy_gradient(params, fantasies, fantasy_inputs)
     gradient = jax.tree.map(jnp.subtract, positive, negative)
 
-    def mean_free_energy(v, inputs):
-        return jnp.mean(params.visible.energy(v) - params.hidden.cumulant(inputs))
+    data, fantasies = Examples.of(data), Examples.of(fantasies)
+
+    def mean_free_energy(batch, inputs):
+        return batch.mean(params.visible.energy(batch.values) - params.hidden.cumulant(inputs))
 
     metrics = {
         "free_energy_data": mean_free_energy(data, data_inputs),
         "free_energy_fantasies": mean_free_energy(fantasies, fantasy_inputs),
         "gradient_norm": optax.tree.norm(gradient),
-        "hidden_activity": jnp.mean(params.hidden.mean(data_inputs)),
+        "hidden_activity": data.mean(jnp.mean(params.hidden.mean(data_inputs), axis=-1)),
     }
     return gradient, metrics
 
@@ -300,7 +307,7 @@ def contrastive_gradient(
 def cd_gradient(
     key: Key[Array, ""],
     params: RBM,
-    batch: Num[Array, "..."],
+    batch: Num[Array, "..."] | Examples,
     *,
     num_gibbs_steps: int = 1,
     sample_visible: bool = True,
@@ -323,7 +330,7 @@ def cd_gradient(
     check_steps(num_gibbs_steps)
     batch = as_batch(params, batch)
     hidden_key, visible_key, chain_key, last_key = random.split(key, 4)
-    data_inputs = hidden_inputs(params, batch)
+    data_inputs = hidden_inputs(params, batch.values)
     h = params.hidden.sample(hidden_key, data_inputs)
     x = visible_inputs(params, h)
     reconstruction = params.visible.mean(x)
@@ -334,9 +341,10 @@ def cd_gradient(
         v, _, inputs = gibbs_from_hidden(
             chain_key, params, h, num_gibbs_steps - 1, sample_visible=sample_visible
         )
-    gradient, metrics = contrastive_gradient(params, batch, data_inputs, v, inputs)
-    error = jnp.sum((batch - reconstruction) ** 2, axis=-1)
-    return gradient, {"reconstruction_error": jnp.mean(error), **metrics}
+    fantasies = batch.with_values(v)
+    gradient, metrics = contrastive_gradient(params, batch, data_inputs, fantasies, inputs)
+    error = jnp.sum((batch.values - reconstruction) ** 2, axis=-1)
+    return gradient, {"reconstruction_error": batch.mean(error), **metrics}
 
 
 @jit(static_argnames="num_gibbs_steps")
@@ -344,7 +352,7 @@ def pcd_gradient(
     key: Key[Array, ""],
     params: RBM,
     chains: Float[Array, "chains H"],
-    batch: Num[Array, "..."],
+    batch: Num[Array, "..."] | Examples,
     *,
     num_gibbs_steps: int = 1,
 ) -> tuple[RBM, Float[Array, "chains H"], Metrics]:
@@ -360,7 +368,8 @@ def pcd_gradient(
     fantasy_key, hidden_key = random.split(key)
     v, _, inputs = gibbs_from_hidden(fantasy_key, params, chains, num_gibbs_steps)
     chains = params.hidden.sample(hidden_key, inputs)
-    gradient, metrics = contrastive_gradient(params, batch, hidden_inputs(params, batch), v, inputs)
+    data_inputs = hidden_inputs(params, batch.values)
+    gradient, metrics = contrastive_gradient(params, batch, data_inputs, v, inputs)
     return gradient, chains, metrics
 
 
@@ -380,7 +389,7 @@ def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Arra
 def cd_step(
     key: Key[Array, ""],
     state: State,
-    batch: Num[Array, "..."],
+    batch: Num[Array, "..."] | Examples,
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
@@ -412,7 +421,7 @@ def cd_step(
 def pcd_step(
     key: Key[Array, ""],
     state: State,
-    batch: Num[Array, "..."],
+    batch: Num[Array, "..."] | Examples,
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
@@ -432,30 +441,40 @@ def pcd_step(
     return apply_gradient(state, gradient, optimizer, chains=chains), metrics
 
 
-def weight_mask(params: PyTree) -> PyTree:
-    """True for the weights of an RBM, or of all RBMs of a net, and False for all else.
+def as_visible(params: RBM, v: Array) -> Float[Array, "*batch V"]:
+    """Visible values in the parameters' dtype, booleans as 0 and 1.
 
-    ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
+    ValueError if the number of units differs, TypeError if they are integers, which may be bytes.
     """
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: bool(path) and getattr(path[-1], "name", None) == "weights", params
-    )
+    num_visible, dtype = params.weights.shape[-2], params.weights.dtype
+    return numerics.as_states(v, num_visible, dtype, "visible units of the RBM")
 
 
-def as_batch(params: RBM, batch: Array) -> Float[Array, "*batch V"]:
-    """Checks a batch of visible values and gives it the parameters' dtype.
+def as_hidden(params: RBM, h: Array) -> Float[Array, "*batch H"]:
+    """The same for hidden values."""
+    num_hidden, dtype = params.weights.shape[-1], params.weights.dtype
+    return numerics.as_states(h, num_hidden, dtype, "hidden units of the RBM")
 
-    Raises:
-      ValueError: the number of visible units differs, or there is no example.
-      TypeError: the batch holds integers, or is no array.
+
+def as_batch(params: RBM, batch: Array | Examples) -> Examples:
+    """Checks examples to learn from, as `as_visible` does.
+
+    ValueError if there is none, or if values are missing.
     """
-    batch = numerics.as_floats(batch, params.weights.dtype)
-    num_visible = params.weights.shape[-2]
-    if batch.ndim == 0 or batch.shape[-1] != num_visible:
+    batch = as_examples(params, batch)
+    if batch.observed is not None:
         raise ValueError(
-            f"the batch has shape {batch.shape}; its last axis must hold the RBM's "
-            f"{num_visible} visible units"
+            "values of the batch are missing: learn by `learning.Incomplete`, or fill them in "
+            "with `clamping.impute`"
         )
-    if not batch.size:
-        raise ValueError(f"the batch has shape {batch.shape}: it holds no example to learn from")
     return batch
+
+
+def as_examples(params: RBM, batch: Array | Examples) -> Examples:
+    """The same for examples that may have missing values."""
+    batch = Examples.of(batch)
+    v = as_visible(params, batch.values)
+    numerics.check_mesh(v)
+    if not v.size:
+        raise ValueError(f"the batch has shape {v.shape}: it holds no example to learn from")
+    return dataclasses.replace(batch, values=v)

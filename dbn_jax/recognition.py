@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from dbn_jax import associative_memory, data, dbn
+from dbn_jax import associative_memory, data, dbn, numerics
 
 Way = Callable[[jax.Array, object, jax.Array], jax.Array]
 
@@ -48,6 +48,7 @@ def log_posteriors(
 
 def error_rate(log_posterior: np.ndarray, labels: np.ndarray) -> float:
     """Share of examples whose most probable label is wrong."""
+    numerics.check_labels(labels, log_posterior.shape[-1])
     return float(np.mean(log_posterior.argmax(axis=-1) != labels))
 
 

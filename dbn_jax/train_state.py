@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -25,6 +26,16 @@ class State:
     opt_state: PyTree
     step: Int[Array, ""]
     chains: PyTree = None
+
+
+def weight_mask(params: PyTree) -> PyTree:
+    """True for the weights of an RBM, or of all RBMs of a net, and False for all else.
+
+    ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: bool(path) and getattr(path[-1], "name", None) == "weights", params
+    )
 
 
 def init_state(

@@ -16,7 +16,7 @@ Reference: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief net
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import dbn, label_units, pytrees, random, rbm
+from dbn_jax import clamping, dbn, label_units, pytrees, random, rbm
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
@@ -45,10 +45,10 @@ def perceive(
       The moment, with the pixels that are shown; and x, from which a trajectory can start.
     """
     up_key, top_key = random.split(key)
-    _, *states = seen = dbn.sample_recognition(up_key, net, v)
+    pixels, *states = seen = dbn.sample_recognition(up_key, net, v)
     x = label_units.join(net.top, seen[-1])
     h = rbm.sample_hidden(top_key, net.top, x)
-    return Moment(v, (*states, h), _label_means(net, h)), x
+    return Moment(pixels, (*states, h), _label_means(net, h)), x
 
 
 def imagine(
@@ -75,7 +75,7 @@ def trajectory(
     down.
 
     Args:
-      clamped: see `label_units.clamped_gibbs`.
+      clamped: see `clamping.gibbs`.
       intervals: Gibbs steps before each moment since the one before, at least 1 each.
 
     Returns:
@@ -85,9 +85,10 @@ def trajectory(
     def go_on(x, interval):
         t, num_steps = interval
         gibbs_key, down_key = random.split(random.fold_in(key, t))
-        x, h = label_units.clamped_gibbs(gibbs_key, net.top, x, clamped, num_steps)
+        x, h = clamping.gibbs(gibbs_key, net.top, x, clamped, num_steps)
         return x, imagine(down_key, net, x, h)
 
+    x = rbm.as_visible(net.top, x)
     x, moments = jax.lax.scan(go_on, x, (jnp.arange(len(intervals)), intervals))
     return moments, x
 

@@ -30,10 +30,9 @@ import jax
 import numpy as np
 from sklearn.svm import SVC
 
-from dbn_jax import data, recognition
+from dbn_jax import data, files, recognition
 from dbn_jax.embedding import pairwise
-from dbn_jax.training import progress
-from dbn_jax.training.workdir import write_atomically
+from dbn_jax.training import belonging, progress
 from experiments.common import classification, runs
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
@@ -194,8 +193,10 @@ def run(settings: Settings, workdir: str) -> dict:
     if run.is_done:
         return run.report()
     results = {}
+    seen = {part: split.arrays() for part, split in dataset.splits().items()}
+    belongs_to = belonging.of_arrays("data", seen)
     for name in settings.methods:
-        result = _evaluate(run, name, images, len(dataset.train.labels))
+        result = _evaluate(run, belongs_to, name, images, len(dataset.train.labels))
         error = result["error_rate"]
         result["standard_error"] = math.sqrt(error * (1 - error) / len(dataset.test.labels))
         results[name] = result
@@ -229,35 +230,46 @@ def table(results: dict[str, dict], dataset: data.Dataset) -> str:
     return f"{dataset.name}: {counts}\n{columns(rows)}\n"
 
 
-def _evaluate(run, name, images, num_train):
+def _evaluate(run, belongs_to, name, images, num_train):
     """Chooses a method's settings on held-out training images, then tests it once."""
     method = METHODS[name]
     held_out = round(_HELD_OUT_SHARE * num_train)
     search = dataclasses.replace(images, num_validation=held_out)
     if method.num_search is not None:
         search = dataclasses.replace(search, num_train=min(method.num_search, num_train - held_out))
-    tried = [_once(run, name, candidate, search) for candidate in method.candidates]
+    tried = [_once(run, belongs_to, name, candidate, search) for candidate in method.candidates]
     best = min(tried, key=lambda result: result["error_rate"])
-    tested = _once(run, name, best["settings"], images)
+    tested = _once(run, belongs_to, name, best["settings"], images)
     return {**tested, "held_out_error_rate": best["error_rate"], "tried": tried}
 
 
-def _once(run, name, candidate, images):
+def _once(run, belongs_to, name, candidate, images):
     """The error with these settings, computed or read from the file of an earlier process."""
     part = "held-out" if images.num_validation else "test"
     words = f"{name}, {_words(candidate)}"
     unit = run.path / "units" / (re.sub(r"\W+", "_", f"{words}, {part}") + ".json")
     if unit.exists():
-        return json.loads(unit.read_text())
+        result = _read(unit)
+        belonging.check(result.pop("made_with"), belongs_to, str(unit))
+        return result
     progress.say(f"{words} …")
     start = time.monotonic()
     error = METHODS[name].error_rate(images, unit.with_suffix(""), **candidate)
     seconds = time.monotonic() - start
     progress.say(f"{words}: {part} error {error:.2%} ({seconds:.0f} s)")
     result = {"settings": candidate, "error_rate": error, "seconds": round(seconds, 1)}
-    unit.parent.mkdir(exist_ok=True)
-    write_atomically(unit, json.dumps(result))
+    files.write_text(unit, json.dumps(result | {"made_with": belongs_to}))
     run.workdir.note_time()
+    return result
+
+
+def _read(unit):
+    try:
+        result = json.loads(files.read_text(unit))
+        if {"settings", "error_rate", "seconds", "made_with"} - result.keys():
+            raise ValueError("a part is missing")
+    except (ValueError, AttributeError) as e:
+        raise ValueError(f"{unit} is damaged ({e}); delete it to measure it again") from e
     return result
 
 

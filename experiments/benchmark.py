@@ -23,6 +23,7 @@ from pathlib import Path
 
 import jax
 
+from dbn_jax import files
 from experiments.benchmarks import memory, net_updates, other_libraries, rbm_updates, table
 from experiments.benchmarks.bound_products import BOUND
 from experiments.benchmarks.programs import Case
@@ -119,7 +120,7 @@ def run(settings: Settings, workdir: str) -> dict:
         values = {quantity: values[::stride] for quantity, values in _SCALING.items()}
         results["scaling"] = rbm_updates.scale(cases[0], values, rounds, _SECONDS)
         log(table.scaling(cases[0], results["scaling"]))
-    (run.path / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files.write_text(run.path / "table.txt", "\n".join(lines) + "\n")
     return run.finish(results)
 
 

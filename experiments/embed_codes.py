@@ -110,7 +110,7 @@ def run(settings: Settings, workdir: str) -> dict:
             f"seconds_{name}": table["seconds"][-1],
         }
     results["peak_memory_bytes"] = memory.peak_rss()
-    np.savez(run.path / "maps.npz", labels=held_out.labels, **maps)
+    run.save_arrays("maps", labels=held_out.labels, **maps)
     run.save_figures(_draw(run, dataset, held_out, maps, results))
     return run.finish(results)
 
@@ -159,12 +159,13 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
         held_out.labels,
         title="Maps of the codes in two dimensions",
         subtitle=made,
+        names=dataset.class_names,
     )
     if len(dataset.image_shape) == 2:
         pictures["thumbnails"] = figures.map_of_points(
             {titles["codes"]: maps["codes"]},
             held_out.labels,
-            title="Digits on the map of their codes",
+            title="Images on the map of their codes",
             subtitle=made,
             thumbnails=np.clip(dataset.pictures(held_out.images), 0, 1),
             image_shape=dataset.image_shape,
@@ -175,8 +176,8 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
     if method.background:
         first, last = (round(share * method.num_steps) for share in method.background_rise)
         how += (
-            f"; from update {first} to {last} a uniform background takes over {method.background:g}"
-            " of the map's probability, which changes the objective"
+            f"; from update {first} to {last} a uniform background takes over "
+            f"{method.background:.0%} of the map's probability, which changes the objective"
         )
     pictures["curves"] = figures.learning_curves(
         {"KL divergence (nats)": lines},

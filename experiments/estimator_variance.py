@@ -53,7 +53,7 @@ def run(settings: Settings, workdir: str) -> dict:
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
-    rows = {"images": dataset.train.images, "labels": dataset.train.labels}
+    rows = dataset.train.arrays()
     view_key, key = jax.random.split(run.key)
     examples = finetuning.Examples(transform, dbn.num_labels(net))
     batch = data.apply(examples, view_key, data.spread(rows, settings.batch_size))

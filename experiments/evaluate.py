@@ -26,7 +26,7 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import data, dbn, figures, label_units, random, recognition, units
+from dbn_jax import data, dbn, figures, label_units, numerics, random, recognition, units
 from dbn_jax.likelihood import evaluation
 from experiments.common import pretrained, runs, yardsticks
 from experiments.common.settings import above_0, setting
@@ -151,7 +151,7 @@ def _examples(key, net, split, transform):
     view_key, draw_key = jax.random.split(key)
     grey = data.apply(transform, view_key, split.images)
     count = dbn.num_labels(net)
-    labels = jax.nn.one_hot(split.labels, count, dtype=grey.dtype) if count else None
+    labels = numerics.one_hot(split.labels, count, grey.dtype) if count else None
     return random.bernoulli(draw_key, grey), labels
 
 
@@ -210,21 +210,24 @@ def _recognise(
     np.add.at(counts, (labels, chosen), 1)
     pictures = errors.sheet(dataset, held_out, log_p, part)
     pictures["confusion"] = figures.confusion_matrix(
-        counts, title="What each class was taken for", subtitle=share
+        counts,
+        title="What each class was taken for",
+        subtitle=share,
+        names=dataset.class_names,
     )
     pictures["reliability"] = figures.reliability(
         calibration.confidence,
         calibration.share_right,
         calibration.counts,
         title="Is it as often right as it is sure?",
-        subtitle=f"expected calibration error {calibration.error:.4f}; bars: 95% intervals; "
+        subtitle=f"expected calibration error {calibration.error:.2%}; bars: 95% intervals; "
         "dashed: perfect calibration",
     )
     some = _hard_and_others(labels, confidence, right)
     if len(some):
         pictures["recognised"] = figures.captioned_sheet(
             dataset.pictures(held_out.images[some]),
-            [f"{labels[i]}  {confidence[i]:.0%}" for i in some],
+            [f"{dataset.class_name(labels[i])}  {confidence[i]:.0%}" for i in some],
             image_shape=dataset.image_shape,
             columns=2 * _NUM_HARD,
             title="Unseen and recognised rightly",

@@ -101,6 +101,7 @@ def run(settings: Settings, workdir: str) -> dict:
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         evaluate=lambda state: errors(with_memory(state.params)),
+        held_out=dataset.held_out[1].arrays(),
     )
     memory = with_memory(state.params)
     run.save_model(memory)

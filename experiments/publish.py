@@ -15,7 +15,7 @@ import pathlib
 
 import jax.numpy as jnp
 
-from dbn_jax import model_file
+from dbn_jax import files, model_file, training
 from experiments.common import command_line
 from experiments.common import pretrained as pretrained_runs
 from experiments.common.settings import Declared, setting
@@ -31,10 +31,13 @@ class Settings(Declared, title="Model"):
 def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
     """Writes the model of a finished run, its checksum and its summary.
 
-    The folder is made if need be; files of these names in it are replaced.
+    The folder is made if need be; only an empty one is taken, or one that holds a publication,
+    whose model and summary are replaced.
     """
-    if not os.fspath(folder):
-        raise ValueError("--folder is ''; name a folder (--folder=. is this one)")
+    if not os.fspath(folder) or "://" in os.fspath(folder):
+        raise ValueError(
+            f"--folder is {os.fspath(folder)!r}; name a local folder (--folder=. is this one)"
+        )
     source, folder = pathlib.Path(pretrained), pathlib.Path(folder)
     if (folder.resolve() / "flags.txt").exists():
         raise ValueError(
@@ -43,16 +46,33 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
         )
     summary = pretrained_runs.run_summary(source)
     model = model_file.load(source / "model.npz")
-    try:
+    with files.named(f"cannot use --folder={folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        reason = e.strerror or str(e)
-        raise OSError(e.errno, f"cannot make --folder={folder}: {reason}; choose another") from e
+        _check_own(folder)
+    summary = _without_folders(summary)
+    # The summary first: it says whose folder this is, should the model not be written.
+    files.write_text(folder / "summary.json", _as_text(summary | {"files": {}}))
     model_file.save(folder / "model.npz", model, dtype=jnp.bfloat16)
-    text = json.dumps(_without_folders(summary), indent=2) + "\n"
-    (folder / "summary.json").write_text(text)
+    digests = {"model.npz": files.sha256(folder / "model.npz")}
+    files.write_text(folder / "summary.json", _as_text(summary | {"files": digests}))
     size = (folder / "model.npz").stat().st_size
     print(f"{folder / 'model.npz'}: {size:,} bytes")
+
+
+def _check_own(folder):
+    """Refuses a folder with files of somebody else."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if names and not (folder / "summary.json").is_file():
+        raise ValueError(
+            f"--folder={folder} holds {names[0]} and no summary.json, so that it is no publication "
+            "of a model; choose a new or empty folder"
+        )
+    if names:
+        training.read_summary(folder)
+
+
+def _as_text(summary):
+    return json.dumps(summary, indent=2) + "\n"
 
 
 def _without_folders(summary):

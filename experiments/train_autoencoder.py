@@ -217,6 +217,7 @@ def _finetune(
         # A seed of its own, so that its batches are not those of the first layer.
         seed=training.seed_of_phase(run.settings.seed, len(run.settings.hidden_sizes)),
         evaluate=evaluate,
+        held_out=dataset.held_out[1].arrays(),
     )
     return backprop.merge(graphdef, state.params)
 

@@ -103,6 +103,13 @@ class Settings(runs.TrainingSettings):
                 "--top_learner=labelled_pcd keeps the labels of its chains, and --nolabels leaves "
                 "none; choose another, such as pcd"
             )
+        labelled = self.top.learner == "labelled_pcd" and self.top.label_cost
+        if self.top.centring == "enhanced" and labelled:
+            raise ValueError(
+                "--top_centring=enhanced takes the model's means from the gradient, and in that of "
+                "--top_learner=labelled_pcd the label cost has a part; choose "
+                "--top_centring=centred, or --top_label_cost=0"
+            )
 
 
 def run(settings: Settings, workdir: str) -> dict:

@@ -122,7 +122,7 @@ def run(settings: Settings, workdir: str) -> dict:
         return run.report()
     params = train_rbm(run, train, validation)
     run.save_model(params)
-    np.savez(run.path / "whitening.npz", **vars(whitening))
+    run.save_arrays("whitening", **vars(whitening))
     gaussian, best, scores = gaussian_mixture.choose(train, validation, settings.max_mixture)
     measure_key, picture_key = jax.random.split(run.key)
     results = measure(measure_key, settings, params, train, test)
@@ -180,6 +180,7 @@ def train_rbm(run: runs.Run, train: np.ndarray, validation: np.ndarray) -> rbm.R
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         evaluate=lambda state: _watch(watch_key, state.params, *watched),
+        held_out=validation,
     )
     return state.params
 

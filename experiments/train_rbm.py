@@ -23,9 +23,9 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import figures, rbm
+from dbn_jax import figures, files, rbm
 from experiments.common import data_settings, pretraining, runs
-from experiments.common.data_settings import PIXEL_UNITS, UNITS, DataSettings, Pixels
+from experiments.common.data_settings import PIXEL_UNITS, RATES, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.settings import group, setting
 from experiments.pictures import rbm as pictures
@@ -33,11 +33,22 @@ from experiments.pictures import rbm as pictures
 _NUM_UNITS_SHOWN = 50
 
 
+class LearningSettings(RBMSettings):
+    """Settings of the training, with a learning rate that suits the pixels."""
+
+    learning_rate: float | None = setting(
+        None,
+        "Learning rate of weights and biases; by default 0.1, but 0.01 for Gaussian and binomial "
+        "visible units, and 0.001 for Poisson ones.",
+        at_least=0,
+    )
+
+
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: RBMSettings = group(RBMSettings)
+    learning: LearningSettings = group(LearningSettings)
     visible: str = setting("bernoulli", "Type of the visible units.", choices=PIXEL_UNITS)
     hidden: str = setting("bernoulli", "Type of the hidden units.", choices=tuple(UNITS))
     num_hidden: int = setting(500, "Number of hidden units.", at_least=1)
@@ -55,11 +66,13 @@ def run(settings: Settings, workdir: str) -> dict:
     num_images, num_visible = dataset.train.images.shape
     grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, transform)
     learning = settings.learning.suited(num_images, grey=grey)
+    if learning.learning_rate is None:
+        learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
     settings = dataclasses.replace(settings, learning=learning)
     data_settings.check_updates(learning, num_images)
     types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
     flags = " ".join(f"--{name}={getattr(settings, name)}" for name in (*types, "num_hidden"))
-    pretraining.check(settings.learning, num_visible, settings.num_hidden, flags=flags, **types)
+    pretraining.check(learning, num_visible, settings.num_hidden, flags=flags, **types)
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -67,7 +80,7 @@ def run(settings: Settings, workdir: str) -> dict:
     state = pretraining.train_layer(
         run,
         "rbm",
-        settings.learning,
+        learning,
         dataset.train.images,
         held_out.images,
         settings.num_hidden,
@@ -107,7 +120,8 @@ class Snapshots:
         """Saves the weights if this is one of the chosen epochs."""
         if epoch in self._epochs:
             weights = np.asarray(state.params.weights[:, :_NUM_UNITS_SHOWN])
-            np.save(self._path / f"epoch_{epoch}.npy", weights)
+            with files.replacing(self._path / f"epoch_{epoch}.npy") as file:
+                np.save(file, weights)
 
     def draw(self, image_shape: tuple[int, ...]) -> dict[str, Figure]:
         """Draws how the weights develop, from the files that are there."""

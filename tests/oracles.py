@@ -39,6 +39,7 @@ class Block:
       kind: name of the type, as in dbn_jax.units.
       bias: (N,).
       sigma: (N,), of Gaussian units; else 1.
+      location: (N,), likewise; else 0.
       learnt: whether log σ is a parameter.
       count: num_classes or num_trials, where the type has them.
     """
@@ -46,25 +47,24 @@ class Block:
     kind: str
     bias: np.ndarray
     sigma: np.ndarray
+    location: np.ndarray
     learnt: bool = False
     count: int = 0
 
     def log_density(self, x):
         """−U(x): (..., N) -> (...)."""
-        if self.kind == "Gaussian":
-            return np.sum(-((x - self.bias) ** 2) / (2 * self.sigma**2), axis=-1)
-        own = np.sum(self.bias * x, axis=-1)
-        if self.kind == "ReLU":
-            own = own - np.sum(x**2, axis=-1) / 2
+        own = np.sum(self.bias * self.statistic(x), axis=-1)
+        if self.kind in ("Gaussian", "ReLU"):
+            own = own - np.sum(self.statistic(x) ** 2, axis=-1) / 2
         elif self.kind == "Binomial":
             own = own + np.sum(np.log(scipy.special.binom(self.count, x)), axis=-1)
         elif self.kind == "Poisson":
             own = own - np.sum(np.log(scipy.special.factorial(x)), axis=-1)
         return own
 
-    def bias_derivative(self, x):
-        """−∂U/∂b, unit by unit: (..., N) -> (..., N)."""
-        return (x - self.bias) / self.sigma**2 if self.kind == "Gaussian" else x
+    def statistic(self, x):
+        """s(x): (..., N) -> (..., N)."""
+        return (x - self.location) / self.sigma
 
     def variables(self, max_input):
         """Per independent variable: its values (T, width) and their log node weights (T,)."""
@@ -78,7 +78,8 @@ class Block:
             # The trapezoidal rule's error is exp(−2π²σ²/spacing²) for a normal density.
             spacing = self.sigma[i] / 2
             half = math.ceil((9 + max_input) * 2)
-            values = self.bias[i] + spacing * np.arange(-half, half + 1)
+            centre = self.location[i] + self.sigma[i] * self.bias[i]
+            values = centre + spacing * np.arange(-half, half + 1)
             return values[:, None], np.full(len(values), np.log(spacing))
         if self.kind == "ReLU":
             end = 10 + max(self.bias[i], 0) + max_input
@@ -149,18 +150,15 @@ class Layer:
         return sum(self._each("log_density", x))
 
     def statistic(self, x):
-        """s(x): (..., N) -> (..., N)."""
-        return x / self.sigma
-
-    def bias_derivative(self, x):
-        """−∂U/∂b: (..., N) -> (..., N)."""
-        return np.concatenate(self._each("bias_derivative", x), axis=-1)
+        """s(x), which is −∂U/∂b too: (..., N) -> (..., N)."""
+        return np.concatenate(self._each("statistic", x), axis=-1)
 
     def log_sigma_derivative(self, x, inputs):
         """∂(I·s − U)/∂log σ, zero where σ is not learnt: (..., N), (..., N) -> (..., N)."""
         bias = np.concatenate([block.bias for block in self.blocks])
         learnt = np.concatenate([np.full(len(b.bias), b.learnt) for b in self.blocks])
-        return learnt * (((x - bias) / self.sigma) ** 2 - inputs * x / self.sigma)
+        z = self.statistic(x)
+        return learnt * z * (z - bias - inputs)
 
     def given(self, inputs):
         """Probabilities of the states given inputs: (..., N) -> (..., S)."""
@@ -295,8 +293,8 @@ class Model:
         h_sigma = self.hidden.log_sigma_derivative(h, v_mean @ self.weights)
         return {
             "weights": -v_statistic.T @ joint @ h_statistic,
-            "visible.bias": -probability @ self.visible.bias_derivative(v),
-            "hidden.bias": -joint.sum(0) @ self.hidden.bias_derivative(h),
+            "visible.bias": -probability @ v_statistic,
+            "hidden.bias": -joint.sum(0) @ h_statistic,
             "visible.log_sigma": -probability @ v_sigma,
             "hidden.log_sigma": -joint.sum(0) @ h_sigma,
         }
@@ -408,12 +406,18 @@ def _blocks(units):
     blocks = []
     for part in _parts(units):
         kind, bias = type(part).__name__, np.asarray(part.bias, np.float64)
-        sigma, learnt = np.ones_like(bias), False
+        sigma, location, learnt = np.ones_like(bias), np.zeros_like(bias), False
         if kind == "Gaussian":
             learnt = part.learn_sigma
-            sigma = np.exp(np.asarray(part.log_sigma, np.float64)) if learnt else sigma * part.sigma
+            sigma = sigma * part.sigma
+            if learnt:
+                log_sigma, log_bound, location = (
+                    np.asarray(x, np.float64)
+                    for x in (part.log_sigma, part.log_bound, part.location)
+                )
+                sigma = np.exp(np.maximum(log_sigma, log_bound))
         count = getattr(part, "num_classes", 0) or getattr(part, "num_trials", 0)
-        blocks.append(Block(kind, bias, sigma, learnt, count))
+        blocks.append(Block(kind, bias, sigma, location, learnt, count))
     return blocks
 
 

@@ -131,8 +131,16 @@ def test_numbers_below_one_and_unknown_labels_are_refused(net):
     with pytest.raises(ValueError, match="number of Gibbs steps is 0"):
         memory.classify_by_gibbs(key, net, v, 0)
     for label in (-1, NUM_LABELS):
-        with pytest.raises(ValueError, match=rf"no label {label}; the net's are 0 to 2"):
+        with pytest.raises(ValueError, match=rf"no label {label}; those of 3 classes are 0 to 2"):
             memory.start_from_labels(key, net, jnp.array([0, label]))
+
+
+@pytest.mark.parametrize("ask", [memory.classify_by_sampling, memory.classify_by_gibbs])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_that_is_not_finite_has_no_answer(net, ask, value):
+    v = jnp.ones((2, 4)).at[1, 2].set(value)
+    found = ask(jax.random.key(0), net, v)
+    np.testing.assert_array_equal(np.isfinite(found), [[True] * 3, [False] * 3])
 
 
 def test_hardly_possible_labels_have_finite_logarithms(net):

@@ -27,8 +27,8 @@ def start(model, seed=0):
     p = model.hidden_marginal()
     h = model.hidden.states[random.choice(len(p), NUM_CHAINS, p=p / p.sum())]
     (block,) = model.visible.blocks
-    mean = block.bias + block.sigma * (model.hidden.statistic(h) @ model.weights.T)
-    return mean + block.sigma * random.normal(size=mean.shape)
+    mean = block.bias + model.hidden.statistic(h) @ model.weights.T
+    return block.location + block.sigma * (mean + random.normal(size=mean.shape))
 
 
 def drift(model, v, h):
@@ -62,7 +62,7 @@ def test_gibbs_sampling_does_not_drift(visible, hidden):
         assert drift(model, v, h) < 1
         if visible == "gaussian learnt":  # what remains of v given h is normal
             (block,) = model.visible.blocks
-            noise = (np.float64(v) - block.bias) / block.sigma
+            noise = block.statistic(np.float64(v)) - block.bias
             noise -= model.hidden.statistic(np.float64(h)) @ model.weights.T
             assert scipy.stats.kstest(noise.ravel(), "norm").pvalue > FALSE_ALARM
     # The power: the kernel of weights half as large is noticed.

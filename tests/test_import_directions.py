@@ -8,14 +8,15 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # From the foundations up; rooms of one line do not know each other.
 ORDER = """
-typing pytrees
+typing pytrees files
 numerics
-compilation
+compilation examples
 random
 units
 train_state data training figures embedding
 rbm
 label_units
+clamping
 dbn
 associative_memory networks
 likelihood trajectories model_file recognition

@@ -3,7 +3,10 @@
 import functools
 import hashlib
 import io
+import json
+import os
 import pathlib
+import re
 import subprocess
 import zipfile
 
@@ -12,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, dbn, model_file, networks, rbm, units
+from dbn_jax import associative_memory, dbn, model_file, networks, pytrees, rbm, units
 from tests.random_models import at_random, random_net
 
 
@@ -119,18 +122,18 @@ def test_the_checksum_is_verified_if_it_is_there(tmp_path):
 def test_an_interrupted_save_leaves_no_false_checksum(tmp_path, monkeypatch):
     path = tmp_path / "model.npz"
     model_file.save(path, made("rbm"))
-    replace = pathlib.Path.replace
+    replace = os.replace
     for survives in (0, 1):  # renamings before the end
         left = [survives]
 
-        def interrupted(self, target, left=left):
+        def interrupted(source, target, left=left):
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
-            return replace(self, target)
+            return replace(source, target)
 
         with monkeypatch.context() as patch:
-            patch.setattr(pathlib.Path, "replace", interrupted)
+            patch.setattr(os, "replace", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 model_file.save(path, made("net"))
         expected = made("net") if survives else made("rbm")
@@ -160,6 +163,97 @@ def test_bad_files(tmp_path):
     np.savez(path, other=np.ones(3))
     with pytest.raises(ValueError, match="no model file of dbn_jax"):
         model_file.load(path)
+
+
+def forge(path, model, arrays=(), **fields):
+    """A model file with other arrays, or with other fields of the whole in its description."""
+    model_file.save(path, model)
+    path.with_name(path.name + ".sha256").unlink()
+    with np.load(path) as archive:
+        found = dict(archive)
+    description = json.loads(bytes(found.pop("description")))
+    description["fields"] |= fields
+    found |= {name: change(found[name]) for name, change in dict(arrays).items()}
+    np.savez(path, description=np.frombuffer(json.dumps(description).encode(), np.uint8), **found)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize(
+    ("name", "array", "change", "words"),
+    [
+        ("net", "layers.0.weights", np.transpose, "layer 0, visible.bias has the shape (6,); b"),
+        ("net", "layers.1.weights", lambda x: x[:-1], "the sizes (5, 3) of Concat do not add"),
+        ("net", "layers.0.hidden.bias", np.atleast_2d, "layer 0, hidden.bias has the shape (1, 5"),
+        ("rbm", "visible.bias", lambda x: x[:2], "the RBM, visible.bias has the shape (2,); "),
+        ("rbm", "weights", lambda x: x * np.nan, "the array weights holds NaN or infinity"),
+        ("rbm", "hidden.bias", lambda x: x + np.float32(np.inf), "hidden.bias holds NaN or"),
+        ("rbm", "weights", lambda x: x[:0], "the array weights is empty"),
+        ("rbm", "weights", lambda x: x.astype(int), "the array weights is of int64, not of real"),
+        ("rbm", "weights", lambda x: x.astype(object), "Object arrays cannot be loaded"),
+        ("learnt sigma", "visible.log_sigma", lambda x: x[:1], "visible.log_sigma has the shape "),
+        ("untied", "recognition.0.weights", lambda x: x[:-1], "recognition layer 0, visible.bias "),
+        ("classifier", "softmax.kernel", np.transpose, "layer 0 has 5 outputs, but layer 1 "),
+        ("classifier", "softmax.bias", lambda x: x[:1], "layer 1.bias has the shape (1,); beside"),
+    ],
+)  # fmt: skip
+def test_arrays_that_fit_no_model(tmp_path, name, array, change, words):
+    forge(tmp_path / "model.npz", made(name), {array: change})
+    with pytest.raises(ValueError, match=rf"model.npz' is no .*damaged .*{re.escape(words)}"):
+        model_file.load(tmp_path / "model.npz")
+
+
+BARE = {"class": "Gaussian", "fields": {}}
+WIDE = {"class": "Gaussian", "fields": {"sigma": {"value": "wide"}}}
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ({"weights": {"value": 3}}, "the weights are no matrix"),
+        ({"weights": {"tuple": []}}, "the weights are no matrix"),
+        ({"visible": {"array": "weights"}}, "the RBM, visible is a ArrayImpl, not units"),
+        ({"visible": {"value": None}}, "the RBM, visible is a NoneType, not units"),
+        ({"visible": BARE}, "visible.bias has the shape nothing; beside"),
+        ({"visible": WIDE}, "not supported between instances of 'str' and 'float'"),
+        ({"hidden": {"array": "elsewhere"}}, "KeyError: 'elsewhere'"),
+        ({"hidden": {"class": "Unheard", "fields": {}}}, "no class Unheard; import the module"),
+        ({"more": {"value": 1}}, "unexpected keyword argument 'more'"),
+    ],
+)
+def test_descriptions_of_no_model(tmp_path, field, words):
+    forge(tmp_path / "model.npz", made("rbm"), **field)
+    with pytest.raises(ValueError, match=rf"model.npz' is no .*damaged .*{re.escape(words)}"):
+        model_file.load(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("description", ["[" * 100_000, "3", '{"value": 3}', "{}", "\ud800"])
+def test_what_holds_no_model(tmp_path, description):
+    text = np.frombuffer(description.encode("utf-8", "surrogatepass"), np.uint8)
+    np.savez(tmp_path / "model.npz", description=text)
+    with pytest.raises(ValueError, match=r"model.npz' is no model file of dbn_jax, or is damaged"):
+        model_file.load(tmp_path / "model.npz")
+
+
+def test_an_archive_that_would_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "_LARGE", 10**6)
+    np.savez_compressed(tmp_path / "model.npz", zeros=np.zeros(10**6))
+    with pytest.raises(ValueError, match=r"damaged \(ValueError: its [\d,]+ bytes unpack to 8,000"):
+        model_file.load(tmp_path / "model.npz")
+
+
+def test_units_defined_after_the_import(tmp_path):
+    """Of a class that derives from a type of the package, too."""
+
+    @pytrees.dataclass
+    class Own(units.Spin):
+        pass
+
+    model = pair(3, 2, visible=Own())
+    model_file.save(tmp_path / "model.npz", model)
+    loaded = model_file.load(tmp_path / "model.npz")
+    assert type(loaded.visible) is Own
+    jax.tree.map(np.testing.assert_array_equal, loaded, model)
 
 
 @pytest.mark.parametrize("name", ["digit_model", "classifier", "autoencoder"])

@@ -56,6 +56,8 @@ def test_the_ways_are_those_of_the_associative_memory(net):
 def test_error_rates_are_those_of_each_way(net, split):
     log_p = np.log([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
     assert recognition.error_rate(log_p, np.array([1, 2, 2, 1])) == 0.25
+    with pytest.raises(ValueError, match="no label 3; those of 3 classes are 0 to 2"):
+        recognition.error_rate(log_p, np.array([1, 2, 3, 1]))
     rates = recognition.error_rates(KEY, net, split, PIXELS)
     assert list(rates) == [f"error_rate_{way}" for way in recognition.WAYS]
     for i, (way, rate) in enumerate(zip(recognition.WAYS.values(), rates.values(), strict=True)):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, label_units, rbm, trajectories
+from dbn_jax import clamping, dbn, label_units, rbm, trajectories
 from tests.random_models import random_net
 
 NUM_LABELS = 3
@@ -25,7 +25,7 @@ def test_a_trajectory_is_plain_calls_one_after_the_other(net):
     key, x_key = jax.random.split(jax.random.key(0))
     x = jnp.round(jax.random.uniform(x_key, (2, net.top.visible.num_units)))
     clamped = jnp.arange(x.shape[-1]) == 1
-    gibbs, down = jax.jit(label_units.clamped_gibbs), jax.jit(dbn.sample_generation)
+    gibbs, down = jax.jit(clamping.gibbs), jax.jit(dbn.sample_generation)
     intervals = [1, 4, 2]
     found, end = jax.jit(trajectories.trajectory)(key, net, x, clamped, jnp.array(intervals))
     for t, num_steps in enumerate(intervals):

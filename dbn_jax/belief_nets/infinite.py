@@ -150,8 +150,7 @@ def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) 
       A tree like `params` whose leaves have a leading axis of 2n terms, n the number of Gibbs
       steps. Their sum is the expected gradient of CD-n, ``rbm.cd_gradient``.
     """
-    _check_data(params, v)
-    return _terms(params, v, num_steps)
+    return _terms(params, _as_binary(params, v), num_steps)
 
 
 @jax.jit(static_argnames="num_steps")
@@ -239,17 +238,14 @@ def _check_net(params, depth):
         raise ValueError(f"depth is {depth}; a net has at least one hidden layer")
 
 
-def _check_data(params, v):
-    num_visible = params.weights.shape[0]
-    if v.shape[-1] != num_visible:
-        raise ValueError(
-            f"the data have {v.shape[-1]} pixels, and the RBM has {num_visible} visible units"
-        )
+def _as_binary(params, v):
+    v = rbm.as_visible(params, v)
     if not isinstance(v, jax.core.Tracer) and not np.isin(np.asarray(v), (0, 1)).all():
         raise ValueError(
             f"the data go from {np.min(v):g} to {np.max(v):g}; enumeration is for 0 and 1 alone: "
             "binarise them"
         )
+    return v
 
 
 def _check_size(params):

@@ -86,8 +86,12 @@ def layered(
 
 def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
     """a, each unit's input from its causes."""
-    a = x @ _connected(net)
+    a = _as_states(net, x) @ _connected(net)
     return a + numerics.per_unit(net.bias, a)
+
+
+def _as_states(net, x):
+    return numerics.as_states(x, net.num_units, net.bias.dtype, "units of the net")
 
 
 def _connected(net):
@@ -98,6 +102,7 @@ def _connected(net):
 @jax.jit
 def log_prob(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
     """log p(x)."""
+    x = _as_states(net, x)
     a = inputs(net, x)
     return jnp.sum(x * a - numerics.softplus(a), axis=-1)
 
@@ -121,6 +126,7 @@ def complete(
         on = random.bernoulli(random.fold_in(key, j), jax.nn.sigmoid(a))
         return x.at[..., j].set(on)
 
+    first = numerics.as_floats(first, net.bias.dtype)
     *batch, given = first.shape
     rest = jnp.zeros((*batch, net.num_units - given), first.dtype)
     x = jnp.concatenate([first, rest], axis=-1)
@@ -177,7 +183,7 @@ def gibbs(
     where ã_k is unit k's input without unit j. A sweep costs three passes over the weights.
     """
     _check_observed(observed, net.num_units)
-    weights = _connected(net)
+    x, weights = _as_states(net, x), _connected(net)
 
     def draw(t, carry):
         x, a = carry
@@ -209,7 +215,7 @@ def gradient(net: BeliefNet, x: Float[Array, "*batch N"]) -> BeliefNet:
     For w_ij it is −x_i (x_j − σ(a_j)), and zero where there can be no weight. With hidden states
     drawn from the posterior it is unbiased for the gradient of the observed units' −log p.
     """
-    x = x.reshape(-1, net.num_units)
+    x = _as_states(net, x).reshape(-1, net.num_units)
     surprise = x - jax.nn.sigmoid(inputs(net, x))
     weights = jnp.where(net.connections, x.T @ surprise, 0) / len(x)
     return dataclasses.replace(net, weights=-weights, bias=-jnp.mean(surprise, axis=0))

@@ -87,7 +87,8 @@ def log_recognition(
     machine: HelmholtzMachine, h: Float[Array, "*batch H"], v: Float[Array, "*batch V"]
 ) -> Float[Array, "*batch"]:
     """log q(h | v), nats."""
-    x = jnp.concatenate([h, v], axis=-1)[..., ::-1]
+    x = numerics.as_floats(jnp.concatenate([h, v], axis=-1), machine.recognition.bias.dtype)
+    x = x[..., ::-1]
     x, a = (y[..., v.shape[-1] :] for y in (x, sbn.inputs(machine.recognition, x)))
     return jnp.sum(x * a - numerics.softplus(a), axis=-1)
 

@@ -45,6 +45,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The images and the labels, by name."""
+        return {"images": self.images, "labels": self.labels}
+
     def take(self, rows: slice | np.ndarray) -> "Split":
         """The chosen rows: a slice, row numbers or a mask."""
         return Split(self.images[rows], self.labels[rows])
@@ -84,6 +88,7 @@ class Dataset:
     num_classes: int  # labels are 0 to num_classes − 1
     scale: float | None = None  # images / scale are grey levels in [0, 1]
     standardisation: Standardisation | None = None
+    class_names: tuple[str, ...] | None = None  # of all classes; None where they are numbers
 
     def __post_init__(self):
         splits = self.splits()
@@ -109,6 +114,10 @@ class Dataset:
         if self.validation is not None:
             return "validation", self.validation
         return "test", self.test
+
+    def class_name(self, label: int | np.integer) -> str:
+        """What pictures call a class: its name, or its number."""
+        return str(label) if self.class_names is None else self.class_names[label]
 
     def pictures(
         self, images: Num[np.ndarray | Array, "*batch pixels"]
@@ -169,7 +178,7 @@ def load(
       num_validation: examples to split off the training set, in equal proportions of each class.
       seed: chooses which examples are split off.
     """
-    arrays, num_classes = _read(name, data_dir)
+    arrays, names = _read(name, data_dir)
     _check_published(name, arrays)
     given = {part: images for part, (images, _) in arrays.items()}
     where = name if data_dir is None else f"{name} in {data_dir}"
@@ -188,7 +197,14 @@ def load(
     if num_validation:
         splits = _hold_out(name, splits, num_validation, seed)
     parts = {"validation": None, **splits}
-    return Dataset(name, **parts, image_shape=image_shape, num_classes=num_classes, scale=scale)
+    return Dataset(
+        name=name,
+        **parts,
+        image_shape=image_shape,
+        num_classes=len(names),
+        scale=scale,
+        class_names=None if names == _numbers(len(names)) else tuple(names),
+    )
 
 
 def binarise(dataset: Dataset, mode: str, *, seed: int = 0) -> tuple[Dataset, Transform]:
@@ -238,21 +254,26 @@ def standardise(dataset: Dataset) -> Dataset:
 
 
 def _read(name, data_dir):
-    """(images, labels) of each part, images (examples, rows, columns[, channels]); and classes."""
+    """(images, labels) of each part, images (examples, rows, columns[, channels]); class names."""
     if name in embedded.NAMES:
         if data_dir is not None:
             raise ValueError(
                 f"the data set {name} is shipped with a Python package and takes no data_dir "
                 f"(got {data_dir!r}): leave it out, or name another data set, such as mnist"
             )
-        return embedded.read(name)
+        splits, num_classes = embedded.read(name)
+        return splits, _numbers(num_classes)
     if data_dir is not None:
         data_dir = Path(data_dir).expanduser()
         if idx.find(data_dir):
             _check_one_meaning(name, data_dir)
             splits = idx.read_folder(data_dir)
-            return splits, 1 + max(int(labels.max()) for _, labels in splits.values())
+            return splits, _numbers(1 + max(int(labels.max()) for _, labels in splits.values()))
     return tfds_folder.read(name, data_dir)
+
+
+def _numbers(num_classes):
+    return [str(label) for label in range(num_classes)]
 
 
 def _keep_classes(name, splits, classes):

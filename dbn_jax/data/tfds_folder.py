@@ -18,8 +18,8 @@ from dbn_jax.data import idx
 
 def read(
     name: str, data_dir: str | os.PathLike | None = None
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], int]:
-    """Reads (images, labels) of the published splits, and the number of classes; see `data.load`.
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str]]:
+    """Reads (images, labels) of the published splits, and the names of the classes.
 
     A name is "mnist", "emnist/letters" or "cifar10:3.0.2", say. Images are (examples, rows,
     columns[, channels]), mostly of bytes.
@@ -42,8 +42,8 @@ def read(
         ) from error
     _check_features(name, builder.info.features)
     splits = [split for split in ("train", "validation", "test") if split in builder.info.splits]
-    num_classes = builder.info.features["label"].num_classes
-    return {split: _read_split(builder, split) for split in splits}, num_classes
+    names = list(builder.info.features["label"].names)
+    return {split: _read_split(builder, split) for split in splits}, names
 
 
 def find(name: str, folder: Path) -> Path | None:

@@ -45,7 +45,8 @@ import numpy as np
 
 from dbn_jax import numerics, pytrees, units
 from dbn_jax.embedding import newton, pca
-from dbn_jax.typing import Array, Float, Num
+from dbn_jax.embedding.points import Images, Points, as_array
+from dbn_jax.typing import Array, Float
 
 # An iteration that gains more than this share of the objective needs no help.
 _LARGE_GAIN = 3e-3
@@ -77,7 +78,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    x: Num[Array, "N V"],
+    x: Points,
     num_components: int,
     *,
     penalty: float = 0.1,
@@ -95,7 +96,7 @@ def fit(
       penalty: λ, above 0.
       callback: (iterations made, objective), called after each.
     """
-    pca.check_images(x, within=(0.0, 1.0))
+    x = pca.as_images(x, within=(0.0, 1.0))
     _check_penalty(penalty)
     x = numerics.widen(x)
     best = previous = _start(x, num_components, penalty)
@@ -122,7 +123,7 @@ def fit(
 
 def encode(
     model: LogisticPCA,
-    x: Num[Array, "*batch V"],
+    x: Images,
     *,
     tolerance: float = 1e-6,
     max_iterations: int = 50,
@@ -131,7 +132,7 @@ def encode(
 
     An image is done when the next step would gain less than the tolerance, in nats.
     """
-    pca.check_images(x, like=model, within=(0.0, 1.0))
+    x = pca.as_images(x, like=model, within=(0.0, 1.0))
     rows = x.reshape(-1, x.shape[-1]).astype(model.components.dtype)
     start = jnp.zeros((len(rows), model.components.shape[1]), rows.dtype)
     codes, _ = newton.solve(
@@ -148,6 +149,7 @@ def encode(
 
 def decode(model: LogisticPCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
     """The probabilities of the pixels, given codes."""
+    codes = as_array(codes, "codes").astype(model.components.dtype)
     with jax.default_matmul_precision("highest"):
         x = codes @ model.components.T
     return jax.nn.sigmoid(x + numerics.per_unit(model.offset, x))

@@ -83,12 +83,10 @@ def gradient(
         lambda: background / ((1 - background) * n * (n - 1)) * _total(positions, kernel, block),
         lambda: jnp.zeros((), dtype),
     )
-    # The sum of c_ij (y_i − y_j) over j is y_i Σ c_ij − Σ c_ij y_j.
-    extended = jnp.concatenate([positions, jnp.ones((n, 1), dtype)], axis=1)
 
     def pull(i, weights):
-        sums = jnp.matmul(weights, extended, precision=jax.lax.Precision.HIGHEST)
-        return positions[i] * sums[-1] - sums[:-1]
+        # Summed differences: y_i Σ c_ij − Σ c_ij y_j would cancel where clusters are far out.
+        return jnp.stack([jnp.sum(weights * (y[i] - y)) for y in positions.T])
 
     def forces(i):
         w = _kernel(positions, i, kernel)

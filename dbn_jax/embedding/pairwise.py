@@ -1,76 +1,114 @@
 """Distances of points, and classification by nearest neighbours, in bounded memory.
 
 Functions of all pairs map a function of one point over all points, `BLOCK` points at a time, so
-that memory grows with the number of points and not with its square. Distances in many dimensions
-come from matrix products. `centred` keeps their errors of cancellation small, and distances within
-rounding errors count as 0, so that copies of a point are at distance 0 exactly.
+that memory grows with the number of points and not with its square.
+
+|x − y|² = |x|² + |y|² − 2 x·y comes from a matrix product, in a tenth of the time that sums of
+squared differences take in many dimensions. But its rounding errors are in proportion to
+|x|² + |y|²: beside clusters that are far apart they drown the distances within a cluster. So the
+row of a point that has any as near as that is summed from the differences themselves. Every
+distance is thus as exact as the differences in its own precision, up to a factor of `_LOSS` in the
+rounding errors of the sum; copies of a point are at distance 0.
+
+Points are rows of numbers of any type: float64 stays (where JAX has it), all others become float32.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dbn_jax.embedding.points import Points, Queries, as_points
 from dbn_jax.typing import Array, Float, Int
 
 BLOCK = 128  # points at a time; their distances to 10,000 points take 5 MB
+# How many times its own size |x|² + |y|² may be before a distance is summed from differences. In
+# MNIST one point in 200 has a neighbour so near.
+_LOSS = 32
+# Of the largest coordinate, as a power of two. From 2⁴⁰ neither do squares overflow nor their sums
+# over all points, and differences count down to 10⁻³¹ of it.
+_EXPONENT = 40
 
 
-def centred(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    """The points with mean 0 and largest coordinate 1 (in magnitude).
+def scaled(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
+    """The points times a power of two, which is exact: the largest coordinate is about 10¹².
 
-    Neither nearest neighbours nor perplexities change; distances from products become more exact.
+    Neither nearest neighbours nor perplexities change.
     """
-    # Scaled first, so that no sum overflows.
-    x = x / jnp.maximum(jnp.max(jnp.abs(x)), jnp.finfo(x.dtype).tiny)
-    x = x - jnp.mean(x, axis=0, keepdims=True)
-    return x / jnp.maximum(jnp.max(jnp.abs(x)), jnp.finfo(x.dtype).tiny)
+    exponent = jnp.frexp(jnp.max(jnp.abs(x)))[1]
+    half = (_EXPONENT - exponent) // 2  # the whole factor may overflow
+    return jnp.ldexp(jnp.ldexp(x, half), _EXPONENT - exponent - half)
 
 
-def squared_distances(point: Float[Array, " D"], x: Float[Array, "N D"]) -> Float[Array, " N"]:
-    """|point − x_i|² by a product; 0 where it is within rounding errors."""
-    squares = jnp.sum(point * point) + jnp.sum(x * x, axis=-1)
-    distances = squares - 2 * jnp.matmul(x, point, precision=jax.lax.Precision.HIGHEST)
-    return jnp.where(distances > 8 * jnp.finfo(x.dtype).eps * squares, distances, 0)
+def squared_distances(x: Float[Array, "M D"], n: int):
+    """The function of i that gives |x_i − x_j|² for the first n points j, and ∞ for x_i itself.
+
+    To be mapped over i; the points are `scaled`.
+    """
+    # Near the mean, |x|² is least.
+    y = x - jnp.mean(x, axis=0, keepdims=True)
+    squares = jnp.sum(y * y, axis=-1)
+
+    def of_point(i):
+        is_other = jnp.arange(n) != i
+        sums = squares[i] + squares[:n]
+        by_product = sums - 2 * jnp.matmul(y[:n], y[i], precision=jax.lax.Precision.HIGHEST)
+        is_blurred = jnp.any(is_other & (by_product < sums / _LOSS))
+        return jnp.where(is_other, _mended(is_blurred, by_product, x[:n], x[i]), jnp.inf)
+
+    return of_point
 
 
-@jax.jit(static_argnames=("count", "block"))
+# Of a block of points only those that need it take the time: mapped as usual, all would.
+@jax.custom_batching.sequential_vmap
+def _mended(is_blurred, by_product, x, point):
+    return jax.lax.cond(
+        is_blurred, lambda: jnp.sum((x - point[None]) ** 2, axis=-1), lambda: by_product
+    )
+
+
 def nearest(
-    x: Float[Array, "N D"],
-    queries: Float[Array, "Q D"] | None = None,
+    x: Points,
+    queries: Queries | None = None,
     *,
     count: int = 1,
     block: int = BLOCK,
 ) -> Int[Array, "Q count"]:
     """The numbers of the points that are nearest to each query, the nearest first.
 
-    Of equally near points the first counts. Without queries, each point looks among the others. All
-    are finite.
+    Of equally near points the first counts. Without queries, each point looks among the others.
     """
+    if queries is None:
+        return _nearest(as_points(x, "x", least=count + 1), None, count, block)
+    x, queries = as_points(x, "x", least=count), as_points(queries, "queries")
+    if queries.shape[1] != x.shape[1]:
+        raise ValueError(
+            f"queries hold {queries.shape[1]} numbers each, and x {x.shape[1]}; give both the same"
+        )
+    return _nearest(x, queries, count, block)
+
+
+@jax.jit(static_argnames=("count", "block"))
+def _nearest(x, queries, count, block):
     n = len(x)
-    points = centred(x if queries is None else jnp.concatenate([x, queries]))
-    x = points[:n]
-
-    def of_query(i):
-        distances = squared_distances(points[i], x)
-        return jax.lax.top_k(-jnp.where(jnp.arange(n) == i, jnp.inf, distances), count)[1]
-
+    points = x if queries is None else jnp.concatenate([x, queries])
+    distances = squared_distances(scaled(points), n)
     # Queries stand after the points, and are none of them.
-    first = 0 if queries is None else n
-    return jax.lax.map(of_query, jnp.arange(first, len(points)), batch_size=block)
+    numbers = jnp.arange(0 if queries is None else n, len(points))
+    return jax.lax.map(lambda i: jax.lax.top_k(-distances(i), count)[1], numbers, batch_size=block)
 
 
-def leave_one_out_error(x: Float[Array, "N D"], labels: Int[np.ndarray | Array, " N"]) -> float:
+def leave_one_out_error(x: Points, labels: Int[np.ndarray | Array, " N"]) -> float:
     """Share of points whose nearest other point has another label."""
-    check_points(x, "x", least=2)
-    labels = np.asarray(labels)
+    x = as_points(x, "x", least=2)
+    labels = _labels_of(x, labels, "labels")
     return float(np.mean(labels[np.asarray(nearest(x))[:, 0]] != labels))
 
 
 def classification_error(
-    x: Float[np.ndarray | Array, "N D"],
-    labels: Int[np.ndarray, " N"],
-    queries: Float[np.ndarray | Array, "Q D"],
-    wanted: Int[np.ndarray, " Q"],
+    x: Points,
+    labels: Int[np.ndarray | Array, " N"],
+    queries: Queries,
+    wanted: Int[np.ndarray | Array, " Q"],
     *,
     num_neighbours: int,
 ) -> float:
@@ -78,24 +116,17 @@ def classification_error(
 
     Of labels with equally many votes, that of the nearest of their points wins.
     """
-    check_points(x, "x", least=num_neighbours)
-    check_points(queries, "queries", least=1)
+    x, queries = as_points(x, "x", least=num_neighbours), as_points(queries, "queries")
+    labels, wanted = _labels_of(x, labels, "labels"), _labels_of(queries, wanted, "wanted")
     votes = labels[np.asarray(nearest(x, queries, count=num_neighbours))]
     return float(np.mean(_elected(votes) != wanted))
 
 
-def check_points(x: Float[np.ndarray | Array, "N D"], name: str, *, least: int) -> None:
-    """Raises ValueError unless there are enough points, all finite (unseen while tracing)."""
-    if len(x) < least:
-        raise ValueError(f"{name} holds {len(x)} points; there must be at least {least}")
-    if isinstance(x, jax.core.Tracer):
-        return
-    bad = np.flatnonzero(~np.isfinite(np.asarray(x)).all(axis=-1))
-    if len(bad):
-        raise ValueError(
-            f"{len(bad)} of {len(x)} points in {name} hold NaN or infinity, the first at row "
-            f"{bad[0]}; leave them out, or mend what made them"
-        )
+def _labels_of(x, labels, name):
+    labels = np.asarray(labels)
+    if labels.shape != (len(x),):
+        raise ValueError(f"{name} has shape {labels.shape} for {len(x)} points; each has one label")
+    return labels
 
 
 def _elected(votes: np.ndarray) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 `dbn_jax.embedding.logistic_pca` is its sibling for pixels in [0, 1].
 
-Shapes: N images of V pixels, K components. Images of integers raise a TypeError; images with NaN or
-infinity, with another number of pixels than the components, or too few for K components raise a
-ValueError.
+Shapes: N images of V pixels, K components; images are floats of any precision, or booleans, in
+arrays or lists. Images of integers raise a TypeError; images with NaN or infinity, with another
+number of pixels than the components, or too few for K components raise a ValueError.
 """
 
 from typing import Any
@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import numerics, pytrees
-from dbn_jax.typing import Array, Float, Num
+from dbn_jax.embedding.points import Images, Points, as_array, check_matrix
+from dbn_jax.typing import Array, Float
 
 
 @pytrees.dataclass
@@ -30,14 +31,14 @@ class PCA:
     variances: Float[Array, " K"]
 
 
-def fit(x: Num[Array, "N V"], num_components: int) -> PCA:
+def fit(x: Points, num_components: int) -> PCA:
     """Fits PCA exactly, by the singular value decomposition of x − m.
 
     It is computed from the triangular factor of x − m, a V×V matrix with the same singular values,
     so that time and memory grow with the number of images only as reading them does, and small
     variances are not lost, as they would be in the eigenvalues of a covariance matrix.
     """
-    check_images(x)
+    x = as_images(x)
     _check_count(x, num_components)
     return _fit(numerics.widen(x), num_components)
 
@@ -53,9 +54,9 @@ def _fit(x, num_components):
     return PCA(mean, components * numerics.per_unit(signs(components), components), variances)
 
 
-def encode(model: PCA, x: Num[Array, "*batch V"]) -> Float[Array, "*batch K"]:
+def encode(model: PCA, x: Images) -> Float[Array, "*batch K"]:
     """The codes of images, their projections."""
-    check_images(x, like=model)
+    x = as_images(x, like=model)
     x = x.astype(model.components.dtype)
     with jax.default_matmul_precision("highest"):
         return (x - numerics.per_unit(model.mean, x)) @ model.components
@@ -63,6 +64,7 @@ def encode(model: PCA, x: Num[Array, "*batch V"]) -> Float[Array, "*batch K"]:
 
 def decode(model: PCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
     """The images reconstructed from codes."""
+    codes = as_array(codes, "codes").astype(model.components.dtype)
     with jax.default_matmul_precision("highest"):
         x = codes @ model.components.T
     return x + numerics.per_unit(model.mean, x)
@@ -75,10 +77,11 @@ def signs(components: Float[Array, "V K"]) -> Float[Array, " K"]:
     return jnp.where(largest < 0, -1, 1).astype(components.dtype)
 
 
-def check_images(
-    x: Num[Array, "*batch V"], *, like: Any = None, within: tuple[float, float] = (-np.inf, np.inf)
-) -> None:
-    """Raises unless images fit components and lie within bounds (unchecked while tracing)."""
+def as_images(
+    x: Images, *, like: Any = None, within: tuple[float, float] = (-np.inf, np.inf)
+) -> Images:
+    """An array that fits components and lies within bounds (unchecked while tracing), or raises."""
+    x = as_array(x, "x")
     if jnp.issubdtype(x.dtype, jnp.integer):
         raise TypeError(
             f"x holds {x.dtype} numbers; convert them: bytes to grey levels with "
@@ -89,7 +92,7 @@ def check_images(
             f"images of {x.shape[-1]} pixels; the components have {len(like.components)}"
         )
     if isinstance(x, jax.core.Tracer) or not x.size:
-        return
+        return x
     low, high = float(jnp.min(x)), float(jnp.max(x))
     if not np.isfinite([low, high]).all():
         raise ValueError("x holds NaN or infinity; remove those images, or impute the pixels")
@@ -98,9 +101,11 @@ def check_images(
             f"x lies in [{low:.4g}, {high:.4g}], but must lie in [{within[0]:g}, {within[1]:g}]; "
             "scale the grey levels"
         )
+    return x
 
 
 def _check_count(x, num_components):
+    check_matrix(x, "x")
     if not 1 <= num_components <= min(x.shape):
         raise ValueError(
             f"num_components is {num_components}, but x of shape {x.shape} has 1 to {min(x.shape)}"

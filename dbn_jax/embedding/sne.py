@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax.embedding import affinities, objective, pairwise, pca
+from dbn_jax.embedding.points import Points, as_points
 from dbn_jax.typing import Array, Float, Int, Key, Scalar
 
 STARTS = ("random", "pca")
@@ -78,7 +79,7 @@ class State(NamedTuple):
 
 def embed(
     key: Key[Array, ""],
-    x: Float[Array, "N D"],
+    x: Points,
     *,
     perplexity: float = 30.0,
     method: Method = UNI_SNE,
@@ -95,18 +96,19 @@ def embed(
 
 
 def init_state(
-    key: Key[Array, ""], x: Float[Array, "N D"], *, num_dims: int = 2, start: str = "random"
+    key: Key[Array, ""], x: Points, *, num_dims: int = 2, start: str = "random"
 ) -> State:
     """A small map to begin with, of standard deviation 0.01.
 
     The start is "random", a Gaussian cloud, or "pca", the first principal components of `x`, with
     which the large-scale order of the map is that of the data; the key is then not used.
     """
+    x = as_points(x, "x")
     match start:
         case "random":
             positions = _START_SCALE * jax.random.normal(key, (len(x), num_dims), x.dtype)
         case "pca":
-            x = pairwise.centred(x)
+            x = pairwise.scaled(x)
             positions = pca.encode(pca.fit(x, num_dims), x)
             positions = positions * (_START_SCALE / jnp.std(positions[:, 0]))
         case _:

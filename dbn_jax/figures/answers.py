@@ -1,5 +1,7 @@
 """What a classifier answers: which classes it confuses; whether it is as right as it is sure."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -11,12 +13,17 @@ from dbn_jax.typing import Num
 
 
 def confusion_matrix(
-    counts: Num[AnyArray, "_ _"], *, title: str, subtitle: str | None = None
+    counts: Num[AnyArray, "_ _"],
+    *,
+    title: str,
+    subtitle: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """How often examples of each class, in rows, were taken for each class, in columns.
 
     Errors are shaded by their number; the diagonal is left white, so that rare confusions show.
-    At the right of each row stands its share of errors. Counts are whole numbers.
+    At the right of each row stands its share of errors. Counts are whole numbers. The classes have
+    numbers from 0, or names.
     """
     counts = np.asarray(counts)
     size = len(counts)
@@ -24,11 +31,18 @@ def confusion_matrix(
         raise ValueError(f"counts has shape {counts.shape}: expected (classes, classes)")
     if finite_values(counts, "counts").min() < 0:
         raise ValueError(f"counts go down to {counts.min()}: expected numbers of examples")
+    names = list(map(str, range(size))) if names is None else names
+    check_labels("names", names, size, "classes")
     errors = counts * (1 - np.eye(size, dtype=counts.dtype))
     middle = np.arange(size) + 0.5
-    side = size * max(34, pages.text_width(f"{counts.max():,}") + 16)
+    cell = max(34, pages.text_width(f"{counts.max():,}") + 16)
+    widest = max(map(pages.text_width, names))
+    upright = widest > cell - 6  # names that would touch
+    room = max(100, widest + 8) + 60, widest + 10 if upright else 22
     with pages.style():
-        (axes,) = pages.panels([""], title, subtitle, (side + 160, side + 22))
+        (axes,) = pages.panels(
+            [""], title, subtitle, (size * cell + room[0], size * cell + room[1])
+        )
         # Half of the scale: black text must stay readable on the darkest.
         darkest = 2 * max(errors.max(), 1)
         axes.pcolormesh(errors, cmap="Greys", vmin=0, vmax=darkest, edgecolors=GRID, linewidth=0.6)
@@ -36,8 +50,8 @@ def confusion_matrix(
         axes.invert_yaxis()
         axes.spines[:].set_visible(True)
         axes.xaxis.tick_top()
-        axes.set_xticks(middle, range(size))
-        axes.set_yticks(middle, range(size))
+        axes.set_xticks(middle, names, rotation=90 if upright else 0)
+        axes.set_yticks(middle, names)
         axes.tick_params(length=0, labelcolor=INK)
         axes.text(-0.1, -0.1, "true ↓  answer →", ha="right", va="bottom", color=FAINT)
         axes.text(size + 0.2, -0.1, "wrong", va="bottom", color=FAINT)

@@ -14,6 +14,7 @@ import PIL.Image
 import PIL.ImageOps
 from matplotlib.figure import Figure
 
+from dbn_jax import files
 from dbn_jax.figures.pages import DEVICE_PIXELS, png
 
 
@@ -65,18 +66,12 @@ def animate(
 
 @contextlib.contextmanager
 def _replacing(path: str | os.PathLike, ending: str) -> Iterator[IO[bytes]]:
-    """Opens a file beside `path` that takes its place if the block ends well, else goes."""
+    """`files.replacing` for a path with the ending."""
     path = Path(path)
     if path.suffix.lower() != ending:
         raise ValueError(f"{path}: this writes {ending} files: name it {path.stem}{ending}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.replacing(path) as file:
+        yield file
 
 
 def _drawn(frames: Iterable[Figure | np.ndarray]) -> list[PIL.Image.Image]:

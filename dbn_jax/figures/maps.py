@@ -1,4 +1,4 @@
-"""Maps: points in two dimensions, coloured by class, with digits for names or as small images."""
+"""Maps: points in two dimensions, coloured by class, with names of classes or as small images."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -17,7 +17,8 @@ from dbn_jax.typing import Int, Num
 # What still looks alike to somebody is told apart by the names on the map.
 _PALETTE = (*pages.PALETTE, "#8F8F00", "#999999", "#661100")
 _THUMBNAIL = 28  # pixels of the side that small thumbnails are enlarged to, at most
-_NAME = 24  # pixels of a square that the name of a class keeps free
+_NAME = 24  # pixels that the name of a class keeps free, down, and across at least
+_APART = 2  # pixels between thumbnails
 _SIDES = {1: 860, 2: 440, 4: 440}  # of a map, in pixels, by their number
 _MARGIN = 0.04  # of the map, round the points
 
@@ -28,14 +29,16 @@ def map_of_points(
     *,
     title: str,
     subtitle: str | None = None,
+    names: Sequence[str] | None = None,
     thumbnails: Num[AnyArray, "images ..."] | None = None,
     image_shape: Sequence[int] | None = None,
 ) -> Figure:
     """Maps of the same points, name to positions: a dot for each in the colour of its class.
 
-    Over the dots stand the numbers of the classes of some points, as many as fit; or instead the
-    images of some points (grey levels, 1 where there is ink), in the colour of their class on
-    white, where they do not overlap. Both are chosen in the order of the points.
+    Over the dots stand the numbers of the classes of some points, or their names, as many as fit;
+    or instead the images of some points (grey levels, 1 where there is ink), in the colour of their
+    class on white, where they do not overlap; dots that they would cut are left out. Both are
+    chosen in the order of the points.
     """
     maps = {name: finite_values(xy, f'maps["{name}"]') for name, xy in maps.items()}
     labels = np.asarray(labels)
@@ -46,6 +49,10 @@ def map_of_points(
             raise ValueError(f"thumbnails with image_shape={image_shape}: expected (rows, columns)")
         tiles = grey_levels(thumbnails, image_shape, (0, 1), "thumbnails")
         check_labels("thumbnails", tiles, len(labels), "points")
+    if names is None:
+        names = list(map(str, range(labels.max() + 1)))
+    elif len(names) <= labels.max():
+        raise ValueError(f"names has {len(names)} entries, and labels go up to {labels.max()}")
     colours = np.array([_PALETTE[label % len(_PALETTE)] for label in labels])
     side = _SIDES.get(len(maps), 290)
     with pages.style():
@@ -57,37 +64,53 @@ def map_of_points(
             axes.margins(_MARGIN)
             axes.set_aspect("equal", adjustable="datalim")
             size = np.clip(30_000 / len(labels) * (side / 860) ** 2, 1.5, 30)  # square points
-            opacity = 1 if tiles is None else 0.3
-            axes.scatter(*positions.T, s=size, c=colours, linewidths=0, alpha=opacity)
-            reach = np.ptp(positions, axis=0).max() or 1.0
-            pixel = reach * (1 + 2 * _MARGIN) / side
+            axes.scatter(*positions.T, s=size, c=colours, linewidths=0)
+        axes.figure.draw_without_rendering()  # the layout says how large a pixel is on the map
+        for axes, positions in zip(grid, maps.values(), strict=True):
+            pixel = pages.DEVICE_PIXELS / axes.transData.get_matrix()[0, 0]
             if tiles is None:
-                halo = [matplotlib.patheffects.withStroke(linewidth=2, foreground="white")]
-                look = {"ha": "center", "va": "center", "path_effects": halo}
-                for index in _apart(positions, pixel * _NAME):
-                    axes.text(*positions[index], str(labels[index]), **look)
+                _draw_names(axes, positions, [names[label] for label in labels], pixel)
             else:
-                zoom = max(1, _THUMBNAIL // max(image_shape))
-                for index in _apart(positions, pixel * zoom * max(image_shape)):
-                    _draw_tile(axes, positions[index], tiles[index], colours[index], zoom)
+                _draw_tiles(axes, positions, tiles, colours, pixel)
     return axes.figure
 
 
-def _apart(positions: np.ndarray, side: Real) -> list[int]:
-    """Chooses points, in order, of which squares of that side do not overlap."""
+def _apart(positions: np.ndarray, box: np.ndarray) -> list[int]:
+    """Chooses points, in order, of which boxes of that size do not overlap."""
     chosen: list[int] = []
     for index, place in enumerate(positions):
-        if (np.abs(positions[chosen] - place).max(axis=1) >= side).all():
+        if (np.abs(positions[chosen] - place) >= box).any(axis=1).all():
             chosen.append(index)
     return chosen
 
 
-def _draw_tile(axes: Axes, place: np.ndarray, tile: np.ndarray, colour: str, zoom: int) -> None:
-    ink = tile[:, :, None] / 255
-    image = ink * matplotlib.colors.to_rgb(colour) + (1 - ink)
+def _draw_names(axes: Axes, positions: np.ndarray, names: Sequence[str], pixel: Real) -> None:
+    halo = [matplotlib.patheffects.withStroke(linewidth=2, foreground="white")]
+    look = {"ha": "center", "va": "center", "path_effects": halo, "in_layout": False}
+    widest = max(map(pages.text_width, set(names)))
+    for index in _apart(positions, pixel * np.array([max(_NAME, widest + 8), _NAME])):
+        axes.text(*positions[index], names[index], **look)
+
+
+def _draw_tiles(
+    axes: Axes, positions: np.ndarray, tiles: np.ndarray, colours: np.ndarray, pixel: Real
+) -> None:
+    zoom = max(1, _THUMBNAIL // max(tiles.shape[1:]))
+    box = zoom * np.array(tiles.shape[:0:-1])
+    chosen = _apart(positions, pixel * (box + _APART))
+    (dots,) = axes.collections
+    radius = np.sqrt(dots.get_sizes()[0]) / 2 * pages.PIXELS_PER_INCH / 72
+    reach = pixel * (box / 2 + radius)
+    is_cut = np.array(
+        [(np.abs(positions[chosen] - place) < reach).all(axis=1).any() for place in positions]
+    )
+    dots.set(offsets=positions[~is_cut], facecolors=colours[~is_cut], alpha=0.3)
     in_points = zoom * 72 / pages.PIXELS_PER_INCH
-    made = OffsetImage(image, zoom=in_points, interpolation="nearest")
-    axes.add_artist(AnnotationBbox(made, place, frameon=False, pad=0))
+    for index in chosen:
+        ink = tiles[index, :, :, None] / 255
+        image = ink * matplotlib.colors.to_rgb(colours[index]) + (1 - ink)
+        made = OffsetImage(image, zoom=in_points, interpolation="nearest")
+        axes.add_artist(AnnotationBbox(made, positions[index], frameon=False, pad=0))
 
 
 def _check_labels(maps: Mapping[str, np.ndarray], labels: np.ndarray) -> None:

@@ -191,7 +191,12 @@ def text_width(text: str, kind: str = "label") -> float:
 
 def _wrapped(text: str, kind: str, width: Real) -> str:
     """Breaks a text into lines of about that many pixels."""
-    return textwrap.fill(text, int(width / (0.53 * FONT_PIXELS[kind])))
+    return textwrap.fill(text, max(1, int(len(text) * width / max(1, text_width(text, kind)))))
+
+
+def counted(shown: int, total: int, things: str) -> str:
+    """Says how many of all are shown: "all 50 units", "100 of 2,000 units"."""
+    return f"all {total:,} {things}" if shown == total else f"{shown:,} of {total:,} {things}"
 
 
 def thinned(texts: Sequence[str], pitch: Real) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dbn_jax.figures import pages
 from dbn_jax.figures.checks import AnyArray, check_filled, check_labels, finite_values
@@ -31,22 +31,25 @@ def learning_curves(
     subtitle: str | None = None,
     log_x: bool = False,
     log_y: Sequence[str] = (),
+    shares: Sequence[str] = (),
 ) -> Figure:
     """Quantities over time: one panel for each quantity.
 
     A line of the same name looks the same in all panels. One that is named like its panel, and is
     alone in it, needs no legend. A line that ends in infinity stops where it leaves the numbers,
     and the panel's name says so; a number between infinities is a point. The axis of quantities
-    between 0 and 1, such as rates, does not go beyond these.
+    between 0 and 1, such as probabilities, does not go beyond these.
 
     Args:
       curves: panel to line name to (x, y), such as {"reconstruction error": {"train": (epochs,
         errors)}}. NaNs in y, as for empty cells of a table, are left out.
       log_y: the panels whose y axis is logarithmic.
+      shares: the panels whose y axis is in percent, such as error rates; 1 is 100 %.
     """
     check_filled(curves, "line")
-    if unknown := set(log_y) - set(curves):
-        raise ValueError(f"log_y names {sorted(unknown)}, but the panels are {list(curves)}")
+    for what, panels in (("log_y", log_y), ("shares", shares)):
+        if unknown := set(panels) - set(curves):
+            raise ValueError(f"{what} names {sorted(unknown)}, but the panels are {list(curves)}")
     drawn = {
         panel: {
             name: _points(x, y, f'line "{name}" of panel "{panel}"', log_x, panel in log_y)
@@ -71,8 +74,12 @@ def learning_curves(
                 dash, colour = looks[name]
                 (line,) = axes.plot(x, y, color=colour, linestyle=dash, clip_on=False)
                 line.set(marker="o", markevery=_marked(y))
-            if not log_x and all((x == np.round(x)).all() for x, _ in lines.values()):
-                axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+            if all((x == np.round(x)).all() for x, _ in lines.values()):
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+                if not log_x:
+                    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+            if panel in shares:
+                axes.yaxis.set_major_formatter(PercentFormatter(1))
             found = np.concatenate([y[np.isfinite(y)] for _, y in lines.values()])
             if panel not in log_y and found.min() >= 0 and found.max() <= 1:
                 low, high = axes.get_ylim()

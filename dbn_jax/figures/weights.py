@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dbn_jax.figures.checks import AnyArray, as_images, check_count, check_labels, grey_levels
 from dbn_jax.figures.grid import FRAME_GREY, PAGE, Grid, columns_for
-from dbn_jax.figures.pages import Page, sheet, text_width
+from dbn_jax.figures.pages import Page, counted, sheet, text_width
 from dbn_jax.typing import Num
 
 _HEADER, _BETWEEN = 22, 18  # pixels above and between the panels of a development
@@ -60,7 +60,7 @@ def receptive_fields(
         scaled += f": grey is zero, a dark channel {ends[0]}, a bright one {ends[1]}"
     tiles = _diverging(fields, limits)
     grid = Grid.of(tiles, columns, zoom)
-    note = f"{len(tiles)} of {weights.shape[1]:,} units, {scaled}"
+    note = f"{counted(len(tiles), weights.shape[1], 'units')}, {scaled}"
     with sheet(title, subtitle, note) as page:
         page.image(0, 0, grid.draw(tiles))
         if fields.ndim == 3:
@@ -127,9 +127,9 @@ def hidden_activities(
     note = f"white is on; units off in every case: {off}; on in every case: {on}"
     with sheet(title, subtitle, note) as page:
         page.image(0, 0, np.repeat(enlarged[..., None], 3, axis=2))
-        units = f"{shown.shape[1]} of {num_units:,} hidden units →"
+        units = f"{counted(shown.shape[1], num_units, 'hidden units')} →"
         page.text(0, len(enlarged) + 6, units, "left", "top")
-        cases = f"← {len(shown)} of {num_cases:,} cases"
+        cases = f"← {counted(len(shown), num_cases, 'cases')}"
         page.text(-6, 0, cases, "right", "top", rotation=90)
     return page.figure
 

@@ -1,9 +1,9 @@
 """Learning: gradients of RBMs by many learners, and fine-tuning of whole nets.
 
 The learners of an RBM are here: `CD`, `PCD`, `FastPCD`, `ParallelTempering`, `Exact`,
-`LabelledPCD`, and `Centred` and `Sparse` around any of them; `init_state` and `step` learn with
-each. Whole nets learn in the modules `updown`, `bound_gradient` and `backprop` (which alone needs
-Flax).
+`LabelledPCD`, and around any of them `Centred`, `Sparse` and `Incomplete` (missing values);
+`init_state` and `step` learn with each. Whole nets learn in the modules `updown`, `bound_gradient`
+and `backprop` (which alone needs Flax).
 """
 
 from dbn_jax.learning.labelled_pcd import LabelledChains, LabelledPCD
@@ -18,7 +18,7 @@ from dbn_jax.learning.learners import (
     step,
 )
 from dbn_jax.learning.tempering import ParallelTempering
-from dbn_jax.learning.wrappers import Activity, Centred, Offsets, Sparse
+from dbn_jax.learning.wrappers import Activity, Centred, Incomplete, Offsets, Sparse
 
 __all__ = [
     "CD",
@@ -28,6 +28,7 @@ __all__ = [
     "Exact",
     "FastChains",
     "FastPCD",
+    "Incomplete",
     "LabelledChains",
     "LabelledPCD",
     "Learner",

@@ -3,7 +3,8 @@
 `split` parts a model into what is static and its arrays, the parameters of a learning state
 (`rbm.init_state`); `step` makes an update of it. What is random, dropout, belongs to the loss.
 
-Keys are consumed; "..." are batch axes; B examples, V pixels, L classes; losses in nats.
+Images may be `Examples` with weights. Keys are consumed; "..." are batch axes; B examples, V
+pixels, L classes; losses in nats.
 
 References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neural networks"
 (2006); Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting"
@@ -19,6 +20,7 @@ import optax
 from flax import nnx
 
 from dbn_jax import networks, numerics, random, rbm
+from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
 from dbn_jax.typing import Array, Float, Int, Key
 
@@ -49,7 +51,7 @@ def dropped_logits(
 ) -> Float[Array, "*batch L"]:
     """Logits of a classifier while pixels and hidden units drop out, each at its rate."""
     keys = random.split(key, len(model.hidden) + 1)
-    x = dropout(keys[0], v, input_rate)
+    x = dropout(keys[0], networks.as_input(model, v), input_rate)
     for layer, layer_key in zip(model.hidden, keys[1:], strict=True):
         x = dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
     return model.softmax(x)
@@ -58,7 +60,7 @@ def dropped_logits(
 def classification_loss(
     key: Key[Array, ""],
     model: networks.Classifier,
-    batch: tuple[Float[Array, "B V"], Int[Array, " B"]],
+    batch: tuple[Float[Array, "B V"] | Examples, Int[Array, " B"]],
     *,
     input_dropout: float = 0.0,
     hidden_dropout: float = 0.0,
@@ -77,7 +79,8 @@ def classification_loss(
       The loss; and "loss", without the penalty, and "error_rate" of the batch; with a radius,
       "adversarial_divergence" too.
     """
-    v, labels = batch
+    examples, labels = Examples.of(batch[0]), batch[1]
+    v = networks.as_input(model, examples.values)
     dropout_key, penalty_key = random.split(key)
 
     def answers(v):
@@ -86,21 +89,21 @@ def classification_loss(
         )
 
     logits = answers(v)
-    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    targets = numerics.one_hot(labels, logits.shape[-1], logits.dtype)
     targets = optax.smooth_labels(targets, label_smoothing)
-    loss = jnp.mean(optax.softmax_cross_entropy(logits, targets))
+    loss = examples.mean(optax.softmax_cross_entropy(logits, targets))
     wrong = jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels
-    metrics = {"loss": loss, "error_rate": jnp.mean(wrong.astype(loss.dtype))}
+    metrics = {"loss": loss, "error_rate": examples.mean(wrong.astype(loss.dtype))}
     if not adversarial_radius:
         return loss, metrics
-    penalty = jnp.mean(
+    penalty = examples.mean(
         virtual_adversarial.penalty(penalty_key, answers, v, logits, adversarial_radius)
     )
     return loss + penalty, metrics | {"adversarial_divergence": penalty}
 
 
 def reconstruction_loss(
-    key: Key[Array, ""], model: networks.Autoencoder, v: Float[Array, "B V"]
+    key: Key[Array, ""], model: networks.Autoencoder, v: Float[Array, "B V"] | Examples
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Mean cross-entropy of the pixels, per image: −Σᵢ [vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ)].
 
@@ -110,9 +113,11 @@ def reconstruction_loss(
       The loss; and "loss" and "squared_error" of the batch.
     """
     del key  # all losses take one
+    examples = Examples.of(v)
+    v = networks.as_input(model, examples.values)
     logits = model(v)
-    loss = jnp.mean(jnp.sum(numerics.softplus(logits) - v * logits, axis=-1))
-    error = jnp.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
+    loss = examples.mean(jnp.sum(numerics.softplus(logits) - v * logits, axis=-1))
+    error = examples.mean(jnp.sum((v - jax.nn.sigmoid(logits)) ** 2, axis=-1))
     return loss, {"loss": loss, "squared_error": error}
 
 

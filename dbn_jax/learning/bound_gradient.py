@@ -30,6 +30,7 @@ import optax
 
 from dbn_jax import dbn, label_units, learning, numerics, random, rbm, units
 from dbn_jax.compilation import jit
+from dbn_jax.examples import Examples
 from dbn_jax.learning import learners
 from dbn_jax.typing import Array, Float, Key, Num, PyTree
 
@@ -154,7 +155,7 @@ def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
     chains: PyTree,
-    v: Num[Array, "batch V"],
+    v: Num[Array, "batch V"] | Examples,
     labels: Float[Array, "batch L"] | None = None,
     *,
     learner: learning.Learner = learning.PCD(),
@@ -168,7 +169,7 @@ def gradient(
     Args:
       net: hidden units below the top RBM's are Bernoulli; TypeError if others are.
       chains: from ``learner.init(key, net.top)``.
-      v: raises as `rbm.as_batch`.
+      v: images, or `Examples` with weights; raises as `rbm.as_batch`.
       labels: one-hot, for a net with label units: then the bound is that on log p(v, label).
       learner: of the top RBM; its data are the recognised states of all paths.
       estimator: of the gradient with respect to the recognition weights.
@@ -178,7 +179,8 @@ def gradient(
       means given the first hidden states; squared, summed over the pixels), the terms
       `reconstruction`, `entropy` and `prior` (see `bound.Terms`) and those of the learner.
     """
-    v = dbn.as_pixels(net, v)
+    examples = dbn.as_pixels(net, v)
+    v = examples.values
     label_units.check(net.top, labels)
     _check_units(net.recognition)
     sample_key, top_key = random.split(key)
@@ -187,6 +189,9 @@ def gradient(
 
     def per_path(x):
         return jnp.broadcast_to(x, (len(features), *x.shape[-2:]))
+
+    def mean(each):
+        return examples.mean(jnp.mean(each, axis=0))
 
     x = label_units.join(net.top, features, None if labels is None else per_path(labels))
     prior = -rbm.free_energy(net.top, x)
@@ -206,36 +211,37 @@ def gradient(
             for layer, below in zip(recognition, (v, *states), strict=False)
         ]
         entropies = [_entropy(a) for a in inputs]
-        value = jnp.mean(sum([*log_p, *entropies], start=zeros))
+        value = mean(sum([*log_p, *entropies], start=zeros))
         # From the top down, all the terms that depend on a layer's states.
         reward = prior
         for i in reversed(range(len(inputs))):
             reward = reward + log_p[i]
             known = jax.lax.stop_gradient((inputs[i], states[i], reward))
             weights = estimator.coefficients(i, *known, slopes[i])
-            value += jnp.mean(jnp.sum(weights * inputs[i], axis=(0, 2)))
+            value += examples.mean(jnp.sum(weights * inputs[i], axis=(0, 2)))
             reward = reward + entropies[i]
             if estimator.takes_slopes:
                 # Chance alone, as far as the layers below are concerned: its mean is zero.
                 noise = (states[i] - jax.nn.sigmoid(inputs[i])) * per_path(slopes[i])
                 reward = reward - jnp.sum(noise, axis=-1)
         terms = {
-            "reconstruction": jnp.mean(sum(log_p, start=zeros)),
-            "entropy": jnp.mean(sum(entropies, start=zeros)),
-            "prior": jnp.mean(prior),
+            "reconstruction": mean(sum(log_p, start=zeros)),
+            "entropy": mean(sum(entropies, start=zeros)),
+            "prior": mean(prior),
         }
         return -value, terms
 
     (recognition, generative), terms = jax.grad(surrogate, argnums=(0, 1), has_aux=True)(
         net.recognition, net.generative
     )
-    data = x.reshape(-1, x.shape[-1])
+    weights = examples.weights
+    data = Examples(x, None if weights is None else jnp.broadcast_to(weights, x.shape[:-1]))
     top, chains, metrics = learner.estimate(top_key, net.top, chains, data)
     if states:
         means = rbm.visible_mean(net.generative[0], states[0])
     else:
         means = dbn.down_pass(net, rbm.hidden_mean(net.top, x))
-    error = jnp.mean(jnp.sum((per_path(v) - means) ** 2, axis=-1))
+    error = mean(jnp.sum((per_path(v) - means) ** 2, axis=-1))
     metrics = metrics | terms | {"reconstruction_error": error}
     return dbn.UntiedDBN(recognition, generative, top), chains, metrics
 
@@ -295,7 +301,7 @@ def init_state(
 def step(
     key: Key[Array, ""],
     state: rbm.State,
-    v: Num[Array, "batch V"],
+    v: Num[Array, "batch V"] | Examples,
     labels: Float[Array, "batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,

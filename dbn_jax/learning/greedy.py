@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import data, dbn, label_units, random, rbm, training, units
+from dbn_jax import data, dbn, label_units, numerics, random, rbm, training, units
 from dbn_jax.learning import learners
 
 # Examples that the first biases and the persistent chains start from.
@@ -128,8 +128,8 @@ class BesideLabels:
     def __call__(self, key, rows):
         """(key, {"features": (..., F), "labels": (...)}) -> (..., F + L)."""
         x = self.features(key, rows["features"])
-        one_hot = jax.nn.one_hot(rows["labels"], self.num_labels, dtype=x.dtype)
-        return jnp.concatenate([x, one_hot], axis=-1)
+        labels = numerics.one_hot(rows["labels"], self.num_labels, x.dtype)
+        return jnp.concatenate([x, labels], axis=-1)
 
 
 def add_layer(
@@ -165,7 +165,7 @@ def add_top(
 ) -> dbn.DBN:
     """Trains the top RBM of a net, which sees labels beside the features; see `add_layer`."""
     _check_binary(stack, options)
-    _check_labels(labels, num_labels)
+    numerics.check_labels(labels, num_labels)  # which the compiled updates cannot
     settings = _of_layer(settings, stack)
     rows = {"features": stack.rows(images), "labels": labels}
     top = train(
@@ -186,15 +186,6 @@ def _check_binary(stack, options):
             raise ValueError(
                 f"{side} is {given}; layers of other than binary units are for greedy.train"
             )
-
-
-def _check_labels(labels, num_labels):
-    lowest, highest = np.min(labels), np.max(labels)
-    if lowest < 0 or highest >= num_labels:
-        raise ValueError(
-            f"the labels go from {lowest} to {highest}, but num_labels is {num_labels}: number "
-            "them from 0, and let num_labels be how many there are"
-        )
 
 
 def _of_layer(settings, stack):

@@ -26,8 +26,8 @@ def check_data(
     """Says whether data, as the learner will see them, fit the type of the visible units.
 
     Returns:
-      Sentences by kind: "empty", "nonfinite", "range", "one_hot", "sigma", "constant"; of
-      `units.Concat` by part and kind, such as "0.range".
+      Sentences by kind: "empty", "nonfinite", "range", "one_hot", "sigma", "constant",
+      "narrow"; of `units.Concat` by part and kind, such as "0.range".
     """
     data, warnings = np.asarray(data), {}
     if isinstance(visible, units.Concat):
@@ -58,8 +58,10 @@ def check_data(
                 f"{sums.min():.4g} and {sums.max():.4g}; each must sum to 1 (one-hot)"
             )
     if isinstance(visible, units.Gaussian) and len(data) > 1:
-        spread = data.std(axis=0)
-        typical, constant = float(np.median(spread)), int(np.sum(spread < 1e-6))
+        spread, reach = data.std(axis=0), np.ptp(data, axis=0)
+        typical, constant = float(np.median(spread)), int(np.sum(reach == 0))
+        smallest = visible.min_share * float(np.sqrt(np.mean(spread**2)))
+        narrow = int(np.sum((reach > 0) & (reach < smallest)))
         if not visible.learn_sigma and not visible.sigma / 5 < typical < visible.sigma * 5:
             warnings["sigma"] = (
                 f"the Gaussian units have a fixed sigma of {visible.sigma:g}, but the data's "
@@ -70,6 +72,12 @@ def check_data(
             warnings["constant"] = (
                 f"{constant} of {spread.size} Gaussian visible units never vary in the data; leave "
                 "them out: their likelihood has no maximum"
+            )
+        if visible.learn_sigma and narrow:
+            warnings["narrow"] = (
+                f"all values of {narrow} of {spread.size} Gaussian visible units lie within less "
+                f"than {smallest:.4g}, the smallest sigma that the units can learn beside the "
+                "others; rescale them or leave them out"
             )
     return warnings
 

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import label_units, random, rbm
+from dbn_jax import label_units, numerics, random, rbm
 from dbn_jax.data import blocks
 from dbn_jax.learning.learners import Learner
 from dbn_jax.typing import Array, Float
@@ -74,28 +74,28 @@ class LabelledPCD(Learner):
         labels = jnp.arange(self.num_chains, dtype=jnp.int32) % num_labels
         return LabelledChains(
             rbm.init_chains(key, params, self.num_chains),
-            jax.nn.one_hot(labels, num_labels, dtype=params.weights.dtype),
+            numerics.one_hot(labels, num_labels, params.weights.dtype),
         )
 
     def estimate(self, key, params, chains, batch):
         """The batch is features, then one-hot labels; `label_loss` is −log p(label | features)."""
         batch = rbm.as_batch(params, batch)
-        features, labels = label_units.split(params, batch)
+        features, labels = label_units.split(params, batch.values)
         x, hidden = self.sample(key, params, chains)
         # A chain stands for the examples of its class: to it goes its part of their share.
-        share = jnp.mean(labels.reshape(-1, labels.shape[-1]), axis=0)
+        share = batch.unit_means(labels)
         weights = chains.labels @ (share / jnp.sum(chains.labels, axis=0))
 
         def loss(params):
             energies = label_units.free_energies(params, features)
-            data = jnp.mean(jnp.sum(labels * energies, axis=-1))
+            data = batch.mean(jnp.sum(labels * energies, axis=-1))
             fantasies = jnp.sum(weights * rbm.free_energy(params, x))
             log_p = jax.nn.log_softmax(-energies)
-            label_loss = -jnp.mean(jnp.sum(labels * log_p, axis=-1))
+            label_loss = -batch.mean(jnp.sum(labels * log_p, axis=-1))
             return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)
 
         gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(
-            rbm.match_varying(batch, params)
+            rbm.match_varying(batch.values, params)
         )
         metrics = {
             "free_energy_data": data,
@@ -104,6 +104,10 @@ class LabelledPCD(Learner):
             "label_loss": label_loss,
         }
         return gradient, chains._replace(hidden=hidden), metrics
+
+    @property
+    def tells_means(self):
+        return self.label_cost == 0
 
     def hidden_chains(self, chains):
         return chains.hidden

@@ -21,6 +21,7 @@ import optax
 from dbn_jax import random, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.data import blocks
+from dbn_jax.examples import Examples
 from dbn_jax.likelihood import partition
 from dbn_jax.typing import Array, Float, Key
 
@@ -38,9 +39,18 @@ class Learner(abc.ABC):
 
     @abc.abstractmethod
     def estimate(
-        self, key: Key[Array, ""], params: rbm.RBM, chains: Any, batch: Float[Array, "*batch V"]
+        self,
+        key: Key[Array, ""],
+        params: rbm.RBM,
+        chains: Any,
+        batch: Float[Array, "*batch V"] | Examples,
     ) -> tuple[rbm.RBM, Any, rbm.Metrics]:
         """Returns a descent direction for −log p(batch), what persists, and scalar metrics."""
+
+    @property
+    def tells_means(self) -> bool:
+        """Whether the gradient of each bias is a mean of the model minus that of the data."""
+        return True
 
     def hidden_chains(self, chains: Any) -> Float[Array, "chains H"] | None:
         """Returns the hidden states of the persistent chains (tempered: at β = 1), or None."""
@@ -68,7 +78,7 @@ def init_state(
 def step(
     key: Key[Array, ""],
     state: rbm.State,
-    batch: Float[Array, "*batch V"],
+    batch: Float[Array, "*batch V"] | Examples,
     *,
     learner: Learner,
     optimizer: optax.GradientTransformation,
@@ -101,9 +111,9 @@ class Exact(Learner):
 
         def loss(params):
             log_z = partition.exact_log_partition(params)
-            return -jnp.mean(partition.log_likelihood(params, batch, log_z))
+            return -batch.mean(partition.log_likelihood(params, batch.values, log_z))
 
-        value, gradient = jax.value_and_grad(loss)(rbm.match_varying(batch, params))
+        value, gradient = jax.value_and_grad(loss)(rbm.match_varying(batch.values, params))
         metrics = {"log_likelihood": -value, "gradient_norm": optax.tree.norm(gradient)}
         return gradient, chains, metrics
 
@@ -201,8 +211,9 @@ class FastPCD(Learner):
             fantasy_key, driven, chains.hidden, self.num_gibbs_steps
         )
         hidden = driven.hidden.sample(hidden_key, inputs)
+        data_inputs = rbm.hidden_inputs(params, batch.values)
         gradient, metrics = rbm.contrastive_gradient(
-            params, batch, rbm.hidden_inputs(params, batch), v, rbm.hidden_inputs(params, v)
+            params, batch, data_inputs, v, rbm.hidden_inputs(params, v)
         )
         fast = jax.tree.map(
             lambda f, g: self.fast_decay * f - self.fast_rate * g, chains.fast, gradient

@@ -65,7 +65,7 @@ class ParallelTempering(Learner):
             )
         v, chains, inputs, swap_rates = self.sample(random.fold_in(key, 0), params, chains)
         gradient, metrics = rbm.contrastive_gradient(
-            params, batch, rbm.hidden_inputs(params, batch), v[-1], inputs[-1]
+            params, batch, rbm.hidden_inputs(params, batch.values), v[-1], inputs[-1]
         )
         rates = {f"swap_rate_{k}": rate for k, rate in enumerate(swap_rates)}
         return gradient, chains, {**metrics, **rates}

@@ -35,6 +35,7 @@ import optax
 
 from dbn_jax import associative_memory, dbn, label_units, random, rbm
 from dbn_jax.compilation import jit
+from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
 from dbn_jax.typing import Array, Float, Int, Key, Num
 
@@ -42,7 +43,7 @@ from dbn_jax.typing import Array, Float, Int, Key, Num
 def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
-    v: Num[Array, "*batch V"],
+    v: Num[Array, "*batch V"] | Examples,
     labels: Float[Array, "*batch L"] | None = None,
     *,
     num_gibbs_steps: int | Int[Array, ""] = 1,
@@ -55,7 +56,7 @@ def gradient(
     are probabilities. Not compiled by itself: call it inside `jax.jit`, as `step` does.
 
     Args:
-      v: raises as `rbm.as_batch`.
+      v: images, or `Examples` with weights; raises as `rbm.as_batch`.
       labels: one-hot, for a net with label units.
       num_gibbs_steps: of the top RBM, from the wake states; published: 3, later 6, then 10. It
         may be traced.
@@ -72,7 +73,8 @@ def gradient(
       summed over the layers), those of the top RBM, as `rbm.contrastive_gradient` names them, and,
       where they have a cost, `label_loss` and `adversarial_divergence`.
     """
-    v = dbn.as_pixels(net, v)
+    examples = dbn.as_pixels(net, v)
+    v = examples.values
     label_units.check(net.top, labels)
     _check_settings(num_gibbs_steps, label_cost, adversarial_radius)
     up_key, top_key, gibbs_key, down_key, label_key = random.split(key, 5)
@@ -85,17 +87,20 @@ def gradient(
     sleep = dbn.sample_generation(down_key, net, label_units.split(net.top, end)[0])
 
     def wake_loss(generative):
-        return -jnp.mean(dbn.log_generative(generative, wake))
+        return -examples.mean(dbn.log_generative(generative, wake))
 
     def sleep_loss(recognition):
-        return -jnp.mean(dbn.log_recognition(recognition, sleep))
+        return -examples.mean(dbn.log_recognition(recognition, sleep))
 
     wake_value, generative = jax.value_and_grad(wake_loss)(net.generative)
     sleep_value, recognition = jax.value_and_grad(sleep_loss)(net.recognition)
-    top, metrics = rbm.contrastive_gradient(net.top, x, inputs, end, end_inputs)
+    data, fantasies = examples.with_values(x), examples.with_values(end)
+    top, metrics = rbm.contrastive_gradient(net.top, data, inputs, fantasies, end_inputs)
     change = dbn.UntiedDBN(recognition, generative, top)
     if label_cost:
-        loss = functools.partial(_label_loss, label_key, v, labels, wake[-1], adversarial_radius)
+        loss = functools.partial(
+            _label_loss, label_key, examples, labels, wake[-1], adversarial_radius
+        )
         more, label_metrics = jax.grad(loss, has_aux=True)(net)
         change = jax.tree.map(lambda a, b: a + label_cost * b, change, more)
         metrics |= label_metrics
@@ -105,7 +110,7 @@ def gradient(
     else:
         means = dbn.down_pass(net, h)
     return change, metrics | {
-        "reconstruction_error": jnp.mean(jnp.sum((v - means) ** 2, axis=-1)),
+        "reconstruction_error": examples.mean(jnp.sum((v - means) ** 2, axis=-1)),
         "wake_loss": wake_value,
         "sleep_loss": sleep_value,
     }
@@ -120,9 +125,13 @@ def _check_settings(num_gibbs_steps, label_cost, adversarial_radius):
         )
 
 
-def _label_loss(key, v, labels, features, adversarial_radius, net):
+def _label_loss(key, examples, labels, features, adversarial_radius, net):
     """The loss that `label_cost` multiplies, and the metrics."""
-    loss = _cross_entropy(labels, label_units.log_posterior(net.top, features))
+
+    def cross_entropy(log_p):
+        return -examples.mean(jnp.sum(labels * log_p, axis=-1))
+
+    loss, v = cross_entropy(label_units.log_posterior(net.top, features)), examples.values
     metrics = {"label_loss": loss}
     if adversarial_radius:
         # The top RBM has learnt from the features already: here the label is for recognition.
@@ -130,13 +139,9 @@ def _label_loss(key, v, labels, features, adversarial_radius, net):
         log_p = associative_memory.classify(fixed, v)
         classify = functools.partial(associative_memory.classify, net)
         penalty = virtual_adversarial.penalty(key, classify, v, log_p, adversarial_radius)
-        metrics["adversarial_divergence"] = jnp.mean(penalty)
-        loss += jnp.mean(penalty) + _cross_entropy(labels, log_p)
+        metrics["adversarial_divergence"] = examples.mean(penalty)
+        loss += metrics["adversarial_divergence"] + cross_entropy(log_p)
     return loss, metrics
-
-
-def _cross_entropy(labels, log_p):
-    return -jnp.mean(jnp.sum(labels * log_p, axis=-1))
 
 
 def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.State:
@@ -148,7 +153,7 @@ def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.Sta
 def step(
     key: Key[Array, ""],
     state: rbm.State,
-    v: Num[Array, "*batch V"],
+    v: Num[Array, "*batch V"] | Examples,
     labels: Float[Array, "*batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,

@@ -1,4 +1,4 @@
-"""Learners that change the gradient of another: centred, and with a sparsity target.
+"""Learners around another: centred, with a sparsity target, for examples with missing values.
 
 References: Cho, Raiko, Ilin, "Enhanced gradient for training restricted Boltzmann machines" (2013);
 Melchior, Fischer, Wiskott, "How to center deep Boltzmann machines" (2016); Hinton's practical guide
@@ -10,13 +10,15 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from dbn_jax import rbm
+from dbn_jax import clamping, random, rbm
 from dbn_jax.learning.learners import CD, Learner
 from dbn_jax.typing import Array, Float
 
 
 class _Wrapper(Learner):
     """The chains are those of `learner`, which persist as `inner`."""
+
+    tells_means = False
 
     def hidden_chains(self, chains):
         return self.learner.hidden_chains(chains.inner)
@@ -58,10 +60,12 @@ class Centred(_Wrapper):
                 f"model_share is {self.model_share} and sliding {self.sliding}; "
                 "they are shares, in [0, 1] and (0, 1]"
             )
-        if self.model_share and isinstance(self.learner, Sparse):
+        if self.model_share and not self.learner.tells_means:
             raise ValueError(
-                f"model_share is {self.model_share}, and the model means would be read from a "
-                "gradient that has the pull of Sparse in it; write Sparse(Centred(...))"
+                f"model_share is {self.model_share}, but the gradient of {self.learner} has more "
+                "in it than means of model and data, and does not tell those of the model; take a "
+                "model_share of 0, or a label_cost of 0; for a sparsity target write "
+                "Sparse(Centred(...))"
             )
 
     def init(self, key, params):
@@ -73,26 +77,22 @@ class Centred(_Wrapper):
     def estimate(self, key, params, chains, batch):
         batch = rbm.as_batch(params, batch)
         gradient, inner, metrics = self.learner.estimate(key, params, chains.inner, batch)
-        # Gradients along the coefficients of s: model means minus data means.
-        visible_gap = params.visible.statistic_scale * gradient.visible.bias
-        hidden_gap = params.hidden.statistic_scale * gradient.hidden.bias
-        statistic = params.visible.statistic(batch)
-        hidden_statistic = params.hidden.mean_statistic(rbm.hidden_inputs(params, batch))
+        # Biases are the coefficients of s: model means minus data means.
+        visible_gap, hidden_gap = gradient.visible.bias, gradient.hidden.bias
+        statistic = params.visible.statistic(batch.values)
+        hidden_statistic = params.hidden.mean_statistic(rbm.hidden_inputs(params, batch.values))
 
         def slide(old, data_statistic, gap):
-            axes = tuple(range(data_statistic.ndim - 1))
-            new = jnp.mean(data_statistic, axis=axes) + self.model_share * gap
+            new = batch.unit_means(data_statistic) + self.model_share * gap
             return old + self.sliding * (new - old)
 
         mu = slide(chains.visible, statistic, visible_gap)
         lam = slide(chains.hidden, hidden_statistic, hidden_gap)
         weights = gradient.weights - jnp.outer(mu, hidden_gap) - jnp.outer(visible_gap, lam)
-        visible_change = -params.visible.statistic_scale * (weights @ lam)
-        hidden_change = -params.hidden.statistic_scale * (mu @ weights)
         gradient = rbm.RBM(
             weights,
-            gradient.visible.add_to_bias(visible_change),
-            gradient.hidden.add_to_bias(hidden_change),
+            gradient.visible.add_to_bias(-(weights @ lam)),
+            gradient.hidden.add_to_bias(-(mu @ weights)),
         )
         return gradient, Offsets(mu, lam, inner), metrics
 
@@ -145,14 +145,52 @@ class Sparse(_Wrapper):
     def estimate(self, key, params, chains, batch):
         batch = rbm.as_batch(params, batch)
         gradient, inner, metrics = self.learner.estimate(key, params, chains.inner, batch)
-        axes = tuple(range(batch.ndim - 1))
-        active = jnp.mean(params.hidden.mean(rbm.hidden_inputs(params, batch)), axis=axes)
+        active = batch.unit_means(params.hidden.mean(rbm.hidden_inputs(params, batch.values)))
         mean = self.decay * chains.mean + (1 - self.decay) * active
         pull = self.cost * (mean - self.target)
-        statistic = jnp.mean(params.visible.statistic(batch), axis=axes)
+        statistic = batch.unit_means(params.visible.statistic(batch.values))
         gradient = dataclasses.replace(
             gradient,
             weights=gradient.weights + jnp.outer(statistic, pull),
             hidden=gradient.hidden.add_to_bias(pull),
         )
         return gradient, Activity(mean, inner), metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Incomplete(Learner):
+    """Another learner's gradient on examples whose missing values are filled in.
+
+    Each estimate fills them in anew by `clamping.impute`. If that draws from p(missing | observed),
+    the gradient of the filled-in log-likelihood is an unbiased estimate of that of
+    log p(observed): the missing units are free in the positive phase. Batches are `Examples` that
+    say what is observed.
+
+    Attributes:
+      num_gibbs_steps: to fill in; too few leave the values near the biases' own.
+    """
+
+    learner: Learner = CD()
+    num_gibbs_steps: int = 10
+
+    def __post_init__(self):
+        rbm.check_steps(self.num_gibbs_steps)
+
+    def init(self, key, params):
+        return self.learner.init(key, params)
+
+    def estimate(self, key, params, chains, batch):
+        fill_key, key = random.split(key)
+        examples = rbm.as_examples(params, batch)
+        if examples.observed is not None:
+            filled = clamping.impute(
+                fill_key, params, examples.values, examples.observed, self.num_gibbs_steps
+            )
+            examples = examples.with_values(filled)
+        return self.learner.estimate(key, params, chains, examples)
+
+    def hidden_chains(self, chains):
+        return self.learner.hidden_chains(chains)
+
+    def start_at(self, key, params, chains, x):
+        return self.learner.start_at(key, params, chains, x)

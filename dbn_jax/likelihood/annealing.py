@@ -31,7 +31,7 @@ import numpy as np
 
 from dbn_jax import numerics, random, rbm, units
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Float, Key, Num
+from dbn_jax.typing import Array, Float, Key
 from dbn_jax.units import normalisable
 
 
@@ -110,7 +110,7 @@ def _ais(key, params, base, betas, *, num_chains):
 def reverse_ais(
     key: Key[Array, ""],
     params: rbm.RBM,
-    v: Num[Array, "*batch V"],
+    v: Float[Array, "*batch V"],
     *,
     base: units.Units | None = None,
     betas: Float[Array, " steps_and_one"] | None = None,
@@ -127,12 +127,7 @@ def reverse_ais(
     Several estimates for one v are combined by −log mean exp(−r).
     """
     params, base, betas = _path(params, base, betas)
-    if v.shape[-1:] != (params.visible.num_units,):
-        raise ValueError(
-            f"v has shape {v.shape}; its last axis must hold the RBM's {params.visible.num_units} "
-            "visible units"
-        )
-    return _reverse_ais(key, params, v.astype(params.weights.dtype), base, betas)
+    return _reverse_ais(key, params, rbm.as_visible(params, v), base, betas)
 
 
 @jit

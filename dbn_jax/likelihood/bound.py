@@ -76,6 +76,7 @@ def exact(
     The log-likelihood is log p(v) plus log Z of the top RBM; its difference from `Terms.total` is
     the slack, KL(q ‖ p(h | v)).
     """
+    v = dbn.as_pixels(net, v).values
     label_units.check(net.top, labels)
     hidden = [layer.hidden for layer in net.recognition]
     number = math.prod(units.num_states for units in hidden)

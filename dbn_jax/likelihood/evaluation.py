@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import data, dbn, label_units, rbm
+from dbn_jax.examples import Examples
 from dbn_jax.likelihood import annealing, bound
 
-# Values of the visible units (N, V), such as binary pixels; and one-hot labels (N, L), or None for
-# a net without label units.
-Examples = tuple[jax.Array, jax.Array | None]
+# Values of the visible units (N, V), such as binary pixels, which may have weights; and one-hot
+# labels (N, L), or None for a net without label units.
+Labelled = tuple[jax.Array | Examples, jax.Array | None]
 
 
 def as_net(model: rbm.RBM | dbn.Net) -> dbn.Net:
@@ -21,7 +22,7 @@ def as_net(model: rbm.RBM | dbn.Net) -> dbn.Net:
 
 
 def log_ratios(
-    key: jax.Array, net: dbn.Net, examples: Examples, num_passes: int
+    key: jax.Array, net: dbn.Net, examples: Labelled, num_passes: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The bounds on log p(image) and on log p(image, label), less the top RBM's −log Z: (N,) each.
 
@@ -35,7 +36,7 @@ def log_ratios(
 
 @jax.jit
 def _log_ratios(key, examples, net, num_passes):
-    v, labels = examples
+    v, labels = Examples.of(examples[0]).values, examples[1]
 
     def add(t, totals):
         pass_key = jax.random.fold_in(key, t)
@@ -53,17 +54,18 @@ def _log_ratios(key, examples, net, num_passes):
 
 
 @jax.jit
-def top_states(key: jax.Array, net: dbn.Net, examples: Examples) -> jax.Array:
+def top_states(key: jax.Array, net: dbn.Net, examples: Labelled) -> Examples:
     """What the top RBM sees of examples, drawn: (N, F + L)."""
-    v, labels = examples
-    return label_units.join(net.top, dbn.sample_recognition(key, net, v)[-1], labels)
+    v, labels = Examples.of(examples[0]), examples[1]
+    features = dbn.sample_recognition(key, net, v.values)[-1]
+    return v.with_values(label_units.join(net.top, features, labels))
 
 
 def evaluate(
     key: jax.Array,
     model: rbm.RBM | dbn.Net,
-    train: Examples,
-    held_out: Examples,
+    train: Labelled,
+    held_out: Labelled,
     *,
     num_steps: int = 14_500,
     num_chains: int = 100,
@@ -103,21 +105,29 @@ def evaluate(
         "log_z_effective_sample_size": float(estimate.effective_sample_size),
     }
 
+    weights = Examples.of(held_out[0]).weights
+
     def add(name, log_ratio, log_z, log_z_error):
-        results[name] = float(log_ratio.mean()) - log_z
-        results[f"{name}_standard_error"] = math.hypot(_standard_error(log_ratio), log_z_error)
+        mean, error = _mean(log_ratio, weights)
+        results[name] = mean - log_z
+        results[f"{name}_standard_error"] = math.hypot(error, log_z_error)
 
     add(name, images, log_z, log_z_error)
     if dbn.num_labels(net):
         name = f"joint_{name}"
         add(name, joint, log_z, log_z_error)
     x = top_states(state_key, net, data.spread(held_out, num_reverse))
-    reverse = np.asarray(annealing.reverse_ais(reverse_key, net.top, x, base=base, betas=betas))
+    reverse = annealing.reverse_ais(reverse_key, net.top, x.values, base=base, betas=betas)
     # Images differ much more in their free energy than in what takes the place of log Z, so that
     # few of them are enough for the mean of that.
-    add(f"{name}_reverse", joint, float(reverse.mean()), _standard_error(reverse))
+    add(f"{name}_reverse", joint, *_mean(np.asarray(reverse), x.weights))
     return results
 
 
-def _standard_error(values):
-    return float(values.std(ddof=1) / math.sqrt(len(values)))
+def _mean(values, weights):
+    """The weighted mean, and its standard error: σ/√n, with the effective number of examples n."""
+    shares = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
+    shares = shares / shares.sum()
+    mean = np.sum(shares * values)
+    variance = np.sum((shares * (values - mean)) ** 2) / (1 - np.sum(shares**2))
+    return float(mean), math.sqrt(variance)

@@ -56,7 +56,7 @@ def log_likelihood(
     `log_z` is one number, or one for each example, as `annealing.reverse_ais` gives.
     """
     params = numerics.widen(params)
-    free_energy = rbm.free_energy(params, v.astype(params.weights.dtype))
+    free_energy = rbm.free_energy(params, v)
     return -free_energy - log_z.astype(free_energy.dtype)
 
 

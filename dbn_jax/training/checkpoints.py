@@ -2,7 +2,8 @@
 
 A checkpoint appears whole or not at all: Orbax writes into a temporary folder and renames it, and
 the last good one stays until its successor is complete. With every tree goes a description of its
-structure, so that what does not fit is refused in plain words before an array is read; and a
+structure, so that what does not fit is refused in plain words before an array is read; what it
+belongs to (`belonging`), so that no run goes on with other things than it began with; and a
 checksum of its arrays, for Orbax verifies its indices only, not the values in its files.
 """
 
@@ -10,7 +11,9 @@ import contextlib
 import logging
 import os
 import pathlib
+import types
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,9 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging as absl_logging
 
+from dbn_jax import files
+from dbn_jax.training import belonging
+
 _MAX_TO_KEEP = 2
 _SHOWN_DIFFERENCES = 8
 _SHOWN_CHARACTERS = 200
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -47,17 +54,23 @@ class Checkpoints(contextlib.AbstractContextManager):
         """Step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    def save(self, step: int, tree: Any) -> None:
+    def save(self, step: int, tree: Any, made_with: Mapping[str, Any] = _NOTHING) -> None:
         """Starts to write a checkpoint, when the one before it is complete.
 
         The step must grow from call to call. The leaves are arrays, not empty; numpy arrays must
-        not change until they are written.
+        not change until they are written. `made_with` is what it belongs to, as JSON.
         """
         description, tree = _describe(tree), _encode(tree)
         ocp = _orbax()
         args = ocp.args.Composite(
             tree=ocp.args.StandardSave(tree),
-            structure=ocp.args.JsonSave({"paths": description, "checksum": _checksum(tree)}),
+            structure=ocp.args.JsonSave(
+                {
+                    "paths": description,
+                    "made_with": dict(made_with),
+                    "checksum": _checksum(tree),
+                }
+            ),
         )
         self.wait()
         with self._writing():
@@ -71,11 +84,11 @@ class Checkpoints(contextlib.AbstractContextManager):
         with self._writing():
             self._manager.wait_until_finished()
 
-    def restore(self, like: Any) -> tuple[int, Any] | None:
+    def restore(self, like: Any, made_with: Mapping[str, Any] = _NOTHING) -> tuple[int, Any] | None:
         """Reads the step and the tree of the newest checkpoint; None if there is none.
 
-        It must have the structure, shapes and dtypes of `like`. Each leaf is placed as it is placed
-        there.
+        It must have the structure, shapes and dtypes of `like`, and belong to `made_with`. Each
+        leaf is placed as it is placed there.
         """
         self.wait()
         step = self.latest_step()
@@ -83,15 +96,18 @@ class Checkpoints(contextlib.AbstractContextManager):
             return None
         ocp, what = _orbax(), f"the checkpoint of step {step} in {self.directory}"
         remedy = f"delete {self.directory / str(step)} to go on from the one before it, if any"
-        with _explained(f"cannot read {what}; {remedy}"):
+        with _explained(f"cannot read {what}", remedy):
             args = ocp.args.Composite(structure=ocp.args.JsonRestore())
             saved = self._manager.restore(step, args=args).structure
-        _check_fit(saved["paths"], _describe(like), what)
-        with _explained(f"cannot read {what}; {remedy}"):
+            paths, belongs_to = (dict(saved[name]) for name in ("paths", "made_with"))
+            checksum = saved["checksum"]
+        _check_fit(paths, _describe(like), what)
+        belonging.check(belongs_to, made_with, what)
+        with _explained(f"cannot read {what}", remedy):
             target = jax.tree.map(_target, _encode(like))
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
             tree = self._manager.restore(step, args=args).tree
-            if _checksum(tree) != saved["checksum"]:
+            if _checksum(tree) != checksum:
                 raise ValueError("its arrays hold other bytes than were saved")
         return step, jax.tree.map(_place, like, tree)
 
@@ -107,8 +123,8 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def _writing(self):
         return _explained(
-            f"cannot write a checkpoint in {self.directory}; the last complete one is kept: make "
-            "room and run the same command again"
+            f"cannot write a checkpoint in {self.directory} (the last complete one is kept, and "
+            "the same command goes on from it)"
         )
 
 
@@ -126,17 +142,16 @@ def _is_not_from_orbax(record: logging.LogRecord) -> bool:
 
 
 @contextlib.contextmanager
-def _explained(message: str):
+def _explained(message: str, remedy: str = ""):
     """Turns the many errors of the storage layers into one OSError that says what happened."""
     try:
         yield
     except Exception as e:
-        # TensorStore reports a full disk as a ValueError with the system's words in it.
-        if "No space left on device" in str(e) or "RESOURCE_EXHAUSTED" in str(e):
-            message = f"{message} (no space left on device)"
-        # And it adds kilobytes of its settings.
-        detail = str(e).partition("\n")[0][:_SHOWN_CHARACTERS]
-        raise OSError(f"{message}\n{type(e).__name__}: {detail}") from e
+        # TensorStore adds kilobytes of its settings to the system's words.
+        reason = files.why(e).partition("\n")[0]
+        if len(reason) > _SHOWN_CHARACTERS:
+            reason = reason[:_SHOWN_CHARACTERS] + " …"
+        raise OSError("; ".join(filter(None, (f"{message}: {reason}", remedy)))) from e
 
 
 def _describe(tree: Any) -> dict[str, str]:

@@ -12,13 +12,14 @@ import dataclasses
 import os
 import signal
 import time
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from dbn_jax.training import batches, chunk
+from dbn_jax.training import batches, belonging, chunk
 from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
@@ -98,6 +99,7 @@ def train(
     evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
     callback: Callable[[int, int, Any], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    made_with: Mapping[str, Any] = types.MappingProxyType({}),
     metrics_path: str | os.PathLike | None = None,
 ) -> Any:
     """Trains, from the beginning or from the newest checkpoint, and returns the final state.
@@ -121,7 +123,10 @@ def train(
         [0, 1], sampling a binarisation.
       evaluate: ``evaluate(state) -> dict`` of scalars, which get the prefix ``eval_``.
       callback: ``callback(epoch, step, state)``, for pictures and snapshots.
-      checkpoints: where to save and resume; None does neither. The caller closes it.
+      checkpoints: where to save and resume; None does neither. The caller closes it. They know
+        what they belong to: data, first state, step and transform with what is bound to them, seed
+        and sizes, JAX's settings of random numbers. A difference is refused by name (ValueError).
+      made_with: names and values, as JSON, of what else the checkpoints belong to.
       metrics_path: of a CSV file with a row per epoch: step, epoch, seconds (in this function,
         over all resumptions), images_per_second (empty without data), the means of the step's
         metrics over the epoch, the evaluation.
@@ -140,7 +145,21 @@ def train(
     source = batches.Batches(data, order_key, *sizes, placement=chunk.replicated(state))
     stepper = chunk.Stepper(step, transform, state, source, keys=(key, transform_key))
     _check_names(stepper.sums)
-    return _Run(settings, stepper, source, evaluate, callback, checkpoints).go(metrics_path)
+    belongs_to: dict[str, Any] = {}
+    if checkpoints is not None:
+        sizes = ("batch_size", "num_examples", "updates_per_epoch")
+        belongs_to = {
+            **made_with,
+            "seed": settings.seed,
+            **{name: getattr(source, name) for name in sizes},
+            **belonging.random_settings(),
+            **belonging.of_function("step", step),
+            **belonging.of_function("transform", transform),
+            **belonging.of_arrays("training data", data),
+            **belonging.of_arrays("first state", state),
+        }
+    run = _Run(settings, stepper, source, evaluate, callback, checkpoints, belongs_to)
+    return run.go(metrics_path)
 
 
 @dataclasses.dataclass
@@ -153,6 +172,7 @@ class _Run:
     evaluate: Any
     callback: Any
     checkpoints: Checkpoints | None
+    belongs_to: Mapping[str, Any]
     metrics_file: MetricsFile | None = None
     step: int = 0
     saved_step: int | None = None
@@ -265,42 +285,31 @@ class _Run:
             self.callback(epoch, self.step, state)
         return evaluation
 
-    def made_with(self) -> dict[str, int]:
-        """What must not change when a run is resumed, by name."""
-        names = ("batch_size", "num_examples", "updates_per_epoch")
-        return {"seed": self.settings.seed, **{name: getattr(self.source, name) for name in names}}
-
     def tree(self) -> dict[str, Any]:
         """What a checkpoint holds: the state, and what the loop needs to go on as if unbroken."""
-        loop = {name: np.asarray(value, np.int64) for name, value in self.made_with().items()}
         seconds = np.asarray(time.monotonic() - self.start)
-        loop |= {"seconds": seconds, "metric_sums": self.stepper.sums}
+        loop = {"seconds": seconds, "metric_sums": self.stepper.sums}
         return {"state": self.stepper.state, "loop": loop}
 
     def save(self) -> None:
         if self.checkpoints is not None and self.step != self.saved_step:
-            self.checkpoints.save(self.step, self.tree())
+            self.checkpoints.save(self.step, self.tree(), self.belongs_to)
             self.saved_step = self.step
 
     def restore(self) -> bool:
         """Goes on from the newest checkpoint, and returns whether there is one."""
-        found = None if self.checkpoints is None else self.checkpoints.restore(self.tree())
+        if self.checkpoints is None:
+            return False
+        found = self.checkpoints.restore(self.tree(), self.belongs_to)
         if found is None:
             return False
         self.step, tree = found
         loop = tree["loop"]
-        where = f"the checkpoint in {self.checkpoints.directory}"
-        for name, given in self.made_with().items():
-            if loop[name] != given:
-                raise ValueError(
-                    f"{where} was made with {name} {loop[name]}, now it is {given}; "
-                    f"use {loop[name]}, or another directory"
-                )
         if self.step > self.total:
             raise ValueError(
-                f"{where} is of {self.step} updates; num_epochs {self.settings.num_epochs} asks "
-                f"for {self.total} only. Ask for at least "
-                f"{-(-self.step // self.updates_per_epoch)} epochs, or use another directory"
+                f"the checkpoint in {self.checkpoints.directory} is of {self.step} updates; "
+                f"num_epochs {self.settings.num_epochs} asks for {self.total} only. Ask for at "
+                f"least {-(-self.step // self.updates_per_epoch)} epochs, or use another directory"
             )
         self.saved_step = self.step
         self.start -= float(loop["seconds"])

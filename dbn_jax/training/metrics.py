@@ -1,6 +1,5 @@
 """metrics.csv: one row per epoch, readable by any tool, and the same after an interruption."""
 
-import contextlib
 import csv
 import math
 import os
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from dbn_jax.training.workdir import write_atomically
+from dbn_jax import files
 
 
 class MetricsFile:
@@ -22,12 +21,10 @@ class MetricsFile:
         """
         self._path = pathlib.Path(path).absolute()
         self._columns: list[str] | None = None
-        with _writing(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            if keep_epochs is None or not self._path.exists():
-                self._path.write_text("", encoding="utf-8")
-            else:
-                self._keep(keep_epochs)
+        if keep_epochs is None or not self._path.exists():
+            files.write_text(self._path, "")
+        else:
+            self._keep(keep_epochs)
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
         """Adds a row with the names of the rows before it; None leaves a cell empty."""
@@ -39,7 +36,10 @@ class MetricsFile:
                 "Report the same metrics at every epoch"
             )
         cells = [row[name] for name in columns]
-        with _writing(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
+        with (
+            files.named(f"cannot write {self._path}"),
+            self._path.open("a", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             if self._columns is None:
                 writer.writerow(columns)
@@ -63,35 +63,38 @@ class MetricsFile:
             self._columns = list(table)
             rows = zip(lines[1:], table["epoch"], strict=True)
             lines[1:] = [line for line, epoch in rows if epoch <= epochs]
-        write_atomically(self._path, "".join(lines))
+        files.write_text(self._path, "".join(lines))
 
 
-def read_metrics(path: str | os.PathLike) -> dict[str, np.ndarray]:
+class Columns(dict):
+    """The columns of a metrics.csv; a ValueError names the file that lacks one."""
+
+    def __init__(self, path: str | os.PathLike, columns: Mapping[str, np.ndarray]):
+        """Column name to float64 array."""
+        super().__init__(columns)
+        self._path = path
+
+    def __missing__(self, name):
+        raise ValueError(f"{self._path} is damaged: it has no column {name}, but {', '.join(self)}")
+
+
+def read_metrics(path: str | os.PathLike) -> Columns:
     """Reads the metrics.csv of a run: column name to float64 array, NaN for an empty cell."""
     with open(path, newline="", encoding="utf-8", errors="replace") as file:
         return _parse(file, path)
 
 
-def _parse(lines: Iterable[str], path: str | os.PathLike) -> dict[str, np.ndarray]:
-    reader, rows = csv.reader(lines), []
-    header = next(reader, [])
-    if not header or len(set(header)) < len(header):
-        raise ValueError(f"{path}, line 1: expected a header of distinct names, got {header}")
-    for row in reader:
-        try:
+def _parse(lines: Iterable[str], path: str | os.PathLike) -> Columns:
+    reader, rows, header = csv.reader(lines), [], []
+    try:
+        header = next(reader, [])
+        if not header or len(set(header)) < len(header):
+            raise ValueError(f"expected a header of distinct names, got {header}")
+        for row in reader:
             rows.append([float(cell) if cell.strip() else math.nan for cell in row])
             if len(row) != len(header):
                 raise ValueError(f"{len(row)} cells, but the header names {len(header)} columns")
-        except ValueError as e:
-            raise ValueError(f"{path}, line {reader.line_num}: {e}") from None
+    except (ValueError, csv.Error) as e:
+        raise ValueError(f"{path}, line {max(reader.line_num, 1)}: {e}") from None
     columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(header)).T
-    return dict(zip(header, columns, strict=True))
-
-
-@contextlib.contextmanager
-def _writing(path: pathlib.Path):
-    """Adds the path to errors of writing, which do not name it (a full disk, for one)."""
-    try:
-        yield
-    except OSError as e:
-        raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}") from e
+    return Columns(path, dict(zip(header, columns, strict=True)))

@@ -23,9 +23,14 @@ from typing import Any
 
 import jax
 
+from dbn_jax import files
+
 # Two checkpoints and one being written of the largest published net, its model and its pictures.
 _NEEDED_BYTES = 300_000_000
 _PACKAGES = ("dbn_jax", "jax", "jaxlib", "optax", "numpy")
+# What every summary holds.
+_PARTS = {"results": dict, "settings": dict, "program": str, "files": dict}
+_SHOWN_DIFFERENCES = 8
 # Seconds between two notes of the wall time, which a killed process loses at most.
 _NOTE_INTERVAL = 5.0
 # File descriptors of the locks that this process holds until it ends.
@@ -61,14 +66,14 @@ class Workdir:
     def note_time(self) -> None:
         """Writes the wall time down, at most every few seconds; call it at every epoch."""
         if time.monotonic() - self._noted >= _NOTE_INTERVAL:
-            write_atomically(self._clock, f"{self.wall_seconds():.3f}\n")
+            files.write_text(self._clock, f"{self.wall_seconds():.3f}\n")
             self._noted = time.monotonic()
 
     def write_summary(self, results: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
         """Writes summary.json, which marks the run as finished, and returns what it holds.
 
         Results are numbers (arrays of one too), strings, lists and dicts. NaN and infinity become
-        null.
+        null. The models and other archives of arrays in the folder are listed with their SHA-256.
         """
         device = jax.devices()[0]
         summary = {
@@ -84,9 +89,10 @@ class Workdir:
                 "count": jax.device_count(),
             },
             "wall_seconds": round(self.wall_seconds(), 3),
+            "files": {file.name: files.sha256(file) for file in sorted(self.path.glob("*.npz"))},
         }
         text = json.dumps(_as_json(summary), indent=2, allow_nan=False) + "\n"
-        write_atomically(self.path / "summary.json", text)
+        files.write_text(self.path / "summary.json", text)
         return json.loads(text)
 
 
@@ -94,15 +100,31 @@ def read_summary(path: str | os.PathLike) -> dict[str, Any]:
     """Reads what `Workdir.write_summary` wrote into a folder; ValueError if that is damaged."""
     file = pathlib.Path(path) / "summary.json"
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(summary, dict) or {"results", "settings", "program"} - summary.keys():
-            raise ValueError("results, settings or program is missing")
-    except ValueError as e:
+        summary = json.loads(files.read_text(file))
+        if not isinstance(summary, dict):
+            raise ValueError(f"it holds {str(summary)[:40]}")
+        summary.setdefault("files", {})  # early runs did not list them
+        for name, kind in _PARTS.items():
+            if not isinstance(summary.get(name), kind):
+                raise ValueError(f"{name} is missing or of another kind")
+    except (ValueError, RecursionError) as e:
         raise ValueError(
             f"{file} is not the summary of a run ({e}); delete it, and the run's own command "
             "writes it anew"
         ) from e
     return summary
+
+
+def check_files(path: str | os.PathLike, summary: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the models that a finished run wrote are still there."""
+    for name, digest in summary["files"].items():
+        file = pathlib.Path(path) / name
+        if not file.is_file() or files.sha256(file) != digest:
+            what = "holds other bytes than the run wrote" if file.exists() else "is gone"
+            raise ValueError(
+                f"{file} {what}; put it back, or delete {file.with_name('summary.json')}, and the "
+                "run's own command makes it anew"
+            )
 
 
 def open_workdir(
@@ -115,8 +137,9 @@ def open_workdir(
 ) -> Workdir:
     """Opens the folder of a run, new or to be resumed, and checks it before anything is computed.
 
-    It is made if need be, and locked against other processes until this one ends. An OSError says
-    that it cannot be used, a ValueError that it holds something else.
+    It is made if need be, and locked against other processes until this one ends. What a killed
+    process left half written in it is removed. An OSError says that it cannot be used, a ValueError
+    that it holds something else: only an empty folder is taken, or one with the flags of this run.
 
     Args:
       flags: names and texts of the flags that repeat the run.
@@ -128,15 +151,22 @@ def open_workdir(
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
     if not os.fspath(path).isprintable():  # flags.txt could not repeat the command
         raise ValueError(f"the workdir is {path!r}; choose one whose name can be printed")
+    if "://" in os.fspath(path):
+        raise ValueError(
+            f"the workdir is {os.fspath(path)!r}, an address in a network; a run needs a local "
+            "folder, which may be copied there when it is done"
+        )
     path = pathlib.Path(path).expanduser().absolute()
     with _explained(path):
         _check_space(path)
         path.mkdir(parents=True, exist_ok=True)
-        _lock(path)
         _check_flags(path, program, flags, may_change)
-        lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
-        lines += [f"--{name}={text}" for name, text in flags.items()]
-        write_atomically(path / "flags.txt", "\n".join(lines) + "\n")
+        _check_links(path)
+        _lock(path)
+        files.remove_partial(path)
+    lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
+    lines += [f"--{name}={text}" for name, text in flags.items()]
+    files.write_text(path / "flags.txt", "\n".join(lines) + "\n")
     return Workdir(path, program, flags if settings is None else settings)
 
 
@@ -160,19 +190,32 @@ def _check_space(path: pathlib.Path) -> None:
         raise OSError(errno.ENOSPC, reason)
 
 
+def _check_links(path: pathlib.Path) -> None:
+    """Refuses a folder that holds a symbolic link, through which a run would write elsewhere."""
+    for folder, folders, names in os.walk(path):
+        for name in folders + names:
+            if (entry := pathlib.Path(folder, name)).is_symlink():
+                raise ValueError(
+                    f"{entry} is a symbolic link, and a run writes inside its workdir alone; put "
+                    "there what it points to, or choose another --workdir"
+                )
+
+
 def _check_flags(
     path: pathlib.Path, program: str, flags: Mapping[str, str], may_change: frozenset[str]
 ) -> None:
     """Refuses a folder whose flags.txt tells of another run."""
     file = path / "flags.txt"
     if not file.exists():
-        if (path / "summary.json").exists():
+        # A process killed while it opened the folder may leave names that begin with a dot.
+        if others := sorted(x.name for x in path.iterdir() if not x.name.startswith(".")):
+            named = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
             raise ValueError(
-                f"{path} holds a summary.json, but is no workdir of a run (it has no flags.txt); "
-                "choose another --workdir"
+                f"{path} holds {named} and no flags.txt, so that it is no workdir, or has lost its "
+                "flags; choose a new or empty folder as --workdir, or put flags.txt back"
             )
         return
-    header, _, lines = file.read_text(encoding="utf-8").partition("\n")
+    header, _, lines = files.read_text(file).partition("\n")
     made_by = re.match(r"# python -m (\S+) ", header)
     if made_by is None:
         raise ValueError(f"{file} is not of a run of dbn_jax; choose another --workdir")
@@ -184,6 +227,8 @@ def _check_flags(
         for name in {**old, **new}
         if name not in may_change and old.get(name) != new.get(name)
     ]
+    if more := differences[_SHOWN_DIFFERENCES:]:
+        differences[_SHOWN_DIFFERENCES:] = [f"  and {len(more)} more"]
     if differences:
         raise ValueError(
             f"{path} holds a run with other settings:\n"
@@ -253,13 +298,15 @@ def commit() -> str | None:
 
 
 def _read_seconds(clock: pathlib.Path) -> float:
-    text = clock.read_text(encoding="utf-8") if clock.exists() else "0"
+    text = files.read_text(clock) if clock.exists() else "0"
     try:
-        return float(text)
+        if math.isfinite(seconds := float(text)) and seconds >= 0:
+            return seconds
+        raise ValueError(text)
     except ValueError as e:
         raise ValueError(
-            f"{clock} holds {text[:20]!r}, not a number; write the seconds that the run has taken, "
-            "or delete it"
+            f"{clock} holds {text[:20]!r}, not a number of at least 0; write the seconds that the "
+            "run has taken, or delete it"
         ) from e
 
 
@@ -274,13 +321,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no word for it
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Writes a file that appears whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # or a power failure may leave the new name with nothing in it
-    os.replace(temporary, path)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import numerics
+from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float, Int, Key
 
 
@@ -16,7 +17,8 @@ class Units(abc.ABC):
     """A layer of units of one type.
 
     Values x and inputs I have shape (..., N) with any leading batch axes; N is `num_units`. Keys
-    are consumed. The methods that are not abstract hold for types with U = −b·x and s = x.
+    are consumed. The bias is the coefficient of s in −U: b·s(x). The methods that are not abstract
+    hold for U = −b·x and s = x.
 
     Attributes:
       bias: None in a description.
@@ -56,7 +58,7 @@ class Units(abc.ABC):
             raise ValueError(f"num_units is {num_units}; a layer needs at least one unit")
         return dataclasses.replace(self, bias=jnp.zeros(num_units, dtype))
 
-    def fit(self, data: Float[Array, "examples N"]) -> "Units":
+    def fit(self, data: Float[Array, "*batch N"] | Examples) -> "Units":
         """Returns units which, with zero weights, have the data's means (and learnt scales).
 
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
@@ -64,15 +66,21 @@ class Units(abc.ABC):
         extreme is added to each. TypeError if the data are integers.
         """
         low, high = self.support
-        count, dtype = data.shape[0], (data if self.bias is None else self.bias).dtype
-        data = numerics.widen(numerics.as_floats(data, dtype))  # a mean may be next to 1
+        data = Examples.of(data)
+        dtype = (data.values if self.bias is None else self.bias).dtype
+        values = numerics.widen(numerics.as_floats(data.values, dtype))  # a mean may be next to 1
+        data = dataclasses.replace(data, values=values).astype(values.dtype)
+        count = data.unit_counts
+        mean = data.unit_means(data.values)
+        gap = data.values - numerics.per_unit(mean, data.values)
+        variance = data.unit_means(gap * gap)
         # Data outside the support (see `learning.health.check_data`) count as its ends.
-        mean = jnp.clip(jnp.mean(data, axis=0), low, high)
+        mean = jnp.clip(mean, low, high)
         if math.isfinite(low) and math.isfinite(high):
             mean = low + (high - low) * ((mean - low) / (high - low) * count + 0.5) / (count + 1)
         elif math.isfinite(low):
             mean = jnp.maximum(mean, low + 0.5 / count)
-        matched = self._match(mean, jnp.var(data, axis=0))
+        matched = self._match(mean, variance)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), matched)
 
     @abc.abstractmethod
@@ -117,11 +125,6 @@ class Units(abc.ABC):
         """log p(x | I) = I·s(x) − U(x) − A(I), in nats."""
         interaction = jnp.sum(inputs * self.statistic(x), axis=-1)
         return interaction - self.energy(x) - self.cumulant(inputs)
-
-    @property
-    def statistic_scale(self) -> Float[Array, " N"]:
-        """∂bias / ∂(coefficient of s in −U). One, but for units whose s is scaled."""
-        return jnp.ones_like(self.bias)
 
     def add_to_bias(self, change: Float[Array, " N"]) -> "Units":
         """Returns the same units (or gradient) with `change` added to the biases."""

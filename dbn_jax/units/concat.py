@@ -6,6 +6,7 @@ import math
 import jax.numpy as jnp
 
 from dbn_jax import pytrees, random
+from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float
 from dbn_jax.units.base import Units
 
@@ -59,12 +60,12 @@ class Concat(Units):
     def num_units(self):
         return sum(self.sizes)
 
-    @property
-    def statistic_scale(self):
-        return jnp.concatenate([part.statistic_scale for part in self.parts])
-
     def fit(self, data):
-        return dataclasses.replace(self, parts=tuple(self._each("fit", data)))
+        data = Examples.of(data)
+        known = [None] * len(self.parts) if data.observed is None else self.split(data.observed)
+        shares = zip(self.parts, self.split(data.values), known, strict=True)
+        parts = tuple(part.fit(Examples(x, data.weights, o)) for part, x, o in shares)
+        return dataclasses.replace(self, parts=parts)
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, parts=tuple(self._each("_match", mean, variance)))

@@ -15,75 +15,111 @@ from dbn_jax.units.base import Units
 
 @pytrees.dataclass
 class Gaussian(Units):
-    """Real-valued units: U = (x − b)²/2σ², s = x/σ, so that x | I is normal, mean b + σI, std σ.
+    """Real-valued units: for z = (x − m)/σ, U = z²/2 − b·z and s = z; x | I is N(m + σ(b + I), σ²).
 
-    The convention of Hinton's practical guide (section 13.2). σ is `sigma` for every unit, or is
-    learnt, one for each unit, as log σ (``learn_sigma=True``, starting from `sigma`). A learnt σ
-    does not fall below `min_sigma`: on a pixel that never varies the likelihood has no maximum. A
-    parameter below it has no gradient, so that σ then stays there.
+    The unit of z is σ (Hinton's practical guide, section 13.2), and so is that of the bias. σ is
+    `sigma` for every unit, and m is 0; or σ is learnt, one for each unit, as log σ
+    (``learn_sigma=True``, starting from `sigma`), and m is the data's mean, which `fit` takes and
+    learning leaves alone.
+
+    So learning does not depend on the unit and origin in which data are given: of data k·x + t,
+    k > 0, it makes the same model, with kσ for σ and km + t for m. The Fisher information of a
+    normal law in (b, log σ) is [[1, b], [b, 2 + b²]], free of σ, and of order 1 while b is. For a
+    bias in units of x it is 1/σ²: its steps at a given rate grow as 1/σ² (Amari, "Natural gradient
+    works efficiently in learning", 1998; Cho, Ilin, Raiko, "Improved learning of Gaussian-Bernoulli
+    restricted Boltzmann machines", 2011, on learning σ).
+
+    A learnt σ does not fall below a bound, since on a pixel that never varies the likelihood has no
+    maximum. A parameter below it has no gradient, so that σ then stays there.
+
+    Attributes:
+      log_sigma: log σ; None unless it is learnt.
+      location: m; None if σ is not learnt.
+      log_bound: log of the smallest σ; None if σ is not learnt.
+      sigma: σ, or where it starts.
+      learn_sigma: whether it is learnt.
+      min_share: smallest σ, as a share of the data's standard deviation (root mean square over the
+        units of the layer: units of one kind, such as pixels); before `fit`, of `sigma`.
     """
 
     bias: Float[Array, "*models N"] | None = None
     log_sigma: Float[Array, "*models N"] | None = None
+    location: Float[Array, "*models N"] | None = None
+    log_bound: Float[Array, "*models N"] | None = None
     sigma: float = pytrees.static(1.0)
     learn_sigma: bool = pytrees.static(False)
-    min_sigma: float = pytrees.static(0.01)
+    min_share: float = pytrees.static(0.01)
     support: ClassVar = (-math.inf, math.inf)
     tail: ClassVar = "quadratic"
 
     def __post_init__(self):
-        if not self.min_sigma > 0:
-            raise ValueError(f"min_sigma is {self.min_sigma}; it must be positive")
-        if not self.sigma >= self.min_sigma:
-            raise ValueError(f"sigma is {self.sigma}; it must be at least {self.min_sigma}")
+        if not 0 < self.sigma < math.inf:
+            raise ValueError(f"sigma is {self.sigma}; it must be positive")
+        if not 0 < self.min_share <= 1:
+            raise ValueError(f"min_share is {self.min_share}; it must lie in (0, 1]")
 
     def init(self, num_units, dtype=jnp.float32):
         units = super().init(num_units, dtype)
-        if self.learn_sigma:
-            log_sigma = jnp.full(num_units, math.log(self.sigma), dtype)
-            units = dataclasses.replace(units, log_sigma=log_sigma)
-        return units
+        if not self.learn_sigma:
+            return units
+        log_sigma = jnp.full(num_units, math.log(self.sigma), dtype)
+        return dataclasses.replace(
+            units,
+            log_sigma=log_sigma,
+            location=jnp.zeros(num_units, dtype),
+            log_bound=log_sigma + math.log(self.min_share),
+        )
 
     @property
     def scale(self) -> Float[Array, " N"]:
         """σ of each unit."""
         if self.learn_sigma:
-            return jnp.exp(jnp.maximum(self.log_sigma, math.log(self.min_sigma)))
+            return jnp.exp(jnp.maximum(self.log_sigma, jax.lax.stop_gradient(self.log_bound)))
         return jnp.full_like(self.bias, self.sigma)
 
     def _match(self, mean, variance):
-        units = dataclasses.replace(self, bias=mean)
-        if self.learn_sigma:
-            sigma = jnp.maximum(jnp.sqrt(variance), self.min_sigma)
-            units = dataclasses.replace(units, log_sigma=jnp.log(sigma))
-        return units
+        if not self.learn_sigma:
+            return dataclasses.replace(self, bias=mean / self.sigma)
+        typical = jnp.sqrt(jnp.mean(variance))
+        typical = jnp.where(typical > 0, typical, self.sigma)  # of data that never vary
+        sigma = jnp.maximum(jnp.sqrt(variance), self.min_share * typical)
+        return dataclasses.replace(
+            self,
+            bias=jnp.zeros_like(mean),
+            log_sigma=jnp.log(sigma),
+            location=mean,
+            log_bound=jnp.full_like(mean, jnp.log(self.min_share * typical)),
+        )
 
     def energy(self, x):
-        z = (x - numerics.per_unit(self.bias, x)) / numerics.per_unit(self.scale, x)
-        return 0.5 * jnp.sum(z * z, axis=-1)
+        z = self.statistic(x)
+        return super().energy(z) + 0.5 * jnp.sum(z * z, axis=-1)
 
     def statistic(self, x):
+        if self.learn_sigma:
+            x = x - numerics.per_unit(jax.lax.stop_gradient(self.location), x)
         return x / numerics.per_unit(self.scale, x)
 
+    def value(self, z: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
+        """x of a statistic: m + σz."""
+        x = numerics.per_unit(self.scale, z) * z
+        if self.learn_sigma:
+            x = x + numerics.per_unit(jax.lax.stop_gradient(self.location), x)
+        return x
+
     def cumulant(self, inputs):
-        ratio = numerics.per_unit(self.bias / self.scale, inputs)
         log_norm = jnp.sum(jnp.log(self.scale)) + self.num_units * numerics.HALF_LOG_2PI
-        return jnp.sum(inputs * (ratio + 0.5 * inputs), axis=-1) + log_norm
+        return 0.5 * jnp.sum(self._total(inputs) ** 2, axis=-1) + log_norm
 
     def mean(self, inputs):
-        return numerics.per_unit(self.bias, inputs) + numerics.per_unit(self.scale, inputs) * inputs
+        return self.value(self._total(inputs))
 
     def mean_statistic(self, inputs):
-        return numerics.per_unit(self.bias / self.scale, inputs) + inputs
+        return self._total(inputs)
 
     def sample(self, key, inputs):
         noise = jax.random.normal(key, inputs.shape, numerics.widen(inputs).dtype)
-        noise = noise.astype(inputs.dtype)
-        return self.mean(inputs) + numerics.per_unit(self.scale, inputs) * noise
-
-    @property
-    def statistic_scale(self):
-        return self.scale
+        return self.value(self._total(inputs) + noise.astype(inputs.dtype))
 
 
 @pytrees.dataclass

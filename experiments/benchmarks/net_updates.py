@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from dbn_jax import dbn, label_units, rbm
+from dbn_jax import dbn, label_units, numerics, rbm
 from experiments.benchmarks import programs, timing
 from experiments.benchmarks.programs import Case, Program
 
@@ -43,7 +43,7 @@ class Net:
         """Batches of binary images and of labels: (N, B, V) and (N, B, L)."""
         v = programs.make_batches(Case(self.sizes[0], 1, self.batch_size))
         labels = np.arange(v.shape[0] * v.shape[1]).reshape(v.shape[:2]) % self.num_labels
-        return jax.device_put(v), jax.nn.one_hot(labels, self.num_labels, dtype=jnp.float32)
+        return jax.device_put(v), numerics.one_hot(labels, self.num_labels, jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -123,11 +123,12 @@ def train(
         "classifier",
         functools.partial(backprop.step, graphdef=graphdef, loss=loss, optimizer=optimizer),
         train_state.init_state(params, optimizer),
-        {"images": dataset.train.images, "labels": dataset.train.labels},
+        dataset.train.arrays(),
         transform=Labelled(transform),
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         evaluate=lambda state: errors(backprop.merge(graphdef, state.params)),
+        held_out=dataset.held_out[1].arrays(),
         callback=keep_best,
     )
     if settings.early_stopping:

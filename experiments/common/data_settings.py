@@ -18,12 +18,15 @@ UNITS = {
     "spin": units.Spin(),
     "gaussian": units.Gaussian(),
     # Rarely used pixels would otherwise get a σ far below their largest values.
-    "gaussian_learnt": units.Gaussian(learn_sigma=True, min_sigma=0.1),
+    "gaussian_learnt": units.Gaussian(learn_sigma=True, min_share=0.3),
     "relu": units.ReLU(),
     "poisson": units.Poisson(),
     "binomial": units.Binomial(num_trials=_COUNTS),
     "softmax": units.Softmax(),
 }
+# Learning rates at which RBMs with such pixels and a few hundred hidden units are stable: the
+# smaller, the larger their values are (Hinton's practical guide, section 13).
+RATES = {"gaussian": 0.01, "gaussian_learnt": 0.01, "poisson": 0.001, "binomial": 0.01}
 PIXEL_UNITS = tuple(name for name in UNITS if name != "softmax")  # pixels are no categories
 
 

@@ -43,8 +43,8 @@ def sentences(*, stopped: str = STOPPED) -> Iterator[None]:
         remedy = _remedy(e)
         if remedy is None or logging.get_verbosity() >= logging.DEBUG:
             raise
-        first_line = str(e).partition("\n")[0]
-        sys.exit(f"{remedy} ({first_line})\n(--verbosity=1 shows where)")
+        words = str(e).partition("\n")[0] or type(e).__name__
+        sys.exit(f"{remedy} ({words})\n(--verbosity=1 shows where)")
 
 
 def _remedy(error: Exception) -> str | None:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import data, dbn, figures, recognition
+from dbn_jax import data, dbn, figures, numerics, recognition
 from experiments.common import data_settings, pretrained, runs, yardsticks
 
 # Examples of each split that are watched after every epoch.
@@ -32,7 +32,7 @@ class Examples:
         v = self.transform(key, rows["images"])
         if not self.num_labels:
             return v, None
-        return v, jax.nn.one_hot(rows["labels"], self.num_labels, dtype=v.dtype)
+        return v, numerics.one_hot(rows["labels"], self.num_labels, v.dtype)
 
 
 # (key, net, number of updates, some examples) -> a step for `training.train`, and its first state,
@@ -82,7 +82,7 @@ def finetune_net(
     if run.is_done:
         return run.report()
     num_labels = dbn.num_labels(net)
-    rows = {"images": dataset.train.images, "labels": dataset.train.labels}
+    rows = dataset.train.arrays()
     examples = Examples(transform, num_labels)
     start_key, view_key, answer_key = jax.random.split(run.key, 3)
     some = data.apply(examples, view_key, data.spread(rows, _NUM_FIRST))
@@ -98,6 +98,7 @@ def finetune_net(
         batch_size=learning.batch_size,
         epochs=learning.epochs,
         evaluate=(lambda state: errors(state.params)) if num_labels else None,
+        held_out=dataset.held_out[1].arrays(),
     )
     run.save_model(state.params)
     table = run.metrics(phase)
@@ -182,4 +183,7 @@ def learning_curves(
         for panel, lines in {**curves, "error rate": rates}.items()
     }
     panels = {panel: lines for panel, lines in panels.items() if lines}
-    return figures.learning_curves(panels, title=title, subtitle=subtitle, x_label="epoch")
+    shares = [panel for panel in panels if panel == "error rate"]
+    return figures.learning_curves(
+        panels, title=title, subtitle=subtitle, x_label="epoch", shares=shares
+    )

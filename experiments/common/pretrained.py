@@ -5,6 +5,8 @@ import os
 import pathlib
 from typing import Any
 
+import jax
+
 from dbn_jax import data, model_file, training
 from experiments.common.data_settings import DataSettings
 from experiments.common.settings import Declared, setting
@@ -31,20 +33,40 @@ class Pretrained(Declared, title="Model"):
         return load(self.pretrained, programs, self.data_dir)
 
 
-def run_summary(path: str | os.PathLike) -> dict[str, Any]:
+def run_summary(path: str | os.PathLike, later: tuple[pathlib.Path, ...] = ()) -> dict[str, Any]:
     """Reads the summary of a finished run, or of a published one.
 
-    Under "pretrained" it has the summary of the run that this one started from.
+    Under "pretrained" it has the summary of the run that this one started from; `later` are the
+    folders of runs that started from this one.
     """
+    if pathlib.Path(path) in later:
+        raise ValueError(f"{path}/summary.json is damaged: the run started from its own model")
     if not (pathlib.Path(path) / "summary.json").is_file():
         raise FileNotFoundError(
             f"--pretrained={path}: there is no finished run (no summary.json in it)"
         )
     summary = training.read_summary(path)
+    _check_settings(summary, path)
     origin = summary["settings"].pop("pretrained", NONE)
     if origin != NONE:
-        summary["pretrained"] = run_summary(origin)
+        summary["pretrained"] = run_summary(origin, (*later, pathlib.Path(path)))
     return summary
+
+
+def _check_settings(summary: Any, path: str | os.PathLike) -> None:
+    """Checks what this module uses of the settings of a run, and of those it started from."""
+    settings = summary.get("settings") if isinstance(summary, dict) else None
+    if (
+        not isinstance(settings, dict)
+        or not isinstance(settings.get("data", {}), dict)
+        or not isinstance(settings.get("pretrained", NONE), str)
+    ):
+        raise ValueError(
+            f"{path}/summary.json is damaged: the settings in it are not those of a run; delete "
+            "it, and the run's own command writes it anew"
+        )
+    if "pretrained" in summary:
+        _check_settings(summary["pretrained"], path)
 
 
 def load(
@@ -56,6 +78,7 @@ def load(
       FileNotFoundError: there is no finished run.
       ValueError: its summary is damaged, or it was made by none of these programs.
     """
+    jax.devices()  # if there are none, let not the model file be blamed for it
     summary = run_summary(path)
     made_by = summary["program"].removeprefix("experiments.")
     if made_by not in programs:
@@ -66,7 +89,12 @@ def load(
         settings = summary["settings"]
         data_dir = data_dir or settings.get("data", settings).get("data_dir")
         summary = summary["pretrained"]
-    data_settings = DataSettings.from_json(summary["settings"]["data"])
+    try:
+        data_settings = DataSettings.from_json(summary["settings"].get("data", {}))
+    except (TypeError, ValueError) as e:
+        raise ValueError(
+            f"--pretrained={path} tells of no data set in its summary.json: {e}"
+        ) from e
     if data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
     return model_file.load(pathlib.Path(path) / "model.npz"), data_settings

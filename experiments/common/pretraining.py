@@ -111,7 +111,7 @@ def train_layer(
         callback(epoch, state)
 
     options = {"seed": seed, "batch_size": settings.batch_size, "epochs": settings.epochs}
-    with run.training(name, callback=watch, **options) as workdir:
+    with run.training(name, callback=watch, held_out=held_out, **options) as workdir:
         return greedy.train(
             rows,
             num_hidden,
@@ -173,6 +173,8 @@ def learning_curves(run: Run, name: str, title: str) -> Figure:
     if "eval_log_pseudo_likelihood" in table:
         log_p = table["eval_log_pseudo_likelihood"]
         curves["log pseudo-likelihood (nats)"] = {"held out": (epoch, log_p)}
+    if "label_loss" in table:
+        curves["label loss (nats)"] = {"training": (epoch, table["label_loss"])}
     return figures.learning_curves(curves, title=title, x_label="epoch")
 
 

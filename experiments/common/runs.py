@@ -33,7 +33,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dbn_jax import figures, model_file, training
+from dbn_jax import figures, files, model_file, training
+from dbn_jax.training import belonging
 from experiments.common import command_line
 from experiments.common.settings import Declared, setting
 
@@ -102,8 +103,9 @@ class Run:
     def report(self) -> dict[str, Any]:
         """Prints and returns what a finished run found."""
         summary = training.read_summary(self.path)
+        training.check_files(self.path, summary)
         if self._table.exists():
-            print(self._table.read_text(encoding="utf-8"), end="")
+            print(files.read_text(self._table), end="")
         _print(summary["results"])
         print(f"done already: see {self.path}")
         return summary
@@ -115,6 +117,7 @@ class Run:
         *,
         epochs: int,
         seed: int | None = None,
+        held_out: Any = None,
         callback: Callable[[int, Any], None] = lambda epoch, state: None,
         **sizes: int | None,
     ) -> Iterator[dict[str, Any]]:
@@ -124,6 +127,7 @@ class Run:
           phase: names the metrics, the checkpoints and the progress line.
           epochs: number of them.
           seed: of this phase, if not that of the run.
+          held_out: arrays that the evaluation looks at, any tree: a run that goes on sees the same.
           callback: called after every epoch, and before the first as epoch 0.
           **sizes: `batch_size`, or without data `updates_per_epoch`.
         """
@@ -145,6 +149,7 @@ class Run:
                 "settings": settings,
                 "callback": watch,
                 "checkpoints": saved,
+                "made_with": self._model() | belonging.of_arrays("held-out data", held_out),
                 "metrics_path": self._metrics(phase),
             }
 
@@ -180,7 +185,7 @@ class Run:
 
     def save_table(self, text: str) -> None:
         """Writes table.txt, and prints it."""
-        self._table.write_text(text, encoding="utf-8")
+        files.write_text(self._table, text)
         print(text, end="")
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,6 +194,18 @@ class Run:
         _print(summary["results"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")
         return summary
+
+    def save_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        """Writes <name>.npz."""
+        with files.replacing(self.path / f"{name}.npz") as file:
+            np.savez(file, **arrays)
+
+    def _model(self):
+        """The checksum of the model that the run starts from, if it starts from one."""
+        if (start := getattr(self.settings, "pretrained", None)) is None:
+            return {}
+        model = pathlib.Path(start, "model.npz")
+        return {"pretrained model": files.sha256(model)[:16] if model.is_file() else None}
 
     @property
     def _table(self):

@@ -292,6 +292,8 @@ class _Leaf(_Place):
         if value is None and self.is_optional:
             return None
         parts = value if self.is_tuple else (value,)
+        if self.is_tuple and not isinstance(value, tuple):
+            return f"expected {self.expected}"
         if not parts or not all(map(self._allows, parts)):
             return f"expected {self.expected}"
         if self.kind in _LARGEST and max(map(abs, parts)) > _LARGEST[self.kind]:
@@ -305,7 +307,7 @@ class _Leaf(_Place):
         if isinstance(value, bool) or not isinstance(value, (int, self.kind)):
             return False
         inside = rule.at_least <= value <= rule.at_most and value < rule.below
-        return math.isfinite(value) and inside
+        return inside and (isinstance(value, int) or math.isfinite(value))
 
     def parse(self, text: str) -> Any:
         """Reads the text of the flag; a ValueError says what is wrong with it."""

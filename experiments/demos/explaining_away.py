@@ -73,6 +73,7 @@ def posterior(key, num_chains: int, num_sweeps: int):
         },
         x_label="Gibbs sweeps",
         log_x=True,
+        shares=["share of chains"],
         title="Explaining away makes Gibbs sampling slow",
         subtitle=f"{num_chains:,} chains that start with neither cause. The truck is drawn first, "
         "and explains the jump, so that an earthquake stays improbable",

@@ -12,8 +12,8 @@ next to nothing. Without the entropy, where x is a value and no probability, the
 straight line and 0.7 always lies between the two. Hidden units that are summed out make it worse:
 they add −Σ_j log(1 + exp(c_j + w_j x)), which is concave in x.
 
-A *Gaussian* unit has a parabola of its own, (x − b)²/2σ²; the input I moves it to b + σI, and σ,
-which can be learnt, says how narrow it is. All free energies are in nats.
+A *Gaussian* unit has a parabola of its own, x²/2σ²; the bias b and the input I move its minimum to
+σ(b + I), and σ, which can be learnt, says how narrow it is. All free energies are in nats.
 
 Reference: Hinton, "Deep belief nets", tutorial at NIPS (2007).
 """
@@ -34,7 +34,7 @@ def logistic_free_energy(
 def gaussian_free_energy(
     x: Float[Array, "*batch"], mean: Float[Array, ""], sigma: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
-    """F(x) of a Gaussian unit, less its smallest value; `mean` is b + σI."""
+    """F(x) of a Gaussian unit, less its smallest value; `mean` is σ(b + I)."""
     return (x - mean) ** 2 / (2 * sigma**2)
 
 

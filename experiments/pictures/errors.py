@@ -5,9 +5,7 @@ from matplotlib.figure import Figure
 
 from dbn_jax import data, figures
 
-# Images in a row of the sheet, and in all of it.
-_COLUMNS = 12
-_MAX_ERRORS = 40 * _COLUMNS
+_MAX_ROWS = 12  # of the sheet, so that it is about as tall as wide
 
 
 def sheet(
@@ -22,14 +20,17 @@ def sheet(
     wrong = np.flatnonzero(chosen != labels)
     if not len(wrong):
         return {}
-    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MAX_ERRORS]
+    columns = 12 if dataset.class_names is None else 6  # names are wide
+    most = _MAX_ROWS * columns
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
     share = f"{len(wrong):,} of {len(labels):,} {part} images wrong, {len(wrong) / len(labels):.2%}"
-    more = f"; the surest {_MAX_ERRORS} are shown" if len(wrong) > _MAX_ERRORS else ""
+    more = f"; the surest {most} are shown" if len(wrong) > most else ""
+    name = dataset.class_name
     picture = figures.captioned_sheet(
         dataset.pictures(split.images[surest]),
-        [f"{labels[i]} → {chosen[i]}  {confidence[i]:.0%}" for i in surest],
+        [f"{name(labels[i])} → {name(chosen[i])}  {confidence[i]:.0%}" for i in surest],
         image_shape=dataset.image_shape,
-        columns=_COLUMNS,
+        columns=columns,
         title="Errors, the surest first",
         subtitle=f"true label → answer, and the probability of the answer; {share}{more}",
     )

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import dbn, figures, label_units, random, trajectories
+from dbn_jax import data, dbn, figures, label_units, numerics, random, trajectories
 from experiments.common.runs import Run
+from experiments.pictures import steps
 
 # Gibbs iterations before each frame: most of the change happens in the first iterations.
 _MOVIE_INTERVALS = (1, 1, 1, 2, 5, 10, 20, 20, 40, 50, 50, 50, 50, 50, 50)
 _MIND_INTERVALS = (1,) * 10 + (2,) * 10 + (5,) * 14 + (10,) * 20 + (35,) * 20
 # Iterations that the sheet shows; the animation passes through them.
-_MIND_STEPS = (1, 3, 10, 30, 100, 300, 1000)
+_MIND_STEPS = steps.milestones(1000)
 _FRAMES_PER_SECOND = 8
 # Number of frames that show the noise.
 _NUM_SHOWN = 8
@@ -33,20 +34,21 @@ def movie(
     run: Run,
     net: dbn.Net,
     classes: Sequence[int | None],
-    image_shape: tuple[int, ...],
+    dataset: data.Dataset,
 ) -> None:
     """Draws movie.gif: one chain, which starts at random pixels.
 
     The label units of the classes are clamped one after the other; None clamps nothing.
     """
     noise_key, up_key, chain_key = jax.random.split(key, 3)
-    _, x = _perceive(up_key, net, noise(noise_key, (math.prod(image_shape),)))
+    _, x = _perceive(up_key, net, noise(noise_key, (math.prod(dataset.image_shape),)))
     frames = []
     for i, label in enumerate(classes):
         clamped, what = jnp.zeros(x.shape, bool), "nothing is clamped"
         if label is not None:
-            clamped, what = label_units.mask(net.top), f"label unit {label} is clamped"
-            one_hot = jax.nn.one_hot(label, dbn.num_labels(net), dtype=x.dtype)
+            clamped = label_units.mask(net.top)
+            what = f"label unit {dataset.class_name(label)} is clamped"
+            one_hot = numerics.one_hot(label, dbn.num_labels(net), x.dtype)
             x = label_units.join(net.top, label_units.split(net.top, x)[0], one_hot)
         intervals = jnp.asarray(_MOVIE_INTERVALS)
         seen, x = _trajectory(jax.random.fold_in(chain_key, i), net, x, clamped, intervals)
@@ -57,34 +59,35 @@ def movie(
                 figures.moment(
                     seen.pixels[t],
                     {_with_size(name, states): states[t]},
-                    image_shape=image_shape,
+                    image_shape=dataset.image_shape,
                     image_name="image",
-                    labels=_named(seen.labels[t]),
-                    clamped=None if label is None else str(label),
+                    labels=_named(dataset, seen.labels[t]),
+                    clamped=None if label is None else dataset.class_name(label),
                     title="A net generates images",
-                    subtitle=f"{what}; Gibbs iterations since: {step}",
+                    subtitle=f"{what}; Gibbs steps since: {step:,}",
                 )
             )
     _write(frames, run, "movie")
 
 
-def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[int, ...]) -> None:
+def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, dataset: data.Dataset) -> None:
     """Draws mind_and_brain.png and .gif: a net of any depth after it is shown noise."""
     noise_key, up_key, chain_key = jax.random.split(key, 3)
-    shown, x = _perceive(up_key, net, noise(noise_key, (math.prod(image_shape),)))
+    shown, x = _perceive(up_key, net, noise(noise_key, (math.prod(dataset.image_shape),)))
     free = jnp.zeros(x.shape, bool)
     seen, _ = _trajectory(chain_key, net, x, free, jnp.asarray(_MIND_INTERVALS))
     seen = jax.tree.map(lambda a, b: np.concatenate([a[None], b]), *jax.device_get((shown, seen)))
-    steps = [0, *np.cumsum(_MIND_INTERVALS).tolist()]
+    done = [0, *np.cumsum(_MIND_INTERVALS).tolist()]
 
-    columns = np.array([0, *(steps.index(step) for step in _MIND_STEPS)])
+    columns = np.array([0, *(done.index(step) for step in _MIND_STEPS)])
     notes = None
     if seen.labels.size:
-        notes = [f"{p.argmax()} ({p.max():.0%})" for p in seen.labels[columns]]
+        answers = ((dataset.class_name(p.argmax()), p.max()) for p in seen.labels[columns])
+        notes = [f"{name} ({p:.0%})" for name, p in answers]
     picture = figures.moments(
         seen.pixels[columns],
         {f"brain: {name}": states[columns] for name, states in _layers(seen).items()},
-        image_shape=image_shape,
+        image_shape=dataset.image_shape,
         times=["shown", *(f"{step:,}" for step in _MIND_STEPS)],
         notes=notes,
         title="Mind and brain: a net is shown random pixels, then left to itself",
@@ -94,14 +97,14 @@ def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, image_shape: tuple[in
     run.save_figures({"mind_and_brain": picture})
 
     frames = []
-    for t, step in enumerate(steps):
-        since = f"left to itself; Gibbs iterations since: {step:,}"
+    for t, step in enumerate(done):
+        since = f"left to itself; Gibbs steps since: {step:,}"
         frame = figures.moment(
             seen.pixels[t],
             {_with_size(*layer): layer[1][t] for layer in _layers(seen).items()},
-            image_shape=image_shape,
+            image_shape=dataset.image_shape,
             image_name="mind: the image that these states stand for" if t else "shown",
-            labels=_named(seen.labels[t]),
+            labels=_named(dataset, seen.labels[t]),
             title="Mind and brain of a net",
             subtitle=since if t else "shown random pixels",
         )
@@ -123,8 +126,8 @@ def _with_size(name, states):
     return f"{name}, {states.shape[-1]:,} units, white: on"
 
 
-def _named(probabilities):
-    return {str(label): p for label, p in enumerate(probabilities)}
+def _named(dataset, probabilities):
+    return {dataset.class_name(label): p for label, p in enumerate(probabilities)}
 
 
 def _write(frames: Sequence[Figure], run: Run, name: str) -> None:

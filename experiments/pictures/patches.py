@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dbn_jax import figures, rbm
 from dbn_jax.data import patches
-from experiments.pictures import gabor
+from experiments.pictures import gabor, steps
 
 # A feature counts as a Gabor function above this correlation, and as oriented if the wave at right
 # angles has less than half of its amplitude.
@@ -119,7 +119,7 @@ def _samples(key, params, whitening, data, densities, num_steps) -> Figure:
         image_shape=data.image_shape,
         title="Test patches, and samples of the models",
         subtitle=f"without the patches' means; black and white are ±{limit:.0f} of 255 grey "
-        f"levels; RBM: {num_steps} Gibbs steps from noise",
+        f"levels; RBM: {steps.in_words(num_steps)} from noise",
         columns=_COLUMNS,
         value_range=(-limit, limit),
     )
@@ -136,7 +136,9 @@ def _curves(table) -> Figure:
         "hidden units on": {"validation": (epoch, table["eval_hidden_activity"])},
         "σ, mean": {"visible units": (epoch, table["eval_sigma"])},
     }
-    return figures.learning_curves(curves, title="Training of the RBM", x_label="epoch")
+    return figures.learning_curves(
+        curves, title="Training of the RBM", x_label="epoch", shares=["hidden units on"]
+    )
 
 
 def _to_one(images):

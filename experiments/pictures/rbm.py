@@ -6,12 +6,11 @@ from matplotlib.figure import Figure
 
 from dbn_jax import data, figures, rbm
 from experiments.common.data_settings import Pixels
+from experiments.pictures import steps
 
 _NUM_SHOWN = 24
 _NUM_CHAINS = 8
 _NUM_SAMPLES = 60
-# The chains are shown at about every half power of ten of their steps.
-_CHAIN_DIVISORS = (1000, 300, 100, 30, 10, 3, 1)
 
 
 def draw(
@@ -46,12 +45,12 @@ def draw(
         rows = {"data": grey(v), "reconstruction": grey(rbm.reconstruct(params, v))}
         return figures.image_rows(rows, image_shape=shape, title=title)
 
-    num_hidden, kind = params.hidden.num_units, type(params.hidden).__name__
+    kind = type(params.hidden).__name__
     pictures = {
         "features": figures.receptive_fields(
             params.weights,
             image_shape=shape,
-            title=f"Weights of {num_hidden} features ({kind} units)",
+            title=f"Weights of the hidden units ({kind})",
         ),
         "reconstructions": reconstructions(
             held_out.images, "Unseen images and their reconstructions"
@@ -66,24 +65,24 @@ def draw(
         ),
     }
     if unfamiliar is not None:
-        known = " or ".join(f"{label}s" for label in np.unique(dataset.train.labels))
+        known = " or ".join(dataset.class_name(label) for label in np.unique(dataset.train.labels))
         pictures["unfamiliar"] = reconstructions(
-            unfamiliar.images, f"Images of other classes, reconstructed as {known}"
+            unfamiliar.images, f"Images of classes other than {known}, and their reconstructions"
         )
-    steps = (0, *sorted({max(1, num_steps // divisor) for divisor in _CHAIN_DIVISORS}))
+    milestones = [0, *steps.milestones(num_steps)]
     start = rbm.init_chains(start_key, params, _NUM_CHAINS)
     pictures["chains"] = figures.chains(
-        grey(_chain(chain_key, params, start, steps)),
+        grey(_chain(chain_key, params, start, milestones)),
         image_shape=shape,
-        steps=steps,
+        steps=milestones,
         title="Gibbs sampling from random hidden states",
         subtitle="means of the visible units",
     )
-    start, where = chains, f"{num_steps} further Gibbs steps of the persistent chains of training"
+    start, where = chains, f"{steps.in_words(num_steps)} more of the persistent chains of training"
     if chains is None:
         images = data.spread(held_out.images, _NUM_SAMPLES)
         start = rbm.sample_hidden(start_key, params, visible(images))
-        where = f"{num_steps} Gibbs steps from unseen images"
+        where = f"{steps.in_words(num_steps)} from unseen images"
     samples = _chain(sample_key, params, data.spread(start, _NUM_SAMPLES), (num_steps,))[-1]
     pictures["samples"] = figures.image_sheet(
         grey(samples),
@@ -101,10 +100,10 @@ def draw(
     return pictures
 
 
-def _chain(key, params, h, steps):
-    """The visible means of chains after each number of Gibbs steps: (T, chains, V)."""
+def _chain(key, params, h, milestones):
+    """The visible means of chains after each of these numbers of Gibbs steps: (T, chains, V)."""
     frames, done = [], 0
-    for step in steps:
+    for step in milestones:
         h, mean = _advance(jax.random.fold_in(key, step), params, h, step - done)
         frames.append(mean)
         done = step

@@ -210,7 +210,11 @@ def test_missing_packages_are_named(monkeypatch):
         data.load("digits")
 
 
-@pytest.mark.parametrize("content", [b"1,2,x\n", gzip.compress(b"1,2,3\n")[:-4], b"\x1f\x8b\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [b"1,2,x\n", gzip.compress(b"1,2,3\n")[:-4], b"\x1f\x8b\xff"],
+    ids=["no number", "cut", "no gzip"],  # gzip's bytes hold the time
+)
 def test_damaged_files_of_packages_are_named(tmp_path, monkeypatch, content):
     file = tmp_path / "digits.csv.gz"
     file.write_bytes(content)

@@ -61,6 +61,14 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield number, {"image": png(array), self.LABEL: label}
 
 
+def named_info(self):
+    features = {
+        "image": tfds.features.Image(shape=self.SHAPE),
+        "label": tfds.features.ClassLabel(names=["dress", "coat", "bag"]),
+    }
+    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+
 def variant(name, **attributes):
     return type(name, (LocalBuilder,), attributes, skip_registration=True)
 
@@ -71,6 +79,7 @@ OTHERS = (
     variant("TrainOnly", ARRAYS={"train": GREY["train"]}),
     variant("AnySize", SHAPE=(None, None, 1)),
     variant("NoLabels", LABEL="identity"),
+    variant("Named", _info=named_info),
     variant("SomeUnlabelled", UNLABELLED="test"),
 )
 
@@ -127,6 +136,16 @@ def test_every_file_format_is_read_without_tensorflow(prepared, tfrecord, tmp_pa
     for folder in (None, tfrecord.parents[2], parquet):
         check(data.load("grey_strokes:1.2.0", data_dir=folder), GREY)
     assert "tensorflow" not in sys.modules
+
+
+def test_classes_have_the_names_that_the_data_set_gives_them(prepared):
+    dataset = data.load("named", data_dir=prepared)
+    assert dataset.class_names == ("dress", "coat", "bag")
+    assert dataset.class_name(dataset.train.labels[0]) in dataset.class_names
+    check(dataset, GREY)
+    numbered = data.load("grey_strokes", data_dir=prepared)
+    assert numbered.class_names is None
+    assert numbered.class_name(2) == "2"
 
 
 def test_colour_images_and_published_validation(prepared):

@@ -55,10 +55,23 @@ def test_probabilities_are_those_of_a_root_finder(digits, make, perplexity):
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-12)
     np.testing.assert_array_equal(np.diag(found), 0)
     assert found.sum() == pytest.approx(1)
-    if make is None:
-        # In float32 too; what float32 does to distances so different is not judged here.
-        single = affinities.joint_probabilities(jnp.asarray(x, jnp.float32), perplexity)
-        np.testing.assert_allclose(single, expected, rtol=5e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("separation", [None, 10, 100, 1e3, 1e4, 1e5])
+def test_single_precision(digits, separation):
+    """Perplexities too, beside clusters far apart and a point that is farther out."""
+    x = digits
+    if separation is not None:
+        x = np.repeat(separation * np.eye(4, 6, k=-1), 25, axis=0)
+        x = np.append(x + 0.5 * np.random.default_rng(0).normal(size=x.shape), 30 * x[-1:], axis=0)
+    x = np.float32(x)
+    for perplexity in (5.0, 15.0):
+        p = conditional(np.float64(x), perplexity)
+        found, reached = affinities.conditional_probabilities(jnp.asarray(x), perplexity)
+        np.testing.assert_allclose(found, p, rtol=2e-3, atol=1e-8)
+        np.testing.assert_allclose(reached, perplexity, rtol=1e-4)
+        entropy = -np.sum(p * np.log(np.maximum(p, 1e-300)), axis=1)
+        np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=1e-9)
 
 
 @pytest.mark.parametrize("perplexity", [1.5, 5.0, 30.0, 100.0])

@@ -118,3 +118,19 @@ def test_exaggeration_multiplies_the_attraction_alone():
     pull = p / (1 + distances)
     attraction = 4 * jnp.sum(pull[:, :, None] * (y[:, None] - y[None]), axis=1)
     np.testing.assert_allclose(four - plain, 3 * attraction, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("separation", [10.0, 1e3, 1e5])
+def test_forces_within_clusters_far_apart(separation):
+    """In float32 too they come from the differences of positions, which cancel nothing."""
+    y = np.float32(positions(scale=0.3))
+    y[: NUM_POINTS // 2] += np.float32(separation)
+    near = ((np.float64(y)[:, None] - y) ** 2).sum(axis=-1) < separation
+    p = joint() * near
+    p /= p.sum()
+    for kernel in objective.KERNELS:
+        with jax.enable_x64(True):
+            exact = objective.gradient(jnp.asarray(np.float64(y)), jnp.asarray(p), kernel=kernel)
+            exact = np.asarray(exact)
+        found = objective.gradient(jnp.asarray(y), jnp.asarray(p, jnp.float32), kernel=kernel)
+        np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5 * np.abs(exact).max())

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax.embedding import pca
+from dbn_jax.embedding import logistic_pca, pca
 
 
 def correlated(num_examples, num_pixels, seed=0):
@@ -56,3 +56,25 @@ def test_fits_are_compiled_and_mapped(x64):
     for i, model in enumerate(one_by_one):
         own = jax.tree.map(operator.itemgetter(i), mapped)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), own, model)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "bool", "float64", "list"])
+def test_images_of_any_floats_and_booleans(kind):
+    x = np.random.default_rng(0).integers(0, 2, (30, 6)).astype(np.float32)
+    given = x.tolist() if kind == "list" else x.astype(jnp.dtype(kind))
+    model = pca.fit(jnp.asarray(x), 2)
+    jax.tree.map(np.testing.assert_array_equal, pca.fit(given, 2), model)
+    codes = pca.encode(model, jnp.asarray(x))
+    np.testing.assert_array_equal(pca.encode(model, given), codes)
+    np.testing.assert_array_equal(pca.decode(model, codes.tolist()), pca.decode(model, codes))
+    logistic = logistic_pca.fit(jnp.asarray(x), 2, max_iterations=2)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        logistic_pca.fit(given, 2, max_iterations=2).model,
+        logistic.model,
+    )
+    codes = logistic_pca.encode(logistic.model, jnp.asarray(x))
+    np.testing.assert_array_equal(logistic_pca.encode(logistic.model, given), codes)
+    found = logistic_pca.decode(logistic.model, codes.tolist())
+    np.testing.assert_array_equal(found, logistic_pca.decode(logistic.model, codes))

@@ -67,10 +67,18 @@ def test_what_cannot_be_published(tmp_path):
     with pytest.raises(ValueError, match=r"net is the workdir of a run, whose .* be lost"):
         publish(path, tmp_path / "out/../net")
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"cannot make --folder=.*file: .*; choose another"):
+    with pytest.raises(OSError, match=r"cannot use --folder=.*file: File exists; move the file aw"):
         publish(path, tmp_path / "file")
-    with pytest.raises(ValueError, match="--folder is ''"):
-        publish(path, "")
+    for name in ("", "gs://bucket/model"):
+        with pytest.raises(ValueError, match=f"--folder is '{name}'; name a local folder"):
+            publish(path, name)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/model.npz").write_text("somebody's")
+    with pytest.raises(
+        ValueError, match=r"own holds model.npz and no summary.json, so .* empty fol"
+    ):
+        publish(path, tmp_path / "own")
+    assert (tmp_path / "own/model.npz").read_text() == "somebody's"
     line = [f"--pretrained={tmp_path}/none", f"--folder={tmp_path}/published"]
     done = binaries.run("experiments.publish", *line)
     assert done.returncode == 1

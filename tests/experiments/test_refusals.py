@@ -119,6 +119,7 @@ def on(name, **changes):
         (train_dbn, {"hidden_sizes": (40, 20), "learning": EXACT}, r"has 2\^40"),
         (train_dbn, UNLABELLED | top(learner="exact") | {"hidden_sizes": (40, 30)}, r"has 2\^30"),
         (train_dbn, UNLABELLED | top(learner="labelled_pcd"), "--nolabels leaves none; choose an"),
+        (train_dbn, top(centring="enhanced"), "--top_centring=centred, or --top_label_cost=0"),
         (train_dbn, {"data": STANDARDISED}, "--standardise: the pixels of the net are binary unit"),
         (train_dbn, UPSIDE_DOWN | {"hidden_sizes": (20,)}, "64 pixels has no layer below"),
         (train_dbn, UPSIDE_DOWN | {"hidden_sizes": (16, 12, 15)}, "64 pixels has 15 and 16$"),

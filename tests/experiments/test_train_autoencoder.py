@@ -165,9 +165,12 @@ def test_the_code_learns_at_a_rate_of_its_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_from_random_weights(tmp_path):
-    settings = small(pretraining=False)
+def test_from_random_weights_and_without_logistic_pca(tmp_path, monkeypatch):
+    monkeypatch.setattr(logistic_pca, "fit", None)
+    settings = small(pretraining=False, logistic_pca=False)
     results = train_autoencoder.run(settings, str(tmp_path))["results"]
+    names = ("reconstruction_error", "reconstruction_error_linear_codes", "logistic_pca_converged")
+    assert [name in results for name in names] == [True, True, False]
     assert {p.stem for p in (tmp_path / "figures").iterdir()} == {
         "reconstructions", "curves_autoencoder"
     }  # fmt: skip

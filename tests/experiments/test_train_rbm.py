@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from dbn_jax import model_file
+from dbn_jax import model_file, training
 from experiments import train_rbm
 from tests import binaries
 from tests.small_jobs import DIGITS, QUICK, small_rbm
@@ -74,6 +74,19 @@ def test_train_rbm_with_any_units_and_learner(tmp_path, visible, hidden, changes
     assert ("eval_log_pseudo_likelihood" in figures) == binary
     if binary:  # 64 pixels that could not be told from the rest would have −64 log 2 = −44 nats
         assert -44 < figures["eval_log_pseudo_likelihood"] < 0
+
+
+@pytest.mark.parametrize("visible", ["gaussian", "gaussian_learnt", "binomial", "poisson"])
+@pytest.mark.usefixtures("undrawn")
+def test_the_default_learning_rate_suits_the_pixels(tmp_path, visible):
+    learning = train_rbm.LearningSettings(epochs=5)
+    settings = small_rbm(data=DIGITS, learning=learning, visible=visible, num_hidden=500)
+    run = train_rbm.run(settings, str(tmp_path))
+    table = training.read_metrics(tmp_path / "metrics_rbm.csv")
+    error = table["eval_reconstruction_error"]
+    # At 0.1 it ends in NaN, or far above what the means of all pixels would leave.
+    assert error[-1] < 1.3 * error[0]
+    assert run["results"]["eval_reconstruction_error"] == error[-1]
 
 
 @pytest.mark.parametrize(

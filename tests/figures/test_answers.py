@@ -1,6 +1,7 @@
 """What a classifier answers: every number and shade where it belongs."""
 
 import numpy as np
+import pytest
 
 from dbn_jax import figures
 from tests.pictures import assert_readable, pixels, shown_texts, words
@@ -38,6 +39,16 @@ def test_counts_stand_in_the_shaded_cells_of_their_classes():
 
     assert shade(0, 0) == shade(1, 1) == 255  # hits
     assert 255 > shade(1, 0) > shade(0, 1) > shade(1, 2) == 149  # ink has a contrast of 5.8
+
+
+@pytest.mark.parametrize("longest", ["no", "ankle boot", "a name longer than the cells beside it"])
+def test_classes_have_names(longest):
+    names = ["top", longest, "bag"]
+    figure = figures.confusion_matrix(COUNTS, title="t", names=names)
+    assert_readable(figure)
+    assert [words(figure).split(" | ").count(name) for name in names] == [2, 2, 2]
+    with pytest.raises(ValueError, match="names has 2 entries for 3 classes"):
+        figures.confusion_matrix(COUNTS, title="t", names=names[:2])
 
 
 def test_without_any_error_all_is_white():

@@ -43,24 +43,44 @@ def test_names_stand_on_points_of_their_class():
     assert len(copies.axes[0].texts) == 1
 
 
-def test_thumbnails_lie_on_their_points_and_never_on_each_other():
+def test_classes_have_names():
+    names = ["top", "ankle boot", *"bcdefghi"]
+    figure = figures.map_of_points({"m": PLACES}, LABELS, title="t", names=names)
+    assert_readable(figure)
+    texts = figure.axes[0].texts
+    assert len(texts) > 20
+    assert {text.get_text() for text in texts} <= set(names)
+    assert "ankle boot" in words(figure)
+    with pytest.raises(ValueError, match="names has 9 entries, and labels go up to 9"):
+        figures.map_of_points({"m": PLACES}, LABELS, title="t", names=names[:9])
+
+
+@pytest.mark.parametrize("name", ["m", "a name of three lines " * 15])
+@pytest.mark.parametrize("stretch", [(1, 1), (1, 9), (9, 1)])
+def test_thumbnails_lie_on_their_points_and_never_on_each_other(name, stretch):
     figure = figures.map_of_points(
-        {"m": PLACES}, LABELS, title="t", thumbnails=IMAGES, image_shape=(6, 5)
+        {name: PLACES * stretch}, LABELS, title="t", thumbnails=IMAGES, image_shape=(6, 5)
     )
     assert_readable(figure)
     (axes,) = figure.axes
     page = pixels(figure)
     tiles = [artist for artist in axes.artists if isinstance(artist, AnnotationBbox)]
-    assert 40 < len(tiles) <= 200
+    assert 20 < len(tiles) <= 200
     boxes = [tile.offsetbox.get_window_extent() for tile in tiles]
     centres = np.array([(box.p0 + box.p1) / 2 for box in boxes])
     np.testing.assert_allclose(centres, axes.transData.transform([tile.xy for tile in tiles]))
-    apart = np.abs(centres[:, None] - centres) / boxes[0].size
-    assert (apart.max(axis=-1) + 2 * np.eye(len(tiles))).min() > 0.999
+    apart = np.abs(centres[:, None] - centres) - boxes[0].size
+    assert (apart.max(axis=-1) + 99 * np.eye(len(tiles))).min() > 3.9  # two pixels of the page
+    # No dot is cut by one.
+    (dots,) = axes.collections
+    radius = np.sqrt(dots.get_sizes()[0]) / 2 * figure.dpi / 72
+    away = np.abs(axes.transData.transform(dots.get_offsets())[:, None] - centres)
+    assert (away - boxes[0].size / 2 - radius).max(axis=-1).min() > -0.1
     # The first point's comes first: 24 × 20 pixels in the colour of its class on white.
     assert boxes[0].size == pytest.approx((40, 48))
     ink = np.round(255 * IMAGES[0].reshape(6, 5, 1)) / 255
-    colour = np.round(255 * axes.collections[0].get_facecolors()[0, :3])
+    plain = figures.map_of_points({"m": PLACES}, LABELS, title="t")
+    colour = np.round(255 * plain.axes[0].collections[0].get_facecolors()[0, :3])
     expected = ink * colour + (1 - ink) * 255
     x, y = boxes[0].x0, page.shape[0] - boxes[0].y1
     middles = np.ix_((y + 8 * np.arange(6) + 4).astype(int), (x + 8 * np.arange(5) + 4).astype(int))

@@ -64,6 +64,25 @@ def test_the_axis_of_a_rate_ends_at_0_and_1(y, inside):
     assert (low >= 0 and high <= 1) == inside
 
 
+def test_shares_are_in_percent():
+    x = [1, 10, 100, 2000]
+    lines = {
+        "error rate": {"training": (x, [0.5, 0.2, 0.0, 1.0])},
+        "loss": {"l": (x, [3, 2, 1, 0])},
+    }
+    for log_x in (False, True):
+        figure = figures.learning_curves(
+            lines, title="t", x_label="update", shares=["error rate"], log_x=log_x
+        )
+        assert_readable(figure)
+        rate, loss = ([t.get_text() for t in axes.get_yticklabels()] for axes in figure.axes)
+        assert {"0%", "20%", "100%"} <= set(rate)
+        assert not any("%" in text for text in loss)
+        assert "1,000" in words(figure)  # of the updates
+    with pytest.raises(ValueError, match=r"shares names \['rate'\], but the panels are"):
+        figures.learning_curves(lines, title="t", x_label="x", shares=["rate"])
+
+
 def test_ticks_say_their_value():
     """A curve that hardly moves: no offset to be added in the head."""
     figure = curve(52.73 + 1e-3 * np.arange(5))

@@ -206,6 +206,16 @@ def test_what_drops_out():
         significance.assert_mean(np.isclose(found, value).astype(float), np.full(2, share))
 
 
+def test_labels_that_do_not_exist_cost_more_than_nothing():
+    """With 3 classes, labels 1 to 3 of someone who counts from 1, and those of a file with −1."""
+    model, key = networks.init_classifier(jax.random.key(0), (6, 5, 3)), jax.random.key(0)
+    for labels in (jnp.array([1, 2, 3]), jnp.array([0, -1, 1])):
+        with pytest.raises(ValueError, match=r"no label (3|-1); those of 3 classes are 0 to 2"):
+            backprop.classification_loss(key, model, (images(3), labels))
+        loss, _ = jax.jit(backprop.classification_loss)(key, model, (images(3), labels))
+        assert np.isnan(loss)
+
+
 def test_only_weights_decay():
     _, params = backprop.split(networks.init_classifier(jax.random.key(0), (6, 5, 3)))
     mask = backprop.kernel_mask(params)

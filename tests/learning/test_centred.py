@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import rbm, units
-from dbn_jax.learning import PCD, Centred, Exact, Sparse
+from dbn_jax.learning import PCD, Centred, Exact, LabelledPCD, Sparse
 from tests import oracles
 from tests.small_learning import assert_trees_close, draw_batch, make
 
@@ -41,7 +41,7 @@ def centred_descent(model, data, mu, lam):
     nodes_v, nodes_h = (side.log_weights - side.log_density(side.states) for side in sides)
 
     def own_energy(x, bias, sigma, real):
-        return jnp.sum((x - bias) ** 2) / (2 * sigma**2) if real else -x @ bias
+        return (jnp.sum(x**2) / (2 * sigma**2) if real else 0.0) - x @ bias / sigma
 
     def energy(centred, v, h):
         weights, b, c = centred
@@ -62,10 +62,10 @@ def centred_descent(model, data, mu, lam):
 
     def ordinary(centred):
         weights, b, c = centred
-        return weights, b - sigma_v * weights @ lam, c - sigma_h * mu @ weights
+        return weights, b - weights @ lam, c - mu @ weights
 
     weights, b, c = model.weights, model.visible.blocks[0].bias, model.hidden.blocks[0].bias
-    centred = (weights, b + sigma_v * weights @ lam, c + sigma_h * mu @ weights)
+    centred = (weights, b + weights @ lam, c + mu @ weights)
     centred = jax.tree.map(jnp.asarray, centred)
     return jax.jit(lambda x: jax.jvp(ordinary, (x,), (jax.grad(loss)(x),))[1])(centred)
 
@@ -166,6 +166,30 @@ def test_sparsity_refuses_what_no_mean_can_be(pair, outside, words, inside):
     np.testing.assert_allclose(Sparse(target=inside).init(jax.random.key(0), params).mean, inside)
 
 
-def test_model_means_are_not_read_from_a_sparse_gradient():
-    with pytest.raises(ValueError, match=r"model_share is 0.5, .* write Sparse\(Centred"):
-        Centred(Sparse(), model_share=0.5)
+@pytest.mark.parametrize("learner", [Sparse(), LabelledPCD(), Centred()])
+def test_model_means_are_read_from_no_gradient_that_has_more_in_it(learner):
+    Centred(learner)  # which reads none
+    words = rf"model_share is 0.5, but the gradient of {type(learner).__name__}\(.*Sparse\(Centred"
+    with pytest.raises(ValueError, match=words):
+        Centred(learner, model_share=0.5)
+
+
+def test_model_means_of_chains_that_keep_their_labels():
+    """Without a label cost the gradient is that of the generative part, and tells its means."""
+    params, key = make("memory"), jax.random.key(1)
+    inner = LabelledPCD(6, label_cost=0.0)
+    learner = Centred(inner, model_share=0.5, sliding=1.0)
+    batch, chains = draw_batch(params, 6), learner.init(jax.random.key(0), params)
+    _, found, _ = jax.jit(learner.estimate)(key, params, chains, batch)
+    fantasies, _ = inner.sample(key, params, chains.inner)
+    labels = np.asarray(chains.inner.labels)
+    share = np.asarray(batch)[:, -labels.shape[1] :].mean(axis=0)
+    weights = labels @ (share / labels.sum(axis=0))
+    for offset, values in (
+        (found.visible, lambda x: x),
+        (found.hidden, lambda x: rbm.hidden_mean(params, x)),
+    ):
+        of_data = np.asarray(values(batch)).mean(axis=0)
+        of_model = weights @ np.asarray(values(fantasies))
+        np.testing.assert_allclose(offset, (of_data + of_model) / 2, rtol=1e-5, atol=1e-6)
+        assert np.abs(of_data - of_model).max() > 0.01

@@ -162,7 +162,7 @@ def test_layers_of_other_than_binary_units_are_refused(layers):
 @pytest.mark.parametrize("labels", [LABELS + 1, LABELS - 1])
 def test_labels_out_of_range_are_refused(labels):
     options = {"learner": learning.CD(), "optimizer": OPTIMIZER, "settings": settings()}
-    words = f"labels go from {labels.min()} to {labels.max()}, but num_labels is 3: number them"
+    words = "there is no label (-1|3); those of 3 classes are 0 to 2: number the classes from 0"
     with pytest.raises(ValueError, match=words):
         greedy.add_top(greedy.Stack(GREY), IMAGES, labels, 4, num_labels=3, **options)
 

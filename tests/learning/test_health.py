@@ -30,6 +30,12 @@ ONE_HOT = np.eye(3, dtype=np.float32)[np.arange(50) % 3]
             "constant",
             "6 of 6 Gaussian visible units never",
         ),
+        (
+            units.Gaussian(learn_sigma=True),
+            GREY * np.array([1, 10, 1e4, 1e4, 1e4, 1e4], np.float32),
+            "narrow",
+            "of 2 of 6 Gaussian visible units lie within less than",
+        ),
         (units.Bernoulli(), np.where(GREY > 0.98, np.nan, GREY), "nonfinite", "NaN or infinity"),
         # Nothing is said of a standard deviation or of sums that are NaN.
         (units.Gaussian(), np.where(GREY > 0.98, np.nan, 3 * GREY), "nonfinite", "NaN or infinity"),
@@ -70,6 +76,7 @@ def test_bad_data_is_named(visible, data, kind, words):
         (units.Softmax(num_classes=3), ONE_HOT),
         (units.Gaussian(), GREY),
         (units.Gaussian(learn_sigma=True), 100 * GREY),
+        (units.Gaussian(learn_sigma=True), 1e-8 * GREY),
     ],
 )
 def test_good_data_pass(visible, data):

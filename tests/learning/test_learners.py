@@ -17,6 +17,7 @@ from dbn_jax.learning import (
     Centred,
     Exact,
     FastPCD,
+    Incomplete,
     LabelledPCD,
     ParallelTempering,
     Sparse,
@@ -38,9 +39,17 @@ LEARNERS = {
     "sparse": Sparse(PCD(num_chains=7)),
     "centred_sparse": Centred(Sparse(CD(1))),
     "centred_labelled": Centred(LabelledPCD(num_chains=7)),
+    "incomplete": Incomplete(PCD(num_chains=7)),
 }
 # Other settings or nestings of learners there, for which one pair is enough.
-VARIANTS = ("cd_3", "cd_probabilities", "enhanced", "centred_sparse", "centred_labelled")
+VARIANTS = (
+    "cd_3",
+    "cd_probabilities",
+    "enhanced",
+    "centred_sparse",
+    "centred_labelled",
+    "incomplete",
+)
 # Label units beside features, without which some learners have no meaning.
 WITH_LABELS = ("concat", "memory")
 

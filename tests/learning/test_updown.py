@@ -255,7 +255,7 @@ def test_bad_pixels_and_numbers_are_refused(net):
     key, v, labels = jax.random.key(0), jnp.ones((3, 4)), jnp.ones((3, 2))
     with pytest.raises(TypeError, match="holds uint8 numbers; convert them"):
         updown.gradient(key, net, v.astype(jnp.uint8), labels)
-    with pytest.raises(ValueError, match="its last axis must hold the RBM's 4 visible units"):
+    with pytest.raises(ValueError, match="its last axis must hold the 4 visible units of the RBM"):
         updown.gradient(key, net, v[:, :3], labels)
     with pytest.raises(ValueError, match="number of Gibbs steps is 0; it must be at least 1"):
         updown.gradient(key, net, v, labels, num_gibbs_steps=0)

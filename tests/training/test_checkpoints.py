@@ -183,9 +183,8 @@ class TestTrouble:
         path.write_bytes(b"" if damage == "emptied" else content)
         with Checkpoints(tmp_path) as c, pytest.raises(OSError, match=r"cannot read.*delete") as e:
             c.restore(saved)
-        sentence, cause = str(e.value).split("\n")
-        assert str(tmp_path / "1") in sentence
-        assert len(cause) < 250
+        assert str(tmp_path / "1") in str(e.value)
+        assert len(str(e.value).replace(str(tmp_path), "")) < 400
 
     def test_unwritable(self, tmp_path):
         (tmp_path / "file").write_text("")
@@ -215,7 +214,9 @@ class TestTrouble:
     def test_what_is_said_of_an_error(self):
         """That the disk is full, in plain words; and no kilobytes of the storage layer's own."""
         with (
-            pytest.raises(OSError, match=r"^cannot write X \(no space left on device\)\nVal") as e,
+            pytest.raises(
+                OSError, match=r"^cannot write X: No space left on device; make room$"
+            ) as e,
             checkpoints._explained("cannot write X"),
         ):
             raise ValueError(f"INTERNAL: {'x' * 1000} No space left on device\nand more")

@@ -147,7 +147,7 @@ class TestMeaning:
             hooks["checkpoints"] = checkpoints
             train(None, step=step, state=0.0, num_epochs=2, hooks=hooks, **changes)
             changes["updates_per_epoch"] = 6
-            with pytest.raises(ValueError, match="made with updates_per_epoch 5, now it is 6; use"):
+            with pytest.raises(ValueError, match=r"made with updates_per_epoch 5 \(now 6\); put b"):
                 train(None, step=step, state=0.0, hooks=hooks, **changes)
         keys = [jax.random.fold_in(jax.random.key(3), t) for t in range(10)]
         walk = np.cumsum([jax.random.normal(key) for key in keys])
@@ -226,15 +226,19 @@ class TestResuming:
     @pytest.mark.parametrize(
         ("words", "num_images", "changes"),
         [
-            ("seed 3, now it is 11", 103, {"seed": 11}),
-            ("batch_size 10, now it is 11", 103, {"batch_size": 11}),
-            ("num_examples 103, now it is 104", 104, {}),  # as many updates, but another order
+            (r"seed 3 \(now 11\)", 103, {"seed": 11}),
+            (r"batch_size 10 \(now 11\), updates", 103, {"batch_size": 11}),
+            (
+                r"num_examples 103 \(now 104\), other training data",
+                104,
+                {},
+            ),  # as many updates, but another order
         ],
     )
     def test_refuses_other_settings(self, tmp_path, words, num_images, changes):
         with Checkpoints(tmp_path) as checkpoints:
             train(hooks={"checkpoints": checkpoints}, num_epochs=1)
-            with pytest.raises(ValueError, match=f"made with {words}; use"):
+            with pytest.raises(ValueError, match=f"made with {words}.*; put back"):
                 train(images(num_images), hooks={"checkpoints": checkpoints}, **changes)
 
     def test_time_goes_on(self, tmp_path):
@@ -284,7 +288,7 @@ class TestResuming:
             file.write("30,3,1,1,1,1,1\n30,")
         stop_at = None
         with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-            resumed = train(hooks={**hooks, "checkpoints": checkpoints})
+            resumed = train(step=interruptible_step, hooks={**hooks, "checkpoints": checkpoints})
         assert state_bytes(resumed) == state_bytes(unbroken)
         assert_same_rows(path, unbroken_path)
         assert epochs == [0, 1, 2, 3]  # nothing is done twice

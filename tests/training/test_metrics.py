@@ -1,4 +1,4 @@
-import pathlib
+import resource
 
 import numpy as np
 import pytest
@@ -64,12 +64,29 @@ def test_a_damaged_file_is_left_alone(tmp_path, text, message):
     assert path.read_text(encoding="utf-8", errors="surrogateescape") == text
 
 
-def test_full_disk():
-    if not pathlib.Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    file = MetricsFile("/dev/full")
-    with pytest.raises(OSError, match="cannot write /dev/full: No space left on device"):
-        file.append({"epoch": 0})
+def test_a_failed_write_names_the_file(tmp_path):
+    """A limit on file sizes stops it, as a full disk would."""
+    file, limits = MetricsFile(tmp_path / "metrics.csv"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*metrics.csv: File too large; raise the"):
+            file.append({"epoch": 0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_missing_column_is_named_with_its_file(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,epoch\n0,0\n")
+    with pytest.raises(
+        ValueError, match=r"metrics.csv is damaged: it has no column loss, but step,"
+    ):
+        read_metrics(path)["loss"]
+    path.write_bytes(b"step\xff,epoch\n")
+    with pytest.raises(
+        ValueError, match=r"metrics.csv is damaged: it holds bytes that are no text"
+    ):
+        read_metrics(path)
 
 
 def test_a_path_stays_where_it_was(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import shutil
 import subprocess
@@ -171,18 +172,91 @@ class TestSummary:
 def test_folders_that_are_no_workdirs(tmp_path):
     with pytest.raises(ValueError, match="the workdir is ''; name a folder"):
         open_it("")
-    published = tmp_path / "published"
-    published.mkdir()
-    (published / "summary.json").write_text('{"figures": 1}')
-    with pytest.raises(ValueError, match=r"published holds a summary.json, but is no workdir"):
-        open_it(published)
-    assert not (published / "flags.txt").exists()
+    with pytest.raises(
+        ValueError, match="'gs://bucket/run', an address in a network; a run needs a "
+    ):
+        open_it("gs://bucket/run")
+    for i, names in enumerate([["model.npz"], ["figures/"], ["summary.json"], ["checkpoints/"]]):
+        folder = tmp_path / str(i)
+        for name in names:
+            (folder / name).mkdir(parents=True)
+        with pytest.raises(ValueError, match=rf"holds {names[0][:-1]}.? and no flags.txt, .*back$"):
+            open_it(folder)
+        assert {x.name for x in folder.iterdir()} == {name.strip("/") for name in names}
+
+
+@pytest.mark.parametrize("name", ["model.npz", "checkpoints", "figures/features.png", "flags.txt"])
+def test_a_run_writes_through_no_symbolic_link(tmp_path, name):
+    """The workdir itself may be one."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    open_it(run)
+    other.write_text((run / "flags.txt").read_text())
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(other)
+    with pytest.raises(
+        ValueError, match=rf"{name} is a symbolic link, and a run writes inside its "
+    ):
+        open_it(run)
+    assert other.read_text() == (run / name).read_text()
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    run = open_it(tmp_path)
+    own = [run.path / ".model.npz.123.partial", run.figures / ".curves.png.7.partial"]
+    for path in (*own, run.path / "notes.partial"):
+        path.write_text("half")
+    open_it(tmp_path)
+    assert not any(path.exists() for path in own)
+    assert (run.path / "notes.partial").exists()
+
+
+@pytest.mark.parametrize("left", [b"other bytes", None])
+def test_a_summary_vouches_for_the_models(tmp_path, left):
+    run = open_it(tmp_path)
+    (tmp_path / "model.npz").write_bytes(b"bytes")
+    summary = run.write_summary({}, seed=0)
+    assert summary["files"] == {"model.npz": hashlib.sha256(b"bytes").hexdigest()}
+    workdir.check_files(tmp_path, read_summary(tmp_path))
+    (tmp_path / "model.npz").unlink()
+    if left is not None:
+        (tmp_path / "model.npz").write_bytes(left)
+    what = "is gone" if left is None else "holds other bytes than the run wrote"
+    with pytest.raises(
+        ValueError, match=rf"model.npz {what}; put it back, or delete .*summary.json"
+    ):
+        workdir.check_files(tmp_path, read_summary(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff",
+        b"null",
+        b"[1, 2]",
+        b"[" * 100_000,
+        b'{"results": {}, "settings": {}}',
+        b'{"results": [], "settings": {}, "program": "p"}',
+        b'{"results": {}, "settings": 1, "program": "p"}',
+        b'{"results": {}, "settings": {}, "program": "p", "files": 3}',
+    ],
+)
+def test_damaged_summaries(tmp_path, text):
+    (tmp_path / "summary.json").write_bytes(text)
+    with pytest.raises(
+        ValueError, match=r"summary.json is not the summary of a run \(.*\); delete"
+    ):
+        read_summary(tmp_path)
 
 
 def test_damaged_notes_are_named(tmp_path):
     open_it(tmp_path)
-    (tmp_path / "wall_seconds.txt").write_text("")
-    with pytest.raises(ValueError, match=r"wall_seconds.txt holds '', not a number; .*delete it"):
+    for text in ("", "nan", "-1"):
+        (tmp_path / "wall_seconds.txt").write_text(text)
+        with pytest.raises(ValueError, match=rf"seconds.txt holds '{text}', not a .*delete it"):
+            open_it(tmp_path)
+    (tmp_path / "flags.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"flags.txt is damaged: it holds bytes that are no text"):
         open_it(tmp_path)
 
 
@@ -198,7 +272,7 @@ def test_files_are_replaced_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         run.write_summary({"x": 2}, seed=0)
     assert read_summary(tmp_path)["results"] == {"x": 1}
-    with pytest.raises(OSError, match=r"cannot use the workdir .*: no space;"):
+    with pytest.raises(OSError, match=r"cannot write .*flags\.txt: no space; make room"):
         open_it(tmp_path)
 
 

@@ -108,9 +108,8 @@ def evaluate(made, inputs, x):
         "cumulant by inputs": jax.grad(lambda inputs: made.cumulant(inputs).sum())(inputs),
         "cumulant by parameters": jax.grad(lambda made: made.cumulant(inputs).sum())(made),
         "energy by parameters": jax.grad(lambda made: made.energy(x).sum())(made),
-        "scale": made.statistic_scale,
         "change": change,
-        "mean, bias changed": made.add_to_bias(made.statistic_scale * change).mean(inputs),
+        "mean, bias changed": made.add_to_bias(change).mean(inputs),
     }
 
 
@@ -162,20 +161,19 @@ def test_gradients_by_the_parameters(name):
     probability = layer.given(flat)
     by_sigma = layer.log_sigma_derivative(layer.states, flat[:, None, :])
     found = oracles.unit_leaves(result["cumulant by parameters"])
-    allclose(found["bias"], (probability @ layer.bias_derivative(layer.states)).sum(0))
+    allclose(found["bias"], (probability @ layer.statistic(layer.states)).sum(0))
     allclose(found["log_sigma"], np.einsum("bs,bsi->i", probability, by_sigma))
 
     found = oracles.unit_leaves(result["energy by parameters"])
-    allclose(found["bias"], -layer.bias_derivative(x).sum((0, 1)))
+    allclose(found["bias"], -layer.statistic(x).sum((0, 1)))
     allclose(found["log_sigma"], -layer.log_sigma_derivative(x, 0).sum((0, 1)))
 
 
 @every_row
 def test_bias_moves_like_the_input(name):
-    """`statistic_scale` is the change of the bias that a change of the input amounts to."""
-    made, layer, inputs, _, result = case(name)
+    """The bias is the coefficient of the statistic, as the input is."""
+    _, layer, inputs, _, result = case(name)
     allclose(result["mean, bias changed"], layer.mean(inputs + np.asarray(result["change"])))
-    assert result["scale"].shape == (made.num_units,)
 
 
 # Sampling.
@@ -184,7 +182,7 @@ def test_bias_moves_like_the_input(name):
 def distribution_function(block, i, inputs):
     """x -> P(X <= x | input) of one real-valued unit."""
     if block.kind == "Gaussian":
-        mean = block.bias[i] + block.sigma[i] * inputs[i]
+        mean = block.location[i] + block.sigma[i] * (block.bias[i] + inputs[i])
         return lambda x: scipy.special.ndtr((x - mean) / block.sigma[i])
     total = block.bias[i] + inputs[i]
     return lambda x: rectified_distribution(total, x)
@@ -388,16 +386,17 @@ def test_fit_keeps_the_dtype_of_the_parameters_and_refuses_integers(name):
 def test_fit_learns_sigma_down_to_its_bound():
     rng = np.random.default_rng(0)
     data = jnp.asarray(rng.normal([1, -2, 7], [0.5, 3, 0], (1000, 3)), jnp.float32)
-    fitted, _ = fit(units.Gaussian(learn_sigma=True, min_sigma=0.05), data)
-    expected = np.maximum(np.float64(data).std(0), 0.05)
-    allclose(fitted.scale, expected, rtol=1e-5)
-    fixed, _ = fit(units.Gaussian(sigma=2.0), data)
+    fitted, mean = fit(units.Gaussian(learn_sigma=True, min_share=0.05), data)
+    std = np.float64(data).std(0)
+    allclose(fitted.scale, np.maximum(std, 0.05 * np.sqrt(np.mean(std**2))), rtol=1e-5)
+    allclose(mean, data.mean(0), rtol=1e-6)
+    fixed, mean = fit(units.Gaussian(sigma=2.0), data)
     allclose(fixed.scale, [2, 2, 2], rtol=1e-6)
-    allclose(fixed.bias, data.mean(0), rtol=1e-6)
+    allclose(mean, data.mean(0), rtol=1e-6)
 
 
 def test_learnt_sigma_does_not_fall_below_its_bound():
-    made = units.Gaussian(learn_sigma=True, min_sigma=0.1).init(2)
+    made = units.Gaussian(learn_sigma=True, sigma=2.0, min_share=0.05).init(2)
     made = dataclasses.replace(made, log_sigma=jnp.array([-20.0, 0.5]))
     allclose(made.scale, [0.1, math.exp(0.5)], rtol=1e-6)
     x = jnp.array([0.3, 0.3])
@@ -425,11 +424,11 @@ ERRORS = {
     ),
     "no group": (lambda: units.Softmax(num_classes=4).init(0), "num_units is 0"),
     "no trial": (lambda: units.Binomial(num_trials=0), "num_trials is 0; .* at least 1"),
-    "zero sigma": (lambda: units.Gaussian(sigma=0.0), r"sigma is 0\.0; .* at least 0\.01"),
+    "zero sigma": (lambda: units.Gaussian(sigma=0.0), r"sigma is 0\.0; it must be positive"),
     "negative sigma": (lambda: units.Gaussian(sigma=-1.0), r"sigma is -1\.0"),
     "nan sigma": (lambda: units.Gaussian(sigma=math.nan), "sigma is nan"),
-    "zero min_sigma": (lambda: units.Gaussian(min_sigma=0.0), r"min_sigma is 0\.0; .* positive"),
-    "below min_sigma": (lambda: units.Gaussian(sigma=0.1, min_sigma=0.2), r"at least 0\.2"),
+    "zero min_share": (lambda: units.Gaussian(min_share=0.0), r"min_share is 0\.0; .* \(0, 1\]"),
+    "large min_share": (lambda: units.Gaussian(min_share=1.5), r"min_share is 1\.5; .* \(0, 1\]"),
     "missing size": (
         lambda: units.Concat(parts=(units.Spin(), units.Spin()), sizes=(3,)),
         "2 parts and 1 sizes; .* one size for each part",

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests import binaries
+from tests import binaries, finished_runs
 
 TOY = "tests.experiments.common.toy_experiment"
 COMMANDS = sorted(
@@ -87,9 +87,13 @@ def _start(*flags, **variables):
     )
 
 
-def test_a_device_that_is_not_there(tmp_path):
-    flags = f"--workdir={tmp_path}/run", "--dataset=digits"
-    process = _start("experiments.train_rbm", *flags, JAX_PLATFORMS="abacus")
+@pytest.mark.parametrize("command", ["train_rbm", "evaluate"])
+def test_a_device_that_is_not_there(tmp_path, command):
+    line = "--dataset=digits"
+    if command == "evaluate":
+        line = f"--pretrained={finished_runs.random_net(tmp_path / 'net', (10, 12))}"
+    flags = f"--workdir={tmp_path}/run", line
+    process = _start(f"experiments.{command}", *flags, JAX_PLATFORMS="abacus")
     stdout, stderr = process.communicate(timeout=120)
     assert (process.returncode, stdout) == (1, "")
     assert stderr.startswith(

@@ -63,3 +63,32 @@ def test_refusals(tmp_path):
             ValueError, match=r"run/summary.json is not the summary of a run .*anew"
         ):
             pretrained.load(made, pretrained.NETS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"data": 3},
+            "summary.json is damaged: the settings in it are not those of a run; delete it",
+        ),
+        ({"pretrained": 3}, "summary.json is damaged: the settings in it are not those of a run"),
+        (
+            {"data": {"dataset": 3}},
+            "tells of no data set in its summary.json: --dataset=3: expected",
+        ),
+        ({"data": {"classes": 3}}, "--classes=3: expected whole numbers of at least 0"),
+        ({"data": {"image_size": 10**400}}, "--image_size=10*: too large"),
+        ({"data": {"more": 3}}, "more: no setting of"),
+    ],
+)
+def test_forged_settings(tmp_path, settings, words):
+    made = finished(tmp_path / "run", "train_dbn", **settings)
+    with pytest.raises(ValueError, match=words):
+        pretrained.load(made, pretrained.NETS)
+
+
+def test_a_run_that_started_from_itself(tmp_path):
+    made = finished(tmp_path / "run", "finetune_updown", pretrained=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="damaged: the run started from its own model"):
+        pretrained.load(made, pretrained.NETS)

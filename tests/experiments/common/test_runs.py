@@ -9,7 +9,9 @@ import pytest
 
 from dbn_jax import training
 from experiments.common import runs
+from experiments.common.data_settings import DataSettings
 from tests import binaries, resumption
+from tests.data import test_idx
 from tests.experiments.common import toy_experiment
 from tests.experiments.common.toy_experiment import Settings, run
 
@@ -45,6 +47,45 @@ def test_other_settings_are_refused_by_name(tmp_path):
         run(Settings(epochs=2), str(tmp_path))
     # What decides no result may change.
     assert run(Settings(epochs=1, checkpoint_seconds=7.0), str(tmp_path))["seed"] == 0
+
+
+@pytest.mark.parametrize("part", ["train", "t10k"])
+def test_a_run_does_not_go_on_with_other_data(tmp_path, part):
+    """Of the same shapes: IDX files that were replaced between the stop and the resumption."""
+    arrays = {name: np.concatenate(10 * [array]) for name, array in test_idx.ARRAYS.items()}
+    changed = {name: array.copy() for name, array in arrays.items()}
+    (images,) = (x for name, x in changed.items() if name.startswith(part) and x.ndim == 3)
+    images[0, 0, 0] ^= 1
+    test_idx.write(tmp_path, arrays)
+    source = DataSettings(dataset="mnist", data_dir=str(tmp_path))
+    settings, workdir = Settings(data=source), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs.Run, "save_model", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            run(settings, str(workdir))
+    test_idx.write(tmp_path, changed)
+    what = {"train": "training data", "t10k": r"held-out data\['images'\]"}[part]
+    with pytest.raises(ValueError, match=rf"checkpoint of step .* was made with other {what}[;,] "):
+        run(settings, str(workdir))
+    test_idx.write(tmp_path, arrays)
+    run(settings, str(workdir))  # put back, it goes on
+
+
+def test_a_finished_run_vouches_for_its_model(tmp_path):
+    run(Settings(epochs=1), str(tmp_path))
+    model = tmp_path / "model.npz"
+    whole = model.read_bytes()
+    for left in (whole[:-1], None):
+        model.unlink()
+        if left is not None:
+            model.write_bytes(left)
+        with pytest.raises(
+            ValueError, match=r"model.npz .*; put it back, or delete .*summary.json"
+        ):
+            run(Settings(epochs=1), str(tmp_path))
+    (tmp_path / "summary.json").unlink()
+    run(Settings(epochs=1), str(tmp_path))
+    assert model.read_bytes() == whole
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):

@@ -38,6 +38,7 @@ def run(settings: Settings, workdir: str) -> dict:
         transform=to_pixels,
         batch_size=100,
         epochs=settings.epochs,
+        held_out=dataset.held_out[1].arrays(),
     )
     run.save_model(state.params)
     weights = figures.receptive_fields(

@@ -1,5 +1,8 @@
 """The sheet of errors: which images are on it, in which order, with which words."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 
@@ -35,9 +38,23 @@ def test_the_surest_errors_come_first(drawn, monkeypatch):
     assert kw["subtitle"].endswith(share)
 
     # More than a sheet holds: the rest is said to be missing.
-    monkeypatch.setattr(errors, "_MAX_ERRORS", 3)
+    monkeypatch.setattr(errors, "_MAX_ROWS", 1)
     errors.sheet(dataset, split, log_p, "test")
     _, few, kw = drawn.pop()
-    assert few == captions[:3]
-    assert kw["subtitle"].endswith("; the surest 3 are shown")
+    assert few == captions[:12]
+    assert kw["subtitle"].endswith("; the surest 12 are shown")
+    names = tuple(f"the digit {label}" for label in range(10))
+    errors.sheet(dataclasses.replace(dataset, class_names=names), split, log_p, "test")
+    _, few, _ = drawn.pop()
+    # Wider captions: fewer in a row.
+    assert few == [re.sub(r"(\d) → (\d)", r"the digit \1 → the digit \2", c) for c in captions[:6]]
     assert errors.sheet(dataset, split, np.log(np.eye(10)[split.labels] + 0.1), "test") == {}
+
+
+def test_the_largest_sheet_is_about_as_tall_as_wide():
+    """Of however many errors: it was a tower of 7,010 pixels."""
+    dataset = data.load("digits")
+    split = dataset.test.take(slice(300))
+    all_wrong = np.log(np.eye(10)[(split.labels + 1) % 10] + 0.01)
+    wide, tall = errors.sheet(dataset, split, all_wrong, "test")["errors"].get_size_inches()
+    assert 0.8 < tall / wide < 1.25
