@@ -54,9 +54,7 @@ class Settings(runs.TrainingSettings):
     learning: RBMSettings = group(
         RBMSettings, given=_layers("two layers", 2), learning_rate_decay="linear"
     )
-    top: MemorySettings = group(
-        MemorySettings, prefix="top_", learning_rate=0.02, learning_rate_decay="linear"
-    )
+    top: MemorySettings = group(MemorySettings, prefix="top_", learning_rate_decay="linear")
     hidden_sizes: tuple[int, ...] | None = setting(
         None,
         "Number of units of each hidden layer.",

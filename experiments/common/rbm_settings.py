@@ -13,6 +13,7 @@ from experiments.common.settings import MAX_EPOCHS, Declared, Given, above_0, on
 
 # Passes over as many images as the default job has; of fewer images, passes make fewer updates.
 _EPOCHS, _ENOUGH = 60, 4000
+_TOP_RATE, _TOP_RATE_GREY = 0.02, 0.005
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 _LEARNER_FLAGS = (
     "learner", "gibbs_steps", "num_chains", "temperatures", "min_beta", "centring",
@@ -204,12 +205,25 @@ class MemorySettings(RBMSettings, title="Learning of the top RBM"):
         "and pcd without.",
         choices=(*LEARNERS, "labelled_pcd"),
     )
+    learning_rate: float | None = setting(
+        None,
+        "Learning rate of weights and biases.",
+        unset=f"{_TOP_RATE}, and {_TOP_RATE_GREY} over grey pixels, whose features vary more",
+        at_least=0,
+    )
     label_cost: float = setting(
         10.0,
         "Weight of the cost −log p(label | features) beside the likelihood.",
         at_least=0,
         given=only("learner", "labelled_pcd"),
     )
+
+    def suited(self, num_images: int, *, grey: bool) -> Self:
+        """See `RBMSettings.suited`."""
+        settings = super().suited(num_images, grey=grey)
+        if self.learning_rate is not None:
+            return settings
+        return dataclasses.replace(settings, learning_rate=_TOP_RATE_GREY if grey else _TOP_RATE)
 
     def _plain_learner(self):
         if self.learner == "labelled_pcd":

@@ -190,7 +190,7 @@ class Declared:
         sections, told = {}, {}
         for leaf in _leaves(cls):
             section = sections.setdefault(leaf.title, {})
-            key = leaf.path[-1], leaf.rule.help
+            key = leaf.path[-1], leaf.rule.help, leaf.rule.unset
             section[leaf.usage] = f"As --{told[key]}." if key in told else leaf.help
             told.setdefault(key, leaf.flag)
         return sections

@@ -57,6 +57,8 @@ def test_what_is_not_drawn_is_not_reconstructed_by_drawing():
     assert drawn.make_learner() == learning.CD(sample_visible=True)
     chosen = RBMSettings(reconstruction="samples")
     assert chosen.suited(4000, grey=True).reconstruction == "samples"
+    top = MemorySettings()
+    assert [top.suited(4000, grey=x).learning_rate for x in (True, False)] == [0.005, 0.02]
     # Other learners reconstruct nothing, and their flags.txt does not say that they do.
     assert RBMSettings(learner="pcd").suited(4000, grey=True).reconstruction is None
 
