@@ -64,11 +64,13 @@ def run(settings: Settings, workdir: str) -> dict:
     unfamiliar = settings.data.left_out(dataset)
     pixels = Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
-    data_settings.check_updates(settings.learning, num_images)
-    types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
-    learning = settings.learning
+    grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, transform)
+    learning = settings.learning.suited(num_images, grey=grey)
     if learning.learning_rate is None:
         learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
+    settings = dataclasses.replace(settings, learning=learning)
+    data_settings.check_updates(learning, num_images)
+    types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
     flags = " ".join(f"--{name}={getattr(settings, name)}" for name in (*types, "num_hidden"))
     pretraining.check(learning, num_visible, settings.num_hidden, flags=flags, **types)
     run = runs.open(settings, workdir)
