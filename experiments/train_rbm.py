@@ -23,7 +23,7 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import figures, files, rbm
+from dbn_jax import data, figures, files, rbm
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, RATES, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
