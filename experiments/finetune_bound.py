@@ -46,6 +46,7 @@ class Settings(finetuning.FinetuningSettings):
         RBMSettings,
         learner="cd",
         gibbs_steps=10,
+        reconstruction="samples",
         learning_rate=0.01,
         learning_rate_decay="linear",
         initial_momentum=0.0,
