@@ -38,8 +38,8 @@ class LearningSettings(RBMSettings):
 
     learning_rate: float | None = setting(
         None,
-        "Learning rate of weights and biases; by default 0.1, but 0.01 for Gaussian and binomial "
-        "visible units, and 0.001 for Poisson ones.",
+        "Learning rate of weights and biases.",
+        unset="0.1, but 0.01 for Gaussian and binomial visible units, and 0.001 for Poisson ones",
         at_least=0,
     )
 
@@ -64,11 +64,8 @@ def run(settings: Settings, workdir: str) -> dict:
     unfamiliar = settings.data.left_out(dataset)
     pixels = Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
-    grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, transform)
-    learning = settings.learning.suited(num_images, grey=grey)
-    if learning.learning_rate is None:
-        learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
-    settings = dataclasses.replace(settings, learning=learning)
+    settings = _suited(settings, dataset, transform)
+    learning = settings.learning
     data_settings.check_updates(learning, num_images)
     types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
     flags = " ".join(f"--{name}={getattr(settings, name)}" for name in (*types, "num_hidden"))
@@ -139,6 +136,15 @@ class Snapshots:
             title="Development of the features from a random start",
         )
         return {"development": picture}
+
+
+def _suited(settings: Settings, dataset: data.Dataset, transform: data.Transform) -> Settings:
+    """The settings with numbers and names where the defaults depend on the data."""
+    grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, transform)
+    learning = settings.learning.suited(len(dataset.train), grey=grey)
+    if learning.learning_rate is None:
+        learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
+    return dataclasses.replace(settings, learning=learning)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from experiments import (
     why_it_works,
 )
 from experiments.common.classification import ClassifierSettings
+from experiments.common.data_settings import DataSettings
 from experiments.train_autoencoder import BackpropagationSettings
 from tests import finished_runs
 from tests.small_jobs import DIGITS, QUICK, QUICK_TOP, UNLABELLED, small_dbn, small_rbm
@@ -113,8 +114,8 @@ def on(name, **changes):
         (train_rbm, {"num_hidden": 2**31 - 1}, r"at least [\d,]+ GB, and this machine has \d+ GB;"),
         (
             train_rbm,
-            {"learning": LONG},
-            r"^--epochs=1000000 .* is 7,185,000,000 updates, which are",
+            {"learning": LONG, "data": DataSettings()},
+            "^--epochs=1000000 with --batch_size=1 is 4,000,000,000 updates, which are counted in",
         ),
         (train_dbn, {"hidden_sizes": (40, 20), "learning": EXACT}, r"has 2\^40"),
         (train_dbn, UNLABELLED | top(learner="exact") | {"hidden_sizes": (40, 30)}, r"has 2\^30"),
@@ -126,8 +127,8 @@ def on(name, **changes):
         (
             train_dbn,
             top(num_chains=9),
-            r"^--hidden_sizes=16,12,20 --top_learner=labelled_pcd .*--top_num_chains=9: num_chains "
-            "is 9, but there are 10 labels",
+            "^--hidden_sizes=16,12,20 --top_learner=labelled_pcd .*--top_num_chains=9 .*: "
+            "num_chains is 9, but there are 10 labels",
         ),
         (train_autoencoder, {"learning": EXACT}, r"has 2\^64"),
         (train_autoencoder, {"hidden_sizes": (30,)}, "=30: .* at least one hidden layer below its"),
