@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 
 from dbn_jax import data, dbn, figures, label_units, numerics, random, recognition, units
 from dbn_jax.likelihood import evaluation
-from experiments.common import pretrained, runs
+from experiments.common import pretrained, runs, yardsticks
 from experiments.common.settings import above_0, setting
 from experiments.pictures import errors
 
@@ -192,6 +192,7 @@ def _recognise(
             jax.random.fold_in(key, i), net, held_out.images, transform, classify
         )
         results[f"error_rate_{way}"] = recognition.error_rate(answers[way], labels)
+    yardsticks.warn(results, dataset, held_out)
     for one, other in itertools.combinations(recognition.WAYS, 2):
         same = answers[one].argmax(axis=-1) == answers[other].argmax(axis=-1)
         results[f"agreement_{one}_{other}"] = float(same.mean())

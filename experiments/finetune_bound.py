@@ -46,6 +46,7 @@ class Settings(finetuning.FinetuningSettings):
         RBMSettings,
         learner="cd",
         gibbs_steps=10,
+        reconstruction="samples",
         learning_rate=0.01,
         learning_rate_decay="linear",
         initial_momentum=0.0,
@@ -77,7 +78,7 @@ def run(settings: Settings, workdir: str) -> dict:
         optimizer = settings.learning.make_optimizer(num_updates // settings.learning.epochs)
         init_key, up_key, chain_key = jax.random.split(key, 3)
         state = bound_gradient.init_state(init_key, net, optimizer, learner=learner)
-        x = evaluation.top_states(up_key, net, examples)
+        x = evaluation.top_states(up_key, net, examples).values
         chains = learner.start_at(chain_key, net.top, state.chains, x)
         step = functools.partial(_step, optimizer=optimizer, learner=learner, estimator=estimator)
         return step, dataclasses.replace(state, chains=chains)

@@ -27,7 +27,7 @@ simple way to prevent neural networks from overfitting" (2014).
 """
 
 from dbn_jax import data, networks
-from experiments.common import classification, pretrained, runs
+from experiments.common import classification, pretrained, runs, yardsticks
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
 from experiments.common.settings import group, setting
@@ -77,6 +77,8 @@ def run(settings: Settings, workdir: str) -> dict:
         run.key, dataset, transform, start, model, run.metrics("classifier")
     )
     run.save_figures(drawn)
+    _, held_out = dataset.held_out
+    yardsticks.warn({"error_rate": results["error_rate"]}, dataset, held_out)
     return run.finish({"epoch": epoch} | results)
 
 

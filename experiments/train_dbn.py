@@ -29,18 +29,21 @@ import jax
 
 from dbn_jax import data, label_units, rbm, recognition, training, units
 from dbn_jax.learning import greedy
-from experiments.common import data_settings, pretraining, runs
+from experiments.common import data_settings, pretraining, runs, yardsticks
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import MemorySettings, RBMSettings
 from experiments.common.settings import Given, group, setting
 from experiments.pictures import dbn as pictures
 
+_WIDTH, _PER_PIXEL = 500, 3
 _ACTIVITIES = ("samples", "probabilities")
 
 
 def _layers(least: str, number: int) -> Given:
     return Given(
-        "hidden_sizes", lambda beside: len(beside.hidden_sizes) >= number, f" of {least} at least"
+        "hidden_sizes",
+        lambda beside: beside.hidden_sizes is None or len(beside.hidden_sizes) >= number,
+        f" of {least} at least",
     )
 
 
@@ -49,13 +52,15 @@ class Settings(runs.TrainingSettings):
 
     data: DataSettings = group(DataSettings)
     learning: RBMSettings = group(
-        RBMSettings, given=_layers("two layers", 2), epochs=60, learning_rate_decay="linear"
+        RBMSettings, given=_layers("two layers", 2), learning_rate_decay="linear"
     )
-    top: MemorySettings = group(
-        MemorySettings, prefix="top_", epochs=60, learning_rate=0.02, learning_rate_decay="linear"
-    )
-    hidden_sizes: tuple[int, ...] = setting(
-        (500, 500, 2000), "Number of units of each hidden layer.", at_least=1
+    top: MemorySettings = group(MemorySettings, prefix="top_", learning_rate_decay="linear")
+    hidden_sizes: tuple[int, ...] | None = setting(
+        None,
+        "Number of units of each hidden layer.",
+        unset=f"{_WIDTH},{_WIDTH},{4 * _WIDTH}; for few pixels {_PER_PIXEL} times as many as these "
+        "in the first two layers, and four times as many as those in the third",
+        at_least=1,
     )
     layer_data: str = setting(
         "probabilities",
@@ -108,6 +113,7 @@ class Settings(runs.TrainingSettings):
 def run(settings: Settings, workdir: str) -> dict:
     """Trains the net in a workdir, or resumes there, and draws its pictures."""
     dataset, to_pixels = settings.data.load()
+    settings = _suited(settings, dataset, to_pixels)
     _check(settings, dataset)  # before a folder holds the mistake
     run = runs.open(settings, workdir)
     if run.is_done:
@@ -137,8 +143,22 @@ def run(settings: Settings, workdir: str) -> dict:
     )
     run.save_figures(drawn | pretraining.layer_curves(run, len(net.layers)))
     if settings.labels:
-        results |= recognition.error_rates(answer_key, net, held_out, to_pixels)
+        rates = recognition.error_rates(answer_key, net, held_out, to_pixels)
+        yardsticks.warn(rates, dataset, held_out)
+        results |= rates
     return run.finish(results)
+
+
+def _suited(settings: Settings, dataset: data.Dataset, to_pixels: data.Transform) -> Settings:
+    """The settings with numbers and names where the defaults depend on the data."""
+    num_images, num_pixels = dataset.train.images.shape
+    width = min(_WIDTH, _PER_PIXEL * num_pixels)
+    found = {"hidden_sizes": settings.hidden_sizes or (width, width, 4 * width)}
+    grey = data_settings.is_grey(dataset, to_pixels)
+    found["top"] = settings.top.suited(num_images, grey=grey)
+    if len(found["hidden_sizes"]) > 1:
+        found["learning"] = settings.learning.suited(num_images, grey=grey)
+    return dataclasses.replace(settings, **found)
 
 
 def _train_top(
@@ -177,7 +197,8 @@ def _check(settings: Settings, dataset: data.Dataset) -> None:
     """Raises the errors that training of any layer would raise."""
     num_images, num_pixels = dataset.train.images.shape
     sizes = (num_pixels, *settings.hidden_sizes)
-    data_settings.check_updates(settings.learning, num_images)
+    if len(settings.hidden_sizes) > 1:
+        data_settings.check_updates(settings.learning, num_images)
     data_settings.check_updates(settings.top, num_images, "top_")
     flags = f"--hidden_sizes={','.join(map(str, settings.hidden_sizes))}"
     if settings.top_start == "upside_down" and (len(sizes) < 3 or sizes[-1] < sizes[-3]):

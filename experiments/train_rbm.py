@@ -23,7 +23,7 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import figures, files, rbm
+from dbn_jax import data, figures, files, rbm
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, RATES, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
@@ -38,8 +38,8 @@ class LearningSettings(RBMSettings):
 
     learning_rate: float | None = setting(
         None,
-        "Learning rate of weights and biases; by default 0.1, but 0.01 for Gaussian and binomial "
-        "visible units, and 0.001 for Poisson ones.",
+        "Learning rate of weights and biases.",
+        unset="0.1, but 0.01 for Gaussian and binomial visible units, and 0.001 for Poisson ones",
         at_least=0,
     )
 
@@ -64,11 +64,10 @@ def run(settings: Settings, workdir: str) -> dict:
     unfamiliar = settings.data.left_out(dataset)
     pixels = Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
-    data_settings.check_updates(settings.learning, num_images)
-    types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
+    settings = _suited(settings, dataset, transform)
     learning = settings.learning
-    if learning.learning_rate is None:
-        learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
+    data_settings.check_updates(learning, num_images)
+    types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
     flags = " ".join(f"--{name}={getattr(settings, name)}" for name in (*types, "num_hidden"))
     pretraining.check(learning, num_visible, settings.num_hidden, flags=flags, **types)
     run = runs.open(settings, workdir)
@@ -137,6 +136,15 @@ class Snapshots:
             title="Development of the features from a random start",
         )
         return {"development": picture}
+
+
+def _suited(settings: Settings, dataset: data.Dataset, transform: data.Transform) -> Settings:
+    """The settings with numbers and names where the defaults depend on the data."""
+    grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, transform)
+    learning = settings.learning.suited(len(dataset.train), grey=grey)
+    if learning.learning_rate is None:
+        learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
+    return dataclasses.replace(settings, learning=learning)
 
 
 if __name__ == "__main__":

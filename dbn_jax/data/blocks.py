@@ -32,17 +32,24 @@ def in_blocks(function: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
 
 
 def spread(rows: Any, count: int) -> Any:
-    """At most `count` rows, evenly spread: the first ones of a sorted file are all of one class."""
+    """At most `count` rows, evenly spread; see `spread_numbers`."""
     size = len(jax.tree.leaves(rows)[0])
     chosen = spread_numbers(size, min(count, size))
     return jax.tree.map(lambda x: x[chosen], rows)
 
 
 def spread_numbers(size: int, count: int) -> Int[np.ndarray, " count"]:
-    """Numbers of `count` of so many rows, evenly spread; of fewer rows, each in turn and again."""
+    """Numbers of `count` of so many rows, evenly spread; of fewer rows, each in turn and again.
+
+    They are one row of each of `count` equal parts, drawn alike at each call: the first rows of a
+    sorted file are all of one class, and every second row of a file whose ten classes take turns is
+    of five.
+    """
     if count > size:
         return np.arange(count) % size
-    return np.linspace(0, size - 1, count).astype(int)
+    edges = np.linspace(0, size, count + 1).astype(int)
+    draws = np.random.RandomState(0).random_sample(count)  # its streams are frozen
+    return edges[:-1] + (draws * np.diff(edges)).astype(int)
 
 
 def rows_with_labels(

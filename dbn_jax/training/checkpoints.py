@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import sys
 import types
 import zlib
 from collections.abc import Mapping
@@ -103,7 +104,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             checksum = saved["checksum"]
         _check_fit(paths, _describe(like), what)
         belonging.check(belongs_to, made_with, what)
-        with _explained(f"cannot read {what}", remedy):
+        with _explained(f"cannot read {what}", remedy), _without_late_callbacks():
             target = jax.tree.map(_target, _encode(like))
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
             tree = self._manager.restore(step, args=args).tree
@@ -139,6 +140,23 @@ def _orbax():
 
 def _is_not_from_orbax(record: logging.LogRecord) -> bool:
     return "orbax" not in pathlib.Path(record.pathname).parts
+
+
+@contextlib.contextmanager
+def _without_late_callbacks():
+    """Silences the arrays that are still being read when one of them has failed.
+
+    They call into an event loop that Orbax has closed, and Python prints a traceback for each.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = before  # not after a failure: they come later
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,6 +12,7 @@ from experiments.common.settings import Declared, setting
 
 # Grey levels become counts of 0 to 8 for units that count.
 _COUNTS = 8
+_GREY = 1 / 5
 UNITS = {
     "bernoulli": units.Bernoulli(),
     "spin": units.Spin(),
@@ -129,6 +131,17 @@ class Pixels:
             case "binomial" | "poisson":
                 return v / _COUNTS
         return v
+
+
+def is_grey(dataset: data.Dataset, transform: data.Transform) -> bool:
+    """Whether binary units see pixels that are grey levels p more than they are black and white.
+
+    They are if p(1 − p), the variance of a pixel that is drawn with probability p, makes more than
+    a fifth of the variance of all drawn pixels: 17 % in MNIST, 34 % in the 8×8 digits, 39 % in
+    Fashion-MNIST; 0 if `transform` draws them.
+    """
+    p = data.apply(transform, jax.random.key(0), data.spread(dataset.train.images, 1000))
+    return bool(jnp.mean(p * (1 - p)) > _GREY * jnp.mean(p) * (1 - jnp.mean(p)))
 
 
 def check_batch_size(batch_size: int, num_images: int, prefix: str = "") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dbn_jax import data, dbn, figures, numerics, recognition
-from experiments.common import data_settings, pretrained, runs
+from experiments.common import data_settings, pretrained, runs, yardsticks
 
 # Examples of each split that are watched after every epoch.
 _NUM_WATCHED = 2000
@@ -125,6 +125,7 @@ def error_rates(
         return {}, None
     part, held_out = dataset.held_out
     after, before = (recognition.error_rates(key, x, held_out, transform) for x in (after, before))
+    yardsticks.warn(after, dataset, held_out)
     words = ", ".join(
         f"{name.removeprefix('error_rate_').replace('_', ' ')} {before[name]:.2%} → {rate:.2%}"
         for name, rate in after.items()

@@ -1,6 +1,9 @@
 """Settings of the training of an RBM: its learner and its optimizer."""
 
+import dataclasses
 import functools
+import math
+from typing import Self
 
 import optax
 
@@ -8,6 +11,9 @@ from dbn_jax import learning, rbm
 from experiments.common import optimizers
 from experiments.common.settings import MAX_EPOCHS, Declared, Given, above_0, only, setting
 
+# Passes over as many images as the default job has; of fewer images, passes make fewer updates.
+_EPOCHS, _ENOUGH = 60, 4000
+_TOP_RATE, _TOP_RATE_GREY = 0.02, 0.005
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 _LEARNER_FLAGS = (
     "learner", "gibbs_steps", "num_chains", "temperatures", "min_beta", "centring",
@@ -33,10 +39,11 @@ class RBMSettings(Declared, title="Learning"):
     gibbs_steps: int = setting(
         1, "Number of Gibbs steps in each update.", at_least=1, at_most=10_000, given=_WITH_STEPS
     )
-    reconstruction: str = setting(
-        "samples",
+    reconstruction: str | None = setting(
+        None,
         "What contrastive divergence takes as the reconstruction of the visible units: drawn "
         "states (samples), or their probabilities.",
+        unset="probabilities for binary units that see grey levels, and samples for all others",
         choices=("samples", "probabilities"),
         given=only("learner", "cd"),
     )
@@ -102,7 +109,7 @@ class RBMSettings(Declared, title="Learning"):
         at_most=1,
         given=Given(
             "epochs",
-            lambda beside: beside.epochs > beside.momentum_epochs,
+            lambda beside: (beside.epochs or _EPOCHS) > beside.momentum_epochs,
             " above those of the initial momentum",
         ),
     )
@@ -119,7 +126,28 @@ class RBMSettings(Declared, title="Learning"):
     )
     weight_decay: float = setting(2e-4, "Strength of L2 weight decay.", at_least=0)
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(30, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int | None = setting(
+        None,
+        "Number of passes over the data.",
+        unset=f"{_EPOCHS}, and more over fewer than {_ENOUGH:,} images, for as many updates",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+    )
+
+    def suited(self, num_images: int, *, grey: bool) -> Self:
+        """The settings with numbers and names where the defaults depend on the data.
+
+        Args:
+          num_images: of training.
+          grey: whether binary units see grey levels, see `data_settings.is_grey`. These are not
+            drawn, so neither are their reconstructions: the noise would drown what the images are.
+        """
+        found = {}
+        if self.epochs is None:
+            found["epochs"] = math.ceil(_EPOCHS * max(1, _ENOUGH / num_images))
+        if self.reconstruction is None and self.learner == "cd":
+            found["reconstruction"] = "probabilities" if grey else "samples"
+        return dataclasses.replace(self, **found)
 
     def learner_flags(self, prefix: str = "") -> str:
         """The flags that decide the learner, for messages about it."""
@@ -143,7 +171,7 @@ class RBMSettings(Declared, title="Learning"):
     def _plain_learner(self):
         match self.learner:
             case "cd":
-                samples = self.reconstruction == "samples"
+                samples = self.reconstruction != "probabilities"
                 return learning.CD(self.gibbs_steps, sample_visible=samples)
             case "pcd":
                 return learning.PCD(self.num_chains, self.gibbs_steps)
@@ -177,12 +205,25 @@ class MemorySettings(RBMSettings, title="Learning of the top RBM"):
         "and pcd without.",
         choices=(*LEARNERS, "labelled_pcd"),
     )
+    learning_rate: float | None = setting(
+        None,
+        "Learning rate of weights and biases.",
+        unset=f"{_TOP_RATE}, and {_TOP_RATE_GREY} over grey pixels, whose features vary more",
+        at_least=0,
+    )
     label_cost: float = setting(
         10.0,
         "Weight of the cost −log p(label | features) beside the likelihood.",
         at_least=0,
         given=only("learner", "labelled_pcd"),
     )
+
+    def suited(self, num_images: int, *, grey: bool) -> Self:
+        """See `RBMSettings.suited`."""
+        settings = super().suited(num_images, grey=grey)
+        if self.learning_rate is not None:
+            return settings
+        return dataclasses.replace(settings, learning_rate=_TOP_RATE_GREY if grey else _TOP_RATE)
 
     def _plain_learner(self):
         if self.learner == "labelled_pcd":

@@ -79,6 +79,7 @@ class _Rule:
       help: a sentence or noun phrase for --help, which says what the value does.
       at_least: smallest value; of a tuple, of its elements. So are the other bounds.
       choices: the names that it can be.
+      unset: in words, what it is where its default is None and depends on the data.
       given: when it does something, if not always.
       folder: whether it is a path. Paths are made absolute, since a run may be used from elsewhere.
       decides: whether results depend on it; if not, it may change when a run is resumed.
@@ -89,6 +90,7 @@ class _Rule:
     at_most: float = math.inf
     below: float = math.inf
     choices: tuple[str, ...] = ()
+    unset: str = ""
     given: Given | None = None
     folder: bool = False
     decides: bool = True
@@ -188,7 +190,7 @@ class Declared:
         sections, told = {}, {}
         for leaf in _leaves(cls):
             section = sections.setdefault(leaf.title, {})
-            key = leaf.path[-1], leaf.rule.help
+            key = leaf.path[-1], leaf.rule.help, leaf.rule.unset
             section[leaf.usage] = f"As --{told[key]}." if key in told else leaf.help
             told.setdefault(key, leaf.flag)
         return sections
@@ -268,6 +270,8 @@ class _Leaf(_Place):
     def help(self) -> str:
         """What it does, which values it has, and when."""
         words = [self.rule.help]
+        if self.default is None and self.rule.unset:
+            words.append(f"By default {self.rule.unset}.")
         if self.rule.choices or self.kind in _LARGEST:
             words.append(f"{self.expected[0].upper()}{self.expected[1:]}.")
         words += [f"With --{place.prefix}{given.name}{given.words}." for place, given in self.given]

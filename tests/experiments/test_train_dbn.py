@@ -1,6 +1,7 @@
 """train_dbn, at sizes that take seconds: what layers learn from and leave behind; resumption."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_what_layers_learn_from(tmp_path, layers):
     first, second, third = (layers[f"layer_{i}"] for i in (1, 2, 3))
     expected = [training.seed_of_phase(5, i) for i in range(3)]
     assert [layer["seed"] for layer in (first, second, third)] == expected
-    assert first["learner"] == second["learner"] == learning.CD()
+    assert first["learner"] == second["learner"] == learning.CD(sample_visible=False)
     assert third["learner"] == learning.LabelledPCD(QUICK.num_chains, 2, label_cost=3.0)
     assert isinstance(first["view"], data.Transform)
     assert second["view"] == greedy.Activities(samples=False)
@@ -111,6 +112,38 @@ def test_the_top_has_the_learner_that_labels_ask_for(labels, learner, expected):
     assert isinstance(small_dbn(labels=labels, top=top).top.make_learner(), expected)
 
 
+def test_the_default_job_is_the_published_one():
+    published = json.loads(
+        (binaries.ROOT / "experiments/results/dbn_mnist5k/summary.json").read_text()
+    )["settings"]
+    settings = train_dbn.Settings()
+    found = train_dbn._suited(settings, *settings.data.load()).as_flags()
+    expected = train_dbn.Settings.from_json(published).as_flags()
+    assert found == {flag: text for flag, text in expected.items() if flag in found}
+    assert expected.keys() - found.keys() == {"top_reconstruction"}  # of CD alone
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_small_grey_images_get_a_net_that_suits_them(tmp_path):
+    settings = train_dbn.Settings(data=DIGITS)
+    suited = train_dbn._suited(settings, *DIGITS.load())
+    assert suited.hidden_sizes == (192, 192, 768)
+    assert suited.learning.reconstruction == "probabilities"
+    # 1,433 images make 14 updates an epoch; the default job makes 40 in each of 60.
+    assert suited.learning.epochs == suited.top.epochs == 168
+    # What was chosen is written down, and read back as the same run.
+    brief = ["--dataset=digits", "--epochs=1", "--top_epochs=1"]
+    first = binaries.run("experiments.train_dbn", f"--workdir={tmp_path}", *brief)
+    assert "error_rate_mean_field is" in first.stderr
+    assert "of these 364 images wrong: train longer" in first.stderr
+    flags = (tmp_path / "flags.txt").read_text()
+    assert {"--hidden_sizes=192,192,768", "--reconstruction=probabilities"} <= set(flags.split())
+    again = binaries.run(
+        "experiments.train_dbn", f"--workdir={tmp_path}", f"--flagfile={tmp_path}/flags.txt"
+    )
+    assert "done already" in again.stdout, again.stderr
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_train_dbn_recognises_and_generates(tmp_path, capsys):
     slow = dataclasses.replace(QUICK, epochs=6, batch_size=20)
@@ -128,7 +161,7 @@ def test_train_dbn_recognises_and_generates(tmp_path, capsys):
         pretrained=str(tmp_path), gibbs_steps=(1, 2), batch_size=20, epochs=3
     )
     tuned = finetune_updown.run(finer, str(tmp_path / "updown"))
-    assert max(tuned["results"].values()) < 0.5
+    assert max(tuned["results"][f"error_rate_{way}"] for way in recognition.WAYS) < 0.5
     assert isinstance(load_net(tmp_path / "updown"), dbn.UntiedDBN)
     assert (tmp_path / "updown/figures/curves.png").exists()
     # Its flags.txt repeats it (in a copy: this process holds the workdir).

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import data, units
-from experiments.common.data_settings import PIXEL_UNITS, UNITS, DataSettings, Pixels
+from experiments.common.data_settings import PIXEL_UNITS, UNITS, DataSettings, Pixels, is_grey
 from tests.small_jobs import DIGITS
 
 
@@ -49,3 +49,20 @@ def test_other_classes_are_prepared_as_those_that_were_learnt(standardise):
 def test_standardised_pixels_are_not_binarised():
     with pytest.raises(ValueError, match="--standardise and --binarisation=fixed exclude each"):
         DataSettings(standardise=True, binarisation="fixed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "grey"),
+    [
+        ({"dataset": "mnist5k"}, False),
+        ({"dataset": "mnist5k", "classes": (1,)}, False),
+        ({"dataset": "mnist5k", "image_size": 8}, True),
+        ({"dataset": "digits"}, True),
+        ({"dataset": "digits", "classes": (1,)}, True),
+        ({"dataset": "digits", "binarisation": "stochastic"}, False),
+        ({"dataset": "digits", "binarisation": "fixed"}, False),
+        ({"dataset": "digits", "binarisation": "threshold"}, False),
+    ],
+)
+def test_pixels_that_are_more_grey_than_black_and_white(changes, grey):
+    assert is_grey(*DataSettings(**changes).load()) is grey

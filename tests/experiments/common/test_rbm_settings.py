@@ -39,7 +39,28 @@ def test_every_learner_can_be_made():
 
 
 def test_equal_settings_make_one_optimizer():
-    assert RBMSettings().make_optimizer(10) is RBMSettings(gibbs_steps=2).make_optimizer(10)
+    first, second = RBMSettings(epochs=3), RBMSettings(epochs=3, gibbs_steps=2)
+    assert first.make_optimizer(10) is second.make_optimizer(10)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "epochs"), [(60_000, 60), (4000, 60), (3999, 61), (1433, 168), (20, 12_000)]
+)
+def test_fewer_images_are_passed_over_more_often(num_images, epochs):
+    assert RBMSettings().suited(num_images, grey=False).epochs == epochs
+    assert RBMSettings(epochs=7).suited(num_images, grey=False).epochs == 7
+
+
+def test_what_is_not_drawn_is_not_reconstructed_by_drawing():
+    grey, drawn = (RBMSettings().suited(4000, grey=grey) for grey in (True, False))
+    assert grey.make_learner() == learning.CD(sample_visible=False)
+    assert drawn.make_learner() == learning.CD(sample_visible=True)
+    chosen = RBMSettings(reconstruction="samples")
+    assert chosen.suited(4000, grey=True).reconstruction == "samples"
+    top = MemorySettings()
+    assert [top.suited(4000, grey=x).learning_rate for x in (True, False)] == [0.005, 0.02]
+    # Other learners reconstruct nothing, and their flags.txt does not say that they do.
+    assert RBMSettings(learner="pcd").suited(4000, grey=True).reconstruction is None
 
 
 @pytest.mark.usefixtures("implicit_promotion")

