@@ -46,7 +46,9 @@ def test_scan_of_steps_equals_a_loop(optimizer, visible):
     assert int(scanned.step) == int(state.step) == 4
     trees_allclose(scanned, state, rtol=1e-4, atol=1e-5)
     moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), state.params, params)
-    assert all(jax.tree.leaves(moved))
+    for path, has_moved in jax.tree_util.tree_leaves_with_path(moved):
+        # What Gaussian units take from the data is not learnt.
+        assert has_moved == (path[-1].name not in ("location", "log_bound"))
 
 
 def test_mean_over_shards_equals_the_mean_of_their_gradients():

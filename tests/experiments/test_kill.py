@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from experiments import finetune_updown
+from experiments.common.rbm_settings import MemorySettings, RBMSettings
 from tests import binaries, finished_runs
 from tests.small_jobs import small_dbn
+
+
+def greedy(_):
+    short = {"epochs": 2, "batch_size": 100}
+    learning, top = RBMSettings(**short), MemorySettings(num_chains=20, **short)
+    return small_dbn(hidden_sizes=(16, 20), learning=learning, top=top)
 
 
 def updown(folder):
@@ -17,8 +24,7 @@ def updown(folder):
 
 
 @pytest.mark.parametrize(
-    ("command", "settings"),
-    [("train_dbn", lambda _: small_dbn(hidden_sizes=(16, 20))), ("finetune_updown", updown)],
+    ("command", "settings"), [("train_dbn", greedy), ("finetune_updown", updown)]
 )
 def test_a_killed_command_resumes_to_the_same_bits(tmp_path, command, settings):
     flags = [f"--{name}={text}" for name, text in settings(tmp_path).as_flags().items()]
