@@ -31,7 +31,7 @@ from dbn_jax import data, label_units, rbm, recognition, training, units
 from dbn_jax.learning import greedy
 from experiments.common import data_settings, pretraining, runs, yardsticks
 from experiments.common.data_settings import DataSettings
-from experiments.common.rbm_settings import MemorySettings, RBMSettings
+from experiments.common.rbm_settings import LayerSettings, MemorySettings
 from experiments.common.settings import Given, group, setting
 from experiments.pictures import dbn as pictures
 
@@ -51,15 +51,15 @@ class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: RBMSettings = group(
-        RBMSettings, given=_layers("two layers", 2), learning_rate_decay="linear"
+    learning: LayerSettings = group(
+        LayerSettings, given=_layers("two layers", 2), learning_rate_decay="linear"
     )
     top: MemorySettings = group(MemorySettings, prefix="top_", learning_rate_decay="linear")
     hidden_sizes: tuple[int, ...] | None = setting(
         None,
         "Number of units of each hidden layer.",
-        unset=f"{_WIDTH},{_WIDTH},{4 * _WIDTH}; for few pixels {_PER_PIXEL} times as many as these "
-        "in the first two layers, and four times as many as those in the third",
+        unset=f"{_WIDTH},{_WIDTH},{4 * _WIDTH}; for few pixels two layers, of {_PER_PIXEL} and of "
+        f"{4 * _PER_PIXEL} times as many units",
         at_least=1,
     )
     layer_data: str = setting(
@@ -152,12 +152,13 @@ def run(settings: Settings, workdir: str) -> dict:
 def _suited(settings: Settings, dataset: data.Dataset, to_pixels: data.Transform) -> Settings:
     """The settings with numbers and names where the defaults depend on the data."""
     num_images, num_pixels = dataset.train.images.shape
-    width = min(_WIDTH, _PER_PIXEL * num_pixels)
-    found = {"hidden_sizes": settings.hidden_sizes or (width, width, 4 * width)}
+    width = _PER_PIXEL * num_pixels
+    sizes = (_WIDTH, _WIDTH, 4 * _WIDTH) if width >= _WIDTH else (width, 4 * width)
+    found = {"hidden_sizes": settings.hidden_sizes or sizes}
     grey = data_settings.is_grey(dataset, to_pixels)
-    found["top"] = settings.top.suited(num_images, grey=grey)
+    found["top"] = settings.top.suited(num_images, num_pixels, grey=grey)
     if len(found["hidden_sizes"]) > 1:
-        found["learning"] = settings.learning.suited(num_images, grey=grey)
+        found["learning"] = settings.learning.suited(num_images, num_pixels, grey=grey)
     return dataclasses.replace(settings, **found)
 
 

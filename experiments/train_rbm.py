@@ -141,7 +141,7 @@ class Snapshots:
 def _suited(settings: Settings, dataset: data.Dataset, transform: data.Transform) -> Settings:
     """The settings with numbers and names where the defaults depend on the data."""
     grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, transform)
-    learning = settings.learning.suited(len(dataset.train), grey=grey)
+    learning = settings.learning.suited(*dataset.train.images.shape, grey=grey)
     if learning.learning_rate is None:
         learning = dataclasses.replace(learning, learning_rate=RATES.get(settings.visible, 0.1))
     return dataclasses.replace(settings, learning=learning)

@@ -13,6 +13,9 @@ from experiments.common.settings import MAX_EPOCHS, Declared, Given, above_0, on
 
 # Passes over as many images as the default job has; of fewer images, passes make fewer updates.
 _EPOCHS, _ENOUGH = 60, 4000
+# Of fewer pixels than the default job has, an update takes less time, so that there may be more.
+_PIXELS, _MOST_UPDATES = 784, 4
+_RATE, _MOST_RATE = 0.1, 1.0
 _TOP_RATE, _TOP_RATE_GREY = 0.02, 0.005
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 _LEARNER_FLAGS = (
@@ -129,22 +132,25 @@ class RBMSettings(Declared, title="Learning"):
     epochs: int | None = setting(
         None,
         "Number of passes over the data.",
-        unset=f"{_EPOCHS}, and more over fewer than {_ENOUGH:,} images, for as many updates",
+        unset=f"{_EPOCHS}, and more over fewer than {_ENOUGH:,} images, for as many updates; of "
+        f"fewer than {_PIXELS} pixels up to {_MOST_UPDATES} times as many",
         at_least=1,
         at_most=MAX_EPOCHS,
     )
 
-    def suited(self, num_images: int, *, grey: bool) -> Self:
+    def suited(self, num_images: int, num_pixels: int = _PIXELS, *, grey: bool) -> Self:
         """The settings with numbers and names where the defaults depend on the data.
 
         Args:
           num_images: of training.
+          num_pixels: of each image.
           grey: whether binary units see grey levels, see `data_settings.is_grey`. These are not
             drawn, so neither are their reconstructions: the noise would drown what the images are.
         """
         found = {}
         if self.epochs is None:
-            found["epochs"] = math.ceil(_EPOCHS * max(1, _ENOUGH / num_images))
+            passes = _EPOCHS * max(1, _ENOUGH / num_images)
+            found["epochs"] = math.ceil(passes * _more_updates(num_pixels))
         if self.reconstruction is None and self.learner == "cd":
             found["reconstruction"] = "probabilities" if grey else "samples"
         return dataclasses.replace(self, **found)
@@ -196,6 +202,26 @@ class RBMSettings(Declared, title="Learning"):
         )
 
 
+class LayerSettings(RBMSettings, title="Learning"):
+    """Settings of the training of the layers below the top."""
+
+    learning_rate: float | None = setting(
+        None,
+        "Learning rate of weights and biases.",
+        unset=f"{_RATE}, and more for fewer than {_PIXELS} pixels, in proportion, up to "
+        f"{_MOST_RATE:g}",
+        at_least=0,
+    )
+
+    def suited(self, num_images: int, num_pixels: int = _PIXELS, *, grey: bool) -> Self:
+        """See `RBMSettings.suited`."""
+        settings = super().suited(num_images, num_pixels, grey=grey)
+        if self.learning_rate is not None:
+            return settings
+        rate = min(_MOST_RATE, _RATE * max(1, _PIXELS / num_pixels))
+        return dataclasses.replace(settings, learning_rate=rate)
+
+
 class MemorySettings(RBMSettings, title="Learning of the top RBM"):
     """Settings of the training of a top RBM, which may have label units."""
 
@@ -208,7 +234,8 @@ class MemorySettings(RBMSettings, title="Learning of the top RBM"):
     learning_rate: float | None = setting(
         None,
         "Learning rate of weights and biases.",
-        unset=f"{_TOP_RATE}, and {_TOP_RATE_GREY} over grey pixels, whose features vary more",
+        unset=f"{_TOP_RATE}, and {_TOP_RATE_GREY} over grey pixels, whose features vary more; up "
+        f"to {_TOP_RATE} over fewer than {_PIXELS} of them",
         at_least=0,
     )
     label_cost: float = setting(
@@ -218,17 +245,23 @@ class MemorySettings(RBMSettings, title="Learning of the top RBM"):
         given=only("learner", "labelled_pcd"),
     )
 
-    def suited(self, num_images: int, *, grey: bool) -> Self:
+    def suited(self, num_images: int, num_pixels: int = _PIXELS, *, grey: bool) -> Self:
         """See `RBMSettings.suited`."""
-        settings = super().suited(num_images, grey=grey)
+        settings = super().suited(num_images, num_pixels, grey=grey)
         if self.learning_rate is not None:
             return settings
-        return dataclasses.replace(settings, learning_rate=_TOP_RATE_GREY if grey else _TOP_RATE)
+        rate = _TOP_RATE_GREY * _more_updates(num_pixels) if grey else _TOP_RATE
+        return dataclasses.replace(settings, learning_rate=rate)
 
     def _plain_learner(self):
         if self.learner == "labelled_pcd":
             return learning.LabelledPCD(self.num_chains, self.gibbs_steps, self.label_cost)
         return super()._plain_learner()
+
+
+def _more_updates(num_pixels):
+    """How many times as many updates images of so few pixels get."""
+    return min(_MOST_UPDATES, max(1, _PIXELS / num_pixels))
 
 
 @functools.cache  # equal settings give the same object, and compile once

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import learning, rbm
-from experiments.common.rbm_settings import LEARNERS, MemorySettings, RBMSettings
+from experiments.common.rbm_settings import LEARNERS, LayerSettings, MemorySettings, RBMSettings
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,16 @@ def test_equal_settings_make_one_optimizer():
 def test_fewer_images_are_passed_over_more_often(num_images, epochs):
     assert RBMSettings().suited(num_images, grey=False).epochs == epochs
     assert RBMSettings(epochs=7).suited(num_images, grey=False).epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("num_pixels", "epochs", "rate"),
+    [(3072, 60, 0.1), (784, 60, 0.1), (392, 120, 0.2), (64, 240, 1)],
+)
+def test_few_pixels_get_more_updates_and_a_higher_rate(num_pixels, epochs, rate):
+    found = LayerSettings().suited(4000, num_pixels, grey=False)
+    assert (found.epochs, found.learning_rate) == (epochs, pytest.approx(rate))
+    assert LayerSettings(learning_rate=0.3).suited(4000, num_pixels, grey=True).learning_rate == 0.3
 
 
 def test_what_is_not_drawn_is_not_reconstructed_by_drawing():
