@@ -55,7 +55,7 @@ def run(settings: Settings, workdir: str) -> dict:
         return run.report()
     rows = dataset.train.arrays()
     view_key, key = jax.random.split(run.key)
-    examples = finetuning.Examples(transform, dbn.num_labels(net))
+    examples = finetuning.PixelsAndLabels(transform, dbn.num_labels(net))
     batch = data.apply(examples, view_key, data.spread(rows, settings.batch_size))
     keys = jax.random.split(key, settings.num_estimates)
     results = {name: measure(keys, net, batch, value) for name, value in ESTIMATORS.items()}

@@ -42,12 +42,8 @@ def as_points(x: Points, name: str, *, least: int = 1) -> Float[Array, "N D"]:
     x = numerics.widen(jnp.asarray(x))
     if isinstance(x, jax.core.Tracer):
         return x
-    bad = np.flatnonzero(~np.isfinite(np.asarray(x)).all(axis=-1))
-    if len(bad):
-        raise ValueError(
-            f"{len(bad)} of {len(x)} points in {name} hold NaN or infinity, the first at row "
-            f"{bad[0]}; leave them out, or mend what made them"
-        )
+    if fault := numerics.non_finite(np.asarray(x)):
+        raise ValueError(f"{name}: {fault}")
     return x
 
 

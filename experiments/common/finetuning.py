@@ -21,7 +21,7 @@ class FinetuningSettings(runs.TrainingSettings, pretrained.Pretrained):
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
+class PixelsAndLabels:
     """Turns rows of the data set into pixels and, of a net with label units, one-hot labels."""
 
     transform: data.Transform
@@ -83,7 +83,7 @@ def finetune_net(
         return run.report()
     num_labels = dbn.num_labels(net)
     rows = dataset.train.arrays()
-    examples = Examples(transform, num_labels)
+    examples = PixelsAndLabels(transform, num_labels)
     start_key, view_key, answer_key = jax.random.split(run.key, 3)
     some = data.apply(examples, view_key, data.spread(rows, _NUM_FIRST))
     num_updates = learning.epochs * (len(rows["labels"]) // learning.batch_size)

@@ -135,7 +135,7 @@ def test_too_many_copies_are_refused(digits, scale):
 
 def test_bad_input_is_refused(digits):
     x = jnp.asarray(digits, jnp.float32)
-    with pytest.raises(ValueError, match=r"1 of 150 points in x hold NaN or infinity.* at row 7"):
+    with pytest.raises(ValueError, match=r"x: 1 of 150 rows hold NaN or infinity.* at row 7"):
         affinities.joint_probabilities(x.at[7, 0].set(jnp.nan))
     for perplexity in (1.0, 29.0, 0.0, float("nan")):
         with pytest.raises(ValueError, match=r"perplexity is .* each of 30 points has 29"):

@@ -151,7 +151,7 @@ def test_classification_error():
         assert found == error
     with pytest.raises(ValueError, match="x holds 4 points; there must be at least 5"):
         pairwise.classification_error(x, labels, queries, wanted, num_neighbours=5)
-    with pytest.raises(ValueError, match="2 of 2 points in queries hold NaN"):
+    with pytest.raises(ValueError, match="queries: 2 of 2 rows hold NaN"):
         pairwise.classification_error(x, labels, queries * np.nan, wanted, num_neighbours=1)
 
 
@@ -226,7 +226,7 @@ def test_what_is_no_matrix_is_named(x, message):
 @pytest.mark.usefixtures("unchecked_annotations")
 def test_bad_points_are_named():
     x = jnp.asarray(points())
-    with pytest.raises(ValueError, match=r"2 of 23 points in x hold NaN .* the first at row 4"):
+    with pytest.raises(ValueError, match=r"x: 2 of 23 rows hold NaN .* the first at row 4"):
         pairwise.leave_one_out_error(
             x.at[4, 1].set(jnp.nan).at[9, 0].set(jnp.inf), np.zeros(23, int)
         )
