@@ -54,7 +54,9 @@ def load_sequences(
         raise TypeError(f"{name} takes {takes}, but {', '.join(unknown)} was given: leave it out")
     if holds is None:
         if data_dir is not None:
-            raise ValueError(f"{name} are simulated and take no data_dir (got {data_dir!r})")
+            raise ValueError(
+                f"{name} are simulated and take no data_dir (got {data_dir!r}): leave it out"
+            )
         return reader(**options)
     if data_dir is None:
         raise ValueError(f"{name} is read from files: set data_dir to the folder with {holds}")
