@@ -28,6 +28,7 @@ def cd_loss(
     batch: Sequences,
     *,
     num_gibbs_steps: int = 1,
+    sample_visible: bool = True,
     memory: Memory = None,
     input_dropout: float = 0.0,
     memory_dropout: float = 0.0,
@@ -35,6 +36,8 @@ def cd_loss(
     """The loss whose gradient is contrastive divergence, and metrics.
 
     Args:
+      sample_visible: whether the last v* is a sample; False takes its means given the last hidden
+        states, which are less noisy, and not quite right where these act on each other.
       memory: of each sequence before its first frame, a tree of arrays (B, …), such as a style;
         None: ``model.start()``.
       input_dropout: probability that a value is set to 0 before it gets into the memory.
@@ -46,9 +49,12 @@ def cd_loss(
 
     def frame_loss(key, memory, v):
         params = model.frame(memory)
-        fantasy, _ = rbm.gibbs(key, jax.lax.stop_gradient(params), v, num_gibbs_steps)
+        fixed = jax.lax.stop_gradient(params)
+        fantasy, h = rbm.gibbs(key, fixed, v, num_gibbs_steps)
+        if not sample_visible:
+            fantasy = rbm.visible_mean(fixed, h)
         gap = rbm.free_energy(params, v) - rbm.free_energy(params, fantasy)
-        return gap, jnp.sum((v - rbm.reconstruct(jax.lax.stop_gradient(params), v)) ** 2)
+        return gap, jnp.sum((v - rbm.reconstruct(fixed, v)) ** 2)
 
     gap, error = jax.vmap(jax.vmap(frame_loss))(_keys(gibbs_key, v), memories, v)
     return batch.mean(gap), {"reconstruction_error": batch.mean(error)}
