@@ -8,7 +8,7 @@ import scipy.io
 from scipy.spatial.transform import Rotation
 
 from dbn_jax import data
-from dbn_jax.data import acclaim, bvh, motion, skeletons
+from dbn_jax.data import acclaim, bvh, skeletons, walking
 
 RANDOM = np.random.default_rng(0)
 # The numbers of the walks that change, as the first programs list them.
@@ -103,18 +103,18 @@ def walks():
 
 def test_the_last_326_frames_of_the_third_walk_test(tmp_path, walks):
     write_walks(tmp_path, walks)
-    walking = data.load_sequences("walking", data_dir=tmp_path)
-    assert [len(s) for s in walking.train] == [115, 115, 90, 120]
-    assert [len(s) for s in walking.test] == [100, 100, 100, 26]
-    assert (walking.validation, walking.kind, walking.frames_per_second) == ((), "real", 30)
+    motions = data.load_sequences("walking", data_dir=tmp_path)
+    assert [len(s) for s in motions.train] == [115, 115, 90, 120]
+    assert [len(s) for s in motions.test] == [100, 100, 100, 26]
+    assert (motions.validation, motions.kind, motions.frames_per_second) == ((), "real", 30)
     every = np.concatenate(walks)[:, KEPT]
     expected = (every - every.mean(0)) / every.std(0, ddof=1)
-    read = np.concatenate(walking.train + walking.test)
-    np.testing.assert_allclose(read, expected, atol=1e-5)
-    np.testing.assert_allclose(read[0] * walking.scale + walking.mean, every[0], atol=1e-5)
-    assert len(walking.columns) == 49
+    frames = np.concatenate(motions.train + motions.test)
+    np.testing.assert_allclose(frames, expected, atol=1e-5)
+    np.testing.assert_allclose(frames[0] * motions.scale + motions.mean, every[0], atol=1e-5)
+    assert len(motions.columns) == 49
     names = {2: "turn", 9: "left knee y", 10: "left ankle x", 48: "right wrist z"}
-    assert {unit: walking.columns[unit] for unit in names} == names
+    assert {unit: motions.columns[unit] for unit in names} == names
 
 
 def test_a_root_seen_from_the_body_is_brought_back_to_the_room():
@@ -137,7 +137,7 @@ def test_a_root_seen_from_the_body_is_brought_back_to_the_room():
     numbers[:, 5] = place[:, 2]
     hip = np.array([10.0, 92.0, -3.0])
     numbers[:, 9:12] = hip
-    positions = motion._walking_kinematics(numbers)
+    positions = walking.kinematics(numbers)
     np.testing.assert_allclose(positions[:, 0], place[:, [1, 2, 0]], atol=1e-9)
     np.testing.assert_allclose(positions[:, 1], (place + root @ hip)[:, [1, 2, 0]], atol=1e-9)
 
@@ -151,9 +151,9 @@ def test_a_bent_knee_puts_the_foot_behind(tmp_path, walks):
         walk[:, KEPT] = RANDOM.normal(size=(len(walk), 49))
     stand[[0, 1, 5, 13]] = np.pi / 2, np.pi / 2, 900, np.pi / 2
     write_walks(tmp_path, walks)
-    walking = data.load_sequences("walking", data_dir=tmp_path)
-    frame = (stand[KEPT] - walking.mean) / walking.scale
-    body = walking.skeleton
+    motions = data.load_sequences("walking", data_dir=tmp_path)
+    frame = (stand[KEPT] - motions.mean) / motions.scale
+    body = motions.skeleton
     positions = body.positions(np.tile(frame, (2, 1)).astype(np.float32))
     assert body.joints[1:4] == ("left hip", "left knee", "left ankle")
     assert body.bones[:3] == ((0, 1), (1, 2), (2, 3))
@@ -331,6 +331,16 @@ def test_a_damaged_bvh_file_is_named(tmp_path, text, reason):
     message = f"a.bvh is damaged, or no BVH file ({reason}"
     with pytest.raises(ValueError, match=re.escape(message)):
         data.load_sequences("bvh", data_dir=tmp_path)
+
+
+def test_bvh_files_of_two_rates_and_a_bad_step_are_named(tmp_path):
+    write_bvh(tmp_path / "a.bvh", np.zeros((3, 7)))
+    write_bvh(tmp_path / "b.bvh", np.zeros((3, 7)), BVH.replace("0.02", "0.04"))
+    message = r"b\.bvh has other frames per second than a\.bvh \(25\.0\): keep files of one kind"
+    with pytest.raises(ValueError, match=message):
+        data.load_sequences("bvh", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="every=0: choose a whole number from 1"):
+        data.load_sequences("bvh", data_dir=tmp_path, every=0)
 
 
 def test_files_of_two_kinds_in_a_folder_are_named(tmp_path):

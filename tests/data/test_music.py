@@ -85,12 +85,15 @@ def test_odd_rolls_are_named(tmp_path, changes, message):
 
 
 def write_midi_file(path, *tracks, ticks_per_beat=100):
-    """Messages (delta, kind, note, channel) of each track."""
+    """Messages (ticks since the last, kind, note, channel) of each track."""
     file = mido.MidiFile(ticks_per_beat=ticks_per_beat)
     for messages in tracks:
         track = mido.MidiTrack()
         for time, kind, note, channel in messages:
-            track.append(mido.Message(kind, note=note, time=time, channel=channel))
+            loudness, kind = (0, "note_on") if kind == "silent" else (64, kind)
+            track.append(
+                mido.Message(kind, note=note, time=time, channel=channel, velocity=loudness)
+            )
         file.tracks.append(track)
     file.save(path)
 
@@ -117,6 +120,12 @@ def test_a_note_struck_again_sounds_on(tmp_path):
     struck = [(0, "note_on", 60, 0), (100, "note_on", 60, 0), (100, "note_off", 60, 0)]
     write_midi_file(tmp_path / "a.mid", struck)
     assert music._read_midi_file(tmp_path / "a.mid", 1)[:, 39].tolist() == [1, 1]
+
+
+def test_a_beginning_without_loudness_is_an_end(tmp_path):
+    notes = [(0, "note_on", 60, 0), (100, "silent", 60, 0), (100, "note_on", 60, 0)]
+    write_midi_file(tmp_path / "a.mid", [*notes, (100, "silent", 60, 0)])
+    assert music._read_midi_file(tmp_path / "a.mid", 1)[:, 39].tolist() == [1, 0, 1]
 
 
 def test_midi_files_are_split_by_shares(tmp_path):
