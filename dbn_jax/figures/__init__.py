@@ -32,5 +32,13 @@ from dbn_jax.figures.maps import map_of_points
 from dbn_jax.figures.moments import moment, moments
 from dbn_jax.figures.pages import Picture
 from dbn_jax.figures.plots import bars, histograms, learning_curves
+from dbn_jax.figures.sequences import film_strip, films, piano_rolls
 from dbn_jax.figures.sheets import captioned_sheet, chains, image_rows, image_sheet
-from dbn_jax.figures.weights import development, hidden_activities, receptive_fields
+from dbn_jax.figures.walking import stick_figures, stick_films
+from dbn_jax.figures.weights import (
+    development,
+    hidden_activities,
+    motion_fields,
+    receptive_fields,
+    recurrent_weights,
+)

@@ -1,7 +1,7 @@
 """What can be drawn: arrays that are not are ValueErrors that say which and why."""
 
 import math
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from numbers import Real
 
 import numpy as np
@@ -22,6 +22,22 @@ def check_labels(name: str, labels: Sized | None, count: int, what: str) -> None
     """Refuses labels of another number than the things they label."""
     if labels is not None and len(labels) != count:
         raise ValueError(f"{name} has {len(labels)} entries for {count} {what}")
+
+
+def check_equal_lengths(named: Mapping[str, Sized], what: str, things: str) -> int:
+    """Returns how many things each has, of which at least one is named."""
+    if not named:
+        raise ValueError(f"{what} is empty: give at least one name with its {things}")
+    counts = {name: len(inside) for name, inside in named.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"the {what} have different numbers of {things}: {counts}")
+    return max(counts.values())
+
+
+def check_known(what: str, given: Iterable[str], known: Iterable[str], things: str) -> None:
+    """Refuses what is given for a name that nothing has."""
+    if unknown := set(given) - set(known):
+        raise ValueError(f"{what} for {sorted(unknown)}, but the {things} are {list(known)}")
 
 
 def check_filled(panels: Mapping[str, Sized], what: str) -> None:

@@ -1,7 +1,6 @@
 """Pictures and animations as files that appear whole or not at all; missing folders are made."""
 
 import contextlib
-import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ import PIL.ImageOps
 from matplotlib.figure import Figure
 
 from dbn_jax import files
-from dbn_jax.figures.pages import DEVICE_PIXELS, png
+from dbn_jax.figures.pages import DEVICE_PIXELS, png, raster
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
@@ -86,7 +85,7 @@ def _drawn(frames: Iterable[Figure | np.ndarray]) -> list[PIL.Image.Image]:
 
 def _frame(frame: Figure | np.ndarray) -> PIL.Image.Image:
     if isinstance(frame, Figure):
-        return PIL.Image.open(io.BytesIO(png(frame, 1))).convert("RGB")
+        return PIL.Image.fromarray(raster(frame))
     if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or frame.shape[2:] not in ((), (3,)):
         raise ValueError(
             f"a frame of type {frame.dtype} and shape {frame.shape}: expected a figure or uint8 "

@@ -10,9 +10,11 @@ from numbers import Real
 
 import matplotlib.style
 import numpy as np
+import PIL.Image
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 from matplotlib.transforms import Affine2D, Bbox, TransformedBbox
@@ -103,6 +105,22 @@ class Page:
         self.boxes.append(artist.get_window_extent().transformed(self.pixels.inverted()))
         return self.boxes[-1]
 
+    def lines(self, ends: np.ndarray, colours: Sequence[str], width: Real) -> None:
+        """Draws lines with round tips between pairs of points, (lines, 2, 2), over one another."""
+        self.boxes.append(Bbox.null())
+        self.boxes[-1].update_from_data_xy(ends.reshape(-1, 2))
+        self.boxes[-1] = self.boxes[-1].padded(width / 2)
+        self.figure.add_artist(lines(ends, colours, width, transform=self.pixels))
+
+    def room(self, x: Real, y: Real, width: Real, height: Real) -> None:
+        """Leaves room for what is drawn later."""
+        self.boxes.append(Bbox.from_bounds(x, y, width, height))
+
+    def place(self, x: int, y: int) -> tuple[int, int]:
+        """Where a position is in the raster of a finished page, (columns, rows)."""
+        across, up = (self.pixels - self.figure.dpi_scale_trans).transform((x, y)) * PIXELS_PER_INCH
+        return round(across), round(self.figure.get_figheight() * PIXELS_PER_INCH - up)
+
     def finish(self, title: str, subtitle: str | None) -> None:
         """Writes the heading above the contents, and cuts the paper to a margin round all."""
         contents = Bbox.union(self.boxes)
@@ -163,6 +181,19 @@ def panels(
     for axes, name in zip(grid, names, strict=False):
         axes.set_title(_wrapped(name, "panel", width - 60), parse_math=False)
     return list(grid[: len(names)])
+
+
+def lines(
+    ends: np.ndarray, colours: Sequence[str], widths: Real | Sequence[Real], **look
+) -> LineCollection:
+    """Lines with round tips, some pixels wide, between pairs of points, (lines, 2, 2)."""
+    thick = np.atleast_1d(widths) * 72 / PIXELS_PER_INCH
+    return LineCollection(ends, colors=colours, linewidths=thick, capstyle="round", **look)
+
+
+def raster(figure: Figure) -> np.ndarray:
+    """A figure as uint8 (rows, columns, 3), one device pixel for each pixel of the page."""
+    return np.array(PIL.Image.open(io.BytesIO(png(figure, 1))).convert("RGB"))
 
 
 def png(figure: Figure, scale: int) -> bytes:

@@ -24,7 +24,7 @@ _ROOM = 0.35  # of the bars' height, for the numbers
 
 
 def learning_curves(
-    curves: Mapping[str, Mapping[str, tuple[_Values, _Values]]],
+    curves: Mapping[str, Mapping[str, tuple[_Values, ...]]],
     *,
     title: str,
     x_label: str,
@@ -42,7 +42,8 @@ def learning_curves(
 
     Args:
       curves: panel to line name to (x, y), such as {"reconstruction error": {"train": (epochs,
-        errors)}}. NaNs in y, as for empty cells of a table, are left out.
+        errors)}}. NaNs in y, as for empty cells of a table, are left out. A third array are
+        standard errors of y, drawn as a band of one to each side.
       log_y: the panels whose y axis is logarithmic.
       shares: the panels whose y axis is in percent, such as error rates; 1 is 100 %.
     """
@@ -52,8 +53,8 @@ def learning_curves(
             raise ValueError(f"{what} names {sorted(unknown)}, but the panels are {list(curves)}")
     drawn = {
         panel: {
-            name: _points(x, y, f'line "{name}" of panel "{panel}"', log_x, panel in log_y)
-            for name, (x, y) in lines.items()
+            name: _points(f'line "{name}" of panel "{panel}"', log_x, panel in log_y, *line)
+            for name, line in lines.items()
         }
         for panel, lines in curves.items()
     }
@@ -70,17 +71,19 @@ def learning_curves(
             axes.set_xscale("log" if log_x else "linear")
             axes.set_yscale("log" if panel in log_y else "linear")
             axes.set_xlabel(x_label)
-            for name, (x, y) in lines.items():
+            for name, (x, y, error) in lines.items():
                 dash, colour = looks[name]
+                if error.any():
+                    axes.fill_between(x, y - error, y + error, color=colour, alpha=0.2, lw=0)
                 (line,) = axes.plot(x, y, color=colour, linestyle=dash, clip_on=False)
                 line.set(marker="o", markevery=_marked(y))
-            if all((x == np.round(x)).all() for x, _ in lines.values()):
+            if all((x == np.round(x)).all() for x, _, _ in lines.values()):
                 axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
                 if not log_x:
                     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
             if panel in shares:
                 axes.yaxis.set_major_formatter(PercentFormatter(1))
-            found = np.concatenate([y[np.isfinite(y)] for _, y in lines.values()])
+            found = np.concatenate([y[np.isfinite(y)] for _, y, _ in lines.values()])
             if panel not in log_y and found.min() >= 0 and found.max() <= 1:
                 low, high = axes.get_ylim()
                 axes.set_ylim(max(low, 0), min(high, 1))
@@ -169,13 +172,18 @@ def histograms(
 
 
 def _points(
-    x: _Values, y: _Values, what: str, log_x: bool, log_y: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a line that are there; a ValueError says why there are none."""
+    what: str, log_x: bool, log_y: bool, x: _Values, y: _Values, error: _Values | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The points of a line that are there, and their errors; a ValueError says why none are."""
     x, y = (np.asarray(values, dtype=np.float64) for values in (x, y))
+    error = np.zeros(y.shape) if error is None else np.asarray(error, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(f"{what}: x has shape {x.shape} and y {y.shape}: expected equal lengths")
-    x, y = x[~np.isnan(y)], y[~np.isnan(y)]
+    if error.shape != y.shape or not (error[~np.isnan(y)] >= 0).all():
+        raise ValueError(
+            f"{what}: expected a standard error of 0 or more for each of {len(y)} points"
+        )
+    x, y, error = (values[~np.isnan(y)] for values in (x, y, error))
     if not np.isfinite(x).all() or not np.isfinite(y).any():
         raise ValueError(f"{what}: nothing to draw: x must be finite, and y somewhere a number")
     for name, values, logarithmic in (("x", x, log_x), ("y", y, log_y)):
@@ -184,7 +192,7 @@ def _points(
                 f"{what}: {name} goes down to {values.min():g}, which a logarithmic axis cannot "
                 f"show: draw it without log_{name}"
             )
-    return x, y
+    return x, y, error
 
 
 def _names(panels: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -197,8 +205,8 @@ def _in_legend(panels: Mapping[str, Mapping[str, object]]) -> list[str]:
     return _names({panel: series for panel, series in panels.items() if [*series] != [panel]})
 
 
-def _heading(panel: str, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    diverged = ", ".join(name for name, (_, y) in lines.items() if not np.isfinite(y[-1]))
+def _heading(panel: str, lines: Mapping[str, tuple[np.ndarray, ...]]) -> str:
+    diverged = ", ".join(name for name, (_, y, _) in lines.items() if not np.isfinite(y[-1]))
     return f"{panel} ({diverged}: infinite at the end)" if diverged else panel
 
 

@@ -7,7 +7,14 @@ from numbers import Real
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax.figures.checks import AnyArray, check_count, check_labels, grey_levels
+from dbn_jax.figures.checks import (
+    AnyArray,
+    check_count,
+    check_equal_lengths,
+    check_known,
+    check_labels,
+    grey_levels,
+)
 from dbn_jax.figures.grid import PAGE, Grid
 from dbn_jax.figures.pages import FAINT, FONT_PIXELS, sheet, text_width, thinned
 from dbn_jax.typing import Num
@@ -78,7 +85,8 @@ def image_rows(
     images continue in a further band of rows.
     """
     notes = notes or {}
-    num_images = _check_rows(rows, notes)
+    num_images = check_equal_lengths(rows, "rows", "images")
+    check_known("notes", notes, rows, "rows")
     tiles = {
         name: grey_levels(images, image_shape, value_range, f'"{name}" images')
         for name, images in rows.items()
@@ -109,10 +117,11 @@ def chains(
     title: str,
     subtitle: str | None = None,
     row_labels: Sequence[str] | None = None,
+    time_name: str = "Gibbs step",
     value_range: tuple[Real, Real] = (0.0, 1.0),
     zoom: int | None = None,
 ) -> Figure:
-    """Markov chains: each row a chain, time runs to the right, the Gibbs step on top.
+    """Markov chains: each row a chain, time runs to the right, its steps on top.
 
     Where the steps' numbers would touch, every second one stands, or every third, ….
     """
@@ -127,21 +136,9 @@ def chains(
     grid = Grid.of(tiles, num_times, zoom)
     with sheet(title, subtitle) as page:
         page.image(0, 0, grid.draw(tiles))
-        page.text(-_SPACE, -5, "Gibbs step", "right", "bottom", color=FAINT)
+        page.text(-_SPACE, -5, time_name, "right", "bottom", color=FAINT)
         for row, text in enumerate(row_labels):
             page.text(-_SPACE, grid.centre(row, 0)[0], text, "right", "center")
         for column, text in thinned([f"{int(step):,}" for step in steps], grid.pitch[1]):
             page.text(grid.centre(0, column)[1], -5, text, "center", "bottom")
     return page.figure
-
-
-def _check_rows(rows: Mapping[str, AnyArray], notes: Mapping[str, str]) -> int:
-    """How many images each row has."""
-    if not rows:
-        raise ValueError("rows is empty: give at least one name with its images")
-    if unknown := set(notes) - set(rows):
-        raise ValueError(f"notes for {sorted(unknown)}, but the rows are {list(rows)}")
-    counts = {name: len(images) for name, images in rows.items()}
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"the rows have different numbers of images: {counts}")
-    return max(counts.values())

@@ -8,13 +8,21 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax.figures.checks import AnyArray, as_images, check_count, check_labels, grey_levels
-from dbn_jax.figures.grid import FRAME_GREY, PAGE, Grid, columns_for
-from dbn_jax.figures.pages import Page, counted, sheet, text_width
+from dbn_jax.figures.checks import (
+    AnyArray,
+    as_images,
+    check_count,
+    check_labels,
+    finite_values,
+    grey_levels,
+)
+from dbn_jax.figures.grid import FRAME_GREY, PAGE, Grid, columns_for, framed
+from dbn_jax.figures.pages import FAINT, Page, counted, sheet, text_width, thinned
 from dbn_jax.typing import Num
 
 _HEADER, _BETWEEN = 22, 18  # pixels above and between the panels of a development
 _APART = 8  # pixels between their labels, at least
+_ORDERED = "units in an order that brings strong weights near the diagonal"
 _MOST = (200, 800)  # cases and units whose activities are shown
 
 
@@ -48,8 +56,7 @@ def receptive_fields(
     fields = as_images(shown, image_shape, "transposed weights")
     if scale == "common":
         limits = limit if limit is not None else _robust_limit(fields)
-        low, high = ("≤ −", "≥ ") if np.abs(fields).max() > limits else ("−", "+")
-        ends = f"{low}{limits:.2g}", f"{high}{limits:.2g}"
+        ends = _ends(limits, np.abs(fields).max())
         scaled = "one scale for all"
     else:
         limits = np.abs(fields).max(axis=tuple(range(1, fields.ndim)), keepdims=True)
@@ -103,6 +110,86 @@ def development(
     return page.figure
 
 
+def motion_fields(
+    weights: Num[AnyArray, "delays visible units"],
+    *,
+    image_shape: Sequence[int],
+    title: str,
+    subtitle: str | None = None,
+    delays: Sequence[int] | None = None,
+    max_units: int = 36,
+    columns: int | None = None,
+    zoom: int | None = None,
+) -> Figure:
+    """The weights of each unit to the last frames as images in a row, the oldest first.
+
+    Red excites, blue inhibits, white is zero. Each unit has its own scale, one for all its frames.
+    The first `max_units` are shown, `columns` of them side by side.
+
+    Args:
+      delays: how many frames ago the frame is that each array of weights reads; by default 1, 2, ….
+    """
+    order, _, num_units = weights.shape
+    delays = list(range(1, order + 1)) if delays is None else list(delays)
+    check_labels("delays", delays, order, "arrays of weights")
+    oldest_first = np.argsort(delays)[::-1]
+    shown = np.asarray(weights)[oldest_first, :, : check_count("max_units", max_units)]
+    num_shown = shown.shape[2]
+    flat = shown.transpose(2, 0, 1).reshape(num_shown * order, -1)
+    fields = as_images(flat, image_shape, "weights to the frames")
+    limits = np.abs(fields).reshape(num_shown, -1).max(axis=1).repeat(order)
+    tiles = _diverging(fields, np.where(limits > 0, limits, 1.0)[:, None, None])
+    if columns is None:
+        columns = max(1, round(math.sqrt(1.5 * num_shown / order)))
+    columns = min(check_count("columns", columns), num_shown)
+    rows = math.ceil(num_shown / columns)
+    room = PAGE[0] // columns - _BETWEEN, PAGE[1] // rows - _APART
+    grid = Grid.of(tiles[:order], order, zoom, room)
+    names = [f"t − {delays[k]}" if delays[k] else "t" for k in oldest_first]
+    note = f"{counted(num_shown, num_units, 'units')}, each on its own scale"
+    with sheet(title, subtitle, note) as page:
+        for unit in range(num_shown):
+            x = unit % columns * (grid.width + _BETWEEN)
+            y = unit // columns * (grid.height + _APART)
+            page.image(x, y, grid.draw(tiles[unit * order : (unit + 1) * order]))
+            if y == 0:
+                for k, name in thinned(names, grid.pitch[1]):
+                    page.text(x + grid.centre(0, k)[1], -5, name, "center", "bottom", color=FAINT)
+    return page.figure
+
+
+def recurrent_weights(
+    weights: Num[AnyArray, "before after"],
+    *,
+    title: str,
+    subtitle: str | None = None,
+    limit: Real | None = None,
+) -> Figure:
+    """The weights from all units at t − 1 (rows) to the same units at t (columns), by colour.
+
+    Rows and columns have the same order, in which units with strong weights between them are
+    neighbours: that of the second eigenvector of the normalised Laplacian of the squared weights
+    (Shi and Malik, "Normalized cuts and image segmentation", 2000). A chain in which each unit
+    drives the next is then a line beside the diagonal, a group a square.
+
+    Args:
+      limit: the weight that has the full colour; by default the 99.8th percentile.
+    """
+    weights = finite_values(weights, "weights")
+    if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
+        raise ValueError(f"weights of shape {weights.shape}: expected (units, units)")
+    order = _seriation(weights)
+    limit = _robust_limit(weights) if limit is None else limit
+    tile = framed(_diverging(weights[np.ix_(order, order)], limit), max(1, 560 // len(weights)))
+    with sheet(title, subtitle, _ORDERED) as page:
+        page.image(0, 0, tile)
+        page.text(0, -5, "to units at t →", "left", "bottom")
+        page.text(-6, 0, "← from units at t − 1", "right", "top", rotation=90)
+        ends = _ends(limit, np.abs(weights).max())
+        _draw_scale(page, tile.shape[1] + 16, min(160, len(tile)), ends)
+    return page.figure
+
+
 def hidden_activities(
     probabilities: Num[AnyArray, "cases hidden"],
     *,
@@ -144,6 +231,26 @@ def _diverging(fields: np.ndarray, limit: Real | np.ndarray) -> np.ndarray:
     if fields.ndim == 4:  # (units, rows, columns, 3): grey is zero
         return np.round(255 * position).astype(np.uint8)
     return matplotlib.colormaps["RdBu_r"](position, bytes=True)[..., :3]
+
+
+def _ends(limit: Real, strongest: Real) -> tuple[str, str]:
+    """What stands at both ends of a scale, beyond which the strongest weight may be."""
+    low, high = ("≤ −", "≥ ") if strongest > limit else ("−", "+")
+    return f"{low}{limit:.2g}", f"{high}{limit:.2g}"
+
+
+def _seriation(weights: np.ndarray) -> np.ndarray:
+    """The order of units; of it and its reverse, the one with more weight above the diagonal."""
+    strengths = weights**2 + weights.T**2
+    np.fill_diagonal(strengths, 0)
+    total = strengths.sum() or 1.0
+    roots = np.sqrt(
+        strengths.sum(axis=0) + 1e-9 * total
+    )  # units without weights have a degree, too
+    second = np.linalg.eigh(strengths / np.outer(roots, roots))[1][:, -2]
+    order = np.argsort(second / roots, kind="stable")
+    squares = weights[np.ix_(order, order)] ** 2
+    return order if np.triu(squares).sum() >= np.tril(squares).sum() else order[::-1]
 
 
 def _draw_scale(page: Page, x: int, height: int, ends: tuple[str, str]) -> None:
