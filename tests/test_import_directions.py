@@ -19,8 +19,9 @@ label_units
 clamping
 dbn
 associative_memory networks
-likelihood trajectories model_file recognition
+likelihood trajectories recognition
 belief_nets learning temporal
+model_file
 experiments.common
 experiments.pictures experiments.demos experiments.baseline_models experiments.benchmarks
 experiments
