@@ -11,6 +11,7 @@ Arguments that mean the same in both pictures:
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ from dbn_jax.figures.pages import (
 from dbn_jax.figures.sequences import side_by_side
 from dbn_jax.typing import Int, Num, UInt8
 
-_Bones = Sequence[tuple[int, int]] | Int[AnyArray, "bones 2"]
+_Bones = Sequence[Sequence[int]] | Int[AnyArray, "bones 2"]
 
 _SPACE = 8  # pixels between a pose and what stands beside it
 _BETWEEN = 24  # pixels between rows
@@ -116,7 +117,7 @@ class _Skeleton(NamedTuple):
     colours: list[str]
     legend: str | None
 
-    def drawn(self, pose: np.ndarray, scale: float, place: Sequence[float]) -> np.ndarray:
+    def drawn(self, pose: np.ndarray, scale: Real, place: Sequence[Real]) -> np.ndarray:
         """The ends of the bones in pixels, (bones, 2, 2), of a body that stands at the place."""
         return place + scale * np.array([1, -1]) * pose[self.bones]
 
@@ -165,7 +166,7 @@ def _direction(ground: np.ndarray) -> np.ndarray:
     return ahead if (ground[-1] - ground[0]).mean(axis=0) @ ahead >= 0 else -ahead
 
 
-def _extent(walks: Mapping[str, _Walk]) -> tuple[float, float]:
+def _extent(walks: Mapping[str, _Walk]) -> tuple[Real, Real]:
     """Half the width and the height that has room for every pose."""
     poses = np.concatenate([walk.poses.reshape(-1, 2) for walk in walks.values()])
     half, tall = np.abs(poses).max(axis=0)
@@ -174,12 +175,12 @@ def _extent(walks: Mapping[str, _Walk]) -> tuple[float, float]:
     return max(half, tall / 8), tall
 
 
-def _flat(start: float, end: float, y: float) -> np.ndarray:
+def _flat(start: Real, end: Real, y: Real) -> np.ndarray:
     return np.array([[[start, y], [end, y]]])
 
 
 def _filmed(
-    walk: _Walk, skeleton: _Skeleton, scale: float, apart: float, size: tuple[int, int]
+    walk: _Walk, skeleton: _Skeleton, scale: Real, apart: Real, size: tuple[int, int]
 ) -> list[np.ndarray]:
     """The pixels of each frame, uint8 (height, width, 3)."""
     width, height = size
