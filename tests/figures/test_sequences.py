@@ -57,9 +57,10 @@ def test_only_numbers_and_notes_change_around_films():
 
 
 def test_long_names_and_notes_have_room_on_the_paper():
-    films = {"d": np.zeros((1000, 1)), "prediction one frame ahead": np.zeros((1000, 1))}
-    notes = {name: ["given, and not of the model's own making"] * 1000 for name in films}
-    for given in (None, notes):
+    film = np.zeros((1000, 1))
+    two = {"d": film, "prediction one frame ahead": film}
+    notes = {name: ["given, and not of the model's own making"] * 1000 for name in two}
+    for films, given in (({"d": film}, None), (two, None), (two, notes)):
         frames = figures.films(films, image_shape=(1, 1), zoom=3, notes=given, title="t")
         ink = np.argwhere((frames[[0, -1]] != 255).any(axis=(0, 3)))
         assert (ink.min(axis=0) >= MARGIN).all()
@@ -135,11 +136,19 @@ def test_rolls_share_their_range_and_a_line_ends_what_was_given():
     assert not (pixels(draw()) == VERMILION).all(axis=-1).any()
 
 
-@pytest.mark.parametrize(("notes", "name"), [([(0, 21)], "C0"), ([], "C4"), ([(0, 108)], "C8")])
-def test_the_ends_of_the_piano_and_silence_are_drawn(notes, name):
-    figure = figures.piano_rolls({"r": roll(*notes)}, title="t")
+@pytest.mark.parametrize(("note", "name", "above"), [(21, "C0", 9), (108, "C8", 0)])
+def test_the_ends_of_the_piano_are_drawn(note, name, above):
+    figure = figures.piano_rolls({"r": roll((0, note))}, title="t")
     assert_readable(figure)
-    assert name in words(figure)
+    page = pixels(figure)
+    ((down, _),) = find(page, BLACK)
+    assert abs(middle(figure, page, name) - 16 * above - (down + 7)) < 6
+
+
+def test_silence_is_an_octave_without_notes():
+    figure = figures.piano_rolls({"r": roll()}, title="t")
+    assert "C4" in words(figure)
+    assert not find(pixels(figure), BLACK)
 
 
 @pytest.mark.parametrize(("count", "steps"), [(1, 1), (2, 96), (3, 900), (6, 40)])

@@ -156,8 +156,9 @@ def test_the_order_of_recurrent_weights_uncovers_chains_and_groups():
         assert_readable(figure)
         return weights, pixels(figure)
 
-    weights, page = draw(np.diag(-np.ones(7), 1))  # each unit drives the next
-    assert len(find(page, recurrent_panel(weights, back))) == 1
+    for next_one, order in ((1, back), (-1, back[::-1])):
+        weights, page = draw(np.diag(-np.ones(7), next_one))  # each unit drives the next
+        assert len(find(page, recurrent_panel(weights, order))) == 1
     groups = np.zeros((8, 8))
     groups[:3, :3], groups[3:, 3:] = 0.5, 1
     weights, page = draw(groups)
