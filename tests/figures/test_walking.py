@@ -10,17 +10,26 @@ from tests.pictures import MARGIN, assert_readable, pixels, shown_texts, words
 
 BLUE, ORANGE, INK = (0, 114, 178), (213, 94, 0), (26, 26, 26)
 BONES = [(0, 1), (0, 2), (0, 3)]
-SIDES = {"left": [1], "right": [2]}
+SIDES = {"left": [1, 4], "right": [2, 5]}
 still = functools.partial(figures.stick_figures, every=2, title="t", **SIDES)
 film = functools.partial(figures.stick_films, title="t", **SIDES)
 
 
-def walker(steps=5, speed=0.25, size=1.0, heading=0.0, up=1):
-    """A hip with a head above it, the left foot ahead of it and the right one behind."""
-    along = speed * np.arange(steps)[:, None] + size * np.array([0, 0.5, -0.5, 0])
-    height = np.broadcast_to(size * np.array([1, 0, 0, 2]), along.shape)
-    plane = [np.cos(heading) * along, np.sin(heading) * along]
-    return np.stack([*plane[:up], height, *plane[up:]], axis=2)
+def walker(steps=5, speed=0.25, size=1.0, heading=0.0, turning=0.0, up=1):
+    """A hip, the left foot ahead and the right one behind, a head; hands against the feet."""
+    angles = heading + turning * np.arange(steps)
+    ahead = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    to_the_left = ahead[:, ::-1] * (-1, 1)
+    way = speed * (ahead.cumsum(axis=0) - ahead[0])
+    body = size * np.array(
+        [[0, 0.5, -0.5, 0, -0.5, 0.5], [0, 0.1, -0.1, 0, 0.1, -0.1], [1, 0, 0, 2, 1, 1]]
+    )
+    positions = np.zeros((steps, 6, 3))
+    ground = way[:, None] + np.einsum("tx,j->tjx", ahead, body[0])
+    ground += np.einsum("tx,j->tjx", to_the_left, body[1])
+    positions[:, :, [(up + 1) % 3, (up + 2) % 3]] = ground
+    positions[:, :, up] = body[2]
+    return positions
 
 
 def places(page, colour):
@@ -45,10 +54,16 @@ def test_poses_stand_in_columns_over_the_numbers_of_their_frames():
 
 @pytest.mark.parametrize("up", [0, 1, 2])
 @pytest.mark.parametrize("heading", [0.0, 2.0, -2.0])
-def test_people_walk_to_the_right_wherever_they_walk(heading, up):
-    page = pixels(still({"real": walker(heading=heading, up=up)}, BONES, every=5, up=up))
-    expected = pixels(still({"real": walker()}, BONES, every=5))
+@pytest.mark.parametrize("sides", [{}, {"right": ()}])
+def test_people_walk_to_the_right_wherever_they_walk(heading, up, sides):
+    page = pixels(still({"real": walker(heading=heading, up=up)}, BONES, every=5, up=up, **sides))
+    expected = pixels(still({"real": walker()}, BONES, every=5, **sides))
     np.testing.assert_allclose(page.astype(int), expected.astype(int), atol=2)
+    assert places(page, BLUE)[:, 1].max() > places(page, INK)[:, 1].max()  # the foot ahead
+
+
+def test_the_left_is_blue_and_the_right_orange():
+    page = pixels(still({"real": walker()}, BONES, every=5))
     left, right = places(page, BLUE), places(page, ORANGE)
     assert right[:, 1].max() < left[:, 1].max()  # the left foot is ahead
     assert right[:, 1].min() < left[:, 1].min()
@@ -79,6 +94,19 @@ def test_the_camera_goes_along_and_the_ground_passes():
 
     assert set(marks(frames[0])) == set(marks(frames[4])) != set(marks(frames[1]))
     assert (marks(frames[0])[0] - marks(frames[1])[0]) % 110 == pytest.approx(27.5, abs=1)
+
+
+def test_the_camera_turns_with_a_walk_in_a_circle():
+    def width(walk, frame=40):  # at the ends less is known of where they face
+        across = [
+            places(film({"a": walk}, BONES)[frame], colour)[:, 1] for colour in (ORANGE, BLUE)
+        ]
+        return across[1].max() - across[0].min()
+
+    straight = width(walker(80))
+    assert straight == pytest.approx(110, abs=4)  # from foot to foot, half of the height
+    assert width(walker(80, turning=0.05)) == pytest.approx(straight, abs=2)
+    assert width(walker(80, speed=-0.25)) == straight  # backwards
 
 
 def test_films_of_people_have_room_on_the_paper():
