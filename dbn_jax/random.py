@@ -110,3 +110,17 @@ def bernoulli(key: Key[Array, ""], probability: Float[Array, "*shape"]) -> Float
     dtype = jnp.float64 if probability.dtype == jnp.float64 else jnp.float32
     draws = uniform(key, probability.shape).astype(dtype)
     return (draws < probability.astype(dtype)).astype(probability.dtype)
+
+
+def dropout(key: Key[Array, ""], x: Float[Array, "*shape"], rate: float) -> Float[Array, "*shape"]:
+    """Sets each value to zero with probability `rate`, and divides the rest by 1 − rate.
+
+    So its expectation is x, and the trained weights need no scaling (inverted dropout; Srivastava
+    et al. 2014, section 10). At a rate of 0 nothing is drawn.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"the dropout rate is {rate}; it must be at least 0 and below 1")
+    if rate == 0:
+        return x
+    kept = bernoulli(key, jnp.full_like(x, 1 - rate))
+    return x * kept / (1 - rate)

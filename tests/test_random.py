@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import random
-from tests import binaries, oracles
+from tests import binaries, oracles, significance
 
 SHAPES = [(), (0,), (1,), (7,), (3, 5), (2, 3, 400)]
 bernoulli = jax.jit(random.bernoulli)
@@ -169,3 +169,22 @@ print(bool((exported.call(key, p) == random.bernoulli(key, p)).all()))
         text=True,
     )
     assert done.stdout == "True\n", done.stderr
+
+
+def test_dropout_keeps_the_mean():
+    x = jnp.array([0.3, -2.0, 0.0, 1.0])
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    for rate in (0.2, 0.5):
+        draws = jax.vmap(lambda key, rate=rate: random.dropout(key, x, rate))(keys)
+        values = np.unique(np.asarray(draws[:, 1]))
+        np.testing.assert_allclose(values, [-2.0 / (1 - rate), 0.0], rtol=1e-6)
+        significance.assert_mean(draws[:, jnp.array([0, 1, 3])], x[jnp.array([0, 1, 3])])
+        with pytest.raises(AssertionError):  # the power: without the division it would be seen
+            significance.assert_mean(draws[:, :2] * (1 - rate), x[:2])
+        # Units drop out independently of each other.
+        out = np.asarray(draws == 0)
+        significance.assert_mean(1.0 * (out[:, 0] & out[:, 1]), np.array(rate**2))
+    assert random.dropout(jax.random.key(0), x, 0.0) is x
+    for rate in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=f"dropout rate is {rate}; it must be at least 0"):
+            random.dropout(jax.random.key(0), x, rate)

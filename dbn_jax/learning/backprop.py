@@ -27,20 +27,6 @@ from dbn_jax.typing import Array, Float, Int, Key
 Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Array]]]
 
 
-def dropout(key: Key[Array, ""], x: Float[Array, "*shape"], rate: float) -> Float[Array, "*shape"]:
-    """Sets each value to zero with probability `rate`, and divides the rest by 1 − rate.
-
-    So its expectation is x, and the trained weights need no scaling (inverted dropout; Srivastava
-    et al. 2014, section 10). At a rate of 0 nothing is drawn.
-    """
-    if not 0 <= rate < 1:
-        raise ValueError(f"the dropout rate is {rate}; it must be at least 0 and below 1")
-    if rate == 0:
-        return x
-    kept = random.bernoulli(key, jnp.full_like(x, 1 - rate))
-    return x * kept / (1 - rate)
-
-
 def dropped_logits(
     key: Key[Array, ""],
     model: networks.Classifier,
@@ -51,9 +37,9 @@ def dropped_logits(
 ) -> Float[Array, "*batch L"]:
     """Logits of a classifier while pixels and hidden units drop out, each at its rate."""
     keys = random.split(key, len(model.hidden) + 1)
-    x = dropout(keys[0], networks.as_input(model, v), input_rate)
+    x = random.dropout(keys[0], networks.as_input(model, v), input_rate)
     for layer, layer_key in zip(model.hidden, keys[1:], strict=True):
-        x = dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
+        x = random.dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
     return model.softmax(x)
 
 

@@ -165,25 +165,6 @@ def test_an_ensemble_is_a_loop():
     assert np.abs(first[0] - first[1]).max() > 1e-3
 
 
-def test_dropout_keeps_the_mean():
-    x = jnp.array([0.3, -2.0, 0.0, 1.0])
-    keys = jax.random.split(jax.random.key(0), 20_000)
-    for rate in (0.2, 0.5):
-        draws = jax.vmap(lambda key, rate=rate: backprop.dropout(key, x, rate))(keys)
-        values = np.unique(np.asarray(draws[:, 1]))
-        np.testing.assert_allclose(values, [-2.0 / (1 - rate), 0.0], rtol=1e-6)
-        significance.assert_mean(draws[:, jnp.array([0, 1, 3])], x[jnp.array([0, 1, 3])])
-        with pytest.raises(AssertionError):  # the power: without the division it would be seen
-            significance.assert_mean(draws[:, :2] * (1 - rate), x[:2])
-        # Units drop out independently of each other.
-        out = np.asarray(draws == 0)
-        significance.assert_mean(1.0 * (out[:, 0] & out[:, 1]), np.array(rate**2))
-    assert backprop.dropout(jax.random.key(0), x, 0.0) is x
-    for rate in (-0.1, 1.0):
-        with pytest.raises(ValueError, match=f"dropout rate is {rate}; it must be at least 0"):
-            backprop.dropout(jax.random.key(0), x, rate)
-
-
 def test_what_drops_out():
     """Pixels at the input rate, hidden units at theirs, each layer by a drawing of its own."""
     eye = networks.Layer(1e3 * jnp.eye(2), jnp.zeros(2))  # a unit is 1, or 1/2 if its input is out
