@@ -47,7 +47,7 @@ MODELS = {
 }
 _VISIBLE = ("bernoulli", "gaussian", "gaussian_learnt")
 # Watched after every epoch: so many sequences, and of these so many frames by a short annealing.
-_NUM_WATCHED, _WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 20, 300, 100, 10
+_NUM_WATCHED, _WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 20, 200, 50, 4
 _CLIP = 1.0  # norm of a gradient
 
 
@@ -97,10 +97,11 @@ class LearningSettings(Declared, title="Learning"):
     gibbs_steps: int = setting(
         1, "Number of Gibbs steps of contrastive divergence.", at_least=1, at_most=10_000
     )
-    sample_visible: bool = setting(
-        False,
+    sample_visible: bool | None = setting(
+        None,
         "Learn from samples of the visible units after the last Gibbs step, not from their means, "
-        "which are less noisy.",
+        "which are less noisy, but know no variance.",
+        unset="false, but true where σ is learnt",
     )
     learning_rate: float = setting(
         0.002, "Learning rate of Adam; it falls to a hundredth over the second half.", at_least=0
@@ -161,7 +162,7 @@ def run(settings: Settings, workdir: str) -> dict:
     loss = functools.partial(
         temporal.cd_loss,
         num_gibbs_steps=learning.gibbs_steps,
-        sample_visible=learning.sample_visible,
+        sample_visible=_sample_visible(learning.sample_visible, visible),
         input_dropout=learning.input_dropout,
         memory_dropout=learning.memory_dropout,
     )
@@ -235,6 +236,14 @@ def _visible(settings, dataset):
     if settings.model.styles and not dataset.labels:
         raise ValueError(f"--styles: the sequences of {dataset.name} have no styles; leave it out")
     return visible
+
+
+def _sample_visible(given, visible):
+    if given is False and visible == "gaussian_learnt":
+        raise ValueError(
+            "--nosample_visible: a learnt σ needs samples, since means have no variance; leave it out"
+        )
+    return visible == "gaussian_learnt" if given is None else given
 
 
 def _warm_up(settings):
