@@ -81,17 +81,30 @@ def test_the_sums_of_products_are_those_of_all_rows_however_many_at_once(monkeyp
         np.testing.assert_allclose(both, sum(z.T @ z for z in rows))
 
 
+def in_a_box(random):
+    """Waves that leave the box from 0 to 1, and are held at its walls."""
+    return [np.clip(0.05 * x, 0, 1) for x in waves(random, 4, 24)]
+
+
+def with_other_ends(random):
+    """Frames that change their sign, until they do not: the less is learnt of them, the better."""
+    del random
+    signs = np.where(np.arange(20) < 16, (-1.0) ** np.arange(20), -1)
+    return [np.stack([signs, -signs], 1)] * 4
+
+
 @pytest.mark.parametrize(
-    ("noise", "clip", "ridge"), [(0.0, None, 0.1), (3.0, None, 1000.0), (0.05, (0, 1), 0.1)]
+    ("make", "clip", "ridge"),
+    [
+        (lambda random: waves(random, 4, 12), None, 0.1),
+        (with_other_ends, None, 1000.0),
+        (in_a_box, None, 1.0),
+        (in_a_box, (0, 1), 0.1),  # what overshoots does no harm
+    ],
+    ids=["waves", "other ends", "box", "clipped"],
 )
-def test_the_ridge_is_the_best_on_the_ends_of_the_training_sequences(noise, clip, ridge):
-    """None is wanted of what has no noise, much of it of what has nothing else."""
-    random = np.random.RandomState(2)
-    train = waves(random, 4, 12)
-    if noise:
-        train = [noise * random.normal(size=(8, 2)) for _ in range(4)]
-    if clip:  # a corner of the box that no linear function keeps to
-        train = [np.clip(x, *clip) for x in waves(random, 20, 40, noise)]
+def test_the_ridge_is_the_best_on_the_ends_of_the_training_sequences(make, clip, ridge):
+    train = make(np.random.RandomState(1))
     before = sequences._moments(train, sequences._before_cut)
     tried = [sequences._solve(before, 7, candidate) for candidate in sequences._RIDGES]
     wanted = np.zeros(len(tried))
@@ -135,14 +148,13 @@ def test_sequences_too_short_for_three_frames_are_refused():
 def test_notes_by_hand():
     """Two notes; frequencies are (n + 1) / (N + 2)."""
     train = [np.array([[1, 0], [1, 0], [0, 0]], np.uint8), np.array([[1, 1]], np.uint8)]
-    test = [np.array([[1, 1], [0, 1]], np.uint8), np.array([[0, 0]], np.uint8)]
-    on, last = np.log([4 / 6, 2 / 6]), np.log([2 / 6, 4 / 6])
+    test = [np.array([[1, 0], [0, 0]], np.uint8), np.array([[0, 0]], np.uint8)]
+    on, off = np.log([4 / 6, 2 / 6]), np.log([2 / 6, 4 / 6])
     found = sequences.log_probs(train, test)
-    totals = [on[0] + on[1] + last[0] + on[1], last[0] + last[1]]
-    wanted = sequences.per_frame(totals, [2, 1])
+    alone = off[0] + off[1]
+    wanted = sequences.per_frame([on[0] + off[1] + alone, alone], [2, 1])
     assert found["independent units"] == pytest.approx(wanted)
-    # After on, the first was on once and off once; after off the second was off twice, and after
-    # on it was never seen.
-    totals[0] = on[0] + on[1] + np.log(1 / 2) + np.log(1 / 2)
+    # The first, after on, was on once and off once; the second, after off, was off twice.
+    totals = [on[0] + off[1] + np.log(2 / 4) + np.log(3 / 4), alone]
     wanted = sequences.per_frame(totals, [2, 1])
     assert found["each unit after its own last state"] == pytest.approx(wanted)

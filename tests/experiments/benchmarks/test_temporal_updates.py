@@ -11,9 +11,18 @@ import pytest
 
 from dbn_jax import rbm, temporal
 from experiments.benchmarks import other_libraries, programs, temporal_updates
+from tests.random_models import jolt
+
+
+class Jolted(temporal_updates.Size):
+    """Of a model whose memory acts: at first its weights to the biases are zeros."""
+
+    def init(self):
+        return jolt(0, super().init(), 0.1)
+
 
 # Sizes that differ, also from 3 × 5 and 2 × 11, so that shapes tell the products apart.
-TINY = temporal_updates.Size(13, 7, 5, num_gibbs_steps=1, num_sequences=2, num_frames=11)
+TINY = Jolted(13, 7, 5, num_gibbs_steps=1, num_sequences=2, num_frames=11)
 COLUMNS, ROWS = 15, 22
 
 
