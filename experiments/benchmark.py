@@ -1,7 +1,7 @@
 """Times updates of CD-1 and PCD-1, their matrix products alone, and other libraries.
 
-    python -m experiments.benchmark --workdir=runs/benchmark                # 7 minutes
-    python -m experiments.benchmark --workdir=runs/benchmark_quick --quick  # one size, 2 minutes
+    python -m experiments.benchmark --workdir=runs/benchmark                # 9 minutes
+    python -m experiments.benchmark --workdir=runs/benchmark_quick --quick  # one size, 3 minutes
 
 Run nothing else meanwhile: on 2 cores any other process changes the times. The *floor* of an update
 is a program that makes its five matrix products and nothing else, timed in the same process

@@ -18,7 +18,7 @@ from dbn_jax.typing import Float, Num
 _ORDERS = (1, 2, 3)
 _RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _FITTED = 0.8  # of the frames of a training sequence, while the ridge is chosen on those after
-_ROWS = 4096  # about so many frames have their products summed at once
+_ROWS = 2048  # about so many frames have their products summed at once
 
 Frames = Sequence[Num[np.ndarray, "_ V"]]  # sequences, each of its own length
 Estimate = tuple[float, float]  # and its standard error, NaN where there is but one sequence
@@ -41,6 +41,7 @@ def squared_errors(
       test: sequences to predict.
       clip: the least and the largest value of a unit, to which linear predictions are cut off.
     """
+    _check_any(train)
     mean = np.sum([np.sum(x, axis=0, dtype=np.float64) for x in train], axis=0)
     mean /= sum(len(x) for x in train)
     found = {
@@ -62,6 +63,7 @@ def log_probs(train: Frames, test: Frames) -> dict[str, Estimate]:
     frames, or of those that follow a frame with the unit in the same state. The first frame of a
     sequence follows none.
     """
+    _check_any(train)
     # (previous state, its own state, units): numbers of frames.
     after = 1 + sum(_transitions(x) for x in train)
     everywhere = 1 + sum(np.stack([np.sum(x == state, axis=0) for state in (0, 1)]) for x in train)
@@ -121,6 +123,14 @@ def per_frame(totals: Sequence[float], lengths: Sequence[int]) -> Estimate:
         return float(mean), float("nan")
     scatter = np.sum((totals - mean * lengths) ** 2) * count / (count - 1)
     return float(mean), float(np.sqrt(scatter) / lengths.sum())
+
+
+def _check_any(train):
+    if not len(train):
+        raise ValueError(
+            "baselines learn from training sequences, but there are none: simulate those of balls "
+            "(balls.simulate)"
+        )
 
 
 def _transitions(x):

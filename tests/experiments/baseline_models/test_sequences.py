@@ -136,6 +136,13 @@ def test_linear_predictions_are_clipped_and_bytes_are_numbers():
     assert tight == 1.25**2
 
 
+@pytest.mark.parametrize("of", [sequences.squared_errors, sequences.log_probs])
+def test_no_training_sequences_are_refused(of):
+    message = "baselines learn from training sequences, but there are none: simulate those of balls"
+    with pytest.raises(ValueError, match=message):
+        of((), [np.zeros((9, 2))])
+
+
 def test_sequences_too_short_for_three_frames_are_refused():
     with pytest.raises(
         ValueError,
