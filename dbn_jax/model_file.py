@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path
 
-from dbn_jax import dbn, files, rbm, units
+from dbn_jax import dbn, files, rbm, temporal, units
 
-_MODELS = (rbm.RBM, dbn.DBN, dbn.UntiedDBN)
-# Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax.
+_SEQUENCES = (temporal.ConditionalRBM, temporal.TRBM, temporal.RTRBM, temporal.RNNRBM)
+_MODELS = (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *_SEQUENCES)
+# Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax. So does
+# `temporal.cells`.
 _NETWORKS = ("Layer", "Classifier", "Autoencoder")
 _DESCRIPTION = "description"
 # An archive that unpacks to more than this many bytes, and to this many times its own size, is no
@@ -34,8 +36,8 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
 
     Args:
       path: of the file, such as ``model.npz``.
-      model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`, or a `networks.Classifier` or
-        `networks.Autoencoder`; TypeError if it is something else.
+      model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`, a `networks.Classifier` or
+        `networks.Autoencoder`, or a `temporal.TemporalRBM`; TypeError if it is something else.
       dtype: of the weight matrices in the file, such as ``jnp.bfloat16``, which makes it half as
         large or smaller; OverflowError if a weight is too large for it. None keeps theirs. Biases,
         which take little room, are kept as they are.
@@ -115,6 +117,12 @@ def _describe(value, name, arrays, dtype):
             for field, part in parts.items()
         }
         return {"class": type(value).__name__, "fields": fields}
+    if hasattr(value, "initialize_carry"):
+        from dbn_jax.temporal import cells
+
+        how, own = cells.describe(value)
+        own = {place: _describe(x, f"{name}{place}", arrays, dtype) for place, x in own.items()}
+        return {"cell": how, "arrays": own}
     if isinstance(value, tuple):
         return {"tuple": [_describe(x, f"{name}.{i}", arrays, dtype) for i, x in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -122,7 +130,7 @@ def _describe(value, name, arrays, dtype):
     if not hasattr(value, "shape"):
         raise TypeError(
             f"{name or 'the model'} is of {type(value)}; expected an RBM, a DBN, an UntiedDBN, a "
-            "Classifier or an Autoencoder"
+            "Classifier, an Autoencoder or a model of sequences"
         )
     x = np.asarray(value)
     if dtype is not None and x.ndim > 1:
@@ -162,6 +170,11 @@ def _build(description, arrays, dtype):
         case {"class": str(name), "fields": fields}:
             parts = {field: _build(part, arrays, dtype) for field, part in fields.items()}
             return _class(name)(**parts)
+        case {"cell": dict(how), "arrays": dict(parts)}:
+            from dbn_jax.temporal import cells
+
+            built = {place: _build(part, arrays, dtype) for place, part in parts.items()}
+            return cells.rebuild(built, **how)
         case {"tuple": items}:
             return tuple(_build(item, arrays, dtype) for item in items)
         case {"value": bool() | int() | float() | str() | None as value}:
@@ -214,10 +227,20 @@ def _check_model(model):
                         f"layer {i} recognises with weights of shape {one.weights.shape}, and "
                         f"generates with weights of shape {other.weights.shape}"
                     )
+        case temporal.TemporalRBM():
+            _check_rbm("the RBM", model.rbm)
+            jax.eval_shape(lambda: _two_frames(model))
         case _ if type(model).__name__ in _NETWORKS[1:]:
             _check_network(model)
         case _:
             raise ValueError(f"it holds a {type(model).__name__}, which is no model")
+
+
+def _two_frames(model):
+    """What a model of sequences computes first: it fails if the parts do not fit each other."""
+    v = jnp.zeros(model.rbm.visible.num_units, model.rbm.weights.dtype)
+    memory = model.start()
+    return model.frame(model.update(jax.random.key(0), memory, v))
 
 
 def _check_stack(name, layers):

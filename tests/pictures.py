@@ -38,6 +38,17 @@ def enlarged(image, factor):
     )
 
 
+def find(page, panel):
+    """The corners at which a panel stands on the page, by its own pixels."""
+    height, width = panel.shape[:2]
+    corners = []
+    for y in range(page.shape[0] - height + 1):
+        for x in np.flatnonzero((page[y] == panel[0, 0]).all(axis=-1)):
+            if np.array_equal(page[y : y + height, x : x + width], panel):
+                corners.append((y, int(x)))
+    return corners
+
+
 def shown_texts(figure):
     """The texts that are drawn: ticks beyond the ends of their axes are not."""
     figure.draw_without_rendering()

@@ -19,8 +19,9 @@ label_units
 clamping
 dbn
 associative_memory networks
-likelihood trajectories model_file recognition
-belief_nets learning
+likelihood trajectories recognition
+belief_nets learning temporal
+model_file
 experiments.common
 experiments.pictures experiments.demos experiments.baseline_models experiments.benchmarks
 experiments
@@ -61,4 +62,4 @@ def test_imports_run_one_way(path):
 
 def test_flax_is_imported_by_networks_and_their_learning_alone():
     texts = {path for path in FILES if "import flax" in (t := path.read_text()) or "from flax" in t}
-    assert {path.name for path in texts} == {"networks.py", "backprop.py"}
+    assert {path.name for path in texts} == {"networks.py", "backprop.py", "cells.py"}

@@ -1,4 +1,4 @@
-"""Data sets as arrays: images that packages ship, IDX folders, TFDS, and patches of photographs."""
+"""Data sets as arrays: images (shipped by packages, IDX, TFDS), photographs, and sequences."""
 
 from dbn_jax.data.blocks import apply, in_blocks, spread
 from dbn_jax.data.datasets import Dataset, Split, Standardisation, binarise, load, standardise

@@ -29,11 +29,6 @@ class Acclaim:
     position: Float[np.ndarray, " 3"]  # of the root
     columns: tuple[str, ...]
 
-    @property
-    def bones(self) -> tuple[tuple[int, int], ...]:
-        """The two joints of each bone."""
-        return tuple((p, j) for j, p in enumerate(self.parents) if j)
-
     def kinematics(self, channels: Float[np.ndarray, "T channels"]) -> np.ndarray:
         """The joints' positions (T, joints, 3)."""
         turned = [skeletons.euler(order, channels[:, at]) for order, at in map(_lists, self.turns)]

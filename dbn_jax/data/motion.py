@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dbn_jax.data import acclaim, bvh, matlab, sequence_set, skeletons
+from dbn_jax.data import acclaim, bvh, matlab, sequence_set, walking
 from dbn_jax.data.sequence_set import SequenceSet
 from dbn_jax.data.skeletons import Skeleton
 
@@ -23,36 +23,7 @@ _WALKING_ORIGIN = "the walks that Taylor prepared are data/motion.mat of github.
 _CMU35_ORIGIN = "the motions of CMU's subject 35 are in github.com/SheffieldML/GPmat"
 # Their root moves nearly three times as fast as in walks.
 _CMU35_RUNS = {"train": range(16, 25), "validation": (), "test": (0,)}
-_WALKING_TEST_FRAMES, _WALKING_PIECE = 326, 100  # the end of the third walk
-# Of each joint of the walks: its parent, and which turns change. Six numbers belong to a joint: its
-# turn from its parent, an axis times an angle, and its place there in millimetres. The root's are
-# seen from the body. The names are read off the places, the order is that of Taylor's skeleton.
-_WALKING_JOINTS = {
-    "pelvis": (None, ""),
-    "left hip": ("pelvis", "xyz"),
-    "left knee": ("left hip", "y"),
-    "left ankle": ("left knee", "xyz"),
-    "left toes": ("left ankle", "y"),
-    "right hip": ("pelvis", "xyz"),
-    "right knee": ("right hip", "y"),
-    "right ankle": ("right knee", "xyz"),
-    "right toes": ("right ankle", "y"),
-    "waist": ("pelvis", "xyz"),
-    "left collar": ("waist", "xyz"),
-    "left shoulder": ("left collar", "xyz"),
-    "left elbow": ("left shoulder", "xyz"),
-    "left wrist": ("left elbow", "xyz"),
-    "right collar": ("waist", "xyz"),
-    "right shoulder": ("right collar", "xyz"),
-    "right elbow": ("right shoulder", "xyz"),
-    "right wrist": ("right elbow", "xyz"),
-}
-_WALKING_PARENTS = tuple(
-    list(_WALKING_JOINTS).index(parent or "pelvis") for parent, _ in _WALKING_JOINTS.values()
-)
-# The root's: the angles of its forward and its left axis from straight down, the change of its
-# heading and its steps to the next frame, and its height.
-_WALKING_ROOT = ("forward tilt", "left tilt", "turn", "step forward", "step right", "height")
+_TEST_FRAMES, _PIECE = 326, 100  # the end of the third walk, and what walks are cut into
 
 
 def read_walking(folder: Path) -> SequenceSet:
@@ -65,29 +36,26 @@ def read_walking(folder: Path) -> SequenceSet:
     path = folder / WALKING_FILE
     motion = matlab.read(path, ("Motion",), _WALKING_ORIGIN)["Motion"]
     walks = matlab.cells(path, "Motion", motion, _WALKING_ORIGIN)
-    if len(walks) != 3 or len(walks[2]) <= _WALKING_TEST_FRAMES:
+    if len(walks) != 3 or len(walks[2]) <= _TEST_FRAMES:
         raise ValueError(
             f"{path} holds {len(walks)} walks of {', '.join(str(len(w)) for w in walks)} frames, "
-            f"but three are expected, the last {_WALKING_TEST_FRAMES} frames of the third to test: "
+            f"but three are expected, the last {_TEST_FRAMES} frames of the third to test: "
             f"{_WALKING_ORIGIN}"
         )
-    kept, columns = _walking_columns()
     for number, walk in enumerate(walks):
-        sequence_set.check_frames(f"{path}: walk {number}", walk, columns)
-    learnt = [walks[0], walks[1], walks[2][:-_WALKING_TEST_FRAMES]]
-    pieces = [p for w in learnt for p in np.array_split(w, max(1, round(len(w) / _WALKING_PIECE)))]
-    tested = walks[2][-_WALKING_TEST_FRAMES:]
-    ends = range(_WALKING_PIECE, _WALKING_TEST_FRAMES, _WALKING_PIECE)
+        sequence_set.check_frames(f"{path}: walk {number}", walk, walking.COLUMNS)
+    learnt = [walks[0], walks[1], walks[2][:-_TEST_FRAMES]]
+    pieces = [p for w in learnt for p in np.array_split(w, max(1, round(len(w) / _PIECE)))]
+    tested = walks[2][-_TEST_FRAMES:]
+    ends = range(_PIECE, _TEST_FRAMES, _PIECE)
     return _standardised(
         "walking",
         {"train": pieces, "validation": [], "test": np.split(tested, ends)},
-        columns,
-        kept=kept,
+        walking.COLUMNS,
+        walking.BODY,
+        kept=walking.KEPT,
         over=walks,
         ddof=1,
-        joints=tuple(_WALKING_JOINTS),
-        parents=_WALKING_PARENTS,
-        kinematics=_walking_kinematics,
     )
 
 
@@ -111,13 +79,11 @@ def read_cmu35(folder: Path) -> SequenceSet:
         "cmu35",
         parts,
         skeleton.columns,
+        skeleton,
         labels={
             part: tuple("run" if number in runs else "walk" for number in range(len(parts[part])))
             for part, runs in _CMU35_RUNS.items()
         },
-        joints=skeleton.joints,
-        parents=skeleton.parents,
-        kinematics=skeleton.kinematics,
     )
 
 
@@ -148,20 +114,15 @@ def read_bvh(
     first = files[0]
     for path, file in zip(paths, files, strict=True):
         _check_same(path, paths[0], "columns", file.columns, first.columns)
-        _check_same(path, paths[0], "frames per second", file.rate, first.rate)
-    return _own(
-        "bvh",
-        folder,
+        _check_same(path, paths[0], "frames per second", round(file.rate, 2), round(first.rate, 2))
+    parts = sequence_set.split(
+        f"bvh in {folder}",
         [file.frames[::every] for file in files],
-        first.columns,
-        first.rate / every,
         validation_share=validation_share,
         test_share=test_share,
         seed=seed,
-        joints=first.joints,
-        parents=first.parents,
-        kinematics=first.kinematics,
     )
+    return _standardised("bvh", parts, first.columns, first, rate=first.rate / every)
 
 
 def read_npz(
@@ -188,42 +149,27 @@ def read_npz(
     read = [_read_npz_file(path) for path in paths]
     for path, (_, columns) in zip(paths, read, strict=True):
         _check_same(path, paths[0], "columns", columns, read[0][1])
-    return _own(
-        "npz",
-        folder,
-        [frames for frames, _ in read],
-        read[0][1],
-        frames_per_second,
-        validation_share=validation_share,
-        test_share=test_share,
-        seed=seed,
-    )
-
-
-def _own(name, folder, sequences, columns, rate, *, validation_share, test_share, seed, **body):
     parts = sequence_set.split(
-        f"{name} in {folder}",
-        sequences,
+        f"npz in {folder}",
+        [frames for frames, _ in read],
         validation_share=validation_share,
         test_share=test_share,
         seed=seed,
     )
-    return _standardised(name, parts, columns, rate=rate, **body)
+    return _standardised("npz", parts, read[0][1], rate=frames_per_second)
 
 
 def _standardised(
     name,
     parts,
     columns,
+    body=None,
     *,
     rate=_FRAMES_PER_SECOND,
     over=None,
     ddof=0,
     kept=None,
     labels=None,
-    joints=None,
-    parents=None,
-    kinematics=None,
 ):
     """The set of (x − mean) / scale of the numbers that change, by the frames in `over`."""
     frames = np.concatenate(parts["train"] if over is None else over)
@@ -233,12 +179,12 @@ def _standardised(
             raise ValueError(f"{name}: no column changes in the training sequences")
         kept = np.flatnonzero(scale > _CONSTANT * scale.max())
     mean, scale = mean[kept], scale[kept]
-    body = None
-    if joints is not None:
-        body = Skeleton(
-            joints=joints,
-            bones=tuple((parent, joint) for joint, parent in enumerate(parents) if joint),
-            kinematics=kinematics,
+    skeleton = None
+    if body is not None:
+        skeleton = Skeleton(
+            joints=body.joints,
+            bones=tuple((parent, joint) for joint, parent in enumerate(body.parents) if joint),
+            kinematics=body.kinematics,
             rest=frames[0],
             kept=kept,
             mean=mean,
@@ -256,56 +202,8 @@ def _standardised(
         mean=mean.astype(np.float32),
         scale=scale.astype(np.float32),
         labels=labels,
-        skeleton=body,
+        skeleton=skeleton,
     )
-
-
-def _walking_columns():
-    """The numbers of the 108 that change, and the names of all."""
-    columns, kept = list(_WALKING_ROOT), list(range(len(_WALKING_ROOT)))
-    for joint, (parent, turns) in _WALKING_JOINTS.items():
-        if parent is not None:
-            kept += [len(columns) + "xyz".index(axis) for axis in turns]
-            columns += [f"{joint} {axis}" for axis in "xyz"]
-            columns += [f"{joint} offset {axis}" for axis in "xyz"]
-    return np.array(kept), tuple(columns)
-
-
-def _walking_kinematics(channels):
-    """The joints of walks that begin at the middle of the room and look ahead.
-
-    In the file x is ahead, y to the left and z upwards.
-    """
-    from scipy.spatial.transform import Rotation
-
-    numbers = channels.reshape(len(channels), len(_WALKING_JOINTS), 6)
-    turns, offsets = numbers[:, :, :3], numbers[:, :, 3:]
-    matrices = Rotation.from_rotvec(turns.reshape(-1, 3)).as_matrix().reshape(*turns.shape, 3)
-    forward, left, turn, ahead, right, height = channels[:, :6].T
-    heading = np.concatenate([[0.0], np.cumsum(turn[:-1])])
-    steps = np.exp(1j * heading) * (ahead - 1j * right)  # on the ground, x + iy
-    place = np.concatenate([[0.0], np.cumsum(steps[:-1])])
-    root = np.stack([place.real, place.imag, height], 1)
-    matrices[:, 0] = _upright(heading, forward, left)
-    positions = skeletons.chain(_WALKING_PARENTS, root, offsets, matrices)
-    return positions[:, :, [1, 2, 0]]
-
-
-def _upright(heading, forward, left):
-    """The root's rotation of its heading and the angles of its axes from straight down.
-
-    Seen from the heading, the forward axis is (sin φ, 0, −cos φ). The left axis is as far from
-    straight down as its angle tells, at right angles to that, and to the left.
-    """
-    zero = np.zeros_like(heading)
-    u = np.stack([np.sin(forward), zero, -np.cos(forward)], 1)
-    up = -np.cos(left)
-    along = up * np.cos(forward) / np.sin(forward)
-    v = np.stack([along, np.sqrt(np.maximum(1 - along**2 - up**2, 0)), up], 1)
-    v /= np.linalg.norm(v, axis=1, keepdims=True)
-    cosine, sine = np.cos(heading), np.sin(heading)
-    turn = np.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, zero + 1], 1)
-    return turn.reshape(-1, 3, 3) @ np.stack([u, v, np.cross(u, v)], 2)
 
 
 def _by_label(path, frames, labels, columns, names):
@@ -352,7 +250,7 @@ def _read_npz_file(path):
 
 
 def _check_same(path, other, what, value, expected):
-    """All files of a folder have the same columns."""
+    """Refuses a file that does not go with the first of its folder."""
     if value != expected:
         odd = [v for v in value if v not in expected] if isinstance(value, tuple) else [value]
         raise ValueError(

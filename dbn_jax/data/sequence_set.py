@@ -84,8 +84,8 @@ def split(
     held = test + round(validation_share * count)
     if held >= count:
         raise ValueError(
-            f"{name} has {count} sequences, too few to hold out shares of {validation_share} and "
-            f"{test_share} of them and learn from the rest: add files"
+            f"{name}: {count} in all are too few sequences to hold out shares of "
+            f"{validation_share} and {test_share} of them and learn from the rest: add files"
         )
     # RandomState's streams are frozen, so the same seed gives the same split under any numpy.
     shuffled = [sequences[i] for i in np.random.RandomState(seed).permutation(count)]

@@ -9,6 +9,15 @@ from dbn_jax.typing import Float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Body:
+    """The joints of a file, each after its parent, and where they are by the file's numbers."""
+
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]  # the root's is itself
+    kinematics: Callable[[np.ndarray], np.ndarray]  # (T, numbers) to (T, joints, 3)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Skeleton:
     """The joints of a body, and how they follow from standardised frames.
 

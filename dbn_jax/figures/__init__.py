@@ -1,10 +1,10 @@
-"""Every picture of the project: sheets of images, weights, curves, histograms, animations.
+"""Every picture of the project: sheets of images, weights, curves, histograms, films.
 
-Arrays go in, a matplotlib `Figure` comes out; nothing here knows a model, and pyplot and the global
-settings of matplotlib stay untouched. In sheets of images an image pixel is a whole number of equal
-device pixels, never blurred; axes are laid out by matplotlib. Greys show intensities, blue to red
-through white shows signed weights, Okabe and Ito's palette (2008, safe for colour-blind readers)
-tells lines and classes apart.
+Arrays go in, a matplotlib `Figure` comes out, or for films the pixels of their frames; nothing here
+knows a model, and pyplot and the global settings of matplotlib stay untouched. In sheets of images
+an image pixel is a whole number of equal device pixels, never blurred; axes are laid out by
+matplotlib. Greys show intensities, blue to red through white shows signed weights, Okabe and Ito's
+palette (2008, safe for colour-blind readers) tells lines and classes apart.
 
 Arguments of the same name mean the same everywhere:
   title, subtitle: what is shown, and how it was made.

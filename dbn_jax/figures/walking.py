@@ -1,16 +1,18 @@
 """Stick figures: people who walk, seen from the side.
 
 Arguments that mean the same in both pictures:
-  people: name to the positions of joints, (frames, joints, 3). All have one scale, and are seen
-    from the side of the way along which the first of them moves most; it leads to the right.
+  people: name to the positions of joints, (frames, joints, 3), in right-handed coordinates. All
+    have one scale; the ground is at the lowest joint of a person in all frames.
   bones: pairs of joints.
-  left, right: the joints of the left and of the right limbs, to be coloured. A bone is on the side
-    of its second joint.
-  up: the axis that points up. The ground is at the lowest joint of all frames.
+  left, right: the joints of the left and of the right limbs, to be coloured; a bone is on the side
+    of its second joint. Each person is seen from the right, even in a turn. Without these joints
+    the eye is beside the line along which the person moves most.
+  up: the axis that points up.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -33,12 +35,13 @@ from dbn_jax.figures.pages import (
 from dbn_jax.figures.sequences import side_by_side
 from dbn_jax.typing import Int, Num, UInt8
 
-_Bones = Sequence[tuple[int, int]] | Int[AnyArray, "bones 2"]
+_Bones = Sequence[Sequence[int]] | Int[AnyArray, "bones 2"]
 
 _SPACE = 8  # pixels between a pose and what stands beside it
 _BETWEEN = 24  # pixels between rows
 _BONE = 3  # pixels across
 _ON_PAPER, _IN_FILM = 140, 220  # pixels of the tallest pose
+_TURN = 31  # frames before and after that tell where a person faces, over which steps even out
 _MARKS = 3  # on the ground to each side, which is more than are seen
 _LEFT, _RIGHT, _GROUND = PALETTE[0], PALETTE[1], "#a0a0a0"
 
@@ -55,8 +58,9 @@ def stick_figures(
     up: int = 1,
 ) -> Figure:
     """On paper: a row for each of the people, in it one of `every` so many frames."""
-    walks = _walks(people, up)
-    skeleton = _skeleton(people, bones, left, right)
+    joints = _joints(people)
+    skeleton = _skeleton(joints, bones, left, right)
+    walks = {name: _walk(positions, left, right, up) for name, positions in joints.items()}
     num_frames = len(next(iter(walks.values())).poses)
     shown = slice(None, None, check_count("every", every))
     numbers = [f"{number:,}" for number in range(1, num_frames + 1)[shown]]
@@ -92,8 +96,9 @@ def stick_films(
 
     The camera goes along with each of the people, over ground with marks half a body apart.
     """
-    walks = _walks(people, up)
-    skeleton = _skeleton(people, bones, left, right)
+    joints = _joints(people)
+    skeleton = _skeleton(joints, bones, left, right)
+    walks = {name: _walk(positions, left, right, up) for name, positions in joints.items()}
     half, tall = _extent(walks)
     room = PAGE[0] / len(walks) - _BETWEEN
     scale = min(_IN_FILM / tall, room / (2 * half + tall / 2))
@@ -116,21 +121,34 @@ class _Skeleton(NamedTuple):
     colours: list[str]
     legend: str | None
 
-    def drawn(self, pose: np.ndarray, scale: float, place: Sequence[float]) -> np.ndarray:
+    def drawn(self, pose: np.ndarray, scale: Real, place: Sequence[Real]) -> np.ndarray:
         """The ends of the bones in pixels, (bones, 2, 2), of a body that stands at the place."""
         return place + scale * np.array([1, -1]) * pose[self.bones]
 
 
+def _joints(people: Mapping[str, AnyArray]) -> dict[str, np.ndarray]:
+    """The positions, (frames, joints, 3), in float64."""
+    check_equal_lengths(people, "people", "frames")
+    for name, positions in people.items():
+        if positions.ndim != 3 or positions.shape[2] != 3:
+            raise ValueError(
+                f'positions of "{name}" of shape {positions.shape}: expected (frames, joints, 3)'
+            )
+    return {name: finite_values(x, f'positions of "{name}"') for name, x in people.items()}
+
+
 def _skeleton(
-    people: Mapping[str, AnyArray], bones: _Bones, left: Sequence[int], right: Sequence[int]
+    joints: Mapping[str, np.ndarray], bones: _Bones, left: Sequence[int], right: Sequence[int]
 ) -> _Skeleton:
     bones = np.asarray(bones)
-    num_joints = min(positions.shape[1] for positions in people.values())
+    num_joints = min(positions.shape[1] for positions in joints.values())
+    named = [*bones.ravel(), *left, *right]
     if bones.ndim != 2 or bones.shape[1] != 2 or not len(bones):
         raise ValueError(f"bones of shape {bones.shape}: expected pairs of joints, (bones, 2)")
-    if bones.min() < 0 or bones.max() >= num_joints:
+    if min(named) < 0 or max(named) >= num_joints:
         raise ValueError(
-            f"bones join {bones.min()} to {bones.max()}, but the joints are 0 to {num_joints - 1}"
+            f"bones, left and right name joints {min(named)} to {max(named)}, but there are "
+            f"0 to {num_joints - 1}"
         )
     side = np.isin(bones[:, 1], list(right)).astype(int) - np.isin(bones[:, 1], list(left))
     bones, side = bones[np.argsort(side, kind="stable")], np.sort(side)
@@ -138,34 +156,35 @@ def _skeleton(
     return _Skeleton(bones, [(INK, _RIGHT, _LEFT)[s] for s in side], legend)
 
 
-def _walks(people: Mapping[str, AnyArray], up: int) -> dict[str, _Walk]:
-    check_equal_lengths(people, "people", "frames")
+def _walk(positions: np.ndarray, left: Sequence[int], right: Sequence[int], up: int) -> _Walk:
     if up not in (0, 1, 2):
         raise ValueError(f"up={up}: expected 0, 1 or 2, the axis that points up")
-    for name, positions in people.items():
-        if positions.ndim != 3 or positions.shape[2] != 3:
-            raise ValueError(
-                f'positions of "{name}" of shape {positions.shape}: expected (frames, joints, 3)'
-            )
-    people = {name: finite_values(x, f'positions of "{name}"') for name, x in people.items()}
-    ahead = _direction(np.delete(next(iter(people.values())), up, axis=2))
-    walks = {}
-    for name, positions in people.items():
-        along = np.delete(positions, up, axis=2) @ ahead
-        way = along.mean(axis=1)
-        heights = positions[:, :, up] - positions[:, :, up].min()
-        walks[name] = _Walk(np.stack([along - way[:, None], heights], axis=2), way)
-    return walks
+    ground = positions[:, :, [(up + 1) % 3, (up + 2) % 3]]
+    heights = positions[:, :, up] - positions[:, :, up].min()
+    ahead = _ahead(ground, list(left), list(right))
+    middle = ground.mean(axis=1)
+    along = np.einsum("tjx,tx->tj", ground - middle[:, None], ahead)
+    steps = np.diff(middle, axis=0, prepend=middle[:1])
+    return _Walk(np.stack([along, heights], axis=2), (steps * ahead).sum(axis=1).cumsum())
 
 
-def _direction(ground: np.ndarray) -> np.ndarray:
-    """The direction, of length 1, in which joints (frames, joints, 2) move most, and forwards."""
+def _ahead(ground: np.ndarray, left: list[int], right: list[int]) -> np.ndarray:
+    """The direction to the right of the picture in each frame, of joints (frames, joints, 2)."""
+    if left and right:
+        across = ground[:, left].mean(axis=1) - ground[:, right].mean(axis=1)
+        weights = np.hanning(2 * _TURN + 3)[1:-1]
+        across = np.stack([np.convolve(np.pad(x, _TURN), weights, "valid") for x in across.T], 1)
+        apart = np.linalg.norm(across, axis=1, keepdims=True)
+        if not apart.all():
+            raise ValueError("left and right joints lie over one another: leave left and right out")
+        return across[:, ::-1] * (1, -1) / apart  # a right angle from what is to the left
     moves = (ground - ground.mean(axis=0)).reshape(-1, 2)
     ahead = np.linalg.eigh(moves.T @ moves)[1][:, -1]
-    return ahead if (ground[-1] - ground[0]).mean(axis=0) @ ahead >= 0 else -ahead
+    forwards = (ground[-1] - ground[0]).mean(axis=0) @ ahead >= 0
+    return np.tile(ahead if forwards else -ahead, (len(ground), 1))
 
 
-def _extent(walks: Mapping[str, _Walk]) -> tuple[float, float]:
+def _extent(walks: Mapping[str, _Walk]) -> tuple[Real, Real]:
     """Half the width and the height that has room for every pose."""
     poses = np.concatenate([walk.poses.reshape(-1, 2) for walk in walks.values()])
     half, tall = np.abs(poses).max(axis=0)
@@ -174,12 +193,12 @@ def _extent(walks: Mapping[str, _Walk]) -> tuple[float, float]:
     return max(half, tall / 8), tall
 
 
-def _flat(start: float, end: float, y: float) -> np.ndarray:
+def _flat(start: Real, end: Real, y: Real) -> np.ndarray:
     return np.array([[[start, y], [end, y]]])
 
 
 def _filmed(
-    walk: _Walk, skeleton: _Skeleton, scale: float, apart: float, size: tuple[int, int]
+    walk: _Walk, skeleton: _Skeleton, scale: Real, apart: Real, size: tuple[int, int]
 ) -> list[np.ndarray]:
     """The pixels of each frame, uint8 (height, width, 3)."""
     width, height = size

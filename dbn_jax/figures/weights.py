@@ -178,6 +178,8 @@ def recurrent_weights(
     weights = finite_values(weights, "weights")
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
         raise ValueError(f"weights of shape {weights.shape}: expected (units, units)")
+    if limit is not None and not 0 < limit < math.inf:
+        raise ValueError(f"limit={limit}: expected a positive number")
     order = _seriation(weights)
     limit = _robust_limit(weights) if limit is None else limit
     tile = framed(_diverging(weights[np.ix_(order, order)], limit), max(1, 560 // len(weights)))

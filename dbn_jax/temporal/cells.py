@@ -17,6 +17,9 @@ CELLS = {
 }
 
 
+_KINDS = {"SimpleCell": "plain", "GRUCell": "gru", "OptimizedLSTMCell": "lstm"}
+
+
 def make(key: Key[Array, ""], kind: str, num_inputs: int, size: int) -> tuple[Any, Any]:
     """Makes a cell of one of the `CELLS`, and its first carry, zeros."""
     if kind not in CELLS:
@@ -24,3 +27,24 @@ def make(key: Key[Array, ""], kind: str, num_inputs: int, size: int) -> tuple[An
     cell = CELLS[kind](num_inputs, size, rngs=nnx.Rngs(key))
     carry = cell.initialize_carry((num_inputs,), nnx.Rngs(0))
     return cell, jax.tree.map(jnp.zeros_like, carry)
+
+
+def describe(cell: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What `rebuild` takes: how a cell of `make` was made, and its arrays by name."""
+    kind = _KINDS.get(type(cell).__name__)
+    if kind is None:
+        raise TypeError(f"a {type(cell).__name__} is none of the cells {', '.join(CELLS)}")
+    leaves = jax.tree_util.tree_leaves_with_path(cell)
+    arrays = {jax.tree_util.keystr(path): x for path, x in leaves}
+    return {"kind": kind, "num_inputs": cell.in_features, "size": cell.hidden_features}, arrays
+
+
+def rebuild(arrays: dict[str, Array], *, kind: str, num_inputs: int, size: int) -> Any:
+    """The cell that `describe` described; ValueError if the arrays are not its own."""
+    blank = jax.eval_shape(lambda: make(jax.random.key(0), kind, num_inputs, size)[0])
+    leaves, structure = jax.tree_util.tree_flatten_with_path(blank)
+    shapes = {jax.tree_util.keystr(path): x.shape for path, x in leaves}
+    found = {name: jnp.shape(x) for name, x in arrays.items()}
+    if shapes != found:
+        raise ValueError(f"the {kind} cell has arrays {found}; expected {shapes}")
+    return structure.unflatten(arrays[name] for name in shapes)

@@ -28,14 +28,19 @@ class ConditionalRBM(TemporalRBM):
     to_hidden: Float[Array, "context H"]
     order: int = pytrees.static(1)
 
+    @property
+    def style_size(self) -> int:
+        """Number of numbers of a style."""
+        return len(self.to_visible) - self.order * self.rbm.visible.num_units
+
     def start(self, style: Float[Array, " S"] | None = None) -> tuple[Array, Array]:
         """The memory before the first frame: no past, and the style of the sequence."""
-        num_visible = self.rbm.visible.num_units
-        size = len(self.to_visible) - self.order * num_visible
         given = 0 if style is None else len(style)
-        if given != size:
-            raise ValueError(f"the style has {given} numbers; the model's styles have {size}")
-        zeros = jnp.zeros((self.order, num_visible), self.to_visible.dtype)
+        if given != self.style_size:
+            raise ValueError(
+                f"the style has {given} numbers; the model's styles have {self.style_size}"
+            )
+        zeros = jnp.zeros((self.order, self.rbm.visible.num_units), self.to_visible.dtype)
         return zeros, jnp.zeros(0, zeros.dtype) if style is None else style.astype(zeros.dtype)
 
     def update(self, key: Key[Array, ""], memory, v):

@@ -14,7 +14,7 @@ import optax
 from dbn_jax import random, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.likelihood import partition
-from dbn_jax.temporal.base import Memory, TemporalRBM, recall
+from dbn_jax.temporal.base import TemporalRBM, recall
 from dbn_jax.temporal.sequences import Sequences
 from dbn_jax.train_state import State, apply_gradient
 from dbn_jax.typing import Array, Float, Key
@@ -28,38 +28,41 @@ def cd_loss(
     batch: Sequences,
     *,
     num_gibbs_steps: int = 1,
-    memory: Memory = None,
+    sample_visible: bool = True,
     input_dropout: float = 0.0,
     memory_dropout: float = 0.0,
 ) -> tuple[Float[Array, ""], Metrics]:
     """The loss whose gradient is contrastive divergence, and metrics.
 
     Args:
-      memory: of each sequence before its first frame, a tree of arrays (B, …), such as a style;
-        None: ``model.start()``.
+      sample_visible: whether the last v* is a sample; False takes its means given the last hidden
+        states, which are less noisy, and not quite right where these act on each other.
       input_dropout: probability that a value is set to 0 before it gets into the memory.
       memory_dropout: probability that a number of the memory does not act on the biases.
     """
     recall_key, gibbs_key = random.split(key)
     v = rbm.as_visible(model.rbm, batch.values)
-    memories = _memories(recall_key, model, v, memory, input_dropout, memory_dropout)
+    memories = _memories(recall_key, model, v, batch.styles, input_dropout, memory_dropout)
 
     def frame_loss(key, memory, v):
         params = model.frame(memory)
-        fantasy, _ = rbm.gibbs(key, jax.lax.stop_gradient(params), v, num_gibbs_steps)
+        fixed = jax.lax.stop_gradient(params)
+        fantasy, h = rbm.gibbs(key, fixed, v, num_gibbs_steps)
+        if not sample_visible:
+            fantasy = rbm.visible_mean(fixed, h)
         gap = rbm.free_energy(params, v) - rbm.free_energy(params, fantasy)
-        return gap, jnp.sum((v - rbm.reconstruct(jax.lax.stop_gradient(params), v)) ** 2)
+        return gap, jnp.sum((v - rbm.reconstruct(fixed, v)) ** 2)
 
     gap, error = jax.vmap(jax.vmap(frame_loss))(_keys(gibbs_key, v), memories, v)
     return batch.mean(gap), {"reconstruction_error": batch.mean(error)}
 
 
 def exact_loss(
-    key: Key[Array, ""], model: TemporalRBM, batch: Sequences, *, memory: Memory = None
+    key: Key[Array, ""], model: TemporalRBM, batch: Sequences
 ) -> tuple[Float[Array, ""], Metrics]:
     """−log p per frame, exact, for models whose hidden or visible states can be enumerated."""
     v = rbm.as_visible(model.rbm, batch.values)
-    memories = _memories(key, model, v, memory)
+    memories = _memories(key, model, v, batch.styles)
 
     def frame_loss(memory, v):
         params = model.frame(memory)
@@ -83,13 +86,17 @@ def step(
     return apply_gradient(state, gradient, optimizer), metrics
 
 
-def _memories(key, model, v, memory, input_dropout=0.0, memory_dropout=0.0):
+def _memories(key, model, v, styles, input_dropout=0.0, memory_dropout=0.0):
     """Memories before all frames: (B, T, V) -> (B, T, …)."""
     recall_key, input_key, memory_key = random.split(key, 3)
     keys = random.split(recall_key, len(v))
     seen = _dropout(input_key, v, input_dropout)
-    first = None if memory is None else 0
-    memories, _ = jax.vmap(recall, in_axes=(0, None, 0, first))(keys, model, seen, memory)
+
+    def remember(key, v, style):
+        start = model.start() if style is None else model.start(style)
+        return recall(key, model, v, start)[0]
+
+    memories = jax.vmap(remember)(keys, seen, styles)
     return _dropout(memory_key, memories, memory_dropout)
 
 

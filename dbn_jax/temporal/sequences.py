@@ -17,21 +17,25 @@ class Sequences:
       values: frames; what stands after a sequence's end does not matter, if it is finite.
       lengths: number of frames of each.
       warm_up: number of frames at the start of each that are remembered but not learnt.
+      styles: of models that have one, such as `ConditionalRBM`; None for all others.
     """
 
     values: Num[Array | np.ndarray, "B T V"]
     lengths: Int[Array | np.ndarray, " B"]
     warm_up: Int[Array | np.ndarray, " B"]
+    styles: Float[Array | np.ndarray, "B S"] | None = None
 
     @staticmethod
-    def of(sequences: Sequence[np.ndarray]) -> "Sequences":
-        """Makes a batch of arrays (frames, V)."""
+    def of(
+        sequences: Sequence[np.ndarray], styles: Float[np.ndarray, "B S"] | None = None
+    ) -> "Sequences":
+        """Makes a batch of arrays (frames, V), all of whose frames are learnt."""
         lengths = np.array([len(x) for x in sequences], np.int32)
         shape = len(sequences), lengths.max(), sequences[0].shape[1]
         values = np.zeros(shape, sequences[0].dtype)
         for row, x in zip(values, sequences, strict=True):
             row[: len(x)] = x
-        return Sequences(values, lengths, np.zeros_like(lengths))
+        return Sequences(values, lengths, np.zeros_like(lengths), styles)
 
     @property
     def learnt(self) -> Bool[Array, "B T"]:

@@ -28,11 +28,10 @@ def write_midi(
     track = mido.MidiTrack()
     tempo = round(2e6 / frames_per_second)  # microseconds per quarter note
     track.append(mido.MetaMessage("set_tempo", tempo=tempo))
-    # Ends before beginnings, so that a note that follows another one is heard.
-    events = [(end, "note_off", pitch) for pitch, _, end in _notes(roll)]
-    events += [(start, "note_on", pitch) for pitch, start, _ in _notes(roll)]
+    events = [(start, "note_on", pitch) for pitch, start, _ in _notes(roll)]
+    events += [(end, "note_off", pitch) for pitch, _, end in _notes(roll)]
     now = 0
-    for row, kind, pitch in sorted(events, key=lambda event: (event[0], event[1] == "note_on")):
+    for row, kind, pitch in sorted(events):
         ticks = (row - now) * _TICKS_PER_ROW
         track.append(mido.Message(kind, note=pitch, velocity=_LOUDNESS, time=ticks))
         now = row

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from dbn_jax import figures
-from tests.pictures import MARGIN, SQUARE, assert_readable, enlarged, pixels, shown_texts, words
+from tests.pictures import (
+    MARGIN,
+    SQUARE,
+    assert_readable,
+    enlarged,
+    find,
+    pixels,
+    shown_texts,
+    words,
+)
 
 GREY, ORANGE = (150, 150, 150), (213, 94, 0)
 LAYERS = {"low": np.array([1.0, 0, 0, 1, 0]), "top": np.array([0, 1, 0, 0, 1, 1, 0.2, 0])}
@@ -17,17 +26,6 @@ def place(figure, text):
     (found,) = (t for t in shown_texts(figure) if t.get_text() == text)
     box = found.get_window_extent()
     return figure.bbox.height - box.y0, box.x0
-
-
-def find(page, panel):
-    """The corners at which a panel stands on the page, by its own pixels."""
-    height, width = panel.shape[:2]
-    corners = []
-    for y in range(page.shape[0] - height + 1):
-        for x in np.flatnonzero((page[y] == panel[0, 0]).all(axis=-1)):
-            if np.array_equal(page[y : y + height, x : x + width], panel):
-                corners.append((y, int(x)))
-    return corners
 
 
 def framed(cells, factor):

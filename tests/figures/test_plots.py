@@ -166,3 +166,12 @@ def test_histograms_of_equal_and_nearly_equal_values_are_drawn(values):
     figure = figures.histograms({"w": np.array(values)}, title="t")
     assert figure.axes[0].patches[0].get_data().values.sum() == len(values)
     assert_readable(figure)
+
+
+def test_standard_errors_are_bands_of_one_to_each_side_of_their_line():
+    ahead, errors = np.arange(1, 4), np.array([3.0, np.nan, 6.0])
+    lines = {"net": (ahead, errors, [0.5, np.nan, 1.0]), "copy": (ahead, 2 * ahead)}
+    figure = figures.learning_curves({"error": lines}, title="t", x_label="frames ahead")
+    (band,) = figure.axes[0].collections  # of the net alone
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    assert corners == {(1, 2.5), (1, 3.5), (3, 5.0), (3, 7.0)}

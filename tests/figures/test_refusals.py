@@ -16,6 +16,11 @@ sheet = partial(figures.image_sheet, **SQUARE)
 captioned = partial(figures.captioned_sheet, **SQUARE)
 rows = partial(figures.image_rows, **SQUARE)
 fields = partial(figures.receptive_fields, **SQUARE)
+motion = partial(figures.motion_fields, **SQUARE)
+recurrent = partial(figures.recurrent_weights, title="t")
+films = partial(figures.films, **SQUARE)
+strip = partial(figures.film_strip, **SQUARE)
+rolls = partial(figures.piano_rolls, title="t")
 moment = partial(figures.moment, **SQUARE)
 moments = partial(figures.moments, **SQUARE)
 curves = partial(figures.learning_curves, title="t", x_label="x")
@@ -25,6 +30,11 @@ confusion = partial(figures.confusion_matrix, title="t")
 
 def reliability(*arrays):
     figures.reliability(*map(np.array, arrays), title="t")
+
+
+def walk(shape=(2, 3, 3), bones=((0, 1),), value=0.0, **settings):
+    people = {"real": np.arange(np.prod(shape)).reshape(shape) + value}
+    figures.stick_films(people, bones, title="t", **settings)
 
 
 def points(labels=LABELS, value=0.0, **settings):
@@ -56,6 +66,32 @@ def points(labels=LABELS, value=0.0, **settings):
         (lambda: figures.development(np.zeros((0, 4, 1)), **SQUARE, labels=[]), "empty"),
         (lambda: figures.development(np.zeros((2, 4, 1)), **SQUARE, labels="a"), "2 snapshots"),
         (lambda: figures.hidden_activities(np.full((2, 2), 2.0), title="t"), "4 of 4 values"),
+        (lambda: motion(np.zeros((2, 5, 1))), r"weights to the frames of shape \(2, 5\).*\(N, 4\)"),
+        (lambda: motion(np.zeros((2, 4, 1)), delays=[1]), "delays has 1 entries for 2 arrays"),
+        (lambda: recurrent(np.zeros((2, 3))), r"\(2, 3\): expected \(units, units\)"),
+        (lambda: recurrent(np.eye(2) * np.nan), "weights: 4 of 4 values are NaN"),
+        (lambda: recurrent(np.eye(2), limit=0.0), "limit=0"),
+        (lambda: films({}), "films is empty: give at least one name with its frames"),
+        (lambda: films({"a": ONE, "b": TWO}), "different numbers of frames: {'a': 1, 'b': 2}"),
+        (lambda: films({"a": NAN}), 'film "a": 2 of 4 values are NaN'),
+        (lambda: films({"a": ONE}, notes={"b": "1"}), r"notes for \['b'\], but the films are"),
+        (lambda: films({"a": TWO}, notes={"a": "1"}), r'notes\["a"\] has 1 entries for 2 frames'),
+        (lambda: films({"a": TWO}, zoom=0), "zoom=0"),
+        (lambda: strip({"a": TWO}, every=0), "every=0"),
+        (lambda: strip({"a": ONE, "b": TWO}, every=1), "different numbers of frames"),
+        (lambda: rolls({}), "rolls is empty"),
+        (lambda: rolls({"a": TWO, "b": TWO[:, :3]}), "numbers of notes: {'a': 4, 'b': 3}"),
+        (lambda: rolls({"a": TWO + 2}), 'roll "a": 8 of 8 values lie outside 0 to 1'),
+        (lambda: rolls({"a": TWO}, given={"a": 2}), r'given\["a"\]=2: the roll has 2 steps'),
+        (lambda: rolls({"a": TWO}, given={"b": 1}), r"given for \['b'\], but the rolls are"),
+        (lambda: walk((2, 3, 2)), r'positions of "real" of shape \(2, 3, 2\): expected \(frames'),
+        (lambda: walk(value=np.nan), 'positions of "real": 18 of 18 values are NaN'),
+        (lambda: walk(bones=[(0, 3)]), "name joints 0 to 3, but there are 0 to 2"),
+        (lambda: walk(bones=[(0, 1, 2)]), r"bones of shape \(1, 3\): expected pairs"),
+        (lambda: walk(left=[7]), "name joints 0 to 7, but there are 0 to 2"),
+        (lambda: walk(left=[1], right=[1]), "left and right joints lie over one another"),
+        (lambda: walk(up=3), "up=3: expected 0, 1 or 2"),
+        (lambda: walk((1, 1, 3), [(0, 0)]), "all joints are at one height"),
         (lambda: moment(np.zeros(4), {}), "layers is empty"),
         (lambda: moment(np.zeros(4), {"top": np.ones(2) * 2}), r'layers\["top"\]: 2 of 2 values'),
         (lambda: moment(np.zeros(4), {}, clamped="b"), r"clamped=\"b\", but the labels are \[\]"),
@@ -67,6 +103,8 @@ def points(labels=LABELS, value=0.0, **settings):
         (lambda: curves({"p": {"l": ([1], [1])}}, log_y="q"), r"log_y names \['q'\]"),
         (lambda: curves({"p": {"l": ([1, 2], [1])}}), "equal lengths"),
         (lambda: curves({"p": {"l": ([1], [np.nan])}}), "nothing to draw"),
+        (lambda: curves({"p": {"l": ([1], [1], [-1])}}), "standard error of 0 or more for each"),
+        (lambda: curves({"p": {"l": ([1, 2], [1, 2], [1])}}), "each of 2 points"),
         (lambda: bars({"p": {}}), r"no series in panels \['p'\]"),
         (lambda: bars({"p": {"s": [1, np.nan]}}), 'series "s" of panel "p": 1 of 2 values'),
         (lambda: bars({"p": {"s": [1, 2, 3]}}), 'names has 2 entries for 3 values in series "s"'),

@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from dbn_jax import figures
-from tests.pictures import MARGIN, assert_readable, pixels, words
+from tests.pictures import MARGIN, assert_readable, enlarged, find, pixels, words
+
+
+def colours_of(weights, limit):
+    return matplotlib.colormaps["RdBu_r"](weights / limit / 2 + 0.5, bytes=True)[..., :3]
 
 
 def field_tiles(weights, zoom=20, **settings):
@@ -102,3 +106,68 @@ def test_hidden_activities_show_and_count_dead_and_saturated_units():
     black = (page[..., 0] <= 2).sum(axis=0) >= 200 * 2  # one pixel a case, 2 device pixels each
     assert len(np.flatnonzero(black)) == 12
     assert_readable(figure)
+
+
+def test_motion_fields_show_the_oldest_frame_first_on_one_scale_for_a_unit():
+    weights = np.random.default_rng(0).normal(size=(3, 4, 2))  # delays, pixels, units
+    weights[..., 1] *= 100
+    draw = {"image_shape": (2, 2), "columns": 1, "zoom": 20, "title": "t"}
+    figure = figures.motion_fields(weights, **draw)
+    assert_readable(figure)
+    assert "t − 3 | t − 2 | t − 1" in words(figure)
+    assert "all 2 units, each on its own scale" in words(figure)
+
+    def corners(figure, delays):
+        page, found = pixels(figure), []
+        for unit in range(2):
+            fields = colours_of(weights[..., unit], np.abs(weights[..., unit]).max())
+            for delay in delays:
+                (corner,) = find(page, enlarged(fields[delay].reshape(2, 2, 3), 40))
+                found.append(corner)
+        return found
+
+    seen = corners(figure, [2, 1, 0])
+    assert seen == sorted(seen)  # unit after unit, in each of them the oldest first
+    other = figures.motion_fields(weights, delays=[4, 0, 1], **draw)
+    assert "t − 4 | t − 1 | t" in words(other)
+    assert corners(other, [0, 2, 1]) == seen
+
+
+@pytest.mark.parametrize(("order", "units", "zoom"), [(1, 1, None), (2, 50, 1), (12, 7, None)])
+def test_motion_fields_of_any_number_fit_the_page(order, units, zoom):
+    weights = np.zeros((order, 225, units))
+    figure = figures.motion_fields(weights, image_shape=(15, 15), title="t", zoom=zoom)
+    assert_readable(figure)
+    assert figure.get_size_inches()[0] * 128 < 1000
+
+
+def recurrent_panel(weights, order):
+    shown = colours_of(weights[np.ix_(order, order)], np.abs(weights).max())
+    return enlarged(shown, 2 * (560 // len(weights)))
+
+
+def test_the_order_of_recurrent_weights_uncovers_chains_and_groups():
+    shuffled = np.random.default_rng(0).permutation(8)
+    back = np.argsort(shuffled)
+
+    def draw(weights):
+        weights = weights[np.ix_(shuffled, shuffled)]
+        figure = figures.recurrent_weights(weights, title="t", limit=np.abs(weights).max())
+        assert_readable(figure)
+        return weights, pixels(figure)
+
+    for next_one, order in ((1, back), (-1, back[::-1])):
+        weights, page = draw(np.diag(-np.ones(7), next_one))  # each unit drives the next
+        assert len(find(page, recurrent_panel(weights, order))) == 1
+    groups = np.zeros((8, 8))
+    groups[:3, :3], groups[3:, 3:] = 0.5, 1
+    weights, page = draw(groups)
+    found = [find(page, recurrent_panel(weights, order)) for order in (back, np.roll(back, 5))]
+    assert sorted(map(len, found)) == [0, 1]
+
+
+def test_recurrent_weights_say_their_scale_and_may_be_zero():
+    weights = np.zeros((5, 5))
+    assert "+1 | 0 | −1" in words(figures.recurrent_weights(weights, title="t"))
+    weights[2, 4] = 3.0
+    assert "≥ 2" in words(figures.recurrent_weights(weights, title="t", limit=2.0))

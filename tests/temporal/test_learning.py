@@ -21,7 +21,6 @@ from tests.temporal.small_temporal import (
     frames,
     log_probs,
     make,
-    start,
 )
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -31,17 +30,14 @@ CASES = [(kind, "binary") for kind in DETERMINISTIC]
 CASES += [("gru", "gaussian_learnt"), ("rtrbm", "softmax"), ("conditional", "gaussian")]
 
 
-def batch_of(sequences):
-    return jax.tree.map(jnp.asarray, temporal.Sequences.of([np.asarray(v) for v in sequences]))
+def batch_of(sequences, kind=None):
+    styles = np.tile([1.0, 0.0], (len(sequences), 1)) if kind == "style" else None
+    batch = temporal.Sequences.of([np.asarray(v) for v in sequences], styles)
+    return jax.tree.map(jnp.asarray, batch)
 
 
 def some(visible="binary"):
     return [draw(i, length, VISIBLE[visible]) for i, length in enumerate(LENGTHS)]
-
-
-def starts(kind, model, count):
-    one = start(kind, model)
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), one)
 
 
 @pytest.mark.parametrize(("kind", "visible"), CASES)
@@ -54,9 +50,7 @@ def test_gradient_of_the_exact_loss_is_the_slope_of_enumerated_log_p(kind, visib
         return -total / sum(LENGTHS)
 
     def loss(model):
-        # The style is given; the first memory of all others is a parameter.
-        memory = starts(kind, model, len(sequences)) if kind == "style" else None
-        return temporal.exact_loss(KEY, model, batch_of(sequences), memory=memory)[0]
+        return temporal.exact_loss(KEY, model, batch_of(sequences, kind))[0]
 
     value, gradient = jax.value_and_grad(loss)(model)
     assert value == pytest.approx(oracle(model), rel=1e-9)
@@ -129,20 +123,18 @@ def test_samples_are_constants():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_unequal_lengths_is_its_sequences_one_by_one(kind):
     model, sequences = make(kind), some()
-    batch = batch_of(sequences)
-    filled = temporal.Sequences(
-        jnp.where(batch.learnt[..., None], batch.values, 1.0), batch.lengths, batch.warm_up
-    )
+    batch = batch_of(sequences, kind)
+    values = jnp.where(batch.learnt[..., None], batch.values, 1.0)
+    filled = dataclasses.replace(batch, values=values)
 
     def loss(model, batch):
-        memory = starts(kind, model, len(batch.values)) if kind == "style" else None
-        return temporal.exact_loss(KEY, model, batch, memory=memory)[0]
+        return temporal.exact_loss(KEY, model, batch)[0]
 
     whole = jax.value_and_grad(loss)(model, filled)
     if kind == "trbm":  # its memory is random: only what is filled in may change nothing
         alone = jax.value_and_grad(loss)(model, batch)
     else:
-        parts = [jax.value_and_grad(loss)(model, batch_of([v])) for v in sequences]
+        parts = [jax.value_and_grad(loss)(model, batch_of([v], kind)) for v in sequences]
         shares = [length / sum(LENGTHS) for length in LENGTHS]
         alone = jax.tree.map(lambda *x: sum(s * a for s, a in zip(shares, x, strict=True)), *parts)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)

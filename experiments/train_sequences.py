@@ -1,0 +1,304 @@
+"""Trains a model of sequences: an RBM for each frame, whose biases the past sets.
+
+    python -m experiments.train_sequences --workdir=runs/balls
+
+trains an RNN-RBM on films of bouncing balls, which are simulated, each shown once. figures/film.gif
+then shows a film that the model has not seen, its prediction of every next frame, and its dream
+after ten real frames. That takes under three minutes on 2 cores. Other data are read from a folder:
+
+    python -m experiments.train_sequences --workdir=runs/jsb --data_dir=<folder> \
+        --flagfile=experiments/flagfiles/sequences_jsb.flags
+
+for piano rolls (figures/ has what the model plays, as pictures, MIDI and WAV) and motion capture
+(stick figures). The table in the summary has baselines beside the model: the last frame again,
+linear autoregression, independent notes, an RBM that knows no time is --model=rbm.
+`experiments.evaluate --split=test` measures a finished run on the test sequences.
+
+References: Taylor, Hinton, Roweis, "Modeling human motion using binary latent variables" (2006);
+Sutskever, Hinton, Taylor, "The recurrent temporal restricted Boltzmann machine" (2008);
+Boulanger-Lewandowski, Bengio, Vincent, "Modeling temporal dependencies in high-dimensional
+sequences" (2012).
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dbn_jax import data, rbm, temporal, training
+from dbn_jax.temporal import cells, evaluation
+from experiments.baseline_models import sequences as baselines
+from experiments.common import optimizers, runs, sequence_data, sequence_results
+from experiments.common.data_settings import UNITS
+from experiments.common.sequence_data import SequenceData
+from experiments.common.settings import MAX_EPOCHS, Declared, group, only, setting
+from experiments.pictures import sequences as pictures
+
+MODELS = {
+    "rnn_rbm": "RNN-RBM",
+    "rtrbm": "RTRBM",
+    "trbm": "TRBM",
+    "crbm": "conditional RBM",
+    "rbm": "RBM without time",
+}
+_VISIBLE = ("bernoulli", "gaussian", "gaussian_learnt")
+# Watched after every epoch: so many sequences, and of these so many frames by a short annealing.
+_NUM_WATCHED, _WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 20, 200, 50, 4
+_CLIP = 1.0  # norm of a gradient
+
+
+class ModelSettings(Declared, title="Model"):
+    """The model and its sizes."""
+
+    model: str = setting(
+        "rnn_rbm",
+        "Model: RNN-RBM, recurrent temporal RBM, temporal RBM, conditional RBM, or an RBM that "
+        "knows no time.",
+        choices=tuple(MODELS),
+    )
+    num_hidden: int = setting(100, "Number of hidden units.", at_least=1, at_most=100_000)
+    cell: str = setting(
+        "gru", "Recurrent cell.", choices=tuple(cells.CELLS), given=only("model", "rnn_rbm")
+    )
+    recurrent_size: int = setting(
+        300,
+        "Number of units of the recurrent cell.",
+        at_least=1,
+        at_most=100_000,
+        given=only("model", "rnn_rbm"),
+    )
+    order: int = setting(
+        3,
+        "Number of past frames that change the biases.",
+        at_least=1,
+        at_most=1000,
+        given=only("model", "crbm"),
+    )
+    styles: bool = setting(
+        False,
+        "Put the style of a sequence, such as walk or run, beside the past.",
+        given=only("model", "crbm"),
+    )
+    visible: str | None = setting(
+        None,
+        "Type of the visible units.",
+        unset="bernoulli, but gaussian for real numbers",
+        choices=_VISIBLE,
+    )
+
+
+class LearningSettings(Declared, title="Learning"):
+    """How the model is trained."""
+
+    gibbs_steps: int = setting(
+        1, "Number of Gibbs steps of contrastive divergence.", at_least=1, at_most=10_000
+    )
+    sample_visible: bool | None = setting(
+        None,
+        "Learn from samples of the visible units after the last Gibbs step, not from their means, "
+        "which are less noisy, but know no variance.",
+        unset="false, but true where σ is learnt",
+    )
+    learning_rate: float = setting(
+        0.002, "Learning rate of Adam; it falls to a hundredth over the second half.", at_least=0
+    )
+    weight_decay: float = setting(0.0, "Weight decay, as AdamW has it.", at_least=0)
+    input_dropout: float = setting(
+        0.0, "Share of values that are hidden from the memory.", at_least=0, below=1
+    )
+    memory_dropout: float = setting(
+        0.0, "Share of the memory that is hidden from the biases.", at_least=0, below=1
+    )
+    window: int = setting(
+        100, "Largest number of frames that are learnt in one piece.", at_least=2, at_most=100_000
+    )
+    warm_up: int = setting(
+        0,
+        "Number of frames of a piece within a sequence that fill the memory and are not learnt; a "
+        "conditional RBM has its order instead.",
+        at_least=0,
+    )
+    batch_size: int = setting(10, "Number of pieces in a batch.", at_least=1)
+    epochs: int = setting(12, "Number of epochs.", at_least=1, at_most=MAX_EPOCHS)
+
+
+class Settings(runs.TrainingSettings):
+    """Everything that decides the result."""
+
+    data: SequenceData = group(SequenceData)
+    model: ModelSettings = group(ModelSettings)
+    learning: LearningSettings = group(LearningSettings)
+    measures: sequence_results.Measures = group(sequence_results.Measures)
+
+
+def run(settings: Settings, workdir: str) -> dict:
+    """Trains the model in a workdir, or resumes there, measures it and draws."""
+    dataset = settings.data.load()
+    visible = _visible(settings, dataset)
+    part, frames = sequence_data.held_out(dataset)
+    learning = settings.learning
+    rows, transform, sizes = sequence_data.feed(
+        settings.data,
+        dataset,
+        window=learning.window,
+        warm_up=_warm_up(settings),
+        with_styles=settings.model.styles,
+        batch_size=learning.batch_size,
+    )
+    train = settings.data.training_sequences(dataset, settings.seed)
+    init_key, measure_key, picture_key = jax.random.split(training.spare_key(settings.seed), 3)
+    model = start(init_key, settings.model, dataset, train, UNITS[visible])
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    num_updates = learning.epochs * (
+        sizes.get("updates_per_epoch") or len(rows["first"]) // learning.batch_size
+    )
+    optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates)
+    loss = functools.partial(
+        temporal.cd_loss,
+        num_gibbs_steps=learning.gibbs_steps,
+        sample_visible=_sample_visible(learning.sample_visible, visible),
+        input_dropout=learning.input_dropout,
+        memory_dropout=learning.memory_dropout,
+    )
+    watched = data.spread(np.arange(len(frames)), _NUM_WATCHED)
+    watch = functools.partial(_watch, dataset, part, watched, settings.measures.ais_steps)
+    state = run.train(
+        "sequences",
+        functools.partial(_step, make=transform, optimizer=optimizer, loss=loss),
+        rbm.init_state(model, optimizer),
+        rows,
+        epochs=learning.epochs,
+        evaluate=lambda state: watch(state.params),
+        held_out=[frames[i] for i in watched],
+        **sizes,
+    )
+    run.save_model(state.params)
+    name = MODELS[settings.model.model]
+    results, table = sequence_results.measure(
+        measure_key, state.params, dataset, part, train, settings.measures, name
+    )
+    run.save_table(table)
+    pictures.draw(picture_key, run, state.params, dataset, part, name, results)
+    run.save_figures({"curves": pictures.curves(run.metrics("sequences"), name)})
+    return run.finish({"split": part, **results})
+
+
+def start(
+    key: jax.Array,
+    settings: ModelSettings,
+    dataset: data.SequenceSet,
+    train: tuple[np.ndarray, ...],
+    visible: Any,
+) -> temporal.TemporalRBM:
+    """Makes the model before training; its visible biases have the means of the data."""
+    num_visible, options = len(dataset.columns), {"visible": visible}
+    sizes = num_visible, settings.num_hidden
+    match settings.model:
+        case "rnn_rbm":
+            cell_key, key = jax.random.split(key)
+            made = cells.make(cell_key, settings.cell, num_visible, settings.recurrent_size)
+            model = temporal.init_rnn_rbm(key, *sizes, *made, **options)
+        case "rtrbm" | "trbm":
+            sampled = settings.model == "trbm"
+            model = temporal.init_rtrbm(key, *sizes, sampled=sampled, **options)
+        case _:
+            styles = sequence_data.styles(dataset, "train") if settings.styles else None
+            model = temporal.init_conditional(
+                key,
+                *sizes,
+                order=settings.order if settings.model == "crbm" else 0,
+                style_size=0 if styles is None else styles.shape[1],
+                **options,
+            )
+    frames = jnp.asarray(np.concatenate(train).astype(np.float32))
+    return dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+
+
+def _visible(settings, dataset):
+    is_real = dataset.kind == "real"
+    visible = settings.model.visible or ("gaussian" if is_real else "bernoulli")
+    if is_real == (visible == "bernoulli"):
+        kinds = {
+            "binary": "notes that are on or off",
+            "grey": "grey levels",
+            "real": "real numbers",
+        }
+        raise ValueError(
+            f"--visible={visible}, but the frames of {dataset.name} are {kinds[dataset.kind]}; "
+            f"choose {'gaussian or gaussian_learnt' if is_real else 'bernoulli'}"
+        )
+    if settings.model.styles and not dataset.labels:
+        raise ValueError(f"--styles: the sequences of {dataset.name} have no styles; leave it out")
+    return visible
+
+
+def _sample_visible(given, visible):
+    if given is False and visible == "gaussian_learnt":
+        raise ValueError(
+            "--nosample_visible: a learnt σ needs samples, since means have no variance; leave it out"
+        )
+    return visible == "gaussian_learnt" if given is None else given
+
+
+def _warm_up(settings):
+    """Frames of a piece that only fill the memory: those that a conditional RBM looks back on."""
+    learning, model = settings.learning, settings.model
+    warm_up = {"crbm": model.order, "rbm": 0}.get(model.model, learning.warm_up)
+    if warm_up >= learning.window:
+        raise ValueError(
+            f"--window={learning.window} leaves no frame to learn after {warm_up} that fill the "
+            "memory; choose a longer window"
+        )
+    return warm_up
+
+
+@functools.cache  # equal settings give the same object, and compile once
+def _optimizer(learning_rate, weight_decay, num_updates):
+    return optax.chain(
+        optax.clip_by_global_norm(_CLIP),
+        optax.adamw(
+            optimizers.decaying(learning_rate, num_updates),
+            weight_decay=weight_decay,
+            mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
+        ),
+    )
+
+
+def _step(key, state, rows, *, make, optimizer, loss):
+    batch_key, loss_key = jax.random.split(key)
+    return temporal.step(loss_key, state, make(batch_key, rows), optimizer=optimizer, loss=loss)
+
+
+_predict = functools.partial(temporal.predict, num_steps=10, mean_field=True)
+
+
+def _watch(dataset, part, watched, ais_steps, model):
+    """What is measured after every epoch, on a few held-out sequences; always alike."""
+    key, frames = jax.random.key(0), [dataset.parts()[part][i] for i in watched]
+    memories = sequence_results.starts(model, dataset, part)
+    memories = jax.tree.map(lambda x: x[watched], memories)
+    found = {}
+    if dataset.kind != "binary":
+        predictions = evaluation.for_each(_predict, key, model, frames, memories)
+        found["squared_error"] = baselines.squared_error(predictions, frames)[0]
+    if dataset.kind != "grey" and ais_steps:
+        found["log_likelihood"] = evaluation.log_likelihood(
+            key,
+            model,
+            frames,
+            num_steps=_WATCHED_STEPS,
+            num_chains=_WATCHED_CHAINS,
+            memories=memories,
+            num_frames=_WATCHED_FRAMES,
+        ).mean
+    return found
+
+
+if __name__ == "__main__":
+    runs.main(run, Settings)
