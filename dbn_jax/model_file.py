@@ -228,19 +228,46 @@ def _check_model(model):
                         f"generates with weights of shape {other.weights.shape}"
                     )
         case temporal.TemporalRBM():
-            _check_rbm("the RBM", model.rbm)
-            jax.eval_shape(lambda: _two_frames(model))
+            _check_sequences(model)
         case _ if type(model).__name__ in _NETWORKS[1:]:
             _check_network(model)
         case _:
             raise ValueError(f"it holds a {type(model).__name__}, which is no model")
 
 
-def _two_frames(model):
-    """What a model of sequences computes first: it fails if the parts do not fit each other."""
-    v = jnp.zeros(model.rbm.visible.num_units, model.rbm.weights.dtype)
-    memory = model.start()
-    return model.frame(model.update(jax.random.key(0), memory, v))
+def _check_sequences(model):
+    """Compares what sets the biases of frames with the RBM; memories stay as large as they are."""
+    if not isinstance(model.rbm, rbm.RBM):
+        raise ValueError(f"the frames' model is a {type(model.rbm).__name__}, not an RBM")
+    _check_rbm("the RBM", model.rbm)
+    num_visible, num_hidden = model.rbm.weights.shape
+    match model:
+        case temporal.RTRBM():
+            memory = model.initial
+            wanted = {"recurrent": (num_hidden, num_hidden), "initial": (num_hidden,)}
+        case temporal.RNNRBM():
+            memory = model.initial
+            size = np.shape(jax.tree.leaves(memory)[-1])[-1]
+            wanted = {"to_visible": (size, num_visible), "to_hidden": (size, num_hidden)}
+        case temporal.ConditionalRBM(to_visible=None, to_hidden=None, order=0):
+            return
+        case temporal.ConditionalRBM():
+            if not 0 <= model.order * num_visible <= len(model.to_visible):
+                raise ValueError(
+                    f"the order is {model.order}, but to_visible has the shape "
+                    f"{model.to_visible.shape}"
+                )
+            memory = model.start(jnp.zeros(model.style_size))
+            size = len(model.to_visible)
+            wanted = {"to_visible": (size, num_visible), "to_hidden": (size, num_hidden)}
+    _check_shapes("", wanted, {name: np.shape(getattr(model, name)) for name in wanted})
+    v = jnp.zeros(num_visible, model.rbm.weights.dtype)
+    after = jax.eval_shape(lambda: model.update(jax.random.key(0), memory, v))
+    shapes = [
+        {jax.tree_util.keystr(path): x.shape for path, x in tree_leaves_with_path(tree)}
+        for tree in (after, memory)
+    ]
+    _check_shapes("the memory", *shapes)
 
 
 def _check_stack(name, layers):

@@ -17,9 +17,6 @@ CELLS = {
 }
 
 
-_KINDS = {"SimpleCell": "plain", "GRUCell": "gru", "OptimizedLSTMCell": "lstm"}
-
-
 def make(key: Key[Array, ""], kind: str, num_inputs: int, size: int) -> tuple[Any, Any]:
     """Makes a cell of one of the `CELLS`, and its first carry, zeros."""
     if kind not in CELLS:
@@ -31,20 +28,27 @@ def make(key: Key[Array, ""], kind: str, num_inputs: int, size: int) -> tuple[An
 
 def describe(cell: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     """What `rebuild` takes: how a cell of `make` was made, and its arrays by name."""
-    kind = _KINDS.get(type(cell).__name__)
-    if kind is None:
-        raise TypeError(f"a {type(cell).__name__} is none of the cells {', '.join(CELLS)}")
-    leaves = jax.tree_util.tree_leaves_with_path(cell)
-    arrays = {jax.tree_util.keystr(path): x for path, x in leaves}
-    return {"kind": kind, "num_inputs": cell.in_features, "size": cell.hidden_features}, arrays
+    leaves, structure = jax.tree_util.tree_flatten_with_path(cell)
+    for kind in CELLS:
+        how = {"kind": kind, "num_inputs": cell.in_features, "size": cell.hidden_features}
+        if jax.tree.structure(_blank(**how)) == structure:
+            return how, {jax.tree_util.keystr(path): x for path, x in leaves}
+    raise TypeError(
+        f"the {type(cell).__name__} is none of the cells {', '.join(CELLS)} as `cells.make` makes "
+        "them"
+    )
 
 
 def rebuild(arrays: dict[str, Array], *, kind: str, num_inputs: int, size: int) -> Any:
     """The cell that `describe` described; ValueError if the arrays are not its own."""
-    blank = jax.eval_shape(lambda: make(jax.random.key(0), kind, num_inputs, size)[0])
-    leaves, structure = jax.tree_util.tree_flatten_with_path(blank)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(_blank(kind, num_inputs, size))
     shapes = {jax.tree_util.keystr(path): x.shape for path, x in leaves}
     found = {name: jnp.shape(x) for name, x in arrays.items()}
     if shapes != found:
         raise ValueError(f"the {kind} cell has arrays {found}; expected {shapes}")
     return structure.unflatten(arrays[name] for name in shapes)
+
+
+def _blank(kind, num_inputs, size):
+    """The cell without its numbers."""
+    return jax.eval_shape(lambda: make(jax.random.key(0), kind, num_inputs, size)[0])

@@ -21,17 +21,19 @@ class ConditionalRBM(TemporalRBM):
     """A conditional RBM of any order; the context is past frames, and S numbers of a style.
 
     The past is the statistics of the last frames, the latest first, and zeros where there was none.
+    Without past and style there are no weights to the context: they are None.
     """
 
     rbm: rbm.RBM
-    to_visible: Float[Array, "context V"]
-    to_hidden: Float[Array, "context H"]
+    to_visible: Float[Array, "context V"] | None
+    to_hidden: Float[Array, "context H"] | None
     order: int = pytrees.static(1)
 
     @property
     def style_size(self) -> int:
         """Number of numbers of a style."""
-        return len(self.to_visible) - self.order * self.rbm.visible.num_units
+        size = 0 if self.to_visible is None else len(self.to_visible)
+        return size - self.order * self.rbm.visible.num_units
 
     def start(self, style: Float[Array, " S"] | None = None) -> tuple[Array, Array]:
         """The memory before the first frame: no past, and the style of the sequence."""
@@ -40,8 +42,9 @@ class ConditionalRBM(TemporalRBM):
             raise ValueError(
                 f"the style has {given} numbers; the model's styles have {self.style_size}"
             )
-        zeros = jnp.zeros((self.order, self.rbm.visible.num_units), self.to_visible.dtype)
-        return zeros, jnp.zeros(0, zeros.dtype) if style is None else style.astype(zeros.dtype)
+        dtype = self.rbm.weights.dtype
+        zeros = jnp.zeros((self.order, self.rbm.visible.num_units), dtype)
+        return zeros, jnp.zeros(0, dtype) if style is None else style.astype(dtype)
 
     def update(self, key: Key[Array, ""], memory, v):
         """The past moves on by one frame."""
@@ -51,6 +54,8 @@ class ConditionalRBM(TemporalRBM):
 
     def frame(self, memory):
         """The RBM of the next frame."""
+        if self.to_visible is None:
+            return self.rbm
         past, style = memory
         context = jnp.concatenate([past.reshape(-1), style])
         return rbm.RBM(
@@ -83,6 +88,5 @@ def init_conditional(
         key, num_visible, num_hidden, visible=visible, hidden=hidden, weight_scale=weight_scale
     )
     size = order * num_visible + style_size
-    return ConditionalRBM(
-        params, jnp.zeros((size, num_visible)), jnp.zeros((size, num_hidden)), order
-    )
+    weights = [jnp.zeros((size, n)) if size else None for n in (num_visible, num_hidden)]
+    return ConditionalRBM(params, *weights, order)
