@@ -5,7 +5,7 @@ sequence, then over sequences (Sutskever, Hinton, Taylor 2008, and all after the
 in the same way for models (`squared_error`), and for every baseline on the same frames.
 
 *Nats per step* are summed over all frames of all sequences and divided by the number of frames
-(Boulanger-Lewandowski, Bengio, Vincent 2012): `per_frame`.
+(Boulanger-Lewandowski, Bengio, Vincent 2012): `evaluation.per_frame`.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.linalg
 
+from dbn_jax.temporal import evaluation
 from dbn_jax.typing import Float, Num
 
 _ORDERS = (1, 2, 3)
 _RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _FITTED = 0.8  # of the frames of a training sequence, while the ridge is chosen on those after
 _ROWS = 2048  # about so many frames have their products summed at once
+_NO_SECOND = "no sequence has a second frame, so that there is none to predict: give longer ones"
 
 Frames = Sequence[Num[np.ndarray, "_ V"]]  # sequences, each of its own length
 Estimate = tuple[float, float]  # and its standard error, NaN where there is but one sequence
@@ -41,7 +43,7 @@ def squared_errors(
       test: sequences to predict.
       clip: the least and the largest value of a unit, to which linear predictions are cut off.
     """
-    _check_any(train)
+    check(train, test)
     mean = np.sum([np.sum(x, axis=0, dtype=np.float64) for x in train], axis=0)
     mean /= sum(len(x) for x in train)
     found = {
@@ -53,6 +55,19 @@ def squared_errors(
         predictions = [_predict(coefficients[:order], x, clip) for x in test]
         found[f"linear, order {order}"] = squared_error(predictions, test)
     return found
+
+
+def check(train: Frames, test: Frames) -> None:
+    """Raises ValueError if `squared_errors` would, before there is work to lose."""
+    _check_any(train)
+    most = max(_ORDERS)
+    if (longest := max(map(len, train))) < most + 2:
+        raise ValueError(
+            f"a linear prediction from {most} frames is learnt from sequences of {most + 2} or "
+            f"more, but the longest of {len(train)} has {longest}: give longer ones"
+        )
+    if max(map(len, test)) < 2:
+        raise ValueError(_NO_SECOND)
 
 
 def log_probs(train: Frames, test: Frames) -> dict[str, Estimate]:
@@ -78,8 +93,10 @@ def log_probs(train: Frames, test: Frames) -> dict[str, Estimate]:
 
     lengths = [len(x) for x in test]
     return {
-        "independent units": per_frame([alone(x) for x in test], lengths),
-        "each unit after its own last state": per_frame([following(x) for x in test], lengths),
+        "independent units": evaluation.per_frame([alone(x) for x in test], lengths),
+        "each unit after its own last state": evaluation.per_frame(
+            [following(x) for x in test], lengths
+        ),
     }
 
 
@@ -104,25 +121,8 @@ def squared_error(predictions: Frames, frames: Frames) -> Estimate:
         if len(x) > 1
     ]
     if not each:
-        raise ValueError(
-            "no sequence has a second frame, so that there is none to predict: give longer ones"
-        )
-    return per_frame(each, [1] * len(each))
-
-
-def per_frame(totals: Sequence[float], lengths: Sequence[int]) -> Estimate:
-    """The sum of totals over the sum of lengths, each of a sequence: a mean over all frames.
-
-    Sequences are independent, their frames are not: the standard error is that of a ratio, from
-    what each total differs from the mean times its length.
-    """
-    totals, lengths = np.asarray(totals, np.float64), np.asarray(lengths, np.float64)
-    mean = totals.sum() / lengths.sum()
-    count = len(totals)
-    if count == 1:
-        return float(mean), float("nan")
-    scatter = np.sum((totals - mean * lengths) ** 2) * count / (count - 1)
-    return float(mean), float(np.sqrt(scatter) / lengths.sum())
+        raise ValueError(_NO_SECOND)
+    return evaluation.per_frame(each, [1] * len(each))
 
 
 def _check_any(train):
@@ -143,11 +143,6 @@ def _fit(train, clip):
     """Coefficients (1 + order V, V) of the linear functions of each order."""
     most = max(_ORDERS)
     long = [x for x in train if len(x) >= most + 2]
-    if not long:
-        raise ValueError(
-            f"a linear prediction from {most} frames is learnt from sequences of {most + 2} or "
-            f"more, but the longest of {len(train)} has {max(map(len, train))}: give longer ones"
-        )
     first, last = (_moments(long, part) for part in (_before_cut, _after_cut))
     coefficients = []
     for order in _ORDERS:

@@ -1,7 +1,5 @@
 """Baselines of sequences: measures by hand, linear functions that are known, notes counted."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -30,23 +28,6 @@ def test_the_squared_error_by_hand():
     assert found == (3.5, 0.5)
     with pytest.raises(ValueError, match="no sequence has a second frame, so that there is none"):
         sequences.squared_error([alone], [alone])
-
-
-def test_a_mean_over_all_frames_has_the_standard_error_of_a_ratio():
-    assert sequences.per_frame([2.0, 10.0], [1, 3]) == (3.0, math.sqrt(2 * (1 + 1)) / 4)
-    mean, error = sequences.per_frame([6.0], [3])
-    assert mean == 2
-    assert math.isnan(error)
-    # Against the scatter of many repetitions, of sequences of different lengths and frames that
-    # depend on each other.
-    random = np.random.RandomState(0)
-    found = []
-    for _ in range(2000):
-        lengths = random.randint(1, 20, 50)
-        found.append(sequences.per_frame(lengths * random.normal(3, 1, 50), lengths))
-    means, errors = np.array(found).T
-    # The standard deviation of 2,000 is known to 1/√4000 = 1.6 %.
-    assert errors.mean() == pytest.approx(means.std(), rel=0.07)
 
 
 def test_a_linear_function_is_recovered_and_the_first_frames_are_predicted_from_fewer():
