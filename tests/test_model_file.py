@@ -15,12 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, dbn, model_file, networks, pytrees, rbm, units
+from dbn_jax import associative_memory, dbn, model_file, networks, pytrees, rbm, temporal, units
+from dbn_jax.temporal import cells
 from tests.random_models import at_random, random_net
 
 
 def pair(*sizes, **types):
     return rbm.init_params(jax.random.key(0), *sizes, **types)
+
+
+def of_sequences(kind, **options):
+    """A model of three visible and two hidden units."""
+    key = jax.random.key(0)
+    match kind:
+        case "conditional":
+            return temporal.init_conditional(key, 3, 2, **options)
+        case "rtrbm":
+            return temporal.init_rtrbm(key, 3, 2, **options)
+    return temporal.init_rnn_rbm(key, 3, 2, *cells.make(key, kind, 3, 4), **options)
 
 
 MODELS = {
@@ -30,6 +42,12 @@ MODELS = {
     "untied": lambda: dbn.untie(random_net(0, (6, 5, 4), 3)),
     "classifier": lambda: networks.init_classifier(jax.random.key(0), (6, 5, 3)),
     "autoencoder": lambda: networks.init_autoencoder(jax.random.key(0), (6, 5, 2)),
+    "conditional": lambda: of_sequences("conditional", order=2),
+    "style": lambda: of_sequences("conditional", order=1, style_size=2),
+    "no past": lambda: of_sequences("conditional", order=0),
+    "trbm": lambda: of_sequences("rtrbm", sampled=True),
+    "rtrbm": lambda: of_sequences("rtrbm", visible=units.Gaussian(learn_sigma=True)),
+    **{kind: functools.partial(of_sequences, kind) for kind in cells.CELLS},
 }
 
 
@@ -194,6 +212,16 @@ def forge(path, model, arrays=(), **fields):
         ("untied", "recognition.0.weights", lambda x: x[:-1], "recognition layer 0, visible.bias "),
         ("classifier", "softmax.kernel", np.transpose, "layer 0 has 5 outputs, but layer 1 "),
         ("classifier", "softmax.bias", lambda x: x[:1], "layer 1.bias has the shape (1,); beside"),
+        ("conditional", "to_hidden", lambda x: x[:, :1], "to_hidden has the shape (6, 1); "),
+        ("conditional", "to_visible", lambda x: x[:-1], "the order is 2, but to_visible "),
+        ("style", "to_hidden", lambda x: x[:-1], "to_hidden has the shape (4, 2); beside its weig"),
+        ("rtrbm", "recurrent", lambda x: x[:, :1], "recurrent has the shape (2, 1); beside "),
+        ("trbm", "initial", lambda x: x[:1], "initial has the shape (1,); beside its "),
+        ("rtrbm", "rbm.weights", lambda x: x[:-1], "the RBM, visible.bias has the shape (3,); bes"),
+        ("gru", "to_visible", lambda x: x[:, :1], "to_visible has the shape (4, 1); beside its we"),
+        ("plain", "to_hidden", lambda x: x[:3], "to_hidden has the shape (3, 2); beside its weigh"),
+        ("lstm", "initial.0", lambda x: x[:1], "the memory[0] has the shape (1,); beside its weig"),
+        ("gru", "cell.dense_h.kernel.value", np.transpose, "the gru cell has arrays "),
     ],
 )  # fmt: skip
 def test_arrays_that_fit_no_model(tmp_path, name, array, change, words):
@@ -204,6 +232,23 @@ def test_arrays_that_fit_no_model(tmp_path, name, array, change, words):
 
 BARE = {"class": "Gaussian", "fields": {}}
 WIDE = {"class": "Gaussian", "fields": {"sigma": {"value": "wide"}}}
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize(
+    ("name", "field", "words"),
+    [
+        ("rtrbm", {"rbm": {"value": 3}}, "the frames' model is a int, not an RBM"),
+        ("conditional", {"order": {"value": -1}}, "the order is -1, but to_visible has the shape"),
+        ("no past", {"order": {"value": 1}}, "TypeError: object of type 'NoneType' has no len()"),
+        ("gru", {"cell": {"cell": {"kind": "elman"}, "arrays": {}}}, "missing 2 required"),
+        ("gru", {"initial": {"value": None}}, "IndexError: list index out of range"),
+    ],
+)
+def test_descriptions_of_no_model_of_sequences(tmp_path, name, field, words):
+    forge(tmp_path / "model.npz", made(name), **field)
+    with pytest.raises(ValueError, match=rf"model.npz' is no .*damaged .*{re.escape(words)}"):
+        model_file.load(tmp_path / "model.npz")
 
 
 @pytest.mark.usefixtures("unchecked_annotations")

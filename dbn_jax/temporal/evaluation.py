@@ -21,7 +21,7 @@ from dbn_jax.typing import Num
 # Sequences that are looked at together: so many, and so many frames, unless one alone has more.
 _TOGETHER, _FRAMES = 16, 4096
 
-_Numbers = Sequence[float] | Num[np.ndarray, " sequences"]
+_Numbers = Sequence[float] | Sequence[int] | Num[np.ndarray, " sequences"]
 
 
 class LogLikelihood(NamedTuple):

@@ -62,7 +62,6 @@ def test_what_else_belongs_to_frames_goes_along():
     assert len({float(tree["drawn"][0]) for tree in found}) == len(sequences)
 
 
-@pytest.mark.usefixtures("x64")
 def test_log_p_of_a_data_set_against_enumeration():
     model, sequences = make("gru", scale=0.8, dtype=jnp.float32), several()
     each = [log_probs("gru", model, v).sum() for v in sequences]
