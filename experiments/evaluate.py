@@ -130,16 +130,24 @@ def run(settings: Settings, workdir: str) -> dict:
 
 def _run_sequences(settings, workdir, model, source):
     settings.refuse(("passes", "reverse_images"), "with a model of sequences")
-    settings = _with_defaults(settings, dataclasses.asdict(sequence_results.Measures()))
     dataset = source.load()
+    pretrained.check_sequences(dataset, model)
+    if dataset.kind == "grey":
+        sequence_results.refuse_annealing(settings, dataset.name)
+    if dataset.kind == "binary" and settings.ais_steps == 0:
+        raise ValueError(
+            f"--ais_steps=0 leaves nothing to evaluate: of {dataset.name} log p alone is measured"
+        )
+    settings = _with_defaults(settings, dataclasses.asdict(sequence_results.Measures()))
     part, _ = sequence_data.held_out(dataset, settings.split)
-    run = runs.open(settings, workdir)
-    if run.is_done:
-        return run.report()
     measures = sequence_results.Measures(
         ais_steps=settings.ais_steps, ais_chains=settings.ais_chains
     )
     train = source.training_sequences(dataset, settings.seed)
+    sequence_results.check(measures, dataset, part, train, model.rbm.hidden.num_units)
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
     results, table = sequence_results.measure(
         run.key, model, dataset, part, train, measures, "the model"
     )

@@ -1,4 +1,4 @@
-"""Generates with a net: images of each class, and a movie of the net at work.
+"""Generates: images of each class, and a movie of a net at work; or dreams of sequences.
 
     python -m experiments.generate --workdir=runs/generated --pretrained=runs/updown
 
@@ -18,6 +18,10 @@ It rejects images that are almost empty or full. The chains start at real images
 so that the start cannot count in favour of the net. The command takes a minute and a half on 2
 cores. For a net without label units it draws the movie and `mind_and_brain` only.
 
+Of a model of `train_sequences` it draws `dreams`: three that go on from the beginnings of held-out
+sequences, and one that begins with nothing, of --frames each. Balls and people are films, pieces of
+music are piano rolls, and files to hear (.mid and .wav); see `pictures.sequences`.
+
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006), section
 7; Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
@@ -31,9 +35,10 @@ from matplotlib.figure import Figure
 
 from dbn_jax import associative_memory, data, dbn, figures, label_units, numerics, trajectories
 from experiments.baseline_models import svm_judge
-from experiments.common import pretrained, runs
+from experiments.common import pretrained, runs, sequence_data
+from experiments.common.sequence_data import SequenceData
 from experiments.common.settings import setting
-from experiments.pictures import movies, steps
+from experiments.pictures import movies, sequences, steps
 
 # Where chains can start, in words for the pictures.
 STARTS = {
@@ -41,6 +46,8 @@ STARTS = {
     "noise": "random pixels",
     "features": "random features",
 }
+_OF_CLASSES = ("start", "steps", "columns", "judged", "judge_images")
+_NUM_FRAMES = 100
 
 
 class Settings(runs.RunSettings, pretrained.Pretrained):
@@ -74,11 +81,21 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
     judge_images: int = setting(
         40_000, "Largest number of real images that the judge is trained on.", at_least=100
     )
+    frames: int | None = setting(
+        None,
+        "Number of frames of each dream of a model of sequences.",
+        unset=f"{_NUM_FRAMES}",
+        at_least=2,
+        at_most=1000,
+    )
 
 
 def run(settings: Settings, workdir: str) -> dict:
     """Generates in a workdir; nothing is trained, and an interrupted run starts anew."""
-    net, source = settings.load(pretrained.NETS)
+    net, source = settings.load((*pretrained.NETS, pretrained.SEQUENCES))
+    if isinstance(source, SequenceData):
+        return _run_sequences(settings, workdir, net, source)
+    settings.refuse(("frames",), "with a net, which is no model of sequences")
     dataset, transform = source.load()
     pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
     labelled = dbn.num_labels(net) > 0
@@ -89,8 +106,7 @@ def run(settings: Settings, workdir: str) -> dict:
             "needs a net of at least two classes, or one without label units"
         )
     if not labelled:
-        names = ("start", "steps", "columns", "judged", "judge_images")
-        settings.refuse(names, "with a net without label units, which only makes the movies")
+        settings.refuse(_OF_CLASSES, "with a net without label units, which only makes the movies")
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -111,6 +127,19 @@ def run(settings: Settings, workdir: str) -> dict:
     movies.movie(movie_key, run, net, classes if labelled else [None], dataset)
     movies.mind_and_brain(mind_key, run, net, dataset)
     return run.finish(results)
+
+
+def _run_sequences(settings, workdir, model, source):
+    settings.refuse(_OF_CLASSES, "with a model of sequences")
+    dataset = source.load()
+    pretrained.check_sequences(dataset, model)
+    part, _ = sequence_data.held_out(dataset)
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    num_frames = settings.frames or _NUM_FRAMES
+    sequences.draw_dreams(run.key, run, model, dataset, part, num_frames)
+    return run.finish({"split": part, "frames": num_frames})
 
 
 def _classes(

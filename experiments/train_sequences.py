@@ -32,7 +32,7 @@ import optax
 from dbn_jax import data, rbm, temporal, training
 from dbn_jax.temporal import cells, evaluation
 from experiments.baseline_models import sequences as baselines
-from experiments.common import optimizers, runs, sequence_data, sequence_results
+from experiments.common import memory, optimizers, runs, sequence_data, sequence_results
 from experiments.common.data_settings import UNITS
 from experiments.common.sequence_data import SequenceData
 from experiments.common.settings import MAX_EPOCHS, Declared, group, only, setting
@@ -137,11 +137,12 @@ class Settings(runs.TrainingSettings):
 
 def run(settings: Settings, workdir: str) -> dict:
     """Trains the model in a workdir, or resumes there, measures it and draws."""
+    _check_idle(settings)
     dataset = settings.data.load()
     visible = _visible(settings, dataset)
     part, frames = sequence_data.held_out(dataset)
     learning = settings.learning
-    rows, transform, sizes = sequence_data.feed(
+    feed = sequence_data.feed(
         settings.data,
         dataset,
         window=learning.window,
@@ -149,15 +150,16 @@ def run(settings: Settings, workdir: str) -> dict:
         with_styles=settings.model.styles,
         batch_size=learning.batch_size,
     )
+    num_updates = _num_updates(learning.epochs, feed)
     train = settings.data.training_sequences(dataset, settings.seed)
+    _check_order(settings, train)
+    _check_memory(settings, dataset, feed, UNITS[visible])
+    sequence_results.check(settings.measures, dataset, part, train, settings.model.num_hidden)
     init_key, measure_key, picture_key = jax.random.split(training.spare_key(settings.seed), 3)
     model = start(init_key, settings.model, dataset, train, UNITS[visible])
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
-    num_updates = learning.epochs * (
-        sizes.get("updates_per_epoch") or len(rows["first"]) // learning.batch_size
-    )
     optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates)
     loss = functools.partial(
         temporal.cd_loss,
@@ -166,17 +168,18 @@ def run(settings: Settings, workdir: str) -> dict:
         input_dropout=learning.input_dropout,
         memory_dropout=learning.memory_dropout,
     )
-    watched = data.spread(np.arange(len(frames)), _NUM_WATCHED)
+    predictable = [i for i, x in enumerate(frames) if dataset.kind == "binary" or len(x) > 1]
+    watched = data.spread(np.array(predictable), _NUM_WATCHED)
     watch = functools.partial(_watch, dataset, part, watched, settings.measures.ais_steps)
     state = run.train(
         "sequences",
-        functools.partial(_step, make=transform, optimizer=optimizer, loss=loss),
+        functools.partial(_step, make=feed.make, optimizer=optimizer, loss=loss),
         rbm.init_state(model, optimizer),
-        rows,
+        feed.rows,
         epochs=learning.epochs,
         evaluate=lambda state: watch(state.params),
         held_out=[frames[i] for i in watched],
-        **sizes,
+        **feed.sizes,
     )
     run.save_model(state.params)
     name = MODELS[settings.model.model]
@@ -197,27 +200,47 @@ def start(
     visible: Any,
 ) -> temporal.TemporalRBM:
     """Makes the model before training; its visible biases have the means of the data."""
+    model = _init(key, settings, dataset, visible)
+    frames = jnp.asarray(np.concatenate(train).astype(np.float32))
+    return dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+
+
+def _init(key, settings, dataset, visible):
     num_visible, options = len(dataset.columns), {"visible": visible}
     sizes = num_visible, settings.num_hidden
     match settings.model:
         case "rnn_rbm":
             cell_key, key = jax.random.split(key)
             made = cells.make(cell_key, settings.cell, num_visible, settings.recurrent_size)
-            model = temporal.init_rnn_rbm(key, *sizes, *made, **options)
+            return temporal.init_rnn_rbm(key, *sizes, *made, **options)
         case "rtrbm" | "trbm":
             sampled = settings.model == "trbm"
-            model = temporal.init_rtrbm(key, *sizes, sampled=sampled, **options)
+            return temporal.init_rtrbm(key, *sizes, sampled=sampled, **options)
         case _:
             styles = sequence_data.styles(dataset, "train") if settings.styles else None
-            model = temporal.init_conditional(
+            return temporal.init_conditional(
                 key,
                 *sizes,
                 order=settings.order if settings.model == "crbm" else 0,
                 style_size=0 if styles is None else styles.shape[1],
                 **options,
             )
-    frames = jnp.asarray(np.concatenate(train).astype(np.float32))
-    return dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+
+
+def _check_idle(settings):
+    """Refuses settings of other groups that do nothing beside the model or the data."""
+    match settings.model.model:
+        case "crbm":
+            settings.refuse(
+                ("warm_up",), "with --model=crbm, whose --order tells how many it takes"
+            )
+        case "rbm":
+            names = ("warm_up", "input_dropout", "memory_dropout")
+            settings.refuse(names, "with --model=rbm, which has no memory")
+    if settings.data.dataset == "balls":
+        names = ("window", "warm_up")
+        settings.refuse(names, "with --dataset=balls, whose films are learnt whole")
+        sequence_results.refuse_annealing(settings, "balls")
 
 
 def _visible(settings, dataset):
@@ -241,7 +264,8 @@ def _visible(settings, dataset):
 def _sample_visible(given, visible):
     if given is False and visible == "gaussian_learnt":
         raise ValueError(
-            "--nosample_visible: a learnt σ needs samples, since means have no variance; leave it out"
+            "--nosample_visible: a learnt σ needs samples, since means have no variance; leave it "
+            "out"
         )
     return visible == "gaussian_learnt" if given is None else given
 
@@ -250,12 +274,52 @@ def _warm_up(settings):
     """Frames of a piece that only fill the memory: those that a conditional RBM looks back on."""
     learning, model = settings.learning, settings.model
     warm_up = {"crbm": model.order, "rbm": 0}.get(model.model, learning.warm_up)
-    if warm_up >= learning.window:
+    if settings.data.dataset != "balls" and warm_up >= learning.window:
         raise ValueError(
             f"--window={learning.window} leaves no frame to learn after {warm_up} that fill the "
             "memory; choose a longer window"
         )
     return warm_up
+
+
+def _num_updates(epochs, feed):
+    if (num_updates := epochs * feed.updates_per_epoch) >= 2**31:
+        raise ValueError(
+            f"--epochs={epochs} of {feed.updates_per_epoch:,} updates each is {num_updates:,} "
+            "updates, which are counted in 32 bits; choose fewer epochs"
+        )
+    return num_updates
+
+
+def _check_order(settings, train):
+    order, longest = settings.model.order, max(map(len, train))
+    if settings.model.model == "crbm" and order >= longest:
+        raise ValueError(
+            f"--order={order}, but the longest training sequence has {longest} frames; choose an "
+            "order below"
+        )
+
+
+def _check_memory(settings, dataset, feed, visible):
+    """Refuses what this machine cannot hold, without making it."""
+    style = jnp.asarray(feed.rows["style"][0]) if settings.model.styles else None
+
+    def first(key):
+        model = _init(key, settings.model, dataset, visible)
+        return model, model.start(style) if settings.model.styles else model.start()
+
+    model, memories = jax.eval_shape(first, jax.random.key(0))
+    # Weights, their gradient and its two moments; of a frame its memory, states and biases, twice.
+    frame = memory.of(jax.tree.leaves(memories)) + 16 * sum(model.rbm.weights.shape)
+    size = {"rnn_rbm": ("recurrent_size",), "crbm": ("order",)}.get(settings.model.model, ())
+    given = settings.as_flags()
+    names = "model", "num_hidden", *size, "batch_size"
+    memory.check(
+        4 * memory.of(jax.tree.leaves(model))
+        + settings.learning.batch_size * feed.num_frames * frame,
+        " ".join(f"--{name}={given[name]}" for name in names) + ": learning",
+        "choose a smaller model or batch",
+    )
 
 
 @functools.cache  # equal settings give the same object, and compile once
@@ -285,7 +349,7 @@ def _watch(dataset, part, watched, ais_steps, model):
     memories = jax.tree.map(lambda x: x[watched], memories)
     found = {}
     if dataset.kind != "binary":
-        predictions = evaluation.for_each(_predict, key, model, frames, memories)
+        predictions = evaluation.for_each(_predict, key, model, frames, memories=memories)
         found["squared_error"] = baselines.squared_error(predictions, frames)[0]
     if dataset.kind != "grey" and ais_steps:
         found["log_likelihood"] = evaluation.log_likelihood(

@@ -30,7 +30,7 @@ def split():
 @pytest.mark.parametrize("way", recognition.WAYS)
 def test_each_block_is_recognised_with_keys_of_its_own(monkeypatch, net, split, way):
     images = split.images[:10]
-    monkeypatch.setattr(blocks, "_BLOCK", 4)
+    monkeypatch.setattr(blocks, "BLOCK", 4)
     ask = recognition.WAYS[way]
     found = recognition.log_posteriors(KEY, net, images, PIXELS, ask)
     np.testing.assert_allclose(np.exp(found).sum(axis=-1), 1, rtol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Int
 
-_BLOCK = 1000
+BLOCK = 1000  # rows at a time
 
 
 @jit(static_argnames="transform")
@@ -25,8 +25,8 @@ def in_blocks(function: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
     arrays whose first axis is the rows'.
     """
     blocks = []
-    for start in range(0, len(jax.tree.leaves(rows)[0]), _BLOCK):
-        block = jax.tree.map(lambda x: x[start : start + _BLOCK], rows)  # noqa: B023
+    for start in range(0, len(jax.tree.leaves(rows)[0]), BLOCK):
+        block = jax.tree.map(lambda x: x[start : start + BLOCK], rows)  # noqa: B023
         blocks.append(jax.device_get(function(jax.random.fold_in(key, start), block)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *blocks)
 

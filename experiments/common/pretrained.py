@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from dbn_jax import data, model_file, training
+from dbn_jax import data, model_file, temporal, training
 from experiments.common.data_settings import DataSettings
 from experiments.common.sequence_data import SequenceData
 from experiments.common.settings import Declared, setting
@@ -111,4 +111,13 @@ def check_data(dataset: data.Dataset, num_pixels: int, num_labels: int = 0) -> N
             f"the images of {dataset.name} have {dataset.train.images.shape[1]} pixels and "
             f"{dataset.num_classes} classes, but the model has {num_pixels} pixels"
             f"{f' and {num_labels} label units' if num_labels else ''}; are these its data?"
+        )
+
+
+def check_sequences(dataset: data.SequenceSet, model: temporal.TemporalRBM) -> None:
+    """Raises ValueError unless the frames have as many numbers as those of a model."""
+    if len(dataset.columns) != model.rbm.visible.num_units:
+        raise ValueError(
+            f"the frames of {dataset.name} have {len(dataset.columns)} columns, but the model has "
+            f"{model.rbm.visible.num_units} visible units; are these its data?"
         )

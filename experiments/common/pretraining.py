@@ -1,7 +1,6 @@
 """Training of RBMs in a run: one alone, or the layers of a stack, one after the other."""
 
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -50,16 +49,8 @@ def check(
         learner = settings.make_learner()
         params, chains, _ = jax.eval_shape(first_update, jax.random.key(0))
     # Weights, their gradient, momentum and the next weights; hidden and visible states.
-    needed = 4 * _bytes(params) + 2 * _bytes(chains)
-    if needed > (there := memory.physical() or needed):
-        raise ValueError(
-            f"{flags}: learning takes at least {needed / 1e9:,.0f} GB, and this machine has "
-            f"{there / 1e9:,.0f} GB; choose smaller layers, or fewer chains"
-        )
-
-
-def _bytes(shapes):
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    needed = 4 * memory.of(jax.tree.leaves(params)) + 2 * memory.of(jax.tree.leaves(chains))
+    memory.check(needed, f"{flags}: learning", "choose smaller layers, or fewer chains")
 
 
 def check_layers(settings: RBMSettings, sizes: tuple[int, ...], flags: str) -> None:

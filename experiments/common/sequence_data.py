@@ -3,14 +3,15 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import data, temporal
+from dbn_jax import data, temporal, training
 from dbn_jax.data import balls, sequences
+from experiments.common import memory
 from experiments.common.settings import Declared, only, setting
 
 _BALLS = only("dataset", "balls")
@@ -56,16 +57,22 @@ class SequenceData(Declared, title="Data"):
         """Reads the sequences, and holds some out."""
         options = {}
         if self.dataset == "balls":
-            names = {"size": "image_size", "num_balls": "num_balls", "num_frames": "num_frames"}
-            options = {name: getattr(self, setting) for name, setting in names.items()}
+            self._check_memory()
+            options = {
+                "size": self.image_size,
+                "num_balls": self.num_balls,
+                "num_frames": self.num_frames,
+            }
         dataset = data.load_sequences(self.dataset, data_dir=self.data_dir, **options)
-        return self._hold_out(dataset) if self.num_validation else dataset
+        if not (dataset.train or self.dataset == "balls"):
+            raise ValueError(f"{dataset.name} holds no sequences to learn from; add some")
+        return _hold_out(dataset, self.num_validation) if self.num_validation else dataset
 
     def training_sequences(self, dataset: data.SequenceSet, seed: int) -> tuple[np.ndarray, ...]:
         """Training sequences of a fixed number, simulated if need be."""
         if dataset.train:
             return dataset.train
-        key = jax.random.fold_in(jax.random.key(seed), _FIXED)
+        key = jax.random.fold_in(training.spare_key(seed), _FIXED)
         return tuple(np.asarray(self.simulate(key, _NUM_SIMULATED)))
 
     def simulate(self, key: jax.Array, num_sequences: int) -> jax.Array:
@@ -74,37 +81,48 @@ class SequenceData(Declared, title="Data"):
             key, num_sequences, self.num_frames, size=self.image_size, num_balls=self.num_balls
         )
 
-    def _hold_out(self, dataset):
-        if dataset.validation:
-            raise ValueError(
-                f"--num_validation={self.num_validation}: {dataset.name} has "
-                f"{len(dataset.validation)} validation sequences of its own; leave it out"
-            )
-        if self.num_validation >= len(dataset.train):
-            raise ValueError(
-                f"--num_validation={self.num_validation}, but there are {len(dataset.train)} "
-                "training sequences; choose fewer"
-            )
-        chosen = data.spread(np.arange(len(dataset.train)), self.num_validation)
-        parts = {"train": [], "validation": []}
-        labels = dict(dataset.labels or {})
-        for i in range(len(dataset.train)):
-            parts["validation" if i in chosen else "train"].append(i)
-        if labels:
-            of_train = labels["train"]
-            labels |= {name: tuple(of_train[i] for i in rows) for name, rows in parts.items()}
-        found = {name: tuple(dataset.train[i] for i in rows) for name, rows in parts.items()}
-        return dataclasses.replace(dataset, **found, labels=labels or None)
+    def _check_memory(self):
+        """Films on which nothing is learnt: those held out, and those of the baselines."""
+        number = balls.NUM_VALIDATION + balls.NUM_TEST + _NUM_SIMULATED
+        memory.check(
+            4 * number * self.num_frames * self.image_size**2,
+            f"--image_size={self.image_size} --num_frames={self.num_frames}: the films to evaluate",
+            "choose smaller or shorter films",
+        )
+
+
+def _hold_out(dataset, count):
+    """The data set with so many of its training sequences, evenly spread, for validation."""
+    if dataset.validation:
+        raise ValueError(
+            f"--num_validation={count}: {dataset.name} has {len(dataset.validation)} validation "
+            "sequences of its own; leave it out"
+        )
+    if count >= len(dataset.train):
+        raise ValueError(
+            f"--num_validation={count}, but there are {len(dataset.train)} training sequences; "
+            "choose fewer"
+        )
+    numbers = np.arange(len(dataset.train))
+    held = data.spread(numbers, count)
+    parts = {"train": np.setdiff1d(numbers, held), "validation": held}
+
+    def chosen(of_train):
+        return {part: tuple(of_train[i] for i in rows) for part, rows in parts.items()}
+
+    labels = dataset.labels and dataset.labels | chosen(dataset.labels["train"])
+    return dataclasses.replace(dataset, **chosen(dataset.train), labels=labels)
 
 
 def held_out(dataset: data.SequenceSet, split: str | None = None) -> tuple[str, tuple]:
     """The name of what is evaluated, validation sequences if there are any, and the sequences."""
     name = split or ("validation" if dataset.validation else "test")
     if not dataset.parts()[name]:
-        raise ValueError(
-            f"--split={name}: {dataset.name} has no {name} sequences; hold some out with "
-            "--num_validation, or choose --split=test"
-        )
+        remedy = {
+            "validation": "learn with --num_validation, or choose --split=test",
+            "test": "choose other data",
+        }
+        raise ValueError(f"--split={name}: {dataset.name} has no {name} sequences; {remedy[name]}")
     return name, dataset.parts()[name]
 
 
@@ -112,8 +130,31 @@ def styles(dataset: data.SequenceSet, part: str) -> np.ndarray | None:
     """One-hot styles of the sequences of a part, (sequences, styles); None if they have none."""
     if not dataset.labels:
         return None
-    names = sorted(set(dataset.labels["train"]))
-    return np.array([[name == label for name in names] for label in dataset.labels[part]], "f4")
+    names, wanted = sorted(set(dataset.labels["train"])), dataset.labels[part]
+    if odd := sorted(set(wanted) - set(names)):
+        raise ValueError(
+            f"--styles: no training sequence of {dataset.name} has the style {odd[0]} of its "
+            f"{part} sequences; leave it out, or hold out fewer sequences"
+        )
+    return np.array([[name == label for name in names] for label in wanted], np.float32)
+
+
+class Feed(NamedTuple):
+    """How a run learns from sequences.
+
+    Attributes:
+      rows: windows; None of balls, which are simulated.
+      make: ``make(key, rows)``, a batch.
+      sizes: what `Run.train` is told of an epoch.
+      updates_per_epoch: number of batches.
+      num_frames: of each sequence of a batch, filled up.
+    """
+
+    rows: Any
+    make: Callable[..., temporal.Sequences]
+    sizes: dict[str, int]
+    updates_per_epoch: int
+    num_frames: int
 
 
 def feed(
@@ -124,43 +165,50 @@ def feed(
     warm_up: int,
     with_styles: bool,
     batch_size: int,
-) -> tuple[Any, Callable[..., temporal.Sequences], dict[str, int]]:
-    """Rows, how batches are made of them, and the sizes of an epoch, for `Run.train`.
+) -> Feed:
+    """Batches of balls, simulated; or of windows of sequences.
 
-    A row is a window of a sequence, whose place is drawn anew each time; a sequence has as many as
-    cover it once. Balls have no rows: their sequences are simulated.
+    The place of a window in its sequence is drawn anew each time; a sequence has as many as cover
+    it once.
     """
     if settings.dataset == "balls":
+        number = settings.updates_per_epoch
         make = functools.partial(_simulated, settings=settings, num_sequences=batch_size)
-        return None, make, {"updates_per_epoch": settings.updates_per_epoch}
+        return Feed(None, make, {"updates_per_epoch": number}, number, settings.num_frames)
     lengths = np.array([len(x) for x in dataset.train])
+    window = min(window, lengths.max())
     copies = np.maximum(1, np.round(lengths / window)).astype(int)
-    number = np.repeat(np.arange(len(lengths)), copies).astype(np.int32)
+    number = np.repeat(np.arange(len(lengths)), copies)
     if batch_size > len(number):
         raise ValueError(
             f"--batch_size={batch_size}, but there are {len(number)} windows of {window} frames in "
             "the training sequences; choose a batch size of at most as many"
         )
-    firsts = np.cumsum(lengths) - lengths
-    rows = {"first": firsts[number], "count": lengths[number]}
+    rows = {"first": np.cumsum(lengths) - lengths, "count": lengths}
     if settings.transpose:
-        heard = [np.flatnonzero(x.any(axis=0)) for x in dataset.train]
-        low = np.array([min(_DOWN, h[0]) if len(h) else 0 for h in heard])
-        high = [dataset.train[0].shape[1] - 1 - h[-1] if len(h) else 0 for h in heard]
-        rows |= {"down": low[number], "up": np.minimum(_UP, high)[number]}
-    rows = {name: column.astype(np.int32) for name, column in rows.items()}
+        rows |= _room(dataset.train)
+    rows = {name: column[number].astype(np.int32) for name, column in rows.items()}
     if with_styles:
         rows["style"] = styles(dataset, "train")[number]
     frames = np.concatenate(dataset.train)
-    make = functools.partial(_cut, frames=frames, window=window, warm_up=warm_up)
-    return rows, make, {"batch_size": batch_size}
+    make = functools.partial(_cut, frames=frames, window=int(window), warm_up=warm_up)
+    return Feed(rows, make, {"batch_size": batch_size}, len(number) // batch_size, int(window))
+
+
+def _room(rolls):
+    """By how many keys a piece can be moved down and up."""
+    heard = [np.flatnonzero(roll.any(axis=0)) for roll in rolls]
+    last = rolls[0].shape[1] - 1
+    ends = np.array([(keys[0], last - keys[-1]) if len(keys) else (0, 0) for keys in heard])
+    return {"down": np.minimum(_DOWN, ends[:, 0]), "up": np.minimum(_UP, ends[:, 1])}
 
 
 def _cut(key, rows, *, frames, window, warm_up):
     """Cuts windows out of the sequences, which lie one after the other in `frames`."""
     place_key, shift_key = jax.random.split(key)
     shape = rows["count"].shape
-    start = jax.random.randint(place_key, shape, 0, jnp.maximum(rows["count"] - window, 0) + 1)
+    last = jnp.maximum(rows["count"] - window, 0)
+    start = jax.random.randint(place_key, shape, 0, last + 1)
     t = jnp.arange(window, dtype=jnp.int32)[None]
     lengths = jnp.minimum(rows["count"], window)
     inside = t < lengths[:, None]

@@ -10,14 +10,15 @@ import numpy as np
 from dbn_jax import data, temporal
 from dbn_jax.temporal import evaluation
 from experiments.baseline_models import sequences as baselines
-from experiments.common import sequence_data
-from experiments.common.settings import Declared, above_0, setting
+from experiments.common import memory, sequence_data
+from experiments.common.settings import Declared, about, above_0, setting
 
 # Gibbs steps of a prediction (Boulanger-Lewandowski et al. 2012), and steps of mean field.
 _NUM_STEPS, _NUM_MEAN_FIELD = 50, 10
 _NUM_CHAINS = 20
 # Sequences are continued from the middle of each, for so many frames.
 NUM_AHEAD = 20
+_continued = functools.partial(temporal.complete, num_steps=_NUM_MEAN_FIELD, means=True)
 
 # The ways to predict: as published, and without a draw.
 PREDICTIONS = {
@@ -50,6 +51,28 @@ class Measures(Declared, title="Evaluation"):
     )
 
 
+def check(
+    measures: Measures,
+    dataset: data.SequenceSet,
+    part: str,
+    train: tuple[np.ndarray, ...],
+    num_hidden: int,
+) -> None:
+    """Raises a ValueError if `measure` would, before there is work to lose."""
+    frames = dataset.parts()[part]
+    if dataset.kind != "binary":
+        with about(f"the sequences of {dataset.name}"):
+            for _, chosen in _by_label(dataset, part):
+                baselines.check(train, [frames[i] for i in chosen])
+    if dataset.kind != "grey" and measures.ais_steps:
+        together = min(data.blocks.BLOCK, sum(map(len, frames))) * measures.ais_chains
+        memory.check(
+            8 * together * (len(dataset.columns) + num_hidden),
+            f"--ais_chains={measures.ais_chains}: annealing",
+            "choose fewer chains",
+        )
+
+
 def measure(
     key: jax.Array,
     model: temporal.TemporalRBM,
@@ -65,9 +88,8 @@ def measure(
     """
     frames, memories = dataset.parts()[part], starts(model, dataset, part)
     lines, results = [f"{len(frames)} {part} sequences of {dataset.name}"], {}
-    labels = np.array(dataset.labels[part] if dataset.labels else [""] * len(frames))
-    for i, label in enumerate(sorted(set(labels))):
-        chosen = np.flatnonzero(labels == label)
+    groups = _by_label(dataset, part)
+    for i, (label, chosen) in enumerate(groups):
         found, rows = _measure(
             jax.random.fold_in(key, i),
             model,
@@ -81,10 +103,16 @@ def measure(
         suffix = f"_{label}" if label else ""
         results |= {f"{key}{suffix}": value for key, value in found.items()}
         lines += [f"{label}:", *rows] if label else rows
-    if found := filled_in(jax.random.fold_in(key, len(labels)), model, dataset, part, train):
+    if found := filled_in(jax.random.fold_in(key, len(groups)), model, dataset, part, train):
         results["filled_in"] = found
         lines += _table("right leg filled in, squared error per angle and RMS (degrees)", found)
     return results, "\n".join(lines) + "\n"
+
+
+def _by_label(dataset, part):
+    """Labels, and numbers of their sequences; all of them under "" if there are no labels."""
+    labels = np.array(dataset.labels[part] if dataset.labels else [""] * len(dataset.parts()[part]))
+    return [(label, np.flatnonzero(labels == label)) for label in sorted(set(labels))]
 
 
 def _measure(key, model, dataset, frames, memories, train, measures, name):
@@ -94,7 +122,7 @@ def _measure(key, model, dataset, frames, memories, train, measures, name):
         clip = (0, 1) if dataset.kind == "grey" else None
         rows = baselines.squared_errors(train, frames, clip=clip)
         for way, predict in PREDICTIONS.items():
-            predictions = evaluation.for_each(predict, gibbs_key, model, frames, memories)
+            predictions = evaluation.for_each(predict, gibbs_key, model, frames, memories=memories)
             rows[f"{name}, {way}"] = baselines.squared_error(predictions, frames)
         lines += _table("squared error per frame", rows)
         results["squared_errors"] = {row: list(values) for row, values in rows.items()}
@@ -116,6 +144,12 @@ def _measure(key, model, dataset, frames, memories, train, measures, name):
         results["log_likelihoods"] = {row: list(values) for row, values in rows.items()}
         results |= {f"log_likelihood_{key}": value for key, value in found._asdict().items()}
     return results, lines
+
+
+def refuse_annealing(settings: Declared, name: str) -> None:
+    """Refuses settings of log p, which is not measured of grey levels."""
+    why = f"with --dataset={name}, of whose grey levels log p is not measured"
+    settings.refuse(("ais_steps", "ais_chains"), why)
 
 
 def starts(model: temporal.TemporalRBM, dataset: data.SequenceSet, part: str) -> Any:
@@ -141,11 +175,10 @@ def errors_ahead(
     if not chosen:
         return {}
     cut = [frames[i][: len(frames[i]) // 2 + num_ahead] for i in chosen]
-    known = [np.arange(len(x)) < len(x) - num_ahead for x in cut]
+    known = [np.arange(len(x))[:, None] < len(x) - num_ahead for x in cut]
+    observed = [np.broadcast_to(k, x.shape) for x, k in zip(cut, known, strict=True)]
     starts = jax.tree.map(lambda x: x[np.array(chosen)], memories)
-    # What is to be continued is marked by an extra column, which `for_each` fills up like the rest.
-    marked = [np.concatenate([x, k[:, None]], axis=1) for x, k in zip(cut, known, strict=True)]
-    dreams = evaluation.for_each(_continued, key, model, marked, starts)
+    dreams = evaluation.for_each(_continued, key, model, cut, observed, memories=starts)
     errors = {"model": [], "last frame": []}
     for x, dream in zip(cut, dreams, strict=True):
         real = x[-num_ahead:].astype(np.float64)
@@ -203,14 +236,6 @@ def filled_in(
             float(np.sqrt((degrees**2).mean())),
         )
     return found
-
-
-def _continued(key, model, marked, *, memory):
-    v, known = marked[:, :-1], marked[:, -1:] > 0
-    observed = jnp.broadcast_to(known, v.shape)
-    return temporal.complete(
-        key, model, v, observed, num_steps=_NUM_MEAN_FIELD, means=True, memory=memory
-    )
 
 
 def _table(what, rows):

@@ -1,5 +1,6 @@
 """Pictures, films and sound of a model of sequences."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,11 +13,15 @@ from experiments.common import sequence_results
 from experiments.common.runs import Run
 from experiments.pictures import sound
 
-_GIVEN = 10  # real frames before a dream
-_STRIP = 8  # frames on paper, of each film
-_MUSIC_STEPS = 100  # of a piece that is drawn and played
-_GIBBS_STEPS = 50
+_GIVEN, _GIVEN_MUSIC = 10, 20  # real frames before a dream
+_LONGEST, _LONGEST_MUSIC = 300, 100  # frames that are shown
+_DREAM_SECONDS = 10
+_NUM_DREAMS = 4
+_GIBBS_STEPS, _MEAN_FIELD_STEPS = 50, 10
+_STRIP = {"images": 16, "people": 8}  # frames on paper of each film
+_SLOWLY = 15  # frames of images a second
 _NUM_COLOURS = 64
+_NUM_COLUMNS = 4  # curves that stand for data that no one knows how to draw
 
 
 def draw(
@@ -33,15 +38,81 @@ def draw(
     i = max(range(len(frames)), key=lambda i: len(frames[i]))
     memories = sequence_results.starts(model, dataset, part)
     memory = jax.tree.map(lambda x: x[i], memories)
+    title = f"{dataset.name}: a held-out sequence, and what the {name} makes of it"
     if dataset.kind == "binary":
-        _draw_music(key, run, model, dataset, frames[i][:_MUSIC_STEPS], name, memory)
-    elif dataset.image_shape:
-        _draw_balls(key, run, model, dataset, frames[i], name, memory)
-    elif dataset.skeleton:
-        _draw_motion(key, run, model, dataset, frames[i], name, memory)
+        _draw_music(key, run, model, dataset, frames[i], memory, title)
+    else:
+        _draw_films(key, run, model, dataset, frames[i], memory, title)
+    if dataset.skeleton:
+        num_frames = _GIVEN + round(_DREAM_SECONDS * dataset.frames_per_second)
+        beginning = _beginning(dataset, frames[i])
+        long = dream(jax.random.fold_in(key, 1), model, dataset, beginning, num_frames, memory)
+        title = f"{dataset.name}: a dream of the {name}"
+        _show(run, "dream", dataset, {"dream": long}, {"dream": len(beginning)}, title)
     if results.get("errors_ahead"):
         run.save_figures({"errors_ahead": _errors_ahead(results, name)})
     run.save_figures(_weights(model, dataset, name))
+
+
+def draw_dreams(
+    key: jax.Array,
+    run: Run,
+    model: temporal.TemporalRBM,
+    dataset: data.SequenceSet,
+    part: str,
+    num_frames: int,
+) -> None:
+    """Draws dreams: some go on from the beginnings of sequences, the last begins with nothing."""
+    frames, memories = dataset.parts()[part], sequence_results.starts(model, dataset, part)
+    chosen = data.spread(np.arange(len(frames)), _NUM_DREAMS - 1)
+    beginnings = [_beginning(dataset, frames[i][:num_frames]) for i in chosen]
+    names = [f"from sequence {i + 1}" for i in chosen] + ["from nothing"]
+    beginnings.append(beginnings[0][:0])
+    dreams, given = {}, {}
+    for number, i in enumerate([*chosen, chosen[0]]):
+        dreams[names[number]] = dream(
+            jax.random.fold_in(key, number),
+            model,
+            dataset,
+            beginnings[number],
+            num_frames,
+            jax.tree.map(lambda x: x[i], memories),  # noqa: B023
+        )
+        given[names[number]] = len(beginnings[number])
+    title = f"{dataset.name}: dreams of the model"
+    subtitle = f"those from {part} sequences begin with {max(given.values())} real frames"
+    _show(run, "dreams", dataset, dreams, given, title, subtitle)
+
+
+def dream(
+    key: jax.Array,
+    model: temporal.TemporalRBM,
+    dataset: data.SequenceSet,
+    beginning: np.ndarray,
+    num_frames: int,
+    memory: Any,
+) -> np.ndarray:
+    """A beginning, which may have no frames, and what follows: so many frames in all.
+
+    Notes are drawn; of grey levels and real numbers the means given drawn hidden states are shown,
+    and remembered.
+    """
+    beginning = jnp.asarray(beginning, jnp.float32)
+    made = temporal.dream(
+        key,
+        model,
+        beginning,
+        num_frames - len(beginning),
+        num_steps=_GIBBS_STEPS,
+        means=dataset.kind != "binary",
+        memory=memory,
+    )
+    return np.asarray(made)
+
+
+def _beginning(dataset, v):
+    """What is given of a sequence, so that some is left to dream."""
+    return v[: min(_GIVEN_MUSIC if dataset.kind == "binary" else _GIVEN, len(v) - 1)]
 
 
 def curves(table: dict[str, np.ndarray], name: str) -> Figure:
@@ -63,136 +134,138 @@ def curves(table: dict[str, np.ndarray], name: str) -> Figure:
     return figures.learning_curves(lines, title=f"Training of the {name}", x_label="epoch")
 
 
-def dream(key, model, v, num_frames, memory, *, means=True):
-    """Goes on from the beginning of a sequence."""
-    beginning = jnp.asarray(v[: min(_GIVEN, len(v) - 1)], jnp.float32)
-    made = temporal.dream(
-        key,
-        model,
-        beginning,
-        num_frames - len(beginning),
-        num_steps=_GIBBS_STEPS,
-        means=means,
-        memory=memory,
-    )
-    return np.asarray(made), len(beginning)
+def _draw_music(key, run, model, dataset, v, memory, title):
+    v = v[:_LONGEST_MUSIC]
+    beginning = _beginning(dataset, v)
+    rolls = {"real": v}
+    begins = {"goes on": beginning, "from nothing": v[:0]}
+    for each, (name, given) in zip(jax.random.split(key), begins.items(), strict=True):
+        rolls[name] = dream(each, model, dataset, given, len(v), memory)
+    subtitle = f"samples, by {_GIBBS_STEPS} Gibbs steps for each frame"
+    _show(run, "piano_rolls", dataset, rolls, {"goes on": len(beginning)}, title, subtitle)
 
 
-def _films(key, model, v, num_frames, memory):
-    """Data, prediction and dream of the same length, and where the dream begins."""
+def _draw_films(key, run, model, dataset, v, memory, title):
     predict_key, dream_key = jax.random.split(key)
+    v = v[:_LONGEST]
+    beginning = _beginning(dataset, v)
     predicted = temporal.predict(
         predict_key,
         model,
         jnp.asarray(v, jnp.float32),
-        num_steps=10,
+        num_steps=_MEAN_FIELD_STEPS,
         mean_field=True,
         memory=memory,
     )
-    dreamt, given = dream(dream_key, model, v, num_frames, memory)
-    films = {"data": v[:num_frames], "prediction of the next frame": np.asarray(predicted)}
-    films = {name: np.asarray(film)[:num_frames] for name, film in films.items()} | {
-        "dream": dreamt
+    films = {
+        "data": v,
+        "prediction of the next frame": np.asarray(predicted),
+        "dream": dream(dream_key, model, dataset, beginning, len(v), memory),
     }
-    notes = {"dream": ["given"] * given + ["dreamt"] * (num_frames - given)}
-    return films, notes, given
+    subtitle = f"each predicted frame follows real ones; the dream follows {len(beginning)}"
+    _show(run, "film", dataset, films, {"dream": len(beginning)}, title, subtitle)
 
 
-def _draw_balls(key, run, model, dataset, v, name, memory):
-    films, notes, given = _films(key, model, v, len(v), memory)
-    title = f"Bouncing balls, and what an {name} makes of them"
-    subtitle = f"held-out film; each predicted frame follows real ones; the dream follows {given}"
-    options = {"image_shape": dataset.image_shape, "title": title, "subtitle": subtitle}
-    films = {name: np.clip(film, 0, 1) for name, film in films.items()}
-    figures.animate(
-        figures.films(films, notes=notes, **options),
-        run.workdir.figures / "film.gif",
-        frames_per_second=15,
-        num_colours=_NUM_COLOURS,
-    )
-    strip = figures.film_strip(films, every=max(1, len(v) // _STRIP // 2), **options)
-    run.save_figures({"film": strip})
+def _show(
+    run: Run,
+    file: str,
+    dataset: data.SequenceSet,
+    sequences: Mapping[str, np.ndarray],
+    given: Mapping[str, int],
+    title: str,
+    subtitle: str | None = None,
+) -> None:
+    """Shows sequences beside each other, as piano rolls and sound, films, or curves.
 
-
-def _draw_motion(key, run, model, dataset, v, name, memory):
-    rate = dataset.frames_per_second
-    films, notes, given = _films(key, model, v, len(v), memory)
-    skeleton = dataset.skeleton
-    people = {name: skeleton.positions(film) for name, film in films.items()}
-    sides = {
-        side: [i for i, joint in enumerate(skeleton.joints) if _is_on(side, joint)]
-        for side in ("left", "right")
+    Args:
+      file: name of the picture and of the film.
+      given: of dreams, the number of frames that were given.
+    """
+    words = {"title": title, "subtitle": subtitle}
+    if dataset.kind == "binary":
+        _play(run, dataset, sequences)
+        run.save_figures({file: _rolls(dataset, sequences, given, words)})
+        return
+    if not (dataset.image_shape or dataset.skeleton):
+        run.save_figures({file: _curves(dataset, sequences, words)})
+        return
+    notes = {
+        name: ["given"] * number + ["dreamt"] * (len(sequences[name]) - number)
+        for name, number in given.items()
     }
-    title = f"Walking, and what a {name} makes of it"
-    subtitle = f"held-out motion; each predicted frame follows real ones; the dream follows {given}"
-    options = {"title": title, "subtitle": subtitle, **sides}
-    figures.animate(
-        figures.stick_films(people, skeleton.bones, notes=notes, **options),
-        run.workdir.figures / "film.gif",
-        frames_per_second=rate,
-        num_colours=_NUM_COLOURS,
+    show = _images if dataset.image_shape else _people
+    film, paper, rate = show(dataset, sequences, notes, words)
+    path = run.workdir.figures / f"{file}.gif"
+    figures.animate(film, path, frames_per_second=rate, num_colours=_NUM_COLOURS)
+    run.save_figures({file: paper})
+
+
+def _play(run, dataset, rolls):
+    """Writes what is heard, a file of each kind for each roll."""
+    for name, roll in rolls.items():
+        path = run.workdir.figures / name.replace(" ", "_")
+        sound.write_midi(path.with_suffix(".mid"), roll, dataset.frames_per_second)
+        sound.write_wav(path.with_suffix(".wav"), roll, dataset.frames_per_second)
+
+
+def _rolls(dataset, rolls, given, words):
+    return figures.piano_rolls(
+        rolls,
+        given={name: number for name, number in given.items() if number},
+        time_unit="seconds",
+        steps_per_unit=dataset.frames_per_second,
+        **words,
     )
-    strip = figures.stick_figures(people, skeleton.bones, every=max(1, len(v) // _STRIP), **options)
-    run.save_figures({"film": strip})
-    # Ten seconds of dreaming.
-    dreamt, given = dream(jax.random.fold_in(key, 1), model, v, given_and(10 * rate), memory)
-    long = {"dream of ten seconds": skeleton.positions(dreamt)}
-    figures.animate(
-        figures.stick_films(long, skeleton.bones, title=f"A dream of the {name}", **sides),
-        run.workdir.figures / "dream.gif",
-        frames_per_second=rate,
-        num_colours=_NUM_COLOURS,
-    )
 
 
-def _is_on(side, joint):
-    """Whether a joint is on that side, by its name: left hip, or lfemur."""
-    whole = joint.startswith(("left", "right"))
-    middle = joint in ("root", "lowerback", "lowerneck")
-    return joint.startswith(side) if whole else joint[0] == side[0] and not middle
-
-
-def given_and(num_frames):
-    """So many frames after those that are given."""
-    return _GIVEN + round(num_frames)
-
-
-def _draw_music(key, run, model, dataset, v, name, memory):
-    one_key, other_key = jax.random.split(key)
-    rate = dataset.frames_per_second
-    beginning = v[: 2 * _GIVEN]
-    goes_on, _ = _play(one_key, model, beginning, len(v), memory)
-    own, _ = _play(other_key, model, v[:0], len(v), memory)
-    rolls = {"real": v, "goes on from the beginning": goes_on, "from nothing": own}
-    given = {"goes on from the beginning": len(beginning)} if len(beginning) < len(v) else None
-    run.save_figures(
+def _curves(dataset, sequences, words):
+    """Some columns over time, evenly spread."""
+    return figures.learning_curves(
         {
-            "piano_rolls": figures.piano_rolls(
-                rolls,
-                given=given,
-                title=f"{dataset.name}: a held-out piece, and what the {name} plays",
-                subtitle=f"samples, by {_GIBBS_STEPS} Gibbs steps for each frame",
-                time_unit="seconds",
-                steps_per_unit=rate,
-            )
-        }
+            dataset.columns[i]: {
+                name: (np.arange(len(v)) / dataset.frames_per_second, v[:, i])
+                for name, v in sequences.items()
+            }
+            for i in data.spread(np.arange(len(dataset.columns)), _NUM_COLUMNS)
+        },
+        x_label="seconds",
+        **words,
     )
-    for file, roll in (("real", v), ("goes_on", goes_on), ("own", own)):
-        path = run.workdir.figures / file
-        sound.write_midi(path.with_suffix(".mid"), np.asarray(roll), rate)
-        sound.write_wav(path.with_suffix(".wav"), np.asarray(roll), rate)
 
 
-def _play(key, model, beginning, num_frames, memory):
-    made = temporal.dream(
-        key,
-        model,
-        jnp.asarray(beginning, jnp.float32),
-        num_frames - len(beginning),
-        num_steps=_GIBBS_STEPS,
-        memory=memory,
-    )
-    return np.asarray(made), len(beginning)
+def _images(dataset, sequences, notes, words):
+    """A film, some of its frames on paper, and frames a second."""
+    films = {name: np.clip(film, 0, 1) for name, film in sequences.items()}
+    words = {"image_shape": dataset.image_shape, **words}
+    paper = figures.film_strip(films, every=_every(films, "images"), **words)
+    return figures.films(films, notes=notes, **words), paper, _SLOWLY
+
+
+def _people(dataset, sequences, notes, words):
+    """As `_images`, of stick figures."""
+    skeleton = dataset.skeleton
+    people = {name: skeleton.positions(v) for name, v in sequences.items()}
+    sides = {side: _on(side, skeleton.joints) for side in ("left", "right")}
+    every = _every(people, "people")
+    paper = figures.stick_figures(people, skeleton.bones, every=every, **sides, **words)
+    film = figures.stick_films(people, skeleton.bones, notes=notes, **sides, **words)
+    return film, paper, dataset.frames_per_second
+
+
+def _every(films, kind):
+    return max(1, len(next(iter(films.values()))) // _STRIP[kind])
+
+
+def _on(side, joints):
+    """The joints on that side: there is one of the same name but for left and right, or l and r."""
+    names = [joint.lower() for joint in joints]
+    other = {"left": "right", "right": "left"}[side]
+    found = []
+    for number, name in enumerate(names):
+        one, opposite = (side, other) if name.startswith(side) else (side[0], other[0])
+        if name.startswith(one) and opposite + name.removeprefix(one) in names:
+            found.append(number)
+    return found
 
 
 def _errors_ahead(results, name):

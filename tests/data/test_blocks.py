@@ -28,7 +28,7 @@ def test_apply_is_the_transform_compiled_once():
 
 @pytest.mark.parametrize("size", [1, 4, 5, 10, 1000])
 def test_blocks_are_put_together_in_order(monkeypatch, size):
-    monkeypatch.setattr(blocks, "_BLOCK", size)
+    monkeypatch.setattr(blocks, "BLOCK", size)
     rows = np.arange(20).reshape(10, 2), {"label": np.arange(10), "none": None}
     sizes = []
 
