@@ -141,6 +141,7 @@ def run(settings: Settings, workdir: str) -> dict:
     dataset = settings.data.load()
     visible = _visible(settings, dataset)
     part, frames = sequence_data.held_out(dataset)
+    _check_styles(settings, dataset, part)
     learning = settings.learning
     feed = sequence_data.feed(
         settings.data,
@@ -157,9 +158,6 @@ def run(settings: Settings, workdir: str) -> dict:
     sequence_results.check(settings.measures, dataset, part, train, settings.model.num_hidden)
     init_key, measure_key, picture_key = jax.random.split(training.spare_key(settings.seed), 3)
     model = start(init_key, settings.model, dataset, train, UNITS[visible])
-    run = runs.open(settings, workdir)
-    if run.is_done:
-        return run.report()
     optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates)
     loss = functools.partial(
         temporal.cd_loss,
@@ -168,6 +166,9 @@ def run(settings: Settings, workdir: str) -> dict:
         input_dropout=learning.input_dropout,
         memory_dropout=learning.memory_dropout,
     )
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
     predictable = [i for i, x in enumerate(frames) if dataset.kind == "binary" or len(x) > 1]
     watched = data.spread(np.array(predictable), _NUM_WATCHED)
     watch = functools.partial(_watch, dataset, part, watched, settings.measures.ais_steps)
@@ -256,8 +257,6 @@ def _visible(settings, dataset):
             f"--visible={visible}, but the frames of {dataset.name} are {kinds[dataset.kind]}; "
             f"choose {'gaussian or gaussian_learnt' if is_real else 'bernoulli'}"
         )
-    if settings.model.styles and not dataset.labels:
-        raise ValueError(f"--styles: the sequences of {dataset.name} have no styles; leave it out")
     return visible
 
 
@@ -280,6 +279,11 @@ def _warm_up(settings):
             "memory; choose a longer window"
         )
     return warm_up
+
+
+def _check_styles(settings, dataset, part):
+    if settings.model.styles and sequence_data.styles(dataset, part) is None:
+        raise ValueError(f"--styles: the sequences of {dataset.name} have no styles; leave it out")
 
 
 def _num_updates(epochs, feed):

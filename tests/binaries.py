@@ -23,8 +23,8 @@ _CONTEXT.set_forkserver_preload(
     [
         "experiments.baselines", "experiments.evaluate", "experiments.finetune_classifier",
         "experiments.finetune_updown", "experiments.generate", "experiments.train_autoencoder",
-        "experiments.train_patches", "experiments.train_rbm", "ipykernel.ipkernel",
-        "orbax.checkpoint",
+        "experiments.train_patches", "experiments.train_rbm", "experiments.train_sequences",
+        "ipykernel.ipkernel", "orbax.checkpoint",
     ]
 )  # fmt: skip
 

@@ -207,8 +207,9 @@ def _cut(key, rows, *, frames, window, warm_up):
     """Cuts windows out of the sequences, which lie one after the other in `frames`."""
     place_key, shift_key = jax.random.split(key)
     shape = rows["count"].shape
-    last = jnp.maximum(rows["count"] - window, 0)
-    start = jax.random.randint(place_key, shape, 0, last + 1)
+    # The middle is uniform over the sequence: if the start were, ends would be learnt seldom.
+    middle = jax.random.randint(place_key, shape, 0, rows["count"])
+    start = jnp.clip(middle - window // 2, 0, jnp.maximum(rows["count"] - window, 0))
     t = jnp.arange(window, dtype=jnp.int32)[None]
     lengths = jnp.minimum(rows["count"], window)
     inside = t < lengths[:, None]

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import finetune_updown
 from experiments.common.rbm_settings import MemorySettings, RBMSettings
-from tests import binaries, finished_runs
+from tests import binaries, finished_runs, small_sequences
 from tests.small_jobs import small_dbn
 
 
@@ -23,8 +23,13 @@ def updown(folder):
     return finetune_updown.Settings(pretrained=net, gibbs_steps=(1, 2), epochs=4, batch_size=50)
 
 
+def balls(_):
+    return small_sequences.settings(epochs=4)
+
+
 @pytest.mark.parametrize(
-    ("command", "settings"), [("train_dbn", greedy), ("finetune_updown", updown)]
+    ("command", "settings"),
+    [("train_dbn", greedy), ("finetune_updown", updown), ("train_sequences", balls)],
 )
 def test_a_killed_command_resumes_to_the_same_bits(tmp_path, command, settings):
     flags = [f"--{name}={text}" for name, text in settings(tmp_path).as_flags().items()]
