@@ -147,8 +147,9 @@ LINES = {
     "learnt σ needs samples, since means have no variance; leave it out",
     JSB + " --model=crbm --styles": "--styles: the sequences of jsb have no styles; leave it out",
     CMU35
-    + " --model=crbm --styles --num_validation=17 --batch_size=1": "--styles: no training sequence of cmu35 "
-    "has the style walk of its validation sequences; leave it out, or hold out fewer sequences",
+    + " --model=crbm --styles --num_validation=17 --batch_size=1": "--styles: no training sequence "
+    "of cmu35 has the style walk of its validation sequences; leave it out, or hold out fewer "
+    "sequences",
     # Sizes.
     JSB + " --batch_size=4": "--batch_size=4, but there are 3 windows of 9 frames in the training "
     "sequences; choose a batch size of at most as many",
