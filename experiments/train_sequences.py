@@ -241,7 +241,7 @@ def _visible(settings, dataset):
 def _sample_visible(given, visible):
     if given is False and visible == "gaussian_learnt":
         raise ValueError(
-            "--nosample_visible: a learnt σ needs samples, since means have no variance; leave it out"
+            "--nosample_visible: a learnt σ needs samples, since means do not vary; leave it out"
         )
     return visible == "gaussian_learnt" if given is None else given
 
