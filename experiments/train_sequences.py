@@ -78,6 +78,12 @@ class ModelSettings(Declared, title="Model"):
         at_most=1000,
         given=only("model", "crbm"),
     )
+    ridge: float = setting(
+        10.0,
+        "Ridge of the linear autoregression that a conditional RBM of real numbers starts from.",
+        at_least=0,
+        given=only("model", "crbm"),
+    )
     styles: bool = setting(
         False,
         "Put the style of a sequence, such as walk or run, beside the past.",
@@ -198,6 +204,7 @@ def start(
 ) -> temporal.TemporalRBM:
     """Makes the model before training; its visible biases have the means of the data."""
     num_visible, options = len(dataset.columns), {"visible": visible}
+    styles = sequence_data.styles(dataset, "train") if settings.styles else None
     sizes = num_visible, settings.num_hidden
     match settings.model:
         case "rnn_rbm":
@@ -208,7 +215,6 @@ def start(
             sampled = settings.model == "trbm"
             model = temporal.init_rtrbm(key, *sizes, sampled=sampled, **options)
         case _:
-            styles = sequence_data.styles(dataset, "train") if settings.styles else None
             model = temporal.init_conditional(
                 key,
                 *sizes,
@@ -217,7 +223,10 @@ def start(
                 **options,
             )
     frames = jnp.asarray(np.concatenate(train).astype(np.float32))
-    return dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+    model = dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+    if settings.model != "crbm" or dataset.kind != "real":
+        return model
+    return temporal.fit_autoregression(model, train, ridge=settings.ridge, styles=styles)
 
 
 def _visible(settings, dataset):

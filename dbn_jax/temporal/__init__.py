@@ -10,7 +10,7 @@ that learn take `Sequences`. T frames, V visible and H hidden units, B sequences
 """
 
 from dbn_jax.temporal.base import TemporalRBM, recall
-from dbn_jax.temporal.conditional import ConditionalRBM, init_conditional
+from dbn_jax.temporal.conditional import ConditionalRBM, fit_autoregression, init_conditional
 from dbn_jax.temporal.learning import cd_loss, exact_loss, step
 from dbn_jax.temporal.likelihood import ais_log_probs, log_probs
 from dbn_jax.temporal.prediction import complete, dream, predict
