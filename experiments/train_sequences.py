@@ -49,6 +49,7 @@ _VISIBLE = ("bernoulli", "gaussian", "gaussian_learnt")
 # Watched after every epoch: so many sequences, and of these so many frames by a short annealing.
 _NUM_WATCHED, _WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 20, 200, 50, 4
 _CLIP = 1.0  # norm of a gradient
+_REGRESSION_SHARE = 0.01  # of the learning rate, for what a regression has found
 
 
 class ModelSettings(Declared, title="Model"):
@@ -164,7 +165,8 @@ def run(settings: Settings, workdir: str) -> dict:
     num_updates = learning.epochs * (
         sizes.get("updates_per_epoch") or len(rows["first"]) // learning.batch_size
     )
-    optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates)
+    regression = settings.model.model == "crbm" and dataset.kind == "real"
+    optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates, regression)
     loss = functools.partial(
         temporal.cd_loss,
         num_gibbs_steps=learning.gibbs_steps,
@@ -268,14 +270,26 @@ def _warm_up(settings):
 
 
 @functools.cache  # equal settings give the same object, and compile once
-def _optimizer(learning_rate, weight_decay, num_updates):
-    return optax.chain(
-        optax.clip_by_global_norm(_CLIP),
-        optax.adamw(
-            optimizers.decaying(learning_rate, num_updates),
-            weight_decay=weight_decay,
-            mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
-        ),
+def _optimizer(learning_rate, weight_decay, num_updates, regression):
+    """Adam; `regression` is for models that start from a linear autoregression."""
+    rate = optimizers.decaying(learning_rate, num_updates)
+    decayed = functools.partial(_mask, regression=regression)
+    adam = optax.adamw(rate, weight_decay=weight_decay, mask=decayed)
+    slow = optax.identity()
+    if regression:
+        slow = optax.masked(optax.scale(_REGRESSION_SHARE), _is_regression)
+    return optax.chain(optax.clip_by_global_norm(_CLIP), adam, slow)
+
+
+def _mask(params, *, regression):
+    """Weights, but those of a regression, which has its ridge."""
+    own = _is_regression(params)
+    return jax.tree.map(lambda x, its: x.ndim > 1 and not (regression and its), params, own)
+
+
+def _is_regression(params):
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "to_visible" in jax.tree_util.keystr(path[:1]), params
     )
 
 
