@@ -25,7 +25,8 @@ from dbn_jax.typing import Array, Float, Key
 class ConditionalRBM(TemporalRBM):
     """A conditional RBM of any order; the context is past frames, and S numbers of a style.
 
-    The past is the statistics of the last frames, the latest first, and zeros where there was none.
+    The past is the statistics of the last frames, the latest first. Where there was none it is the
+    first frame again, as if nothing had moved; before the first frame, zeros.
     """
 
     rbm: rbm.RBM
@@ -38,25 +39,29 @@ class ConditionalRBM(TemporalRBM):
         """Number of numbers of a style."""
         return len(self.to_visible) - self.order * self.rbm.visible.num_units
 
-    def start(self, style: Float[Array, " S"] | None = None) -> tuple[Array, Array]:
-        """The memory before the first frame: no past, and the style of the sequence."""
+    def start(self, style: Float[Array, " S"] | None = None) -> tuple[Array, Array, Array]:
+        """The memory before the first frame: no past, that it is none, and the sequence's style."""
         given = 0 if style is None else len(style)
         if given != self.style_size:
             raise ValueError(
                 f"the style has {given} numbers; the model's styles have {self.style_size}"
             )
         zeros = jnp.zeros((self.order, self.rbm.visible.num_units), self.to_visible.dtype)
-        return zeros, jnp.zeros(0, zeros.dtype) if style is None else style.astype(zeros.dtype)
+        style = jnp.zeros(0, zeros.dtype) if style is None else style.astype(zeros.dtype)
+        return zeros, jnp.ones((), bool), style
 
     def update(self, key: Key[Array, ""], memory, v):
         """The past moves on by one frame."""
         del key
-        past, style = memory
-        return jnp.concatenate([self.rbm.visible.statistic(v)[None], past])[: self.order], style
+        past, is_blank, style = memory
+        seen = self.rbm.visible.statistic(v)[None]
+        past = jnp.where(is_blank, jnp.broadcast_to(seen, past.shape), past)
+        past = jnp.concatenate([seen, past])[: self.order]
+        return past, jnp.zeros_like(is_blank), style
 
     def frame(self, memory):
         """The RBM of the next frame."""
-        past, style = memory
+        past, _, style = memory
         context = jnp.concatenate([past.reshape(-1), style])
         return rbm.RBM(
             self.rbm.weights,
@@ -138,5 +143,5 @@ def fit_autoregression(
 def _contexts(model, v, style):
     """What acts on the biases of each frame: (T, V) -> (T, context)."""
     start = model.start() if style is None else model.start(style)
-    (past, styles), _ = recall(jax.random.key(0), model, v, start)
+    (past, _, styles), _ = recall(jax.random.key(0), model, v, start)
     return jnp.concatenate([past.reshape(len(v), -1), styles], axis=1)

@@ -140,7 +140,7 @@ def test_autoregression_of_a_linear_process_is_found(style):
     for i in range(20):
         v = np.zeros((400, V))
         for t in range(len(v)):
-            past = np.concatenate([v[t - q] if t >= q else np.zeros(V) for q in (1, 2)])
+            past = np.concatenate([v[max(t - q, 0)] for q in (1, 2)]) * (t > 0)
             context = np.append(past, styles[i]) if style else past
             v[t] = context @ truth + noise * rng.normal(size=V)
         sequences.append(v)
@@ -154,8 +154,9 @@ def test_autoregression_of_a_linear_process_is_found(style):
     np.testing.assert_allclose(model.rbm.visible.scale, noise, rtol=0.03)
     start = model.start(jnp.asarray(styles[0])) if style else None
     found = temporal.predict(KEY, model, jnp.asarray(sequences[0]), memory=start, mean_field=True)
-    past = np.pad(sequences[0], ((2, 0), (0, 0)))
+    past = np.concatenate([sequences[0][[0, 0]], sequences[0]])
     context = np.concatenate([past[1:-1], past[:-2]], axis=1)
+    context[0] = 0
     if style:
         context = np.append(context, np.tile(styles[0], (400, 1)), axis=1)
     assert np.abs((np.asarray(found) - context @ truth) / noise).max() < 0.3
