@@ -49,6 +49,7 @@ _VISIBLE = ("bernoulli", "gaussian", "gaussian_learnt")
 # Watched after every epoch: so many sequences, and of these so many frames by a short annealing.
 _NUM_WATCHED, _WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 20, 200, 50, 4
 _CLIP = 1.0  # norm of a gradient
+_REGRESSION_SHARE = 0.01  # of the learning rate, for what a regression has found
 
 
 class ModelSettings(Declared, title="Model"):
@@ -76,6 +77,12 @@ class ModelSettings(Declared, title="Model"):
         "Number of past frames that change the biases.",
         at_least=1,
         at_most=1000,
+        given=only("model", "crbm"),
+    )
+    ridge: float = setting(
+        10.0,
+        "Ridge of the linear autoregression that a conditional RBM of real numbers starts from.",
+        at_least=0,
         given=only("model", "crbm"),
     )
     styles: bool = setting(
@@ -141,7 +148,7 @@ def run(settings: Settings, workdir: str) -> dict:
     dataset = settings.data.load()
     visible = _visible(settings, dataset)
     part, frames = sequence_data.held_out(dataset)
-    _check_styles(settings, dataset, part)
+    _check_data(settings, dataset, part)
     learning = settings.learning
     feed = sequence_data.feed(
         settings.data,
@@ -158,7 +165,8 @@ def run(settings: Settings, workdir: str) -> dict:
     sequence_results.check(settings.measures, dataset, part, train, settings.model.num_hidden)
     init_key, measure_key, picture_key = jax.random.split(training.spare_key(settings.seed), 3)
     model = start(init_key, settings.model, dataset, train, UNITS[visible])
-    optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates)
+    regression = _starts_from_regression(settings.model, dataset)
+    optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates, regression)
     loss = functools.partial(
         temporal.cd_loss,
         num_gibbs_steps=learning.gibbs_steps,
@@ -201,14 +209,17 @@ def start(
     visible: Any,
 ) -> temporal.TemporalRBM:
     """Makes the model before training; its visible biases have the means of the data."""
-    model = _init(key, settings, dataset, visible)
+    styles = sequence_data.styles(dataset, "train") if settings.styles else None
+    model = _init(key, settings, len(dataset.columns), styles, visible)
     frames = jnp.asarray(np.concatenate(train).astype(np.float32))
-    return dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+    model = dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+    if not _starts_from_regression(settings, dataset):
+        return model
+    return temporal.fit_autoregression(model, train, ridge=settings.ridge, styles=styles)
 
 
-def _init(key, settings, dataset, visible):
-    num_visible, options = len(dataset.columns), {"visible": visible}
-    sizes = num_visible, settings.num_hidden
+def _init(key, settings, num_visible, styles, visible):
+    sizes, options = (num_visible, settings.num_hidden), {"visible": visible}
     match settings.model:
         case "rnn_rbm":
             cell_key, key = jax.random.split(key)
@@ -218,7 +229,6 @@ def _init(key, settings, dataset, visible):
             sampled = settings.model == "trbm"
             return temporal.init_rtrbm(key, *sizes, sampled=sampled, **options)
         case _:
-            styles = sequence_data.styles(dataset, "train") if settings.styles else None
             return temporal.init_conditional(
                 key,
                 *sizes,
@@ -226,6 +236,10 @@ def _init(key, settings, dataset, visible):
                 style_size=0 if styles is None else styles.shape[1],
                 **options,
             )
+
+
+def _starts_from_regression(settings, dataset):
+    return settings.model == "crbm" and dataset.kind == "real"
 
 
 def _check_idle(settings):
@@ -263,8 +277,7 @@ def _visible(settings, dataset):
 def _sample_visible(given, visible):
     if given is False and visible == "gaussian_learnt":
         raise ValueError(
-            "--nosample_visible: a learnt σ needs samples, since means have no variance; leave it "
-            "out"
+            "--nosample_visible: a learnt σ needs samples, since means do not vary; leave it out"
         )
     return visible == "gaussian_learnt" if given is None else given
 
@@ -281,7 +294,11 @@ def _warm_up(settings):
     return warm_up
 
 
-def _check_styles(settings, dataset, part):
+def _check_data(settings, dataset, part):
+    """Refuses settings that do not go with the data."""
+    if dataset.kind != "real":
+        why = f"with --dataset={dataset.name}, whose frames are not real numbers"
+        settings.refuse(("ridge",), why)
     if settings.model.styles and sequence_data.styles(dataset, part) is None:
         raise ValueError(f"--styles: the sequences of {dataset.name} have no styles; leave it out")
 
@@ -306,11 +323,11 @@ def _check_order(settings, train):
 
 def _check_memory(settings, dataset, feed, visible):
     """Refuses what this machine cannot hold, without making it."""
-    style = jnp.asarray(feed.rows["style"][0]) if settings.model.styles else None
+    styles = sequence_data.styles(dataset, "train") if settings.model.styles else None
 
     def first(key):
-        model = _init(key, settings.model, dataset, visible)
-        return model, model.start(style) if settings.model.styles else model.start()
+        model = _init(key, settings.model, len(dataset.columns), styles, visible)
+        return model, model.start() if styles is None else model.start(jnp.asarray(styles[0]))
 
     model, memories = jax.eval_shape(first, jax.random.key(0))
     # Weights, their gradient and its two moments; of a frame its memory, states and biases, twice.
@@ -327,14 +344,26 @@ def _check_memory(settings, dataset, feed, visible):
 
 
 @functools.cache  # equal settings give the same object, and compile once
-def _optimizer(learning_rate, weight_decay, num_updates):
-    return optax.chain(
-        optax.clip_by_global_norm(_CLIP),
-        optax.adamw(
-            optimizers.decaying(learning_rate, num_updates),
-            weight_decay=weight_decay,
-            mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
-        ),
+def _optimizer(learning_rate, weight_decay, num_updates, regression):
+    """Adam; `regression` is for models that start from a linear autoregression."""
+    rate = optimizers.decaying(learning_rate, num_updates)
+    decayed = functools.partial(_mask, regression=regression)
+    adam = optax.adamw(rate, weight_decay=weight_decay, mask=decayed)
+    slow = optax.identity()
+    if regression:
+        slow = optax.masked(optax.scale(_REGRESSION_SHARE), _is_regression)
+    return optax.chain(optax.clip_by_global_norm(_CLIP), adam, slow)
+
+
+def _mask(params, *, regression):
+    """Weights, but those of a regression, which has its ridge."""
+    own = _is_regression(params)
+    return jax.tree.map(lambda x, its: x.ndim > 1 and not (regression and its), params, own)
+
+
+def _is_regression(params):
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "to_visible" in jax.tree_util.keystr(path[:1]), params
     )
 
 

@@ -79,7 +79,7 @@ def write_cmu35(folder, train=(6,) * 18, test=(44, 66)):
     return folder
 
 
-def write_npz(folder, lengths=(12, 9, 11, 10, 50), units=3):
+def write_npz(folder, lengths=(12, 9, 50, 10, 11), units=3):
     """Files of frames."""
     for i, length in enumerate(lengths):
         np.savez(folder / f"{i}.npz", frames=waves(length, units))

@@ -49,8 +49,9 @@ def draw(
         long = dream(jax.random.fold_in(key, 1), model, dataset, beginning, num_frames, memory)
         title = f"{dataset.name}: a dream of the {name}"
         _show(run, "dream", dataset, {"dream": long}, {"dream": len(beginning)}, title)
-    if results.get("errors_ahead"):
-        run.save_figures({"errors_ahead": _errors_ahead(results, name)})
+    for found, errors in results.items():
+        if found.startswith("errors_ahead") and errors:  # of each style, if there are any
+            run.save_figures({found: _errors_ahead(errors, name)})
     run.save_figures(_weights(model, dataset, name))
 
 
@@ -268,10 +269,10 @@ def _on(side, joints):
     return found
 
 
-def _errors_ahead(results, name):
+def _errors_ahead(errors, name):
     ahead = {
-        (name if row == "model" else row): (np.arange(1, len(errors) + 1), np.asarray(errors))
-        for row, errors in results["errors_ahead"].items()
+        (name if row == "model" else row): (np.arange(1, len(values) + 1), np.asarray(values))
+        for row, values in errors.items()
     }
     return figures.learning_curves(
         {"squared error per frame": ahead},

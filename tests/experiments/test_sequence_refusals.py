@@ -134,6 +134,8 @@ LINES = {
     SMALL
     + " --num_validation=1": "--num_validation=1: balls has 3 validation sequences of its own; "
     "leave it out",
+    SMALL + " --model=crbm --ridge=1": "--ridge=1.0 does nothing with --dataset=balls, whose "
+    "frames are not real numbers; leave it out",
     CMU35 + " --num_validation=18": "--num_validation=18, but there are 18 training sequences; "
     "choose fewer",
     JSB + " --visible=gaussian": "--visible=gaussian, but the frames of jsb are notes that are on "
@@ -144,7 +146,7 @@ LINES = {
     NPZ + " --visible=bernoulli": "--visible=bernoulli, but the frames of npz are real numbers; "
     "choose gaussian or gaussian_learnt",
     NPZ + " --visible=gaussian_learnt --nosample_visible --batch_size=1": "--nosample_visible: a "
-    "learnt σ needs samples, since means have no variance; leave it out",
+    "learnt σ needs samples, since means do not vary; leave it out",
     JSB + " --model=crbm --styles": "--styles: the sequences of jsb have no styles; leave it out",
     CMU35
     + " --model=crbm --styles --num_validation=17 --batch_size=1": "--styles: no training sequence "

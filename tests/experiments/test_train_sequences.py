@@ -25,8 +25,9 @@ FIGURES = {
     "balls": {"curves.png", "features.png", "film.gif", "film.png", "errors_ahead.png"},
     "jsb": {"curves.png", "piano_rolls.png"}
     | {f"{roll}.{end}" for roll in ("real", "goes_on", "from_nothing") for end in ("mid", "wav")},
-    "cmu35": {"curves.png", "film.gif", "film.png", "dream.gif", "dream.png", "errors_ahead.png"},
-    "npz": {"curves.png", "film.png", "errors_ahead.png"},
+    "cmu35": {f"{name}.png" for name in ("curves", "errors_ahead_run", "errors_ahead_walk")}
+    | {f"{name}.{end}" for name in ("film", "dream") for end in ("gif", "png")},
+    "npz": {f"{name}.png" for name in ("curves", "film", "errors_ahead", "recurrent_weights")},
 }
 DREAMS = {
     "balls": {"dreams.gif", "dreams.png"},
