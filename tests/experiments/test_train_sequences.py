@@ -157,7 +157,7 @@ def test_dreams_begin_with_real_frames_and_the_last_with_nothing(folder, tmp_pat
 def test_every_model_and_cell_learns(folder, tmp_path, undrawn, monkeypatch, changes):
     monkeypatch.setattr(pictures, "draw", lambda *args: None)
     rest = {"recurrent_size": 300} if "model" in changes else {}
-    made = settings("jsb", folder / "jsb", epochs=1, **rest, **changes)
+    made = settings("jsb", folder / "jsb", epochs=1, ais_steps=0, **rest, **changes)
     train_sequences.run(made, str(tmp_path / "run"))
     model = model_file.load(tmp_path / "run/model.npz")
     expected = {
@@ -295,7 +295,7 @@ def test_styles_reach_the_model(folder):
     visible = train_sequences.UNITS["gaussian"]
     model = train_sequences.start(jax.random.key(0), made.model, loaded, loaded.train, visible)
     assert (model.order, model.style_size) == (2, 2)
-    past, style = sequence_results.starts(model, loaded, "test")
+    past, _, style = sequence_results.starts(model, loaded, "test")
     assert not past.any()
     np.testing.assert_array_equal(style, [[1, 0], [0, 1]])  # a run and a walk
 
@@ -338,6 +338,6 @@ def test_errors_ahead_are_those_of_a_dream_from_the_middle(folder):
 def test_a_resumed_run_equals_an_unbroken_one(folder, tmp_path, undrawn, monkeypatch, kind):
     monkeypatch.setattr(pictures, "draw", lambda *args: None)
     hidden = {"input_dropout": 0.2, "memory_dropout": 0.3}
-    of_music = {"transpose": True, "window": 5, "warm_up": 1}
+    of_music = {"transpose": True, "window": 5, "warm_up": 1, "ais_steps": 0}
     made = settings(kind, folder / kind, epochs=3, **hidden, **(of_music if kind == "jsb" else {}))
     resumption.broken_and_resumed(tmp_path, train_sequences, made)
