@@ -23,13 +23,15 @@ def updown(folder):
     return finetune_updown.Settings(pretrained=net, gibbs_steps=(1, 2), epochs=4, batch_size=50)
 
 
-def balls(_):
-    return small_sequences.settings(epochs=4)
+def music(folder):
+    small_sequences.write_music(folder)
+    options = {"window": 5, "transpose": True, "epochs": 4, "ais_steps": 0, "ais_chains": 20}
+    return small_sequences.settings("jsb", folder, **options)
 
 
 @pytest.mark.parametrize(
     ("command", "settings"),
-    [("train_dbn", greedy), ("finetune_updown", updown), ("train_sequences", balls)],
+    [("train_dbn", greedy), ("finetune_updown", updown), ("train_sequences", music)],
 )
 def test_a_killed_command_resumes_to_the_same_bits(tmp_path, command, settings):
     flags = [f"--{name}={text}" for name, text in settings(tmp_path).as_flags().items()]

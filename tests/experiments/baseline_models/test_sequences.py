@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dbn_jax.temporal import evaluation
 from experiments.baseline_models import sequences
 
 
@@ -140,9 +141,9 @@ def test_notes_by_hand():
     on, off = np.log([4 / 6, 2 / 6]), np.log([2 / 6, 4 / 6])
     found = sequences.log_probs(train, test)
     alone = off[0] + off[1]
-    wanted = sequences.per_frame([on[0] + off[1] + alone, alone], [2, 1])
+    wanted = evaluation.per_frame([on[0] + off[1] + alone, alone], [2, 1])
     assert found["independent units"] == pytest.approx(wanted)
     # The first, after on, was on once and off once; the second, after off, was off twice.
     totals = [on[0] + off[1] + np.log(2 / 4) + np.log(3 / 4), alone]
-    wanted = sequences.per_frame(totals, [2, 1])
+    wanted = evaluation.per_frame(totals, [2, 1])
     assert found["each unit after its own last state"] == pytest.approx(wanted)
