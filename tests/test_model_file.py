@@ -74,6 +74,7 @@ def test_round_trip(tmp_path, name):
         ("net", jnp.float16, 2**-11),
         ("net", jnp.bfloat16, 2**-8),
         ("classifier", jnp.bfloat16, 2**-8),
+        ("lstm", jnp.bfloat16, 2**-8),
     ],
 )
 def test_half_precision_is_that_of_the_weights(tmp_path, name, dtype, precision):

@@ -86,7 +86,7 @@ class SequenceData(Declared, title="Data"):
         number = balls.NUM_VALIDATION + balls.NUM_TEST + _NUM_SIMULATED
         memory.check(
             4 * number * self.num_frames * self.image_size**2,
-            f"--image_size={self.image_size} --num_frames={self.num_frames}: the films to evaluate",
+            f"--image_size={self.image_size} --num_frames={self.num_frames}: evaluation",
             "choose smaller or shorter films",
         )
 

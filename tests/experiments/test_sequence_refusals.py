@@ -175,7 +175,7 @@ LINES = {
     "fewer epochs",
 }
 MEMORY = {
-    HUGE: "--image_size=100 --num_frames=10000: the films to evaluate takes at least 5 GB, and "
+    HUGE: "--image_size=100 --num_frames=10000: evaluation takes at least 5 GB, and "
     "this machine has 1 GB; choose smaller or shorter films",
     "--recurrent_size=100000": "--model=rnn_rbm --num_hidden=100 --recurrent_size=100000 "
     "--batch_size=10: learning takes at least 482 GB, and this machine has 1 GB; choose a smaller "
