@@ -1,7 +1,7 @@
 """Times updates of CD-1 and PCD-1, their matrix products alone, and other libraries.
 
-    python -m experiments.benchmark --workdir=runs/benchmark                # 7 minutes
-    python -m experiments.benchmark --workdir=runs/benchmark_quick --quick  # one size, 2 minutes
+    python -m experiments.benchmark --workdir=runs/benchmark                # 9 minutes
+    python -m experiments.benchmark --workdir=runs/benchmark_quick --quick  # one size, 3 minutes
 
 Run nothing else meanwhile: on 2 cores any other process changes the times. The *floor* of an update
 is a program that makes its five matrix products and nothing else, timed in the same process
@@ -12,8 +12,9 @@ timed; to install all of them:
 
     pip install -e '.[peers]'
 
-Updates of the whole digit model, by up-down and by ascent of the bound, are timed beside floors of
-their own (`updown_products`, `bound_products`). summary.json holds every single time, table.txt the
+Updates of the whole digit model, by up-down and by ascent of the bound, and of RNN-RBMs, on the
+sizes of piano rolls and of bouncing balls, are timed beside floors of their own (`updown_products`,
+`bound_products`, `temporal_updates`). summary.json holds every single time, table.txt the
 medians and quartiles.
 """
 
@@ -24,14 +25,21 @@ from pathlib import Path
 import jax
 
 from dbn_jax import files
-from experiments.benchmarks import memory, net_updates, other_libraries, rbm_updates, table
+from experiments.benchmarks import (
+    memory,
+    net_updates,
+    other_libraries,
+    rbm_updates,
+    table,
+    temporal_updates,
+)
 from experiments.benchmarks.bound_products import BOUND
 from experiments.benchmarks.programs import Case
 from experiments.benchmarks.updown_products import UPDOWN
 from experiments.common import runs
 from experiments.common.settings import Declared, setting
 
-_PEERS = tuple(peer.name for peer in other_libraries.PEERS)
+_PEERS = tuple(p.name for p in (*other_libraries.PEERS, *other_libraries.SEQUENCE_PEERS))
 _CASES = ("784x500x100", "784x2000x100", "784x500x1000", "500x500x100")
 _SCALING = {
     "batch": (10, 30, 100, 300, 1000),
@@ -40,6 +48,7 @@ _SCALING = {
     "models under vmap": (1, 2, 4, 8, 16),
 }
 _NET = net_updates.Net()
+_SEQUENCES = temporal_updates.SIZES
 _SECONDS = 0.15  # that one call of a program should take
 
 
@@ -66,6 +75,7 @@ class Settings(Declared):
     )
     updown: bool = setting(True, "Time the up-down update of a whole net.")
     bound: bool = setting(True, "Time the update of a whole net by ascent of the bound.")
+    temporal: bool = setting(True, "Time the update of RNN-RBMs, on sequences.")
     memory: bool = setting(True, "Measure memory, import and compile time of a fresh process.")
 
     def __post_init__(self):
@@ -96,16 +106,20 @@ def run(settings: Settings, workdir: str) -> dict:
         log(table.memory(results["memory"]))
     log(f"device: {jax.devices()[0].device_kind} × {jax.device_count()}")
 
-    peers = [peer for peer in other_libraries.PEERS if peer.name in settings.peers]
-    results["peers"] = {peer.name: peer.version() for peer in peers}
-    missing = sorted({peer.package for peer in peers if results["peers"][peer.name] is None})
+    everyone = (*other_libraries.PEERS, *other_libraries.SEQUENCE_PEERS)
+    asked = [peer for peer in everyone if peer.name in settings.peers]
+    results["peers"] = {peer.name: peer.version() for peer in asked}
+    missing = sorted({peer.package for peer in asked if results["peers"][peer.name] is None})
     if missing:
         remedy = f"To install: {other_libraries.INSTALL}"
         log(f"not installed, so not timed: {', '.join(missing)}. {remedy}")
-    peers = [peer for peer in peers if peer.package not in missing]
+
+    def present(peers):
+        return [peer for peer in peers if peer in asked and peer.package not in missing]
 
     results["cases"] = {}
     for case in cases:
+        peers = present(other_libraries.PEERS)
         results["cases"][str(case)] = found = rbm_updates.compare(case, peers, rounds, _SECONDS)
         log(table.comparison(case, found, rounds))
     for wanted, method, steps in (
@@ -116,6 +130,12 @@ def run(settings: Settings, workdir: str) -> dict:
             found = net_updates.compare(method, _NET, steps[::stride], rounds, _SECONDS)
             results[method.name] = found
             log(table.whole_net(method, _NET, found))
+    if settings.temporal:
+        sizes = dict(list(_SEQUENCES.items())[::stride])
+        peers = present(other_libraries.SEQUENCE_PEERS)
+        results["temporal"] = temporal_updates.compare(sizes, peers, rounds, _SECONDS)
+        for name, found in results["temporal"].items():
+            log(table.sequences(sizes[name], found))
     if settings.scaling:
         values = {quantity: values[::stride] for quantity, values in _SCALING.items()}
         results["scaling"] = rbm_updates.scale(cases[0], values, rounds, _SECONDS)

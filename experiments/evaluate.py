@@ -2,15 +2,17 @@
 
     python -m experiments.evaluate --workdir=runs/evaluation --pretrained=runs/updown
 
-takes a run of `train_rbm`, `train_dbn` or a fine-tuning of a net, or a folder that `publish` made
-(with --data_dir). For the validation images of that run, or else its test images, it prints:
+takes a run of `train_rbm`, `train_dbn`, a fine-tuning of a net or `train_sequences`, or a folder
+that `publish` made (with --data_dir). For the validation images of that run, or else its test
+images, it prints:
 
 - for a net with label units, the error of each way to recognise, how often the ways agree, and how
   well calibrated its confidence is. figures/ then holds the confusion matrix, the reliability of
   the confidence, the errors, and correctly recognised images, the hardest of each class first;
 - for an RBM the log-likelihood, and for a deeper net the variational bound on it, estimated by
   annealed importance sampling, and conservatively by reverse annealing. Pixels are drawn from the
-  grey levels, as published.
+  grey levels, as published;
+- for a model of sequences, the table of `train_sequences`.
 
 The published schedule of 14,500 steps with --ais_chains=300 --reverse_images=300 takes under five
 minutes for a top RBM of 500 × 2000 units on 2 cores; --ais_steps=1000 gives a first impression.
@@ -19,6 +21,7 @@ References: Hinton, Osindero, Teh 2006; Salakhutdinov and Murray 2008; Burda, Gr
 2015; Guo, Pleiss, Sun, Weinberger 2017.
 """
 
+import dataclasses
 import itertools
 
 import jax
@@ -28,15 +31,17 @@ from matplotlib.figure import Figure
 
 from dbn_jax import data, dbn, figures, label_units, numerics, random, recognition, units
 from dbn_jax.likelihood import evaluation
-from experiments.common import pretrained, runs, yardsticks
+from experiments.common import pretrained, runs, sequence_data, sequence_results, yardsticks
+from experiments.common.sequence_data import SequenceData
 from experiments.common.settings import above_0, setting
 from experiments.pictures import errors
 
-_PROGRAMS = ("train_rbm", *pretrained.NETS)
+_PROGRAMS = ("train_rbm", *pretrained.NETS, pretrained.SEQUENCES)
 # Correctly recognised images shown of each class: the hardest, then as many of the others.
 _NUM_HARD = 6
 _FEW_CHAINS = 10  # fewer effective ones of many, and the standard error of log Z says nothing
 _LARGE_GAP = 2.0  # nats from the estimate to its conservative value; a well annealed RBM has 0.5
+_IMAGES = {"ais_steps": 14_500, "ais_chains": 100}
 _NUM_BASE = 10_000  # training images for the base rates of annealing
 
 
@@ -45,16 +50,20 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
     split: str | None = setting(
         None,
-        "Split to evaluate; by default the validation images if there are any, else the test "
-        "images.",
+        "Split to evaluate; by default that of validation if there is one, else the test split.",
         choices=("validation", "test"),
     )
-    ais_steps: int = setting(
-        14_500, "Number of annealing steps; 0 for no likelihoods.", at_least=0, at_most=100_000
+    ais_steps: int | None = setting(
+        None,
+        "Number of annealing steps; 0 for no likelihoods.",
+        unset="14,500; of models of sequences, 200 for each frame",
+        at_least=0,
+        at_most=100_000,
     )
-    ais_chains: int = setting(
-        100,
+    ais_chains: int | None = setting(
+        None,
         "Number of annealing chains; of fewer than 10, the standard error of log Z says little.",
+        unset="100; of models of sequences, 20 for each frame",
         at_least=2,
         at_most=10_000,
         given=above_0("ais_steps"),
@@ -85,6 +94,9 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 def run(settings: Settings, workdir: str) -> dict:
     """Evaluates a model in a workdir. Nothing is trained; an interrupted run starts anew."""
     model, source = settings.load(_PROGRAMS)
+    if isinstance(source, SequenceData):
+        return _run_sequences(settings, workdir, model, source)
+    settings = _with_defaults(settings, _IMAGES)
     net = evaluation.as_net(model)
     _check_model(settings, net, source)
     dataset, transform = source.load()
@@ -114,6 +126,31 @@ def run(settings: Settings, workdir: str) -> dict:
         _warn(estimates, settings)
         results |= estimates
     return run.finish(results)
+
+
+def _run_sequences(settings, workdir, model, source):
+    settings.refuse(("passes", "reverse_images"), "with a model of sequences")
+    settings = _with_defaults(settings, dataclasses.asdict(sequence_results.Measures()))
+    dataset = source.load()
+    part, _ = sequence_data.held_out(dataset, settings.split)
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    measures = sequence_results.Measures(
+        ais_steps=settings.ais_steps, ais_chains=settings.ais_chains
+    )
+    train = source.training_sequences(dataset, settings.seed)
+    results, table = sequence_results.measure(
+        run.key, model, dataset, part, train, measures, "the model"
+    )
+    run.save_table(table)
+    return run.finish({"split": part, **results})
+
+
+def _with_defaults(settings, defaults):
+    """The settings with numbers where the defaults depend on the model."""
+    unset = {name: x for name, x in defaults.items() if getattr(settings, name) is None}
+    return dataclasses.replace(settings, **unset)
 
 
 def _check_model(settings, net, data_settings):

@@ -47,8 +47,9 @@ MODELS = {
 }
 _VISIBLE = ("bernoulli", "gaussian", "gaussian_learnt")
 # Watched after every epoch: so many sequences, and of these so many frames by a short annealing.
-_NUM_WATCHED, _WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 20, 300, 100, 10
+_NUM_WATCHED, _WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 20, 200, 50, 4
 _CLIP = 1.0  # norm of a gradient
+_REGRESSION_SHARE = 0.01  # of the learning rate, for what a regression has found
 
 
 class ModelSettings(Declared, title="Model"):
@@ -78,6 +79,12 @@ class ModelSettings(Declared, title="Model"):
         at_most=1000,
         given=only("model", "crbm"),
     )
+    ridge: float = setting(
+        10.0,
+        "Ridge of the linear autoregression that a conditional RBM of real numbers starts from.",
+        at_least=0,
+        given=only("model", "crbm"),
+    )
     styles: bool = setting(
         False,
         "Put the style of a sequence, such as walk or run, beside the past.",
@@ -97,10 +104,11 @@ class LearningSettings(Declared, title="Learning"):
     gibbs_steps: int = setting(
         1, "Number of Gibbs steps of contrastive divergence.", at_least=1, at_most=10_000
     )
-    sample_visible: bool = setting(
-        False,
+    sample_visible: bool | None = setting(
+        None,
         "Learn from samples of the visible units after the last Gibbs step, not from their means, "
-        "which are less noisy.",
+        "which are less noisy, but know no variance.",
+        unset="false, but true where σ is learnt",
     )
     learning_rate: float = setting(
         0.002, "Learning rate of Adam; it falls to a hundredth over the second half.", at_least=0
@@ -157,11 +165,12 @@ def run(settings: Settings, workdir: str) -> dict:
     num_updates = learning.epochs * (
         sizes.get("updates_per_epoch") or len(rows["first"]) // learning.batch_size
     )
-    optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates)
+    regression = settings.model.model == "crbm" and dataset.kind == "real"
+    optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates, regression)
     loss = functools.partial(
         temporal.cd_loss,
         num_gibbs_steps=learning.gibbs_steps,
-        sample_visible=learning.sample_visible,
+        sample_visible=_sample_visible(learning.sample_visible, visible),
         input_dropout=learning.input_dropout,
         memory_dropout=learning.memory_dropout,
     )
@@ -197,6 +206,7 @@ def start(
 ) -> temporal.TemporalRBM:
     """Makes the model before training; its visible biases have the means of the data."""
     num_visible, options = len(dataset.columns), {"visible": visible}
+    styles = sequence_data.styles(dataset, "train") if settings.styles else None
     sizes = num_visible, settings.num_hidden
     match settings.model:
         case "rnn_rbm":
@@ -207,7 +217,6 @@ def start(
             sampled = settings.model == "trbm"
             model = temporal.init_rtrbm(key, *sizes, sampled=sampled, **options)
         case _:
-            styles = sequence_data.styles(dataset, "train") if settings.styles else None
             model = temporal.init_conditional(
                 key,
                 *sizes,
@@ -216,7 +225,10 @@ def start(
                 **options,
             )
     frames = jnp.asarray(np.concatenate(train).astype(np.float32))
-    return dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+    model = dataclasses.replace(model, rbm=rbm.fit_visible(model.rbm, frames))
+    if settings.model != "crbm" or dataset.kind != "real":
+        return model
+    return temporal.fit_autoregression(model, train, ridge=settings.ridge, styles=styles)
 
 
 def _visible(settings, dataset):
@@ -237,6 +249,14 @@ def _visible(settings, dataset):
     return visible
 
 
+def _sample_visible(given, visible):
+    if given is False and visible == "gaussian_learnt":
+        raise ValueError(
+            "--nosample_visible: a learnt σ needs samples, since means do not vary; leave it out"
+        )
+    return visible == "gaussian_learnt" if given is None else given
+
+
 def _warm_up(settings):
     """Frames of a piece that only fill the memory: those that a conditional RBM looks back on."""
     learning, model = settings.learning, settings.model
@@ -250,14 +270,26 @@ def _warm_up(settings):
 
 
 @functools.cache  # equal settings give the same object, and compile once
-def _optimizer(learning_rate, weight_decay, num_updates):
-    return optax.chain(
-        optax.clip_by_global_norm(_CLIP),
-        optax.adamw(
-            optimizers.decaying(learning_rate, num_updates),
-            weight_decay=weight_decay,
-            mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
-        ),
+def _optimizer(learning_rate, weight_decay, num_updates, regression):
+    """Adam; `regression` is for models that start from a linear autoregression."""
+    rate = optimizers.decaying(learning_rate, num_updates)
+    decayed = functools.partial(_mask, regression=regression)
+    adam = optax.adamw(rate, weight_decay=weight_decay, mask=decayed)
+    slow = optax.identity()
+    if regression:
+        slow = optax.masked(optax.scale(_REGRESSION_SHARE), _is_regression)
+    return optax.chain(optax.clip_by_global_norm(_CLIP), adam, slow)
+
+
+def _mask(params, *, regression):
+    """Weights, but those of a regression, which has its ridge."""
+    own = _is_regression(params)
+    return jax.tree.map(lambda x, its: x.ndim > 1 and not (regression and its), params, own)
+
+
+def _is_regression(params):
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "to_visible" in jax.tree_util.keystr(path[:1]), params
     )
 
 

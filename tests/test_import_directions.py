@@ -22,8 +22,9 @@ associative_memory networks
 likelihood trajectories recognition
 belief_nets learning temporal
 model_file
+experiments.baseline_models
 experiments.common
-experiments.pictures experiments.demos experiments.baseline_models experiments.benchmarks
+experiments.pictures experiments.demos experiments.benchmarks
 experiments
 """
 RANKS = {room: rank for rank, line in enumerate(ORDER.split("\n")) for room in line.split()}

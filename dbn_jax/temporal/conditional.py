@@ -9,10 +9,15 @@ past and acts like one more frame. Without past and style it is an RBM, which kn
 Reference: Taylor, Hinton, Roweis, "Modeling human motion using binary latent variables" (2006).
 """
 
+import dataclasses
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dbn_jax import pytrees, rbm, units
-from dbn_jax.temporal.base import TemporalRBM
+from dbn_jax.temporal.base import TemporalRBM, recall
 from dbn_jax.typing import Array, Float, Key
 
 
@@ -20,7 +25,8 @@ from dbn_jax.typing import Array, Float, Key
 class ConditionalRBM(TemporalRBM):
     """A conditional RBM of any order; the context is past frames, and S numbers of a style.
 
-    The past is the statistics of the last frames, the latest first, and zeros where there was none.
+    The past is the statistics of the last frames, the latest first. Where there was none it is the
+    first frame again, as if nothing had moved; before the first frame, zeros.
     """
 
     rbm: rbm.RBM
@@ -33,25 +39,29 @@ class ConditionalRBM(TemporalRBM):
         """Number of numbers of a style."""
         return len(self.to_visible) - self.order * self.rbm.visible.num_units
 
-    def start(self, style: Float[Array, " S"] | None = None) -> tuple[Array, Array]:
-        """The memory before the first frame: no past, and the style of the sequence."""
+    def start(self, style: Float[Array, " S"] | None = None) -> tuple[Array, Array, Array]:
+        """The memory before the first frame: no past, that it is none, and the sequence's style."""
         given = 0 if style is None else len(style)
         if given != self.style_size:
             raise ValueError(
                 f"the style has {given} numbers; the model's styles have {self.style_size}"
             )
         zeros = jnp.zeros((self.order, self.rbm.visible.num_units), self.to_visible.dtype)
-        return zeros, jnp.zeros(0, zeros.dtype) if style is None else style.astype(zeros.dtype)
+        style = jnp.zeros(0, zeros.dtype) if style is None else style.astype(zeros.dtype)
+        return zeros, jnp.ones((), bool), style
 
     def update(self, key: Key[Array, ""], memory, v):
         """The past moves on by one frame."""
         del key
-        past, style = memory
-        return jnp.concatenate([self.rbm.visible.statistic(v)[None], past])[: self.order], style
+        past, is_blank, style = memory
+        seen = self.rbm.visible.statistic(v)[None]
+        past = jnp.where(is_blank, jnp.broadcast_to(seen, past.shape), past)
+        past = jnp.concatenate([seen, past])[: self.order]
+        return past, jnp.zeros_like(is_blank), style
 
     def frame(self, memory):
         """The RBM of the next frame."""
-        past, style = memory
+        past, _, style = memory
         context = jnp.concatenate([past.reshape(-1), style])
         return rbm.RBM(
             self.rbm.weights,
@@ -86,3 +96,52 @@ def init_conditional(
     return ConditionalRBM(
         params, jnp.zeros((size, num_visible)), jnp.zeros((size, num_hidden)), order
     )
+
+
+def fit_autoregression(
+    model: ConditionalRBM,
+    sequences: Sequence[Float[Array | np.ndarray, "frames V"]],
+    *,
+    ridge: float = 1.0,
+    styles: Float[Array | np.ndarray, "B S"] | None = None,
+) -> ConditionalRBM:
+    """Gives Gaussian visible units the linear autoregression of the data, by ridge regression.
+
+    As `rbm.fit_visible` does with the means: at zero weights the model is then the best linear one,
+    and the weights need not learn first what a regression can say. A learnt σ becomes that of the
+    residuals.
+
+    Args:
+      ridge: added to the diagonal of the regression's matrix, in units of the statistic's squares.
+      styles: of the sequences, if the model has styles.
+    """
+    visible = model.rbm.visible
+    if not isinstance(visible, units.Gaussian):
+        raise TypeError(f"{type(visible).__name__} units have no linear autoregression")
+    values = [jnp.asarray(v, model.rbm.weights.dtype) for v in sequences]
+    given = [None] * len(values) if styles is None else list(jnp.asarray(styles))
+
+    def regress(visible):
+        changed = dataclasses.replace(model, rbm=dataclasses.replace(model.rbm, visible=visible))
+        contexts = [_contexts(changed, *each) for each in zip(values, given, strict=True)]
+        x = jnp.concatenate(contexts)
+        x = jnp.concatenate([x, jnp.ones_like(x[:, :1])], axis=1)
+        y = jnp.concatenate([visible.statistic(v) for v in values])
+        penalty = ridge * jnp.diag(jnp.ones_like(x[0]).at[-1].set(0))
+        solution = jnp.linalg.solve(x.T @ x + penalty, x.T @ y)
+        return solution, jnp.std(y - x @ solution, axis=0)
+
+    if visible.learn_sigma:
+        _, spread = regress(visible)
+        visible = dataclasses.replace(visible, log_sigma=visible.log_sigma + jnp.log(spread))
+    solution, _ = regress(visible)
+    visible = dataclasses.replace(visible, bias=solution[-1])
+    params = dataclasses.replace(model.rbm, visible=visible)
+    return dataclasses.replace(model, rbm=params, to_visible=solution[:-1])
+
+
+def _contexts(model, v, style):
+    """What acts on the biases of each frame: (T, V) -> (T, context)."""
+    start = model.start() if style is None else model.start(style)
+    (past, _, styles), _ = recall(jax.random.key(0), model, v, start)
+    return jnp.concatenate([past.reshape(len(v), -1), styles], axis=1)

@@ -104,7 +104,8 @@ def _dropout(key, tree, rate):
     leaves, structure = jax.tree.flatten(tree)
     keys = random.split(key, len(leaves))
     return structure.unflatten(
-        random.dropout(key, x, rate) for key, x in zip(keys, leaves, strict=True)
+        x if x.dtype == bool else random.dropout(key, x, rate)
+        for key, x in zip(keys, leaves, strict=True)
     )
 
 

@@ -18,7 +18,7 @@ from dbn_jax.typing import Float, Num
 _ORDERS = (1, 2, 3)
 _RIDGES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 _FITTED = 0.8  # of the frames of a training sequence, while the ridge is chosen on those after
-_ROWS = 4096  # about so many frames have their products summed at once
+_ROWS = 2048  # about so many frames have their products summed at once
 
 Frames = Sequence[Num[np.ndarray, "_ V"]]  # sequences, each of its own length
 Estimate = tuple[float, float]  # and its standard error, NaN where there is but one sequence
@@ -32,22 +32,23 @@ def squared_errors(
     - The mean frame of the training sequences.
     - The last frame again.
     - A linear function of the last 1, 2 or 3 frames and a constant, by ridge regression. The ridge
-      is the power of ten with the least error (before clipping) in the ends of the training
-      sequences, when fitted to what comes before; the coefficients are then fitted to all. A frame
-      that has fewer before it is predicted from these.
+      is the power of ten with the least error in the ends of the training sequences, when fitted to
+      what comes before; the coefficients are then fitted to all. A frame that has fewer before it
+      is predicted from these.
 
     Args:
       train: sequences to learn from.
       test: sequences to predict.
       clip: the least and the largest value of a unit, to which linear predictions are cut off.
     """
+    _check_any(train)
     mean = np.sum([np.sum(x, axis=0, dtype=np.float64) for x in train], axis=0)
     mean /= sum(len(x) for x in train)
     found = {
         "mean frame": squared_error([np.broadcast_to(mean, x.shape) for x in test], test),
         "last frame": squared_error([np.concatenate([x[:1], x[:-1]]) for x in test], test),
     }
-    coefficients = _fit(train)
+    coefficients = _fit(train, clip)
     for order in _ORDERS:
         predictions = [_predict(coefficients[:order], x, clip) for x in test]
         found[f"linear, order {order}"] = squared_error(predictions, test)
@@ -62,6 +63,7 @@ def log_probs(train: Frames, test: Frames) -> dict[str, Estimate]:
     frames, or of those that follow a frame with the unit in the same state. The first frame of a
     sequence follows none.
     """
+    _check_any(train)
     # (previous state, its own state, units): numbers of frames.
     after = 1 + sum(_transitions(x) for x in train)
     everywhere = 1 + sum(np.stack([np.sum(x == state, axis=0) for state in (0, 1)]) for x in train)
@@ -123,13 +125,21 @@ def per_frame(totals: Sequence[float], lengths: Sequence[int]) -> Estimate:
     return float(mean), float(np.sqrt(scatter) / lengths.sum())
 
 
+def _check_any(train):
+    if not len(train):
+        raise ValueError(
+            "baselines learn from training sequences, but there are none: simulate those of balls "
+            "(balls.simulate)"
+        )
+
+
 def _transitions(x):
     """How often each unit in each state came to each state: (2, 2, V)."""
     pairs = [[(x[:-1] == last) & (x[1:] == now) for now in (0, 1)] for last in (0, 1)]
     return np.sum(pairs, axis=2)
 
 
-def _fit(train):
+def _fit(train, clip):
     """Coefficients (1 + order V, V) of the linear functions of each order."""
     most = max(_ORDERS)
     long = [x for x in train if len(x) >= most + 2]
@@ -142,8 +152,9 @@ def _fit(train):
     coefficients = []
     for order in _ORDERS:
         past = 1 + order * train[0].shape[1]
-        tried = {ridge: _held_out_error(_solve(first, past, ridge), last) for ridge in _RIDGES}
-        coefficients.append(_solve(first + last, past, min(tried, key=tried.get)))
+        tried = [_solve(first, past, ridge) for ridge in _RIDGES]
+        best = np.argmin(_held_out_errors(tried, long, clip))
+        coefficients.append(_solve(first + last, past, _RIDGES[best]))
     return coefficients
 
 
@@ -155,19 +166,18 @@ def _after_cut(rows):
     return rows[int(_FITTED * len(rows)) :]
 
 
-def _moments(train, part):
-    """Σ zᵀz over a part of the rows z = (1, last frame, …, last but two, frame) of all sequences.
-
-    The rows themselves are not kept.
-    """
+def _blocks(train, part):
+    """A part of the rows (1, last frame, …, last but two, frame) of all sequences, some at once."""
     most = max(_ORDERS)
     together = max(1, _ROWS // max(map(len, train)))
-    total = 0.0
     for i in range(0, len(train), together):
         rows = [np.hstack([_past(x, most), x[most:]]) for x in train[i : i + together]]
-        z = np.concatenate([part(r) for r in rows])
-        total = total + z.T @ z
-    return total
+        yield np.concatenate([part(r) for r in rows])
+
+
+def _moments(train, part):
+    """Σ zᵀz over rows z: all that ridge regression needs, however many there are."""
+    return sum(z.T @ z for z in _blocks(train, part))
 
 
 def _solve(moments, past, ridge):
@@ -179,13 +189,14 @@ def _solve(moments, past, ridge):
     )
 
 
-def _held_out_error(coefficients, moments):
-    """Σ (frame − prediction)² = Σ frame² − 2 Σ frame · prediction + Σ prediction²."""
-    past, units = coefficients.shape
-    of_predictions = moments[:past, :past] @ coefficients
-    return np.trace(moments[-units:, -units:]) + np.sum(
-        coefficients * (of_predictions - 2 * moments[:past, -units:])
-    )
+def _held_out_errors(tried, train, clip):
+    """The squared error of each, in the ends of the sequences."""
+    past, units = tried[0].shape
+    errors = np.zeros(len(tried))
+    for z in _blocks(train, _after_cut):
+        for i, coefficients in enumerate(tried):
+            errors[i] += np.sum((_clipped(z[:, :past] @ coefficients, clip) - z[:, -units:]) ** 2)
+    return errors
 
 
 def _past(x, order):
@@ -201,4 +212,8 @@ def _predict(coefficients, x, clip):
     for order, function in enumerate(coefficients, 1):
         if len(x) > order:
             predictions[order:] = _past(x, order) @ function
+    return _clipped(predictions, clip)
+
+
+def _clipped(predictions, clip):
     return predictions if clip is None else np.clip(predictions, *clip)

@@ -1,7 +1,10 @@
 """RBMs of other libraries, each trained the way its users train it: the benchmark's peers.
 
-All train the same binary RBM on the same batches with one Gibbs step; `Peer.what` says what else
-each of them does. None needs to be installed; `INSTALL` installs all of them.
+All of `PEERS` train the same binary RBM on the same batches with one Gibbs step; `Peer.what` says
+what else each of them does. None needs to be installed; `INSTALL` installs all of them.
+
+None of these libraries has an RBM with a memory (learnergy 2.0 and rbms 0.5 have none), so that
+`SEQUENCE_PEERS` is an RNN-RBM in plain PyTorch.
 """
 
 import dataclasses
@@ -9,6 +12,7 @@ import functools
 import importlib.metadata
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,8 +23,9 @@ INSTALL = "pip install -e '.[peers]'"
 _RATE = 0.05
 _MOMENTUM = 0.5
 
-# (case, batches (batches, batch, visible), number of updates) -> a function that makes them.
-_Maker = Callable[[Case, np.ndarray, int], Callable[[], None]]
+# (sizes, batches, number of updates) -> a function that makes them. Sizes are a `Case`, batches
+# (batches, batch, visible); for sequences a `temporal_updates.Size`, and its batches.
+_Maker = Callable[[Any, np.ndarray, int], Callable[[], None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Peer:
     Attributes:
       name: its name in the table.
       package: the package that it needs.
-      learner: "CD-1" or "PCD-1".
+      learner: "CD-1" or "PCD-1"; "CD" where the sizes say the number of steps.
       what: what it computes, in words.
       make: prepares updates; this is not timed.
     """
@@ -48,8 +53,8 @@ class Peer:
         except importlib.metadata.PackageNotFoundError:
             return None
 
-    def program(self, case: Case, batches: np.ndarray, num_updates: int) -> Program:
-        """Updates by batches in turn, (batches, batch, visible)."""
+    def program(self, case: Any, batches: np.ndarray, num_updates: int) -> Program:
+        """Updates by batches in turn, such as (batches, batch, visible)."""
         return Program(
             name=self.name,
             what=self.what,
@@ -161,6 +166,54 @@ def _torch_explicit(case: Case, batches: np.ndarray, num_updates: int):
     return _cycle(step, list(torch.from_numpy(batches).to(device)), num_updates)
 
 
+def _torch_rnn_rbm(size, batches: np.ndarray, num_updates: int):
+    torch, device = _torch()
+    from torch import nn
+    from torch.nn.functional import softplus
+
+    class RNNRBM(nn.Module):
+        """RNN-RBM with a GRU, its loss a difference of free energies."""
+
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(size.num_visible, size.num_recurrent, batch_first=True)
+            self.to_visible = nn.Linear(size.num_recurrent, size.num_visible)
+            self.to_hidden = nn.Linear(size.num_recurrent, size.num_hidden)
+            self.weight = nn.Parameter(0.01 * torch.randn(size.num_visible, size.num_hidden))
+
+        def biases(self, v):
+            """Those of each frame, (sequences, frames, ...), from the frames before it."""
+            u, _ = self.gru(v[:, :-1])
+            u = torch.cat([torch.zeros_like(u[:, :1]), u], 1)
+            return self.to_visible(u), self.to_hidden(u)
+
+        def free_energy(self, v, visible_bias, hidden_bias):
+            """Mean over all frames."""
+            x = v @ self.weight + hidden_bias
+            return -((v * visible_bias).sum(-1) + softplus(x).sum(-1)).mean()
+
+        @torch.no_grad()
+        def gibbs(self, v, visible_bias, hidden_bias):
+            """Draws a fantasy of each frame."""
+            for _ in range(size.num_gibbs_steps):
+                h = torch.sigmoid(v @ self.weight + hidden_bias).bernoulli()
+                v = torch.sigmoid(h @ self.weight.t() + visible_bias).bernoulli()
+            return v
+
+    model = RNNRBM().to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=_RATE, momentum=_MOMENTUM)
+
+    def step(v):
+        biases = model.biases(v)
+        fantasy = model.gibbs(v, *biases)
+        loss = model.free_energy(v, *biases) - model.free_energy(fantasy, *biases)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return _cycle(step, list(torch.from_numpy(batches).to(device)), num_updates)
+
+
 def _rbms(case: Case, batches: np.ndarray, num_updates: int, *, persistent: bool):
     torch, device = _torch()
     from rbms.bernoulli_bernoulli.classes import BBRBM
@@ -259,5 +312,14 @@ PEERS = (
         learner="CD-1",
         what="RBM.fit; autograd, momentum, data loader and pseudo-likelihood included",
         make=_learnergy,
+    ),
+)
+SEQUENCE_PEERS = (
+    Peer(
+        name="torch_rnn_rbm",
+        package="torch",
+        learner="CD",
+        what="eager, torch.nn.GRU, autograd of free energies, SGD with momentum",
+        make=_torch_rnn_rbm,
     ),
 )

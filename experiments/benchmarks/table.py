@@ -3,7 +3,7 @@
 import numpy as np
 
 from dbn_jax.training import workdir
-from experiments.benchmarks import net_updates
+from experiments.benchmarks import net_updates, temporal_updates
 from experiments.benchmarks.programs import Case
 from experiments.common.tables import columns
 
@@ -126,6 +126,32 @@ def whole_net(method: net_updates.Method, net: net_updates.Net, results: list[di
             ]
         )
     return f"\n{method.title}, {net}; an epoch has {_EPOCH:,} images\n{columns(rows)}"
+
+
+def sequences(size: temporal_updates.Size, results: dict[str, dict]) -> str:
+    """Updates of an RNN-RBM and its peers: time, and ratios within a round."""
+    times = {name: np.array(result["milliseconds"]) for name, result in results.items()}
+    num_frames = size.num_sequences * size.num_frames
+    rows = [["", "ms per update", "frames/s", "× products alone", "× ours", "does"]]
+    width = max(len(result["what"]) for result in results.values())
+    rows[0][-1] = rows[0][-1].ljust(width)
+    for name, result in results.items():
+        speed, over_ours = "–", "–"
+        if result["learner"]:
+            speed = f"{1e3 * num_frames / np.median(times[name]):,.0f}"
+            over_ours = median_and_quartiles(times[name] / times["update"], ".2f")
+        over_floor = median_and_quartiles(times[name] / times["floor"], ".2f")
+        rows.append(
+            [
+                name,
+                median_and_quartiles(times[name]),
+                speed,
+                over_floor,
+                over_ours,
+                result["what"].ljust(width),
+            ]
+        )
+    return f"\nRNN-RBM, {size}\n{columns(rows)}"
 
 
 def scaling(case: Case, results: dict[str, list[dict]]) -> str:

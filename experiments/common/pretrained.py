@@ -9,12 +9,15 @@ import jax
 
 from dbn_jax import data, model_file, training
 from experiments.common.data_settings import DataSettings
+from experiments.common.sequence_data import SequenceData
 from experiments.common.settings import Declared, setting
 
 # What --pretrained is for a start from random weights.
 NONE = "none"
 # The commands that make nets.
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
+# The command that makes models of sequences, which have data of another kind.
+SEQUENCES = "train_sequences"
 
 
 class Pretrained(Declared, title="Model"):
@@ -28,7 +31,7 @@ class Pretrained(Declared, title="Model"):
         None, "Folder of the data that the model was trained on, if they have moved.", folder=True
     )
 
-    def load(self, programs: tuple[str, ...]) -> tuple[Any, DataSettings]:
+    def load(self, programs: tuple[str, ...]) -> tuple[Any, DataSettings | SequenceData]:
         """Loads the model, and the settings of the data it was trained on; see `load`."""
         return load(self.pretrained, programs, self.data_dir)
 
@@ -71,7 +74,7 @@ def _check_settings(summary: Any, path: str | os.PathLike) -> None:
 
 def load(
     path: str, programs: tuple[str, ...], data_dir: str | None = None
-) -> tuple[Any, DataSettings]:
+) -> tuple[Any, DataSettings | SequenceData]:
     """Loads the model of a run, and the settings of the data it was trained on.
 
     Raises:
@@ -90,7 +93,8 @@ def load(
         data_dir = data_dir or settings.get("data", settings).get("data_dir")
         summary = summary["pretrained"]
     try:
-        data_settings = DataSettings.from_json(summary["settings"].get("data", {}))
+        kind = SequenceData if made_by == SEQUENCES else DataSettings
+        data_settings = kind.from_json(summary["settings"].get("data", {}))
     except (TypeError, ValueError) as e:
         raise ValueError(
             f"--pretrained={path} tells of no data set in its summary.json: {e}"

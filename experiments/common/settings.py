@@ -68,7 +68,7 @@ def only(name: str, *values: Any) -> Given:
 
 def above_0(name: str) -> Given:
     """The setting of this name must be above 0."""
-    return Given(name, lambda beside: getattr(beside, name) > 0, " above 0")
+    return Given(name, lambda beside: getattr(beside, name) != 0, " above 0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,8 +120,8 @@ def _draw_motion(key, run, model, dataset, v, name, memory):
     skeleton = dataset.skeleton
     people = {name: skeleton.positions(film) for name, film in films.items()}
     sides = {
-        side: [i for i, joint in enumerate(skeleton.joints) if joint.lower().startswith(initial)]
-        for side, initial in (("left", "l"), ("right", "r"))
+        side: [i for i, joint in enumerate(skeleton.joints) if _is_on(side, joint)]
+        for side in ("left", "right")
     }
     title = f"Walking, and what a {name} makes of it"
     subtitle = f"held-out motion; each predicted frame follows real ones; the dream follows {given}"
@@ -143,6 +143,13 @@ def _draw_motion(key, run, model, dataset, v, name, memory):
         frames_per_second=rate,
         num_colours=_NUM_COLOURS,
     )
+
+
+def _is_on(side, joint):
+    """Whether a joint is on that side, by its name: left hip, or lfemur."""
+    whole = joint.startswith(("left", "right"))
+    middle = joint in ("root", "lowerback", "lowerneck")
+    return joint.startswith(side) if whole else joint[0] == side[0] and not middle
 
 
 def given_and(num_frames):

@@ -7,31 +7,47 @@ import jax
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import memory, net_updates, other_libraries, rbm_updates, timing
+from experiments.benchmarks import (
+    memory,
+    net_updates,
+    other_libraries,
+    rbm_updates,
+    temporal_updates,
+    timing,
+)
 from experiments.benchmarks import table as tables
 
 FIVE = {"6x8": 2, "6x12": 1, "8x12": 2}  # products of 12x8x6
 COMPILED = ["floor", "cd", "cd_metrics", "cd_decay", "cd_means", "pcd", "pcd_metrics"]
 OTHERS = ["cd_dispatched", "sklearn"]
 SETTINGS = benchmark.Settings(
-    quick=True, cases=("12x8x6",), rounds=2, peers=("sklearn", "learnergy"), memory=False
+    quick=True,
+    cases=("12x8x6",),
+    rounds=2,
+    peers=("sklearn", "learnergy", "torch_rnn_rbm"),
+    memory=False,
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _all_small():
-    """Sizes and times; and one of the other libraries is missing."""
+    """Sizes and times; one of the other libraries is missing, one is replaced."""
     absent = [
         dataclasses.replace(peer, package="no-such-package") if peer.name == "learnergy" else peer
         for peer in other_libraries.PEERS
     ]
+    (torch,) = other_libraries.SEQUENCE_PEERS
+    stand_in = dataclasses.replace(torch, package="numpy", make=lambda *_: lambda: None)
     values = {"batch": (2,), "hidden units": (8,), "Gibbs steps": (1, 5, 2)}
     net = net_updates.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8)
+    music = temporal_updates.Size(9, 8, 7, num_gibbs_steps=2, num_sequences=3, num_frames=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(other_libraries, "PEERS", absent)
+        patch.setattr(other_libraries, "SEQUENCE_PEERS", [stand_in])
         patch.setattr(timing, "_WARM_UP", 0)
         patch.setattr(benchmark, "_SCALING", values | {"models under vmap": (3,)})
         patch.setattr(benchmark, "_NET", net)
+        patch.setattr(benchmark, "_SEQUENCES", {"music": music, "balls": None})
         patch.setattr(benchmark, "_SECONDS", 1e-4)
         yield
 
@@ -75,6 +91,17 @@ def test_whole_nets_are_timed_beside_their_floors(results, table):
         assert len(result["milliseconds"]) == len(result["floor_milliseconds"]) == 2
     assert "Up-down, 24-12-10-32 with 3 labels, batch 8" in table
     assert "Ascent of the bound, 2 paths, 24-12-10-32 with 3 labels, batch 8" in table
+
+
+def test_models_of_sequences_are_timed_beside_their_floor(results, table):
+    """One of two sizes if quick."""
+    assert results["temporal"].keys() == {"music"}
+    found = results["temporal"]["music"]
+    assert list(found) == ["floor", "update", "torch_rnn_rbm"]
+    for result in found.values():
+        assert len(result["milliseconds"]) == 2
+        assert min(result["milliseconds"]) > 0
+    assert "9 visible, 8 hidden, 7 recurrent units, CD-2, 3 sequences of 4 frames" in table
 
 
 def test_scaling_goes_through_every_other_value_if_quick(results, table):
@@ -123,8 +150,9 @@ def test_sizes_and_rounds(monkeypatch, tmp_path, given, cases, rounds, processes
         asked.append((str(case), len(peers), rounds))
 
     monkeypatch.setattr(rbm_updates, "compare", compare)
-    others = {"scaling": False, "updown": False, "bound": False, "peers": ("none",)}
-    summary = benchmark.run(benchmark.Settings(**given, **others), tmp_path)
+    others = {"scaling": False, "updown": False, "bound": False, "temporal": False}
+    settings = benchmark.Settings(**given, **others, peers=("none",))
+    summary = benchmark.run(settings, tmp_path)
     assert summary["results"].keys() == {"machine", "memory", "peers", "cases"}
     assert asked == [*((case, processes) for case in cases), *((case, 0, rounds) for case in cases)]
 

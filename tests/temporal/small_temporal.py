@@ -61,7 +61,8 @@ def frames(kind, model, v):
         a, b = np.zeros(V), np.zeros(H)
         match kind:
             case "conditional" | "style":
-                padded = np.concatenate([*past[::-1], np.zeros(2 * V)])[: 2 * V]
+                before = past[::-1] + past[:1] * 2  # the first frame again
+                padded = np.concatenate([*before, np.zeros(2 * V)])[: 2 * V]
                 context = np.append(padded, [1.0, 0.0]) if kind == "style" else padded
                 a, b = context @ p.to_visible, context @ p.to_hidden
             case "rtrbm" | "trbm":

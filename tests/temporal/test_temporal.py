@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dbn_jax import temporal
+from dbn_jax import temporal, units
 from dbn_jax.temporal import cells
 from tests import oracles, significance
 from tests.temporal.small_temporal import (
@@ -127,3 +127,36 @@ def test_bad_models_are_refused():
         temporal.recall(KEY, model, draw(1, 3))
     with pytest.raises(ValueError, match="its last axis must hold the 3 visible units of the RBM"):
         temporal.recall(KEY, make("rtrbm"), jnp.zeros((4, 5)))
+
+
+@pytest.mark.parametrize("style", [False, True])
+def test_autoregression_of_a_linear_process_is_found(style):
+    """Order 2, with noise of its own for each unit; learnt σ becomes that of the noise."""
+    rng = np.random.default_rng(0)
+    size = 2 if style else 0
+    truth = 0.3 * rng.normal(size=(2 * V + size, V))
+    noise = np.array([0.1, 0.5, 2.0])
+    sequences, styles = [], np.eye(2)[rng.integers(2, size=20)]
+    for i in range(20):
+        v = np.zeros((400, V))
+        for t in range(len(v)):
+            past = np.concatenate([v[max(t - q, 0)] for q in (1, 2)]) * (t > 0)
+            context = np.append(past, styles[i]) if style else past
+            v[t] = context @ truth + noise * rng.normal(size=V)
+        sequences.append(v)
+    visible = units.Gaussian(learn_sigma=True)
+    model = temporal.init_conditional(
+        KEY, V, H, order=2, style_size=size, visible=visible, weight_scale=0.0
+    )
+    model = jax.tree.map(lambda x: x.astype(jnp.float64), model)
+    given = styles if style else None
+    model = temporal.fit_autoregression(model, sequences, ridge=1e-6, styles=given)
+    np.testing.assert_allclose(model.rbm.visible.scale, noise, rtol=0.03)
+    start = model.start(jnp.asarray(styles[0])) if style else None
+    found = temporal.predict(KEY, model, jnp.asarray(sequences[0]), memory=start, mean_field=True)
+    past = np.concatenate([sequences[0][[0, 0]], sequences[0]])
+    context = np.concatenate([past[1:-1], past[:-2]], axis=1)
+    context[0] = 0
+    if style:
+        context = np.append(context, np.tile(styles[0], (400, 1)), axis=1)
+    assert np.abs((np.asarray(found) - context @ truth) / noise).max() < 0.3

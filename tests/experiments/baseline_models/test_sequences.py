@@ -53,11 +53,11 @@ def test_a_linear_function_is_recovered_and_the_first_frames_are_predicted_from_
     random = np.random.RandomState(0)
     train, test = waves(random, 40, 30), waves(random, 5, 12)
     errors = sequences.squared_errors(train, test)
-    coefficients = sequences._fit(train)[1]
+    coefficients = sequences._fit(train, None)[1]
     by_frame = np.array([[3, 3], [1.6, 0], [0, 1.6], [-0.9, 0], [0, -0.9]])
     np.testing.assert_allclose(coefficients, by_frame, atol=1e-4)
     # What is left of it is the error of each second frame, which order 1 predicts.
-    predictions = [sequences._predict(sequences._fit(train)[:1], x, None) for x in test]
+    predictions = [sequences._predict(sequences._fit(train, None)[:1], x, None) for x in test]
     seconds = [sequences.next_frame_errors(p, x)[0] for p, x in zip(predictions, test, strict=True)]
     assert errors["linear, order 2"][0] == pytest.approx(np.mean(seconds) / 11, rel=1e-4)
     assert errors["linear, order 1"][0] > 3 * errors["linear, order 2"][0]
@@ -81,41 +81,66 @@ def test_the_sums_of_products_are_those_of_all_rows_however_many_at_once(monkeyp
         np.testing.assert_allclose(both, sum(z.T @ z for z in rows))
 
 
-@pytest.mark.parametrize(("noise", "ridge"), [(0.0, 0.1), (30.0, 1000.0)])
-def test_the_ridge_is_the_best_on_the_ends_of_the_training_sequences(noise, ridge):
-    """None is wanted of what has no noise, much of it of what has little else."""
-    random = np.random.RandomState(2)
-    train = [noise * random.normal(size=(8, 2)) / 10 for _ in range(4)] if noise else None
-    train = train or waves(random, 4, 12)
-    errors = {}
-    for candidate in sequences._RIDGES:
-        held_out = 0.0
-        before = sequences._moments(train, sequences._before_cut)
-        coefficients = sequences._solve(before, 7, candidate)
-        for x in train:
-            cut = int(0.8 * (len(x) - 3))
-            difference = sequences._past(x, 3)[cut:] @ coefficients - x[3 + cut :]
-            held_out += np.sum(difference**2)
-        after = sequences._moments(train, sequences._after_cut)
-        assert sequences._held_out_error(coefficients, after) == pytest.approx(held_out, abs=1e-6)
-        errors[candidate] = held_out
-    assert min(errors, key=errors.get) == ridge
+def in_a_box(random):
+    """Waves that leave the box from 0 to 1, and are held at its walls."""
+    return [np.clip(0.05 * x, 0, 1) for x in waves(random, 4, 24)]
+
+
+def with_other_ends(random):
+    """Frames that change their sign, until they do not: the less is learnt of them, the better."""
+    del random
+    signs = np.where(np.arange(20) < 16, (-1.0) ** np.arange(20), -1)
+    return [np.stack([signs, -signs], 1)] * 4
+
+
+@pytest.mark.parametrize(
+    ("make", "clip", "ridge"),
+    [
+        (lambda random: waves(random, 4, 12), None, 0.1),
+        (with_other_ends, None, 1000.0),
+        (in_a_box, None, 1.0),
+        (in_a_box, (0, 1), 0.1),  # what overshoots does no harm
+    ],
+    ids=["waves", "other ends", "box", "clipped"],
+)
+def test_the_ridge_is_the_best_on_the_ends_of_the_training_sequences(make, clip, ridge):
+    train = make(np.random.RandomState(1))
+    before = sequences._moments(train, sequences._before_cut)
+    tried = [sequences._solve(before, 7, candidate) for candidate in sequences._RIDGES]
+    wanted = np.zeros(len(tried))
+    for x in train:
+        cut = int(0.8 * (len(x) - 3))
+        for i, coefficients in enumerate(tried):
+            predictions = sequences._past(x, 3)[cut:] @ coefficients
+            if clip:
+                predictions = np.clip(predictions, *clip)
+            wanted[i] += np.sum((predictions - x[3 + cut :]) ** 2)
+    found = sequences._held_out_errors(tried, train, clip)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+    assert sequences._RIDGES[np.argmin(wanted)] == ridge
     everything = sequences._moments(train, lambda rows: rows)
-    wanted = sequences._solve(everything, 7, ridge)
-    np.testing.assert_allclose(sequences._fit(train)[2], wanted, atol=1e-8)
+    expected = sequences._solve(everything, 7, ridge)
+    np.testing.assert_allclose(sequences._fit(train, clip)[2], expected, atol=1e-8)
 
 
 def test_linear_predictions_are_clipped_and_bytes_are_numbers():
     train = [np.array([[0], [1]] * 10, np.uint8)] * 3
     wrong = [np.array([[0.5], [1.5]])]  # the function of order 1 says 0.5, then −0.5, …
-    free = sequences._predict(sequences._fit(train), np.array([[3.0], [0.0]]), None)
+    free = sequences._predict(sequences._fit(train, None), np.array([[3.0], [0.0]]), None)
     assert free[1] == pytest.approx(-2, abs=0.05)
-    clipped = sequences._predict(sequences._fit(train), np.array([[3.0], [0.0]]), (0, 1))
+    clipped = sequences._predict(sequences._fit(train, None), np.array([[3.0], [0.0]]), (0, 1))
     assert clipped[1] == 0
     loose = sequences.squared_errors(train, wrong)["linear, order 1"][0]
     tight = sequences.squared_errors(train, wrong, clip=(0, 0.25))["linear, order 1"][0]
     assert loose == pytest.approx(1, abs=0.05)
     assert tight == 1.25**2
+
+
+@pytest.mark.parametrize("of", [sequences.squared_errors, sequences.log_probs])
+def test_no_training_sequences_are_refused(of):
+    message = "baselines learn from training sequences, but there are none: simulate those of balls"
+    with pytest.raises(ValueError, match=message):
+        of((), [np.zeros((9, 2))])
 
 
 def test_sequences_too_short_for_three_frames_are_refused():
@@ -130,14 +155,13 @@ def test_sequences_too_short_for_three_frames_are_refused():
 def test_notes_by_hand():
     """Two notes; frequencies are (n + 1) / (N + 2)."""
     train = [np.array([[1, 0], [1, 0], [0, 0]], np.uint8), np.array([[1, 1]], np.uint8)]
-    test = [np.array([[1, 1], [0, 1]], np.uint8), np.array([[0, 0]], np.uint8)]
-    on, last = np.log([4 / 6, 2 / 6]), np.log([2 / 6, 4 / 6])
+    test = [np.array([[1, 0], [0, 0]], np.uint8), np.array([[0, 0]], np.uint8)]
+    on, off = np.log([4 / 6, 2 / 6]), np.log([2 / 6, 4 / 6])
     found = sequences.log_probs(train, test)
-    totals = [on[0] + on[1] + last[0] + on[1], last[0] + last[1]]
-    wanted = sequences.per_frame(totals, [2, 1])
+    alone = off[0] + off[1]
+    wanted = sequences.per_frame([on[0] + off[1] + alone, alone], [2, 1])
     assert found["independent units"] == pytest.approx(wanted)
-    # After on, the first was on once and off once; after off the second was off twice, and after
-    # on it was never seen.
-    totals[0] = on[0] + on[1] + np.log(1 / 2) + np.log(1 / 2)
+    # The first, after on, was on once and off once; the second, after off, was off twice.
+    totals = [on[0] + off[1] + np.log(2 / 4) + np.log(3 / 4), alone]
     wanted = sequences.per_frame(totals, [2, 1])
     assert found["each unit after its own last state"] == pytest.approx(wanted)

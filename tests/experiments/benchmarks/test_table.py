@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments.benchmarks import net_updates, table
+from experiments.benchmarks import net_updates, table, temporal_updates
 from experiments.benchmarks.programs import Case
 from experiments.benchmarks.updown_products import UPDOWN
 
@@ -68,6 +68,21 @@ def test_an_epoch_of_a_whole_net_is_in_seconds():
     text = table.whole_net(UPDOWN, net, [{"gibbs_steps": 4, **times}])
     # 600 updates of 3 ms.
     assert cells(text, "4 ")[3:] == ["2.00 (1.75–4.50)", "1.8"]
+
+
+def test_sequences_are_counted_in_frames():
+    results = {
+        "floor": result([1.0, 2.0, 4.0], ""),
+        "update": result([1.5, 4.0, 8.0], "CD"),
+        "peer": result([3.0, 4.0, 16.0], "CD"),
+    }
+    text = table.sequences(temporal_updates.Size(1, 2, 3, 4, 5, 6), results)
+    title = "RNN-RBM, 1 visible, 2 hidden, 3 recurrent units, CD-4, 5 sequences of 6 frames"
+    assert text.splitlines()[1] == title
+    assert cells(text, "floor")[1:5] == ["2 (1.5–3)", "–", "1.00 (1.00–1.00)", "–"]
+    # 30 frames in 4 ms; 1.5, 2 and 2 times the floor; the peer 2, 1 and 2 times the update.
+    assert cells(text, "update")[2:5] == ["7,500", "2.00 (1.75–2.00)", "1.00 (1.00–1.00)"]
+    assert cells(text, "peer")[3:5] == ["3.00 (2.50–3.50)", "2.00 (1.50–2.00)"]
 
 
 def test_scaling_is_relative_to_the_first_value():
