@@ -37,6 +37,16 @@ FAST = {
         "num_mapped": 100,
         "num_map_updates": 10,
     },
+    "sequences": {
+        "num_frames": 20,
+        "num_test": 3,
+        "num_rbm_updates": 2,
+        "num_conditional_updates": 2,
+        "num_rtrbm_updates": 2,
+        "num_rnn_updates": 2,
+        "num_dreamt": 5,
+        "num_tiny_updates": 10,
+    },
     "why_it_works": {"num_chains": 100, "num_sweeps": 10, "num_updates": 20},
 }
 
@@ -81,8 +91,9 @@ def check_outputs(notebook):
             is_figure = re.match(r"<(Figure|Picture) ", shown.get("text/plain", ""))
             assert bool(is_figure) == ("image/png" in shown), cell.source
             pictures += bool(is_figure)
-        if re.search(r"\bfigures\.\w+\(|\bPicture\(", cell.source):
-            assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+        if re.search(r"\bfigures\.\w+\(|\bPicture\(|\bshow\(", cell.source):
+            kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+            assert kinds & {"image/png", "image/gif"}, cell.source
     assert pictures
 
 

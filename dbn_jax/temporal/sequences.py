@@ -15,14 +15,15 @@ class Sequences:
 
     Attributes:
       values: frames; what stands after a sequence's end does not matter, if it is finite.
-      lengths: number of frames of each.
-      warm_up: number of frames at the start of each that are remembered but not learnt.
+      lengths: number of frames of each; None: T.
+      warm_up: number of frames at the start of each that are remembered but not learnt; None:
+        none are.
       styles: of models that have one, such as `ConditionalRBM`; None for all others.
     """
 
     values: Num[Array | np.ndarray, "B T V"]
-    lengths: Int[Array | np.ndarray, " B"]
-    warm_up: Int[Array | np.ndarray, " B"]
+    lengths: Int[Array | np.ndarray, " B"] | None = None
+    warm_up: Int[Array | np.ndarray, " B"] | None = None
     styles: Float[Array | np.ndarray, "B S"] | None = None
 
     @staticmethod
@@ -35,13 +36,18 @@ class Sequences:
         values = np.zeros(shape, sequences[0].dtype)
         for row, x in zip(values, sequences, strict=True):
             row[: len(x)] = x
-        return Sequences(values, lengths, np.zeros_like(lengths), styles)
+        return Sequences(values, lengths, styles=styles)
 
     @property
     def learnt(self) -> Bool[Array, "B T"]:
         """Which frames are learnt."""
-        t = jnp.arange(self.values.shape[1], dtype=self.lengths.dtype)[None]
-        return (t >= self.warm_up[:, None]) & (t < self.lengths[:, None])
+        learnt = jnp.ones(self.values.shape[:2], bool)
+        t = jnp.arange(self.values.shape[1], dtype=jnp.int32)[None]
+        if self.lengths is not None:
+            learnt &= t < self.lengths.astype(jnp.int32)[:, None]
+        if self.warm_up is not None:
+            learnt &= t >= self.warm_up.astype(jnp.int32)[:, None]
+        return learnt
 
     def mean(self, each: Float[Array, "B T"]) -> Float[Array, ""]:
         """The mean over all frames that are learnt: the sum divided by their number."""
