@@ -19,6 +19,7 @@ COMMANDS = {  # by the first letters of the file's name
     "digit_model_updown": "finetune_updown",
     "features": "train_rbm",
     "rbm": "train_rbm",
+    "sequences": "train_sequences",
     "updown": "finetune_updown",
 }
 
