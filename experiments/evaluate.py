@@ -81,6 +81,12 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         at_least=2,
         given=above_0("ais_steps"),
     )
+    ais_frames: int | None = setting(
+        None,
+        "Number of frames of sequences, evenly spread, whose log p is estimated; by default all.",
+        at_least=2,
+        given=above_0("ais_steps"),
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -96,6 +102,7 @@ def run(settings: Settings, workdir: str) -> dict:
     model, source = settings.load(_PROGRAMS)
     if isinstance(source, SequenceData):
         return _run_sequences(settings, workdir, model, source)
+    settings.refuse(("ais_frames",), "with a model of images")
     settings = _with_defaults(settings, _IMAGES)
     net = evaluation.as_net(model)
     _check_model(settings, net, source)
@@ -140,9 +147,8 @@ def _run_sequences(settings, workdir, model, source):
         )
     settings = _with_defaults(settings, dataclasses.asdict(sequence_results.Measures()))
     part, _ = sequence_data.held_out(dataset, settings.split)
-    measures = sequence_results.Measures(
-        ais_steps=settings.ais_steps, ais_chains=settings.ais_chains
-    )
+    names = ("ais_steps", "ais_chains", "ais_frames")
+    measures = sequence_results.Measures(**{name: getattr(settings, name) for name in names})
     train = source.training_sequences(dataset, settings.seed)
     sequence_results.check(measures, dataset, part, train, model.rbm.hidden.num_units)
     run = runs.open(settings, workdir)

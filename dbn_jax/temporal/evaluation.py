@@ -105,7 +105,8 @@ def log_likelihood(
 ) -> LogLikelihood:
     """Estimates log p of sequences; each frame has its own annealing.
 
-    With `num_frames`, of so many of all frames alone, evenly spread, which count as one sequence.
+    With `num_frames`, of so many of all frames alone, evenly spread, each of which then counts as a
+    sequence of its own.
     """
     recall_key, annealing_key = jax.random.split(key)
     recalled = for_each(_memories, recall_key, model, sequences, memories=memories)
@@ -114,7 +115,7 @@ def log_likelihood(
     lengths = np.array([len(x) for x in sequences])
     if num_frames is not None and num_frames < len(frames):
         rows, frames = data.spread((rows, frames), num_frames)
-        lengths = np.array([num_frames])
+        lengths = np.ones(num_frames, int)
     betas = jnp.linspace(0, 1, num_steps + 1)
 
     def anneal(key, rows):
