@@ -12,7 +12,8 @@ after ten real frames. That takes under three minutes on 2 cores. Other data are
 for piano rolls (figures/ has what the model plays, as pictures, MIDI and WAV) and motion capture
 (stick figures). The table in the summary has baselines beside the model: the last frame again,
 linear autoregression, independent notes, an RBM that knows no time is --model=rbm.
-`experiments.evaluate --split=test` measures a finished run on the test sequences.
+`experiments.evaluate --split=test` measures a finished run on the test sequences, and
+`experiments.generate` draws and plays more of its dreams.
 
 References: Taylor, Hinton, Roweis, "Modeling human motion using binary latent variables" (2006);
 Sutskever, Hinton, Taylor, "The recurrent temporal restricted Boltzmann machine" (2008);

@@ -224,6 +224,4 @@ def _cut(key, rows, *, frames, window, warm_up):
 
 def _simulated(key, rows, *, settings, num_sequences):
     del rows
-    values = settings.simulate(key, num_sequences)
-    lengths = jnp.full(num_sequences, settings.num_frames, jnp.int32)
-    return temporal.Sequences(values, lengths, jnp.zeros_like(lengths))
+    return temporal.Sequences(settings.simulate(key, num_sequences))
