@@ -19,7 +19,13 @@ from jax.tree_util import tree_leaves_with_path
 
 from dbn_jax import dbn, files, rbm, temporal, units
 
-_SEQUENCES = (temporal.ConditionalRBM, temporal.TRBM, temporal.RTRBM, temporal.RNNRBM)
+_SEQUENCES = (
+    temporal.ConditionalRBM,
+    temporal.TRBM,
+    temporal.RTRBM,
+    temporal.RNNRBM,
+    temporal.Stack,
+)
 _MODELS = (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *_SEQUENCES)
 # Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax. So does
 # `temporal.cells`.
@@ -236,6 +242,16 @@ def _check_model(model):
 
 
 def _check_sequences(model):
+    """Compares the parts of a model of sequences with each other."""
+    if isinstance(model, temporal.Stack):
+        for layer in model.layers:
+            _check_sequences(layer)
+        temporal.Stack(model.layers)
+        return
+    _check_frames(model)
+
+
+def _check_frames(model):
     """Compares what sets the biases of frames with the RBM; memories stay as large as they are."""
     if not isinstance(model.rbm, rbm.RBM):
         raise ValueError(f"the frames' model is a {type(model.rbm).__name__}, not an RBM")

@@ -80,6 +80,14 @@ class ModelSettings(Declared, title="Model"):
         at_most=1000,
         given=only("model", "crbm"),
     )
+    upper_hidden: int = setting(
+        0,
+        "Number of hidden units of a second conditional RBM, which learns what the hidden units of "
+        "the first do; 0 for none.",
+        at_least=0,
+        at_most=100_000,
+        given=only("model", "crbm"),
+    )
     ridge: float = setting(
         10.0,
         "Ridge of the linear autoregression that a conditional RBM of real numbers starts from.",
@@ -164,17 +172,12 @@ def run(settings: Settings, workdir: str) -> dict:
     _check_order(settings, train)
     _check_memory(settings, dataset, feed, UNITS[visible])
     sequence_results.check(settings.measures, dataset, part, train, settings.model.num_hidden)
-    init_key, measure_key, picture_key = jax.random.split(training.spare_key(settings.seed), 3)
+    spare_key = training.spare_key(settings.seed)
+    init_key, upper_key, measure_key, picture_key = jax.random.split(spare_key, 4)
     model = start(init_key, settings.model, dataset, train, UNITS[visible])
     regression = _starts_from_regression(settings.model, dataset)
     optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates, regression)
-    loss = functools.partial(
-        temporal.cd_loss,
-        num_gibbs_steps=learning.gibbs_steps,
-        sample_visible=_sample_visible(learning.sample_visible, visible),
-        input_dropout=learning.input_dropout,
-        memory_dropout=learning.memory_dropout,
-    )
+    loss = _loss(learning, sample_visible=_sample_visible(learning.sample_visible, visible))
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -191,13 +194,16 @@ def run(settings: Settings, workdir: str) -> dict:
         held_out=[frames[i] for i in watched],
         **feed.sizes,
     )
-    run.save_model(state.params)
+    model = state.params
+    if settings.model.upper_hidden:
+        model = _stacked(upper_key, run, settings, model, feed)
+    run.save_model(model)
     name = MODELS[settings.model.model]
     results, table = sequence_results.measure(
-        measure_key, state.params, dataset, part, train, settings.measures, name
+        measure_key, model, dataset, part, train, settings.measures, name
     )
     run.save_table(table)
-    pictures.draw(picture_key, run, state.params, dataset, part, name, results)
+    pictures.draw(picture_key, run, model, dataset, part, name, results)
     run.save_figures({"curves": pictures.curves(run.metrics("sequences"), name)})
     return run.finish({"split": part, **results})
 
@@ -237,6 +243,46 @@ def _init(key, settings, num_visible, styles, visible):
                 style_size=0 if styles is None else styles.shape[1],
                 **options,
             )
+
+
+def _stacked(key, run, settings, below, feed):
+    """Trains a second model on the features of the first, with the same settings."""
+    learning, order = settings.learning, settings.model.order
+    sizes = below.rbm.hidden.num_units, settings.model.upper_hidden
+    above = temporal.init_conditional(key, *sizes, order=order)
+    num_updates = _num_updates(learning.epochs, feed)
+    optimizer = _optimizer(learning.learning_rate, learning.weight_decay, num_updates, False)
+    lift = functools.partial(temporal.lift, model=below, warm_up=order)
+    state = run.train(
+        "upper",
+        functools.partial(
+            _step,
+            make=functools.partial(_lifted, make=feed.make, lift=lift),
+            optimizer=optimizer,
+            loss=_loss(learning, sample_visible=False),
+        ),
+        rbm.init_state(above, optimizer),
+        feed.rows,
+        seed=training.seed_of_phase(settings.seed, 1),
+        epochs=learning.epochs,
+        **feed.sizes,
+    )
+    return temporal.Stack((below, state.params))
+
+
+def _lifted(key, rows, *, make, lift):
+    make_key, lift_key = jax.random.split(key)
+    return lift(lift_key, batch=make(make_key, rows))
+
+
+def _loss(learning, *, sample_visible):
+    return functools.partial(
+        temporal.cd_loss,
+        num_gibbs_steps=learning.gibbs_steps,
+        sample_visible=sample_visible,
+        input_dropout=learning.input_dropout,
+        memory_dropout=learning.memory_dropout,
+    )
 
 
 def _starts_from_regression(settings, dataset):
@@ -287,9 +333,10 @@ def _warm_up(settings):
     """Frames of a piece that only fill the memory: those that a conditional RBM looks back on."""
     learning, model = settings.learning, settings.model
     warm_up = {"crbm": model.order, "rbm": 0}.get(model.model, learning.warm_up)
-    if settings.data.dataset != "balls" and warm_up >= learning.window:
+    needed = 2 * warm_up if model.upper_hidden else warm_up
+    if settings.data.dataset != "balls" and needed >= learning.window:
         raise ValueError(
-            f"--window={learning.window} leaves no frame to learn after {warm_up} that fill the "
+            f"--window={learning.window} leaves no frame to learn after {needed} that fill the "
             "memory; choose a longer window"
         )
     return warm_up

@@ -44,6 +44,9 @@ MODELS = {
     "autoencoder": lambda: networks.init_autoencoder(jax.random.key(0), (6, 5, 2)),
     "conditional": lambda: of_sequences("conditional", order=2),
     "style": lambda: of_sequences("conditional", order=1, style_size=2),
+    "stack": lambda: temporal.Stack(
+        (of_sequences("conditional", order=1), temporal.init_rtrbm(jax.random.key(1), 2, 4))
+    ),
     "no past": lambda: of_sequences("conditional", order=0),
     "trbm": lambda: of_sequences("rtrbm", sampled=True),
     "rtrbm": lambda: of_sequences("rtrbm", visible=units.Gaussian(learn_sigma=True)),

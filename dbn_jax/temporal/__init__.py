@@ -17,4 +17,4 @@ from dbn_jax.temporal.likelihood import ais_log_probs, log_probs
 from dbn_jax.temporal.prediction import complete, dream, predict
 from dbn_jax.temporal.recurrent import RNNRBM, RTRBM, TRBM, init_rnn_rbm, init_rtrbm
 from dbn_jax.temporal.sequences import Sequences
-from dbn_jax.temporal.stack import Stack, features
+from dbn_jax.temporal.stack import Stack, features, lift

@@ -36,7 +36,7 @@ def predict(
 
     def one(key, memory, last, is_first):
         params = model.frame(memory)
-        start = jnp.where(is_first, _blank(params), last)
+        start = jnp.where(is_first, blank(params), last)
         if mean_field:
             return jax.lax.fori_loop(0, num_steps, lambda _, x: rbm.reconstruct(params, x), start)
         _, h = rbm.gibbs(
@@ -79,7 +79,7 @@ def complete(
         t, frame, known = x
         params = model.frame(memory)
         gibbs_key, update_key = random.split(random.fold_in(key, t))
-        first = jnp.where(known, frame, jnp.where(t == 0, _blank(params), last))
+        first = jnp.where(known, frame, jnp.where(t == 0, blank(params), last))
         sample, h = clamping.gibbs(gibbs_key, params, first, known, num_steps)
         made = rbm.visible_mean(params, h) if means else sample
         frame = jnp.where(known, frame, made)
@@ -109,6 +109,6 @@ def dream(
     return complete(key, model, v, known, num_steps=num_steps, means=means, memory=memory)
 
 
-def _blank(params):
+def blank(params):
     """Means of the visible units by their biases alone."""
     return params.visible.mean(jnp.zeros(params.visible.num_units, params.weights.dtype))

@@ -11,7 +11,10 @@ import jax.numpy as jnp
 
 from dbn_jax import pytrees, random, rbm
 from dbn_jax.compilation import jit
+from dbn_jax.rbm import RBM
 from dbn_jax.temporal.base import Memory, TemporalRBM, recall
+from dbn_jax.temporal.prediction import blank
+from dbn_jax.temporal.sequences import Sequences
 from dbn_jax.typing import Array, Float, Key
 
 
@@ -25,9 +28,36 @@ def features(
     return jax.vmap(lambda memory, v: rbm.hidden_mean(model.frame(memory), v))(memories, v)
 
 
+@jit(static_argnames="warm_up")
+def lift(
+    key: Key[Array, ""], model: TemporalRBM, batch: Sequences, *, warm_up: int = 0
+) -> Sequences:
+    """A batch as the next layer sees it: the features of its sequences.
+
+    Args:
+      warm_up: number of frames that fill the memory of the next layer, beyond those that fill this
+        one's, of sequences that have a warm-up.
+    """
+
+    def one(key, v, style):
+        start = model.start() if style is None else model.start(style)
+        return features(key, model, v, start)
+
+    v = rbm.as_visible(model.rbm, batch.values)
+    values = jax.vmap(one)(random.split(key, len(v)), v, batch.styles)
+    given = batch.warm_up
+    if given is not None:
+        given = jnp.where(given > 0, given + warm_up, given)
+    return Sequences(values, batch.lengths, given)
+
+
 @pytrees.dataclass
-class Stack:
-    """Models of sequences, that of the frames first; each sees the features of the one below."""
+class Stack(TemporalRBM):
+    """Models of sequences, that of the frames first; each sees the features of the one below.
+
+    Its predictions and its log p are those of the first layer, and so is `frame`; its dreams
+    (`dream`, here) are drawn from the top.
+    """
 
     layers: tuple[TemporalRBM, ...]
 
@@ -39,9 +69,15 @@ class Stack:
                     f"layer {i} has {hidden} hidden units, but layer {i + 1} {visible} visible ones"
                 )
 
-    def start(self) -> tuple[Memory, ...]:
-        """The memories before the first frame."""
-        return tuple(layer.start() for layer in self.layers)
+    @property
+    def rbm(self) -> RBM:
+        """That of the first layer."""
+        return self.layers[0].rbm
+
+    def start(self, *style: Float[Array, " S"]) -> tuple[Memory, ...]:
+        """The memories before the first frame; a style is that of the first layer."""
+        first, *above = self.layers
+        return first.start(*style), *(layer.start() for layer in above)
 
     def update(
         self, key: Key[Array, ""], memories: tuple[Memory, ...], v: Float[Array, " V"]
@@ -53,6 +89,10 @@ class Stack:
             updated.append(layer.update(own, memory, v))
             v = rbm.hidden_mean(layer.frame(memory), v)
         return tuple(updated)
+
+    def frame(self, memories: tuple[Memory, ...]) -> RBM:
+        """The RBM of the next frame in the first layer."""
+        return self.layers[0].frame(memories[0])
 
     def rise(self, memories: tuple[Memory, ...], v: Float[Array, " V"]) -> Float[Array, " top"]:
         """What the top layer sees of a frame."""
@@ -96,11 +136,11 @@ def dream(
     *,
     num_steps: int = 50,
     means: bool = False,
-    memories: tuple[Memory, ...] | None = None,
+    memory: tuple[Memory, ...] | None = None,
 ) -> Float[Array, "T_and_frames V"]:
-    """Goes on from a beginning of at least one frame; as `prediction.dream` for one layer."""
-    beginning = rbm.as_visible(stack.layers[0].rbm, beginning)
-    memories = stack.start() if memories is None else memories
+    """Goes on from a beginning; as `prediction.dream` for one layer."""
+    beginning = rbm.as_visible(stack.rbm, beginning)
+    memories = stack.start() if memory is None else memory
 
     def remember(memories, x):
         t, v = x
@@ -115,6 +155,7 @@ def dream(
 
     given = jnp.arange(len(beginning))
     memories, seen = jax.lax.scan(remember, memories, (given, beginning))
+    start = seen[-1] if len(beginning) else blank(stack.layers[-1].frame(memories[-1]))
     times = len(beginning) + jnp.arange(num_frames)
-    _, made = jax.lax.scan(make, (memories, seen[-1]), times)
+    _, made = jax.lax.scan(make, (memories, start), times)
     return jnp.concatenate([beginning, made])

@@ -161,7 +161,8 @@ def refuse_annealing(settings: Declared, name: str) -> None:
 
 def starts(model: temporal.TemporalRBM, dataset: data.SequenceSet, part: str) -> Any:
     """The memories before the first frames, of a model that has styles; else None."""
-    if not (isinstance(model, temporal.ConditionalRBM) and model.style_size):
+    first = model.layers[0] if isinstance(model, temporal.Stack) else model
+    if not (isinstance(first, temporal.ConditionalRBM) and first.style_size):
         return None
     return jax.vmap(model.start)(jnp.asarray(sequence_data.styles(dataset, part)))
 

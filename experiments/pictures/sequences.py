@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dbn_jax import data, figures, temporal
+from dbn_jax.temporal import stack
 from experiments.common import sequence_results
 from experiments.common.runs import Run
 from experiments.pictures import sound
@@ -99,7 +100,8 @@ def dream(
     and remembered.
     """
     beginning = jnp.asarray(beginning, jnp.float32)
-    made = temporal.dream(
+    go_on = stack.dream if isinstance(model, temporal.Stack) else temporal.dream
+    made = go_on(
         key,
         model,
         beginning,
@@ -284,6 +286,7 @@ def _errors_ahead(errors, name):
 
 def _weights(model, dataset, name) -> dict[str, Figure]:
     drawn = {}
+    model = model.layers[0] if isinstance(model, temporal.Stack) else model
     if dataset.image_shape:
         drawn["features"] = figures.receptive_fields(
             np.asarray(model.rbm.weights),

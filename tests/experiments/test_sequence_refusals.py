@@ -93,6 +93,8 @@ LINES = {
     "it out",
     "--order=2": "--order=2 does nothing with --model=rnn_rbm; it goes with --model=crbm; leave it "
     "out",
+    "--upper_hidden=5": "--upper_hidden=5 does nothing with --model=rnn_rbm; it goes with "
+    "--model=crbm; leave it out",
     "--model=rtrbm --cell=lstm": "--cell=lstm does nothing with --model=rtrbm; it goes with "
     "--model=rnn_rbm; leave it out",
     "--model=trbm --recurrent_size=9": "--recurrent_size=9 does nothing with --model=trbm; it goes "
@@ -159,6 +161,8 @@ LINES = {
     "memory; choose a longer window",
     JSB + " --model=crbm --window=5 --order=5": "--window=5 leaves no frame to learn after 5 that "
     "fill the memory; choose a longer window",
+    JSB + " --model=crbm --window=6 --order=3 --upper_hidden=4": "--window=6 leaves no frame to "
+    "learn after 6 that fill the memory; choose a longer window",
     JSB + " --model=crbm --order=9 --batch_size=1": "--order=9, but the longest training sequence "
     "has 9 frames; choose an order below",
     "--num_frames=8 --image_size=4 --model=crbm --order=8": "--order=8, but the longest training "

@@ -43,7 +43,13 @@ DREAMS = {
 CHANGES = {
     "balls": {"num_frames": 42, "epochs": 1},
     "jsb": {"transpose": True, "window": 5},
-    "cmu35": {"model": "crbm", "order": 2, "styles": True, "recurrent_size": 300},
+    "cmu35": {
+        "model": "crbm",
+        "order": 2,
+        "styles": True,
+        "upper_hidden": 3,
+        "recurrent_size": 300,
+    },
     "npz": {"model": "rtrbm", "visible": "gaussian_learnt", "recurrent_size": 300, "window": 8},
 }
 

@@ -1,5 +1,7 @@
 """Stacks of models of sequences: features, and what they generate."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +66,35 @@ def test_a_dream_remembers_what_it_made():
     assert np.all((quiet[3:] > 0) & (quiet[3:] < 1))
     loud = stacks.dream(KEY, stack, v, 4, num_steps=2)
     assert set(np.unique(loud[3:])) <= {0.0, 1.0}
+
+
+def test_a_batch_is_lifted_sequence_by_sequence():
+    model, sequences = make("conditional"), [draw(i, n) for i, n in enumerate((5, 3))]
+    batch = temporal.Sequences.of([np.asarray(v) for v in sequences])
+    batch = dataclasses.replace(batch, warm_up=jnp.array([2, 0]))
+    lifted = temporal.lift(KEY, model, jax.tree.map(jnp.asarray, batch), warm_up=2)
+    np.testing.assert_array_equal(lifted.lengths, [5, 3])
+    np.testing.assert_array_equal(lifted.warm_up, [4, 0])
+    for row, v in zip(lifted.values, sequences, strict=True):
+        alone = temporal.features(KEY, model, v)
+        np.testing.assert_allclose(row[: len(v)], alone, rtol=1e-12)
+
+
+def test_a_dream_may_begin_with_nothing():
+    """The first frame is then drawn as the top layer draws its own first frame."""
+    stack = two_layers(("conditional", "rtrbm"))
+    lower, upper = (oracles.Model.of(layer.frame(layer.start())) for layer in stack.layers)
+    p = upper.visible_marginal() @ lower.visible_given(upper.visible.states)
+    keys = jax.random.split(KEY, 20_000)
+    nothing = jnp.zeros((0, V))
+    dream = jax.vmap(lambda key: stacks.dream(key, stack, nothing, 1, num_steps=30)[0])
+    assert significance.chi_squared(lower.visible.counts(dream(keys)), p) > 1e-4
+
+
+def test_predictions_are_those_of_the_first_layer():
+    stack, v = two_layers(), draw(1, 4)
+    one, other = (temporal.log_probs(KEY, model, v) for model in (stack, stack.layers[0]))
+    np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 def test_layers_must_fit():
