@@ -4,7 +4,7 @@
 
 trains an RNN-RBM on films of bouncing balls, which are simulated, each shown once. figures/film.gif
 then shows a film that the model has not seen, its prediction of every next frame, and its dream
-after ten real frames. That takes under three minutes on 2 cores. Other data are read from a folder:
+after ten real frames. That takes two minutes on 2 cores. Other data are read from a folder:
 
     python -m experiments.train_sequences --workdir=runs/jsb --data_dir=<folder> \
         --flagfile=experiments/flagfiles/sequences_jsb.flags
@@ -139,7 +139,7 @@ class LearningSettings(Declared, title="Learning"):
         at_least=0,
     )
     batch_size: int = setting(10, "Number of pieces in a batch.", at_least=1)
-    epochs: int = setting(12, "Number of epochs.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(36, "Number of epochs.", at_least=1, at_most=MAX_EPOCHS)
 
 
 class Settings(runs.TrainingSettings):

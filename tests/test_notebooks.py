@@ -3,6 +3,8 @@
 import ast
 import pathlib
 import re
+import shutil
+import tempfile
 
 import jupyter_client
 import nbformat
@@ -103,7 +105,11 @@ def test_there_are_notebooks_and_each_has_fast_settings():
 
 def execute(notebook, folder, tmp_path):
     """Runs the cells in a kernel whose folder this is, and notes what each puts out."""
-    connection, _ = jupyter_client.write_connection_file(str(tmp_path / "kernel.json"))
+    # Sockets with names: of free ports, two kernels that start at once may choose the same.
+    sockets = tempfile.mkdtemp()  # a short name, as those of sockets must be
+    connection, _ = jupyter_client.write_connection_file(
+        str(tmp_path / "kernel.json"), transport="ipc", ip=f"{sockets}/kernel"
+    )
     profile = f"--ipython-dir={tmp_path}"  # no start-up files of the user's
     kernel = binaries.start("ipykernel_launcher", f"-f={connection}", profile, folder=folder)
     client = jupyter_client.BlockingKernelClient(connection_file=connection)
@@ -126,6 +132,7 @@ def execute(notebook, folder, tmp_path):
         client.stop_channels()
         kernel.kill()
         kernel.join()
+        shutil.rmtree(sockets)
 
 
 @every_notebook
