@@ -120,6 +120,20 @@ def test_samples_are_constants():
     significance.assert_mean(slopes, expected / sum(LENGTHS))
 
 
+def test_frames_are_drawn_independently():
+    """The loss of sixteen equal frames varies a sixteenth as much as that of one."""
+    model, v = make("none"), draw(1, 1)
+    keys = jax.random.split(KEY, 4000)
+
+    def variance(num_sequences, num_frames):
+        batch = temporal.Sequences(jnp.tile(v[None], (num_sequences, num_frames, 1)))
+        losses = jax.vmap(lambda key: temporal.cd_loss(key, model, batch)[0])(keys)
+        return float(jnp.var(losses))
+
+    # A variance of 4,000 draws has a standard error of some 3 %.
+    assert 16 * variance(4, 4) == pytest.approx(variance(1, 1), rel=0.2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_unequal_lengths_is_its_sequences_one_by_one(kind):
     model, sequences = make(kind), some()
