@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dbn_jax import temporal
-from tests import significance
-from tests.temporal.small_temporal import VISIBLE, draw, log_probs, make
+from tests import oracles, significance
+from tests.temporal.small_temporal import VISIBLE, V, draw, log_probs, make
 
 pytestmark = pytest.mark.usefixtures("x64")
 KEY = jax.random.key(5)
@@ -35,3 +35,20 @@ def test_annealing_brackets_log_p(kind, visible):
         KEY, model, memories, v, betas=jnp.linspace(0, 1, 3), num_chains=200
     )
     assert np.asarray(coarse[1]).mean() > 2 * np.asarray(error).mean()
+
+
+def test_annealing_backwards_is_a_distribution():
+    """Averaged before the logarithm, its probabilities of all frames add up to one."""
+    model = make("gru", scale=2.0)
+    every = jnp.asarray(oracles.binary(V))
+    memory = temporal.recall(KEY, model, draw(1, 3))[1]
+    memories = jnp.broadcast_to(memory, (len(every), *memory.shape))
+    betas = jnp.linspace(0, 1, 3)
+
+    def total(key):
+        low = temporal.ais_log_probs(key, model, memories, every, betas=betas, num_chains=4)[2]
+        return jnp.sum(jnp.exp(low))
+
+    totals = jax.vmap(total)(jax.random.split(KEY, 4000))
+    significance.assert_mean(totals, 1.0)
+    assert totals.std() > 0.05  # the average matters
