@@ -114,6 +114,7 @@ def execute(notebook, folder, tmp_path):
     kernel = binaries.start("ipykernel_launcher", f"-f={connection}", profile, folder=folder)
     client = jupyter_client.BlockingKernelClient(connection_file=connection)
     client.load_connection_file()
+    client.hb_channel.time_to_dead = 60.0  # a kernel on a busy machine is late, and not dead
     client.start_channels()
     try:
         client.wait_for_ready(timeout=60)

@@ -130,7 +130,7 @@ def test_what_is_missing_is_drawn_from_its_conditional(visible):
 
 def test_a_dream_is_drawn_from_the_model():
     """Two frames from nothing: their joint frequencies are the probabilities of the sequences."""
-    model = make("rtrbm", scale=0.8)
+    model = make("conditional", scale=0.8)
     keys = jax.random.split(KEY, 30_000)
     nothing = jnp.zeros((0, V))
     dreams = jax.vmap(lambda key: temporal.dream(key, model, nothing, 2, num_steps=20))(keys)

@@ -68,6 +68,17 @@ def test_a_dream_remembers_what_it_made():
     assert set(np.unique(loud[3:])) <= {0.0, 1.0}
 
 
+@pytest.mark.parametrize("kinds", [("conditional", "rtrbm"), ("rtrbm", "conditional")])
+def test_each_layer_remembers_what_it_saw(kinds):
+    stack, v = two_layers(kinds), draw(1, 5)
+    memories = temporal.recall(KEY, stack, v)[1]
+    lower, upper = stack.layers
+    seen = v, temporal.features(KEY, lower, v)
+    for memory, layer, x in zip(memories, (lower, upper), seen, strict=True):
+        alone = temporal.recall(KEY, layer, x)[1]
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), memory, alone)
+
+
 def test_a_batch_is_lifted_sequence_by_sequence():
     model, sequences = make("conditional"), [draw(i, n) for i, n in enumerate((5, 3))]
     batch = temporal.Sequences.of([np.asarray(v) for v in sequences])
