@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import re
 import sys
 import types
 import zlib
@@ -28,6 +29,7 @@ from dbn_jax.training import belonging
 _MAX_TO_KEEP = 2
 _SHOWN_DIFFERENCES = 8
 _SHOWN_CHARACTERS = 200
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
@@ -185,8 +187,10 @@ def _describe(tree: Any) -> dict[str, str]:
             found[name] = _describe_leaf(name, node)
             return
         kind, static = structure.node_data()
-        # The keys of a dict are in the paths.
-        found[name] = kind.__qualname__ + (str(static) if static and kind is not dict else "")
+        # The keys of a dict are in the paths. Where a function lies in memory, such as one of a
+        # Flax module, is another place in each process.
+        told = _ADDRESS.sub("", str(static)) if static and kind is not dict else ""
+        found[name] = kind.__qualname__ + told
         for key, child in children:
             visit((*path, *key), child)
 

@@ -151,6 +151,22 @@ class TestMismatch:
             with pytest.raises(ValueError, match=f"step 1 .*(?s:.*){re.escape(words)}"):
                 c.restore(tree(**changes))
 
+    def test_a_function_may_lie_elsewhere_in_memory(self, tmp_path):
+        """As those of Flax modules do in another process, which resumes the run."""
+
+        def with_function(change=0):
+            def activation(x):
+                return x + change
+
+            return {"cell": Units(jnp.ones(2), activation)}
+
+        before, after = with_function(), with_function(1)
+        assert str(before["cell"].kind) != str(after["cell"].kind)
+        with Checkpoints(tmp_path) as saved:
+            saved.save(1, before)
+        with Checkpoints(tmp_path) as saved:
+            assert_same(saved.restore(after)[1], after)
+
     def test_long_lists_are_cut(self, tmp_path):
         with Checkpoints(tmp_path) as c:
             c.save(1, {str(i): jnp.zeros(2) for i in range(20)})
