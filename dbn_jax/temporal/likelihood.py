@@ -5,7 +5,7 @@ over all sequences divided by the number of all frames, which is not the mean ov
 their means.
 
 The memory of a TRBM is drawn at random: exp of the sum is an unbiased estimate of the probability,
-so that the sum itself is too low on average, by less with `log_mean_exp` over several keys.
+so that the sum itself is too low on average; less so the log of the mean of exp over several keys.
 """
 
 import jax
