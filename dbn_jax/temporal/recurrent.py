@@ -130,6 +130,7 @@ def init_rnn_rbm(
 ) -> RNNRBM:
     """Makes an RNN-RBM of a recurrent cell and its first carry, such as those of `cells.make`.
 
+    >>> from dbn_jax.temporal import cells
     >>> cell, carry = cells.make(jax.random.key(0), "gru", 88, 100)
     >>> model = init_rnn_rbm(jax.random.key(1), 88, 150, cell, carry)
     >>> model.to_visible.shape
