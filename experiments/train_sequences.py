@@ -10,8 +10,8 @@ after ten real frames. That takes two minutes on 2 cores. Other data are read fr
         --flagfile=experiments/flagfiles/sequences_jsb.flags
 
 for piano rolls (figures/ has what the model plays, as pictures, MIDI and WAV) and motion capture
-(stick figures). The table in the summary has baselines beside the model: the last frame again,
-linear autoregression, independent notes, an RBM that knows no time is --model=rbm.
+(stick figures). The table has baselines beside the model: the last frame again, linear
+autoregression, independent notes. An RBM that knows no time is --model=rbm.
 `experiments.evaluate --split=test` measures a finished run on the test sequences, and
 `experiments.generate` draws and plays more of its dreams.
 
