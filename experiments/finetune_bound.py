@@ -15,8 +15,8 @@ the bound without log Z of the top RBM, which changes too: `evaluate` estimates 
 before and after.
 
 For the net of `flagfiles/dbn_500_2000.flags` with --top_epochs=6, --learning_rate=0.02 --epochs=6
-takes some four minutes. By annealing the bound is then −85.5 ± 0.3 nats (−85.2 ± 0.2 before), and by the
-conservative estimate −85.5 ± 0.2 (−85.8 ± 0.2 before).
+takes some four minutes. By annealing the bound is then −85.5 ± 0.3 nats (−85.2 ± 0.2 before), and
+by the conservative estimate −85.5 ± 0.2 (−85.8 ± 0.2 before).
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007), the section on
 fine-tuning; `dbn_jax.learning.bound_gradient` names those of the estimators.
