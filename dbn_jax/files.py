@@ -15,7 +15,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Any, TextIO
+from typing import IO, Any
 
 # A pathlib.Path, or an epath.Path in a bucket, which has its methods and is no subclass of it.
 Path = pathlib.PurePath
@@ -144,7 +144,7 @@ def _upload(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except Exception as e:  # of Google, of aiohttp, of requests, and OSErrors
-        raise OSError(f"cannot write {path}: {why(e)}") from e
+        raise OSError(f"cannot write {path}: {' '.join(why(e).split())}") from e
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -162,7 +162,7 @@ def read_text(path: str | os.PathLike, *, encoding: str = "utf-8") -> str:
         raise ValueError(f"{path} is damaged: it holds bytes that are no text ({e.reason})") from e
 
 
-def open_text(place: str | os.PathLike, *, encoding: str = "utf-8", **options: Any) -> TextIO:
+def open_text(place: str | os.PathLike, *, encoding: str = "utf-8", **options: Any) -> io.TextIOWrapper:
     """Opens a text to be read; the options are those of `open`."""
     return io.TextIOWrapper(path(place).open("rb"), encoding=encoding, **options)
 
