@@ -162,7 +162,9 @@ def read_text(path: str | os.PathLike, *, encoding: str = "utf-8") -> str:
         raise ValueError(f"{path} is damaged: it holds bytes that are no text ({e.reason})") from e
 
 
-def open_text(place: str | os.PathLike, *, encoding: str = "utf-8", **options: Any) -> io.TextIOWrapper:
+def open_text(
+    place: str | os.PathLike, *, encoding: str = "utf-8", **options: Any
+) -> io.TextIOWrapper:
     """Opens a text to be read; the options are those of `open`."""
     return io.TextIOWrapper(path(place).open("rb"), encoding=encoding, **options)
 
