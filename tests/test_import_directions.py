@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the foundations up; rooms of one line do not know each other.
 ORDER = """
 typing pytrees files
-numerics
+numerics parallel
 compilation examples
 random
 units
