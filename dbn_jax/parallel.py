@@ -1,35 +1,135 @@
-"""Many devices: what lies where, on a mesh of them.
+"""Many devices, and many hosts: what lies where, on a mesh of all of them.
 
-JAX's compiler parts a program among the devices of a mesh by where its arrays lie. `shard` says
-that devices share the rows of an array, such as the examples of a batch; parameters lie on all of
-them. Random numbers belong to the rows, not to the devices, so that the results differ from those
-of one device by rounding only. Inside `shard_map` each device has its own rows, and gradients are
-those of its own rows.
+JAX's compiler parts a program among the devices of a mesh by where its arrays lie. Commands enter a
+mesh by `devices`; `shard` then says that its devices share the rows of an array, such as the
+examples of a batch, and parameters lie on all of them. Random numbers belong to the rows, not to
+the devices, so that the results differ from those of one device by rounding only. On several hosts
+each has a process, all of them run the same program, and the first alone writes files.
 
-All functions do nothing where there is no mesh.
+Inside `shard_map` each device has its own rows, and gradients are those of its own rows.
+
+Without a mesh all functions leave arrays as they are.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, NamedSharding
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dbn_jax.typing import Array, Num, PyTree
 
-MEMBERS, EXAMPLES = "members", "examples"  # the axes of a mesh: models of an ensemble, and rows
+MEMBERS, ROWS = "members", "rows"  # the axes of a mesh: the models of an ensemble, and rows
+# What names a process where no cluster does; JAX itself reads JAX_COORDINATOR_ADDRESS.
+_PROCESS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
 
 
-def shard(tree: PyTree) -> PyTree:
-    """Lets the devices of the mesh that `jax.set_mesh` entered share the rows of arrays."""
+def start() -> None:
+    """Joins the other processes of a cluster, if there is one; before anything is computed.
+
+    JAX finds TPU pods, SLURM, Open MPI and Kubernetes by itself. Elsewhere the environment variables
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell of it.
+    """
+    given = {name: int(os.environ[v]) for name, v in _PROCESS.items() if v in os.environ}
+    try:
+        jax.distributed.initialize(**given)
+    except ValueError as e:
+        if given or "coordinator_address" not in str(e):
+            raise
+
+
+@contextlib.contextmanager
+def devices(count: int | None = None, *, members: int = 1) -> Iterator[None]:
+    """A context in which so many devices, all by default, share the work.
+
+    Of an ensemble they share the members first, and the rows of each member's batches among the
+    devices that are left.
+    """
+    found = jax.devices()
+    if count is not None and count > len(found):
+        raise ValueError(f"{count} devices are asked for, but JAX finds {len(found)} here")
+    if jax.process_count() > 1 and count not in (None, len(found)):
+        raise ValueError(f"{count} devices of several hosts are asked for; they share all or none")
+    chosen = found[:count]
+    if len(chosen) == 1:
+        yield
+        return
+    shape = math.gcd(members, len(chosen)), -1
+    mesh = Mesh(np.array(chosen).reshape(shape), (MEMBERS, ROWS))
+    with jax.set_mesh(mesh):
+        yield
+
+
+def num_devices() -> int:
+    """Number of devices that share the work."""
+    return jax.sharding.get_mesh().size or 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Waits until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def of_all(numbers: list[float]) -> np.ndarray:
+    """The numbers of all processes, (processes, …)."""
+    if jax.process_count() == 1:
+        return np.array([numbers])
+    return multihost_utils.process_allgather(np.array(numbers))
+
+
+def shard(tree: PyTree, axis: int = 0) -> PyTree:
+    """Lets the devices of the mesh share the rows of arrays, which are along this axis.
+
+    Arrays that are not traced stay whole if there are not as many rows for each device.
+    """
     mesh = jax.sharding.get_abstract_mesh()
-    kind = dict(zip(mesh.axis_names, mesh.axis_types, strict=True)).get(EXAMPLES, AxisType.Manual)
-    if kind == AxisType.Manual:
+    kind = dict(zip(mesh.axis_names, mesh.axis_types, strict=True)).get(ROWS)
+    if kind != AxisType.Auto:  # in shard_map it is Manual
         return tree
-    place = jax.sharding.reshard if kind == AxisType.Explicit else jax.lax.with_sharding_constraint
-    return jax.tree.map(lambda x: place(x, P(EXAMPLES)), tree)
+
+    def place(x):
+        if x.ndim < abs(axis):  # a single example
+            return x
+        where = P(*[None] * (axis % x.ndim), ROWS)
+        even = isinstance(x, jax.core.Tracer) or x.shape[axis] % mesh.shape[ROWS] == 0
+        return jax.lax.with_sharding_constraint(x, where if even else P())
+
+    return jax.tree.map(place, tree)
+
+
+def mesh_of(tree: PyTree) -> Mesh | None:
+    """The mesh that arrays lie on, or else that of `devices`; None if there is none."""
+    for x in jax.tree.leaves(tree):
+        if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding):
+            return x.sharding.mesh
+    mesh = jax.sharding.get_mesh()
+    return None if mesh.empty else mesh
+
+
+def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
+    """Copies arrays whole to all devices of a mesh, without one to the device."""
+    where = None if mesh is None else NamedSharding(mesh, P())
+
+    def place(x):
+        if where is None or not isinstance(x, np.ndarray):
+            return jax.device_put(x, where)
+        # Each process its own copy: device_put would compare them.
+        return jax.make_array_from_callback(x.shape, where, lambda index: x[index])
+
+    return jax.tree.map(place, tree)
 
 
 # On a mesh with explicit axes, as those of `jax.make_mesh` are, JAX wants to be told how some

@@ -204,7 +204,7 @@ def gibbs_from_hidden(
       the chain's next h follow without a further product.
     """
     check_steps(num_steps)
-    h = as_hidden(params, h)
+    h = parallel.shard(as_hidden(params, h), axis=-2)
 
     def down_up(key, h):
         x = visible_inputs(params, h)

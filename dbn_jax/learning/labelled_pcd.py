@@ -81,6 +81,7 @@ class LabelledPCD(Learner):
         """The batch is features, then one-hot labels; `label_loss` is −log p(label | features)."""
         batch = rbm.as_batch(params, batch)
         features, labels = label_units.split(params, batch.values)
+        chains = parallel.shard(chains)
         x, hidden = self.sample(key, params, chains)
         # A chain stands for the examples of its class: to it goes its part of their share.
         share = batch.unit_means(labels)

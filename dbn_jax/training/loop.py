@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dbn_jax import parallel
 from dbn_jax.training import batches, belonging, chunk
 from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.metrics import MetricsFile
@@ -142,7 +143,7 @@ def train(
     key = jax.random.key(settings.seed)
     order_key, transform_key = jax.random.split(jax.random.fold_in(key, _OTHER_STREAMS))
     sizes = settings.batch_size, settings.updates_per_epoch
-    source = batches.Batches(data, order_key, *sizes, placement=chunk.replicated(state))
+    source = batches.Batches(data, order_key, *sizes, mesh=parallel.mesh_of(state))
     stepper = chunk.Stepper(step, transform, state, source, keys=(key, transform_key))
     _check_names(stepper.sums)
     belongs_to: dict[str, Any] = {}
