@@ -8,10 +8,10 @@ step.
 import dataclasses
 import math
 import os
-from pathlib import Path
 
 import numpy as np
 
+from dbn_jax import files
 from dbn_jax.data import blocks, embedded, idx, intensity, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
 from dbn_jax.typing import Array, Float, Num
@@ -264,7 +264,7 @@ def _read(name, data_dir):
         splits, num_classes = embedded.read(name)
         return splits, _numbers(num_classes)
     if data_dir is not None:
-        data_dir = Path(data_dir).expanduser()
+        data_dir = files.path(os.path.expanduser(data_dir))
         if idx.find(data_dir):
             _check_one_meaning(name, data_dir)
             splits = idx.read_folder(data_dir)

@@ -13,9 +13,10 @@ import math
 import os
 import re
 import zlib
-from pathlib import Path
 
 import numpy as np
+
+from dbn_jax import files
 
 _TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _AXES = {"images": (3, 4), "labels": (1, 2)}
@@ -28,18 +29,22 @@ FILE_NAMES = (
 )
 
 
-def find(folder: str | os.PathLike) -> dict[tuple[str, str], Path]:
+def find(folder: str | os.PathLike) -> dict[tuple[str, str], files.Path]:
     """The paths of those of the four files that are in the folder, by part and kind.
 
     Number of axes and type may differ from MNIST's, as in train-images-idx4-float; a name may also
     end in ".gz", and have a dot before "idx" as some archives unpack.
     """
-    files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    paths = sorted(files.path(folder).glob("*"), reverse=True)
     found = {}
     for part, prefix in _PARTS.items():
         for kind in _AXES:
             name = re.compile(rf"{prefix}-{kind}[-.](idx\d-\w+)(\.gz)?")
-            fits = {match[1]: path for path in files[::-1] if (match := name.fullmatch(path.name))}
+            fits = {
+                match[1]: path
+                for path in paths
+                if (match := name.fullmatch(path.name)) and path.is_file()
+            }
             if len(fits) > 1:
                 raise ValueError(
                     f"{folder} holds {' and '.join(sorted(p.name for p in fits.values()))}: move "

@@ -8,11 +8,11 @@ Preparing a data set needs TensorFlow and the network, and is left to TFDS.
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dbn_jax import files
 from dbn_jax.data import idx
 
 
@@ -24,15 +24,21 @@ def read(
     A name is "mnist", "emnist/letters" or "cifar10:3.0.2", say. Images are (examples, rows,
     columns[, channels]), mostly of bytes.
     """
-    import tensorflow_datasets as tfds
-
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    folder = Path(default if data_dir is None else data_dir).expanduser()
+    folder = files.path(os.path.expanduser(default if data_dir is None else data_dir))
     prepared = find(name, folder)
     if prepared is None:
         _refuse(name, folder)
+    with files.on_disk(prepared) as folder:
+        return _read(name, prepared, folder)
+
+
+def _read(name, prepared, folder):
+    """Reads what is prepared from the folder, which is it or a copy of it."""
+    import tensorflow_datasets as tfds
+
     try:
-        builder = tfds.builder_from_directory(prepared)
+        builder = tfds.builder_from_directory(folder)
     except ImportError:  # TFDS names the package and how to install it
         raise
     except Exception as error:  # each damage has its own
@@ -43,10 +49,10 @@ def read(
     _check_features(name, builder.info.features)
     splits = [split for split in ("train", "validation", "test") if split in builder.info.splits]
     names = list(builder.info.features["label"].names)
-    return {split: _read_split(builder, split) for split in splits}, names
+    return {split: _read_split(builder, split, prepared) for split in splits}, names
 
 
-def find(name: str, folder: Path) -> Path | None:
+def find(name: str, folder: files.Path) -> files.Path | None:
     """The folder of the newest prepared version, or of the one that the name asks for."""
     path, _, version = name.partition(":")
     found = [file.parent for file in (folder / path).glob(f"{version or '*'}/dataset_info.json")]
@@ -54,7 +60,7 @@ def find(name: str, folder: Path) -> Path | None:
     return max(found, key=lambda d: [int(n) for n in d.name.split(".")], default=None)
 
 
-def _refuse(name: str, folder: Path) -> None:
+def _refuse(name: str, folder: files.Path) -> None:
     """Says that no data set has the name, or how one can be had that is not prepared."""
     import tensorflow_datasets as tfds
 
@@ -79,9 +85,10 @@ def _refuse(name: str, folder: Path) -> None:
     )
 
 
-def _described(folder: Path) -> str:
-    files = [*folder.glob("*/*/dataset_info.json"), *folder.glob("*/*/*/dataset_info.json")]
-    found = ", ".join(sorted(str(file.parent.relative_to(folder)) for file in files))
+def _described(folder: files.Path) -> str:
+    depths = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
+    prepared = [file.parent for depth in depths for file in folder.glob(depth)]
+    found = ", ".join(sorted(str(each.relative_to(folder)) for each in prepared))
     nothing = "there is none" if folder.is_dir() else "it is not a local folder"
     return f"{folder} ({found or nothing})"
 
@@ -101,7 +108,7 @@ def _check_features(name: str, features: Any) -> None:
         )
 
 
-def _read_split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_split(builder: Any, split: str, prepared: files.Path) -> tuple[np.ndarray, np.ndarray]:
     features = builder.info.features
     count = builder.info.splits[split].num_examples
     images = np.empty((count, *features["image"].shape), features["image"].np_dtype)
@@ -118,12 +125,12 @@ def _read_split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
         raise
     except Exception as error:  # each format and decoder has its own
         raise ValueError(
-            f"example {position} of the split {split!r} in {builder.data_dir} cannot be read "
+            f"example {position} of the split {split!r} in {prepared} cannot be read "
             f"({error}): copy or prepare the data set again"
         ) from error
     if not np.isin(labels, np.arange(features["label"].num_classes)).all():
         raise ValueError(
-            f"the split {split!r} in {builder.data_dir} has examples without a label (label "
+            f"the split {split!r} in {prepared} has examples without a label (label "
             f"{labels.min()}): only labelled data sets can be read"
         )
     return images[..., 0] if images.shape[-1] == 1 else images, labels
@@ -135,7 +142,7 @@ def _records(builder: Any, split: str) -> Iterator[bytes]:
 
     if builder.info.file_format is tfds.core.FileFormat.TFRECORD:
         for path in builder.info.splits[split].filepaths:
-            yield from _tfrecords(Path(path))
+            yield from _tfrecords(files.path(path))
         return
     source = builder.as_data_source(
         split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
@@ -144,7 +151,7 @@ def _records(builder: Any, split: str) -> Iterator[bytes]:
         yield from source.__getitems__(range(start, min(start + 1024, len(source))))
 
 
-def _tfrecords(path: Path) -> Iterator[bytes]:
+def _tfrecords(path: files.Path) -> Iterator[bytes]:
     """Yields the records of a TFRecord file: length, its checksum, content, its checksum.
 
     The checksums (CRC-32C, slow in Python) are left alone: PNG and JPEG carry their own.

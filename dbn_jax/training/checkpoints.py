@@ -1,10 +1,11 @@
 """Checkpoints of training states, any pytrees of arrays, written with Orbax.
 
-A checkpoint appears whole or not at all: Orbax writes into a temporary folder and renames it, and
-the last good one stays until its successor is complete. With every tree goes a description of its
-structure, so that what does not fit is refused in plain words before an array is read; what it
-belongs to (`belonging`), so that no run goes on with other things than it began with; and a
-checksum of its arrays, for Orbax verifies its indices only, not the values in its files.
+A checkpoint appears whole or not at all: Orbax writes into a temporary folder and renames it (in a
+bucket it ends it by a file commit_success.txt), and the last good one stays until its successor is
+complete. With every tree goes a description of its structure, so that what does not fit is refused
+in plain words before an array is read; what it belongs to (`belonging`), so that no run goes on
+with other things than it began with; and a checksum of its arrays, for Orbax verifies its indices
+only, not the values in its files.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     """
 
     def __init__(self, directory: str | os.PathLike):
-        self.directory = pathlib.Path(directory).absolute()
+        self.directory = files.absolute(directory)
         ocp = _orbax()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=_MAX_TO_KEEP,

@@ -8,6 +8,7 @@ the epochs and the keys of `transform` come from ``fold_in(key, 2**32 - 1)``. So
 killed and resumed, at whatever moment, ends with the bits of an unbroken one, on the same machine.
 """
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -196,7 +197,8 @@ class _Run:
             keep_epochs = self.step // self.updates_per_epoch if resumed else None
             self.metrics_file = MetricsFile(metrics_path, keep_epochs=keep_epochs)
         self.stepper.compile()
-        with Signals() as signals, self.progress() as progress:
+        rows = self.metrics_file or contextlib.nullcontext()
+        with Signals() as signals, self.progress() as progress, rows:
             if not resumed:
                 self.end_epoch(images_per_second=None)
             last_save = time.monotonic()
@@ -294,6 +296,8 @@ class _Run:
 
     def save(self) -> None:
         if self.checkpoints is not None and self.step != self.saved_step:
+            if self.metrics_file is not None:
+                self.metrics_file.flush()  # a run that goes on from here keeps the rows before it
             self.checkpoints.save(self.step, self.tree(), self.belongs_to)
             self.saved_step = self.step
 

@@ -25,7 +25,6 @@ summary.json. The same command resumes a run that was interrupted, at whatever m
 
 import contextlib
 import dataclasses
-import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -86,7 +85,7 @@ class Run:
     workdir: training.Workdir
 
     @property
-    def path(self) -> pathlib.Path:
+    def path(self) -> files.Path:
         """Path of the workdir."""
         return self.workdir.path
 
@@ -204,7 +203,7 @@ class Run:
         """The checksum of the model that the run starts from, if it starts from one."""
         if (start := getattr(self.settings, "pretrained", None)) is None:
             return {}
-        model = pathlib.Path(start, "model.npz")
+        model = files.path(start) / "model.npz"
         return {"pretrained model": files.sha256(model)[:16] if model.is_file() else None}
 
     @property

@@ -17,6 +17,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dbn_jax import data
+from tests import buckets
 
 tfds.disable_progress_bar()
 RANDOM = np.random.default_rng(0)
@@ -280,3 +281,13 @@ def test_missing_decoders_are_named_by_tfds(prepared, monkeypatch):
     monkeypatch.setattr(tfds.features.FeaturesDict, "deserialize_example_np", decode)
     with pytest.raises(ImportError, match="pip install pillow"):
         data.load("grey_strokes", data_dir=prepared)
+
+
+def test_data_sets_in_a_bucket_are_read(prepared, tfrecord, bucket):
+    buckets.upload(prepared / "grey_strokes", bucket / "prepared/grey_strokes")
+    buckets.upload(tfrecord.parent, bucket / "tfrecord/grey_strokes/1.2.0")
+    for folder in ("prepared", "tfrecord"):
+        check(data.load("grey_strokes:1.2.0", data_dir=str(bucket / folder)), GREY)
+    message = re.escape(f"prepared in {bucket}/prepared (grey_strokes/1.2.0)")
+    with pytest.raises(ValueError, match=message):
+        data.load("unknown", data_dir=bucket / "prepared")
