@@ -34,8 +34,8 @@ _PROCESS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"
 def start() -> None:
     """Joins the other processes of a cluster, if there is one; before anything is computed.
 
-    JAX finds TPU pods, SLURM, Open MPI and Kubernetes by itself. Elsewhere the environment variables
-    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell of it.
+    JAX finds TPU pods, SLURM, Open MPI and Kubernetes by itself. Elsewhere the environment
+    variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell of it.
     """
     given = {name: int(os.environ[v]) for name, v in _PROCESS.items() if v in os.environ}
     try:
@@ -83,11 +83,31 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def on_first(action: Callable[[], None]) -> None:
+    """The first process does something, and the others wait for it; if it fails, so do they."""
+    failure = None
+    if is_first():
+        try:
+            action()
+        except Exception as e:
+            failure = e
+    failed = of_all([failure is not None])[0, 0]
+    if failure is not None:
+        raise failure
+    if failed:
+        raise OSError("the first process failed, and says why")
+
+
 def of_all(numbers: list[float]) -> np.ndarray:
     """The numbers of all processes, (processes, …)."""
     if jax.process_count() == 1:
         return np.array([numbers])
     return multihost_utils.process_allgather(np.array(numbers))
+
+
+def is_here(x: Array | np.ndarray) -> bool:
+    """Whether this process can read the whole array."""
+    return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
 
 def shard(tree: PyTree, axis: int = 0) -> PyTree:

@@ -203,7 +203,14 @@ class _Run:
                 self.end_epoch(images_per_second=None)
             last_save = time.monotonic()
             length, epoch_updates, epoch_seconds = 1, 0, 0.0
-            while self.step < self.total and signals.received is None:
+            while self.step < self.total:
+                is_due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
+                length, is_due, received = _agreed(length, is_due, signals.received)
+                if received is not None:
+                    break
+                if is_due:
+                    self.save()
+                    last_save = time.monotonic()
                 count = min(length, self.updates_per_epoch - self.step % self.updates_per_epoch)
                 seconds = self.advance(count)
                 # At most eight times longer: a short measurement says little.
@@ -216,15 +223,12 @@ class _Run:
                     metrics |= self.end_epoch(images_per_second=rate or None)
                     epoch_updates, epoch_seconds = 0, 0.0
                 progress.advance(count, seconds, metrics)
-                if time.monotonic() - last_save >= self.settings.checkpoint_seconds:
-                    self.save()
-                    last_save = time.monotonic()
             self.save()
             if self.checkpoints is not None:
                 self.checkpoints.wait()
-            if signals.received is not None:
+            if self.step < self.total:
                 saved = self.checkpoints is not None
-                raise Interrupted(self.step, signals.received, self.stepper.state, saved)
+                raise Interrupted(self.step, received, self.stepper.state, saved)
         return self.stepper.state
 
     def progress(self):
@@ -234,7 +238,7 @@ class _Run:
             total=self.total,
             updates_per_epoch=self.updates_per_epoch,
             batch_size=self.source.batch_size,
-            silent=not self.settings.show_progress,
+            silent=not (self.settings.show_progress and parallel.is_first()),
         )
 
     def advance(self, count: int) -> float:
@@ -320,6 +324,16 @@ class _Run:
         self.start -= float(loop["seconds"])
         self.stepper.restore(tree["state"], loop["metric_sums"])
         return True
+
+
+def _agreed(length: int, is_due: bool, received: int | None) -> tuple[int, bool, int | None]:
+    """Length of the next chunk, whether a checkpoint is due, and a signal that stops the run.
+
+    Of several hosts, whose clocks differ, the first decides, and a signal to any of them counts:
+    JAX wants all to run the same programs in the same order.
+    """
+    told = parallel.of_all([length, is_due, received or 0])
+    return int(told[0, 0]), bool(told[0, 1]), int(told[:, 2].max()) or None
 
 
 def _check_names(metrics: Mapping[str, Any]) -> None:
