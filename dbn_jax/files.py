@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
+from dbn_jax import parallel
+
 # A pathlib.Path, or an epath.Path in a bucket, which has its methods and is no subclass of it.
 Path = pathlib.PurePath
 
@@ -116,9 +118,13 @@ def _reach(bucket: str) -> None:
 def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """Opens a file that takes the place of `path` if the block ends well, else goes.
 
-    A symbolic link is replaced; what it points to stays as it is. Missing folders are made.
+    A symbolic link is replaced; what it points to stays as it is. Missing folders are made. Of
+    several processes the first alone writes.
     """
     path = absolute(path)
+    if not parallel.is_first():
+        yield io.BytesIO()
+        return
     if in_bucket(path):
         content = io.BytesIO()
         yield content

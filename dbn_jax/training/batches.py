@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dbn_jax import numerics
+from dbn_jax import numerics, parallel
 from dbn_jax.typing import Array, Int, Key
 
 
@@ -25,15 +25,15 @@ class Batches:
         key: Key[Array, ""],
         batch_size: int | None,
         updates_per_epoch: int | None,
-        placement: Any = None,
+        mesh: Any = None,
     ):
-        """Arrays on devices stay there; `placement` is the sharding of those from the host."""
+        """Arrays on devices stay there; those from the host are copied to all devices of a mesh."""
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
         if fault := non_finite(data, np.ndarray):
             raise ValueError(fault)
         self.data = jax.tree.map(
-            lambda x: x if isinstance(x, jax.Array) else jax.device_put(x, placement), data
+            lambda x: x if isinstance(x, jax.Array) else parallel.everywhere(x, mesh), data
         )
         self.num_examples = n or 0
         self.batch_size = batch_size or 0

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dbn_jax import parallel
+
 # Settings of JAX on which random bits depend.
 _RANDOM = (
     "jax_default_prng_impl",
@@ -89,6 +91,8 @@ def _difference(name: str, saved: Any, given: Any) -> str:
 
 
 def _equal(saved: Any, given: Any) -> bool:
+    if [] in (saved, given):
+        return True
     real = [isinstance(x, list) and len(x) > 1 for x in (saved, given)]
     if not all(real):
         return saved == given
@@ -99,7 +103,7 @@ def _equal(saved: Any, given: Any) -> bool:
 
 def _fingerprint(x: Any) -> list:
     """[checksum] or [length, projections …]; [] if other hosts hold a part of the array."""
-    if not getattr(x, "is_fully_addressable", True):
+    if not parallel.is_here(x):
         return []
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.random.key_data(x)

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dbn_jax import parallel
 from dbn_jax.training import batches, belonging, chunk
 from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.metrics import MetricsFile
@@ -143,7 +144,7 @@ def train(
     key = jax.random.key(settings.seed)
     order_key, transform_key = jax.random.split(jax.random.fold_in(key, _OTHER_STREAMS))
     sizes = settings.batch_size, settings.updates_per_epoch
-    source = batches.Batches(data, order_key, *sizes, placement=chunk.replicated(state))
+    source = batches.Batches(data, order_key, *sizes, mesh=parallel.mesh_of(state))
     stepper = chunk.Stepper(step, transform, state, source, keys=(key, transform_key))
     _check_names(stepper.sums)
     belongs_to: dict[str, Any] = {}
@@ -202,7 +203,14 @@ class _Run:
                 self.end_epoch(images_per_second=None)
             last_save = time.monotonic()
             length, epoch_updates, epoch_seconds = 1, 0, 0.0
-            while self.step < self.total and signals.received is None:
+            while self.step < self.total:
+                is_due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
+                length, is_due, received = _agreed(length, is_due, signals.received)
+                if received is not None:
+                    break
+                if is_due:
+                    self.save()
+                    last_save = time.monotonic()
                 count = min(length, self.updates_per_epoch - self.step % self.updates_per_epoch)
                 seconds = self.advance(count)
                 # At most eight times longer: a short measurement says little.
@@ -215,15 +223,12 @@ class _Run:
                     metrics |= self.end_epoch(images_per_second=rate or None)
                     epoch_updates, epoch_seconds = 0, 0.0
                 progress.advance(count, seconds, metrics)
-                if time.monotonic() - last_save >= self.settings.checkpoint_seconds:
-                    self.save()
-                    last_save = time.monotonic()
             self.save()
             if self.checkpoints is not None:
                 self.checkpoints.wait()
-            if signals.received is not None:
+            if self.step < self.total:
                 saved = self.checkpoints is not None
-                raise Interrupted(self.step, signals.received, self.stepper.state, saved)
+                raise Interrupted(self.step, received, self.stepper.state, saved)
         return self.stepper.state
 
     def progress(self):
@@ -233,7 +238,7 @@ class _Run:
             total=self.total,
             updates_per_epoch=self.updates_per_epoch,
             batch_size=self.source.batch_size,
-            silent=not self.settings.show_progress,
+            silent=not (self.settings.show_progress and parallel.is_first()),
         )
 
     def advance(self, count: int) -> float:
@@ -319,6 +324,16 @@ class _Run:
         self.start -= float(loop["seconds"])
         self.stepper.restore(tree["state"], loop["metric_sums"])
         return True
+
+
+def _agreed(length: int, is_due: bool, received: int | None) -> tuple[int, bool, int | None]:
+    """Length of the next chunk, whether a checkpoint is due, and a signal that stops the run.
+
+    Of several hosts, whose clocks differ, the first decides, and a signal to any of them counts:
+    JAX wants all to run the same programs in the same order.
+    """
+    told = parallel.of_all([length, is_due, received or 0])
+    return int(told[0, 0]), bool(told[0, 1]), int(told[:, 2].max()) or None
 
 
 def _check_names(metrics: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from dbn_jax import files
+from dbn_jax import files, parallel
 
 # Google takes an object in a bucket, which cannot grow, once a second at most. Rows that wait for
 # it are found here, by path, by those who read.
@@ -66,6 +66,8 @@ class MetricsFile(contextlib.AbstractContextManager):
         self.flush()
 
     def _write(self, lines: str) -> None:
+        if not parallel.is_first():
+            return
         if not files.in_bucket(self._path):
             with (
                 files.named(f"cannot write {self._path}"),

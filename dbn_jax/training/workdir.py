@@ -26,7 +26,7 @@ from typing import Any
 
 import jax
 
-from dbn_jax import files
+from dbn_jax import files, parallel
 
 # Two checkpoints and one being written of the largest published net, its model and its pictures.
 _NEEDED_BYTES = 300_000_000
@@ -89,7 +89,8 @@ class Workdir:
             "device": {
                 "platform": device.platform,
                 "kind": device.device_kind,
-                "count": jax.device_count(),
+                "count": parallel.num_devices(),
+                "processes": jax.process_count(),
             },
             "wall_seconds": round(self.wall_seconds(), 3),
             "files": {file.name: files.sha256(file) for file in sorted(self.path.glob("*.npz"))},
@@ -157,18 +158,22 @@ def open_workdir(
         raise ValueError(f"the workdir is {path!r}; choose one whose name can be printed")
     path = files.absolute(os.path.expanduser(path))
     on_disk = not files.in_bucket(path)
-    with _explained(path):
-        if on_disk:
-            _check_space(path)
-            path.mkdir(parents=True, exist_ok=True)
-        _check_flags(path, program, flags, may_change)
-        if on_disk:
-            _check_links(path)
-            _lock(path)
-            files.remove_partial(path)
-    lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
-    lines += [f"--{name}={text}" for name, text in flags.items()]
-    files.write_text(path / "flags.txt", "\n".join(lines) + "\n")
+
+    def claim():
+        with _explained(path):
+            if on_disk:
+                _check_space(path)
+                path.mkdir(parents=True, exist_ok=True)
+            _check_flags(path, program, flags, may_change)
+            if on_disk:
+                _check_links(path)
+                _lock(path)
+                files.remove_partial(path)
+        lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
+        lines += [f"--{name}={text}" for name, text in flags.items()]
+        files.write_text(path / "flags.txt", "\n".join(lines) + "\n")
+
+    parallel.on_first(claim)
     return Workdir(path, program, flags if settings is None else settings)
 
 
