@@ -98,16 +98,21 @@ def on_first(action: Callable[[], None]) -> None:
         raise OSError("the first process failed, and says why")
 
 
-def of_all(numbers: list[float]) -> np.ndarray:
+def of_all(numbers: list[int | float]) -> np.ndarray:
     """The numbers of all processes, (processes, …)."""
     if jax.process_count() == 1:
         return np.array([numbers])
     return multihost_utils.process_allgather(np.array(numbers))
 
 
-def is_here(x: Array | np.ndarray) -> bool:
+def is_here(x: Array | np.ndarray | np.generic) -> bool:
     """Whether this process can read the whole array."""
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
+
+
+@functools.lru_cache
+def _copy(where):
+    return jax.jit(lambda x: x, out_shardings=where)
 
 
 def fetch(tree: PyTree) -> PyTree:
@@ -159,7 +164,7 @@ def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
         if where is None:
             return jax.device_put(x)
         if isinstance(x, jax.Array):
-            return jax.jit(lambda x: x, out_shardings=where)(x)
+            return _copy(where)(x)
         x = np.asarray(x)
         # Each process its own copy: device_put would compare them.
         return jax.make_array_from_callback(x.shape, where, lambda index: x[index])
