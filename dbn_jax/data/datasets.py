@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dbn_jax.data import blocks, embedded, idx, intensity, tfds_folder
+from dbn_jax import sources
+from dbn_jax.data import embedded, idx, intensity, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
 from dbn_jax.typing import Array, Float, Num
 
@@ -55,7 +56,7 @@ class Split:
 
     def spread(self, count: int) -> "Split":
         """`count` rows, or all of fewer, evenly spread: files may be sorted by class."""
-        return Split(*blocks.spread((self.images, self.labels), count))
+        return Split(*sources.spread((self.images, self.labels), count))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
