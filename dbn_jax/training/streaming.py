@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
@@ -85,6 +84,8 @@ class Streamed(batches.Batches):
 
     def _read_from(self, update):
         """The parts of the windows from this update on; Grain reads ahead by a window."""
+        import grain  # with it comes Orbax, which takes a second
+
         part = self._length // self._num_parts
         num_windows = -(-(self._num_updates - update) // self._length)
         firsts = grain.MapDataset.range(update, update + num_windows * self._length, part)

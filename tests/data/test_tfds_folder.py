@@ -7,6 +7,7 @@ writes tfrecord files with TensorFlow only too, so those are made here from the 
 import io
 import json
 import re
+import shutil
 import struct
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dbn_jax import data
+from dbn_jax.data import tfds_folder
 
 tfds.disable_progress_bar()
 RANDOM = np.random.default_rng(0)
@@ -280,3 +282,25 @@ def test_missing_decoders_are_named_by_tfds(prepared, monkeypatch):
     monkeypatch.setattr(tfds.features.FeaturesDict, "deserialize_example_np", decode)
     with pytest.raises(ImportError, match="pip install pillow"):
         data.load("grey_strokes", data_dir=prepared)
+
+
+@pytest.mark.parametrize("name", ["grey_strokes", "colour_strokes"])
+def test_images_that_may_not_be_in_memory_are_unpacked_once(prepared, tmp_path, name, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(prepared / name, folder / name)
+    in_memory = data.load(name, data_dir=folder)
+    for _ in range(2):
+        dataset = data.load(name, data_dir=folder, resident_bytes=100)
+        for part, split in dataset.splits().items():
+            assert isinstance(split.images, np.memmap)
+            np.testing.assert_array_equal(split.images, in_memory.splits()[part].images)
+            np.testing.assert_array_equal(split.labels, in_memory.splits()[part].labels)
+        monkeypatch.setattr(tfds_folder, "_records", None)  # no record is read again
+
+
+def test_what_cannot_be_unpacked_leaves_nothing(tfrecord):
+    tfrecord.write_bytes(tfrecord.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"example 29 of the split 'train' .* cannot be read"):
+        data.load("grey_strokes", data_dir=tfrecord.parents[2], resident_bytes=100)
+    assert not list(tfrecord.parent.glob("*unpacked*"))
+    assert not list(tfrecord.parent.glob(".*"))
