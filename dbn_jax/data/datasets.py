@@ -329,7 +329,7 @@ def _check_resident(name, images, option):
             raise ValueError(
                 f"{name}: the {part} images, {x.nbytes:,} bytes, stay in their file, and {option} "
                 "would make others of them in memory: do without, prepare the file so, or allow "
-                "more memory (resident_bytes)"
+                "more memory (--resident_gigabytes)"
             )
 
 

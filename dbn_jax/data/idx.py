@@ -130,7 +130,7 @@ def _read(path, kind, resident_bytes):
     if size > resident_bytes and (is_gzip or dtype.itemsize > 1):
         raise ValueError(
             f"{path} holds {size:,} bytes, more than the {resident_bytes:,} that may be in "
-            "memory (--resident_bytes), and only unsigned bytes that are not gzipped can be read "
+            "memory (--resident_gigabytes), and only unsigned bytes that are not gzipped can be read "
             "as they are needed: unpack and convert the file, or allow more"
         )
     numbers = content[header:].view(dtype).reshape(shape)

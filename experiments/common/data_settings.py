@@ -61,9 +61,9 @@ class DataSettings(Declared, title="Data"):
         "(stochastic), drawn once (fixed), or by comparison with one half (threshold).",
         choices=data.BINARISATIONS,
     )
-    resident_bytes: int = setting(
-        8_000_000_000,
-        "Bytes of images that may be in memory: more stay in a file, and are read as needed.",
+    resident_gigabytes: float = setting(
+        8.0,
+        "Gigabytes of images that may be in memory: more stay in a file, and are read as needed.",
         at_least=0,
     )
     standardise: bool = setting(False, "Standardise each pixel to mean 0 and variance 1.")
@@ -110,7 +110,7 @@ class DataSettings(Declared, title="Data"):
             data_dir=self.data_dir,
             full_intensity=self.full_intensity,
             image_size=self.image_size,
-            resident_bytes=self.resident_bytes,
+            resident_bytes=round(1e9 * self.resident_gigabytes),
             **options,
         )
 

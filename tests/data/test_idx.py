@@ -175,7 +175,7 @@ def test_what_would_make_others_of_images_in_a_file_is_refused(folder, option):
     words = (
         f"mine: the train images, 240 bytes, stay in their file, and {next(iter(option))} would "
         "make others of them in memory: do without, prepare the file so, or allow more memory "
-        "(resident_bytes)"
+        "(--resident_gigabytes)"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         data.load("mine", data_dir=folder, resident_bytes=255, **option)
@@ -192,7 +192,7 @@ def test_only_plain_bytes_can_stay_in_their_file(folder, dtype, compress):
     path.write_bytes(compress(idx_bytes(ARRAYS[path.name].astype(dtype))))
     size = 16 + 240 * np.dtype(dtype).itemsize
     words = (
-        f"{path} holds {size} bytes, more than the 255 that may be in memory (--resident_bytes), "
+        f"{path} holds {size} bytes, more than the 255 that may be in memory (--resident_gigabytes), "
         "and only unsigned bytes that are not gzipped can be read as they are needed: unpack and "
         "convert the file, or allow more"
     )
