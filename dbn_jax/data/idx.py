@@ -130,8 +130,8 @@ def _read(path, kind, resident_bytes):
     if size > resident_bytes and (is_gzip or dtype.itemsize > 1):
         raise ValueError(
             f"{path} holds {size:,} bytes, more than the {resident_bytes:,} that may be in "
-            "memory (--resident_gigabytes), and only unsigned bytes that are not gzipped can be read "
-            "as they are needed: unpack and convert the file, or allow more"
+            "memory (--resident_gigabytes), and only unsigned bytes that are not gzipped can be "
+            "read as they are needed: unpack and convert the file, or allow more"
         )
     numbers = content[header:].view(dtype).reshape(shape)
     return numbers.astype(dtype.newbyteorder("="), copy=False)

@@ -17,7 +17,7 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from dbn_jax import data
+from dbn_jax import data, training
 from dbn_jax.data import tfds_folder
 
 tfds.disable_progress_bar()
@@ -304,3 +304,24 @@ def test_what_cannot_be_unpacked_leaves_nothing(tfrecord):
         data.load("grey_strokes", data_dir=tfrecord.parents[2], resident_bytes=100)
     assert not list(tfrecord.parent.glob("*unpacked*"))
     assert not list(tfrecord.parent.glob(".*"))
+
+
+def test_records_are_read_as_training_needs_them(prepared):
+    """A data source of TFDS is data of `training.train`: the same bits as its images in memory."""
+
+    def step(key, state, batch):
+        return 0.9 * state + batch["image"][..., 0].mean(axis=0, dtype=np.float32), {}
+
+    source = tfds.builder_from_directory(prepared / "grey_strokes" / "1.2.0").as_data_source(
+        "train"
+    )
+    columns = {"image": [], "label": []}
+    for row in source:
+        for name, values in columns.items():
+            values.append(row[name])
+    settings = training.Settings(seed=0, num_epochs=3, batch_size=7, show_progress=False)
+    states = [
+        training.train(step, np.zeros((6, 5), np.float32), rows, settings=settings)
+        for rows in (source, {name: np.stack(values) for name, values in columns.items()})
+    ]
+    np.testing.assert_array_equal(*states)
