@@ -8,7 +8,6 @@ import dataclasses
 import io
 import json
 import os
-import pathlib
 import zipfile
 from typing import Any
 
@@ -51,7 +50,7 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
     arrays: dict[str, np.ndarray] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
     arrays[_DESCRIPTION] = np.frombuffer(description.encode(), np.uint8)
-    path, archive = pathlib.Path(path), io.BytesIO()
+    path, archive = files.path(path), io.BytesIO()
     np.savez_compressed(archive, **arrays)
     with files.replacing(path) as file:
         file.write(archive.getbuffer())
@@ -68,7 +67,7 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
       ValueError: the file is damaged, is none of `save`'s, or has another checksum; or its arrays
         do not fit each other, or hold NaN or infinity.
     """
-    path = pathlib.Path(path)
+    path = files.path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {str(path)!r}")
     _check_sum(path)

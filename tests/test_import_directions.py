@@ -8,8 +8,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # From the foundations up; rooms of one line do not know each other.
 ORDER = """
-typing pytrees files
-numerics
+typing pytrees
+numerics parallel
+files
 compilation examples sources
 random
 units

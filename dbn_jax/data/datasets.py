@@ -9,11 +9,10 @@ import dataclasses
 import math
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from dbn_jax import sources
+from dbn_jax import files, sources
 from dbn_jax.data import embedded, idx, intensity, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
 from dbn_jax.typing import Array, Float, Num
@@ -280,7 +279,7 @@ def _read(name, data_dir, resident_bytes):
         splits, num_classes = embedded.read(name)
         return splits, _numbers(num_classes)
     if data_dir is not None:
-        data_dir = Path(data_dir).expanduser()
+        data_dir = files.path(os.path.expanduser(data_dir))
         if idx.find(data_dir):
             _check_one_meaning(name, data_dir)
             splits = idx.read_folder(data_dir, resident_bytes)

@@ -14,9 +14,10 @@ import os
 import re
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
+
+from dbn_jax import files
 
 _TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _AXES = {"images": (3, 4), "labels": (1, 2)}
@@ -29,18 +30,22 @@ FILE_NAMES = (
 )
 
 
-def find(folder: str | os.PathLike) -> dict[tuple[str, str], Path]:
+def find(folder: str | os.PathLike) -> dict[tuple[str, str], files.Path]:
     """The paths of those of the four files that are in the folder, by part and kind.
 
     Number of axes and type may differ from MNIST's, as in train-images-idx4-float; a name may also
     end in ".gz", and have a dot before "idx" as some archives unpack.
     """
-    files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    paths = sorted(files.path(folder).glob("*"), reverse=True)
     found = {}
     for part, prefix in _PARTS.items():
         for kind in _AXES:
             name = re.compile(rf"{prefix}-{kind}[-.](idx\d-\w+)(\.gz)?")
-            fits = {match[1]: path for path in files[::-1] if (match := name.fullmatch(path.name))}
+            fits = {
+                match[1]: path
+                for path in paths
+                if (match := name.fullmatch(path.name)) and path.is_file()
+            }
             if len(fits) > 1:
                 raise ValueError(
                     f"{folder} holds {' and '.join(sorted(p.name for p in fits.values()))}: move "
@@ -103,15 +108,14 @@ def _read(path, kind, resident_bytes):
     """The array in a file, gzipped or not (told by its content, not its name)."""
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
-    if is_gzip:
-        try:
-            content = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is a corrupt gzip file ({error}): fetch it again") from error
-    elif path.stat().st_size > resident_bytes:
+    can_stay = not (is_gzip or files.in_bucket(path))
+    if can_stay and path.stat().st_size > resident_bytes:
         content = np.memmap(path, np.uint8, "r")
     else:
-        content = np.fromfile(path, np.uint8)
+        content = path.read_bytes()
+        if is_gzip:
+            content = _unzipped(path, content)
+        content = np.frombuffer(content, np.uint8)
     start, axes = content[:4].tobytes(), _AXES[kind]
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES or start[3] not in axes:
         raise ValueError(
@@ -127,11 +131,18 @@ def _read(path, kind, resident_bytes):
             f"{path} is damaged, fetch it again: it holds {len(content)} bytes, but {size} by its "
             f"header of shape {shape}"
         )
-    if size > resident_bytes and (is_gzip or dtype.itemsize > 1):
+    if size > resident_bytes and not (can_stay and dtype.itemsize == 1):
         raise ValueError(
             f"{path} holds {size:,} bytes, more than the {resident_bytes:,} that may be in "
-            "memory (--resident_gigabytes), and only unsigned bytes that are not gzipped can be "
-            "read as they are needed: unpack and convert the file, or allow more"
+            "memory (--resident_gigabytes), and only bytes on a local disk that are not gzipped "
+            "can be read as they are needed: unpack, convert or copy the file, or allow more"
         )
     numbers = content[header:].view(dtype).reshape(shape)
     return numbers.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _unzipped(path, content):
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is a corrupt gzip file ({error}): fetch it again") from error

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dbn_jax import numerics, sources
+from dbn_jax import numerics, parallel, sources
 from dbn_jax.typing import Array, Int, Key
 
 
@@ -25,9 +25,9 @@ class Batches:
         key: Key[Array, ""],
         batch_size: int | None,
         updates_per_epoch: int | None,
-        placement: Any = None,
+        mesh: Any = None,
     ):
-        """Arrays on devices stay there; `placement` is the sharding of those from the host."""
+        """Arrays on devices stay there; those from the host are copied to all devices of a mesh."""
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
         self.num_examples = n or 0
@@ -35,13 +35,13 @@ class Batches:
         self.updates_per_epoch = updates_per_epoch or n // batch_size
         # Kept for the epoch's other chunks: of a million examples it takes a CPU a second.
         self.order = functools.lru_cache(1)(functools.partial(_order, key, self.num_examples))
-        self._open(data, placement)
+        self._open(data, mesh)
 
-    def _open(self, data, placement):
+    def _open(self, data, mesh):
         if fault := non_finite(data, np.ndarray):
             raise ValueError(fault)
         self.data = jax.tree.map(
-            lambda x: x if isinstance(x, jax.Array) else jax.device_put(x, placement), data
+            lambda x: x if isinstance(x, jax.Array) else parallel.everywhere(x, mesh), data
         )
         self.order_shape = jax.ShapeDtypeStruct((self.num_examples,), np.int32)
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import sources
+from dbn_jax import parallel, sources
 
 # Settings of JAX on which random bits depend.
 _RANDOM = (
@@ -95,6 +95,8 @@ def _difference(name: str, saved: Any, given: Any) -> str:
 
 
 def _equal(saved: Any, given: Any) -> bool:
+    if [] in (saved, given):
+        return True
     real = [isinstance(x, list) and len(x) > 1 for x in (saved, given)]
     if not all(real):
         return saved == given
@@ -105,7 +107,7 @@ def _equal(saved: Any, given: Any) -> bool:
 
 def _fingerprint(x: Any) -> list:
     """[checksum] or [length, projections …]; [] if other hosts hold a part of the array."""
-    if not getattr(x, "is_fully_addressable", True):
+    if not parallel.is_here(x):
         return []
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.random.key_data(x)

@@ -3,7 +3,7 @@
 Grain's threads read ahead in the order in which data in memory are gathered (`batches`): a run ends
 with the same bits either way. What goes to the device is a *window*, arrays (L, B, …) of the next L
 batches, and the next window goes there while the device computes on this one. On a mesh with an
-axis "examples" its devices share B, if it is divisible among them, and each host reads the rows of
+axis "rows" its devices share B, if it is divisible among them, and each host reads the rows of
 its own devices only.
 
 Held are some 400 MB, whatever the size of the data, and 8 bytes for each row: its places in the
@@ -18,15 +18,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dbn_jax import sources
+from dbn_jax import parallel, sources
 from dbn_jax.training import batches
 from dbn_jax.typing import Array, Int, Key
 
 _WINDOW_BYTES = 32 << 20
 _NUM_THREADS = 16  # that read at the same time: disks and networks answer many at once
-_AXIS = "examples"
 
 
 class Streamed(batches.Batches):
@@ -38,17 +37,17 @@ class Streamed(batches.Batches):
         key: Key[Array, ""],
         batch_size: int | None,
         updates_per_epoch: int | None,
-        placement: NamedSharding | None = None,
+        mesh: Mesh | None = None,
         *,
         num_epochs: int,
     ):
-        """Windows lie on the mesh of `placement`; without one, on the default device."""
+        """Windows lie on the mesh; without one, on the default device."""
         self._num_epochs = num_epochs
         key = key.addressable_data(0)  # an order is each host's own, made in its threads
-        super().__init__(data, key, batch_size, updates_per_epoch, placement)
+        super().__init__(data, key, batch_size, updates_per_epoch, mesh)
 
-    def _open(self, data, placement):
-        self._sharding = _shared(placement, self.batch_size)
+    def _open(self, data, mesh):
+        self._sharding = _shared(mesh, self.batch_size)
         self._num_updates = self._num_epochs * self.updates_per_epoch
         sizes = self.batch_size, self.updates_per_epoch, self._num_updates
         self._read = _Reader(data, self.order, *sizes, _columns(self._sharding, self.batch_size))
@@ -159,11 +158,12 @@ def _check_finite(rows: Any, numbers: Int[np.ndarray, " rows"]) -> None:
                 )
 
 
-def _shared(placement: NamedSharding | None, batch_size: int) -> NamedSharding | None:
-    """The sharding of windows: their second axis is shared among the devices, if that can be."""
-    if placement is None or batch_size % placement.mesh.shape.get(_AXIS, batch_size + 1):
-        return placement
-    return NamedSharding(placement.mesh, PartitionSpec(None, _AXIS))
+def _shared(mesh: Mesh | None, batch_size: int) -> NamedSharding | None:
+    """How windows lie: their second axis is shared among the devices, if that can be."""
+    if mesh is None:
+        return None
+    is_even = parallel.ROWS in mesh.shape and batch_size % mesh.shape[parallel.ROWS] == 0
+    return NamedSharding(mesh, PartitionSpec(None, parallel.ROWS) if is_even else PartitionSpec())
 
 
 def _columns(sharding: Any, batch_size: int) -> Int[np.ndarray, " columns"]:

@@ -193,8 +193,8 @@ def test_only_plain_bytes_can_stay_in_their_file(folder, dtype, compress):
     size = 16 + 240 * np.dtype(dtype).itemsize
     words = (
         f"{path} holds {size} bytes, more than the 255 that may be in memory "
-        "(--resident_gigabytes), and only unsigned bytes that are not gzipped can be read as they "
-        "are needed: unpack and convert the file, or allow more"
+        "(--resident_gigabytes), and only bytes on a local disk that are not gzipped can be read "
+        "as they are needed: unpack, convert or copy the file, or allow more"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         data.load("mine", data_dir=folder, resident_bytes=255)

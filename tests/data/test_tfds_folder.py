@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 
 from dbn_jax import data, training
 from dbn_jax.data import tfds_folder
+from tests import buckets
 
 tfds.disable_progress_bar()
 RANDOM = np.random.default_rng(0)
@@ -325,3 +326,18 @@ def test_records_are_read_as_training_needs_them(prepared):
         for rows in (source, {name: np.stack(values) for name, values in columns.items()})
     ]
     np.testing.assert_array_equal(*states)
+
+
+def test_data_sets_in_a_bucket_are_read(prepared, tfrecord, bucket):
+    buckets.upload(prepared / "grey_strokes", bucket / "prepared/grey_strokes")
+    buckets.upload(tfrecord.parent, bucket / "tfrecord/grey_strokes/1.2.0")
+    for folder in ("prepared", "tfrecord"):
+        check(data.load("grey_strokes:1.2.0", data_dir=str(bucket / folder)), GREY)
+    message = re.escape(f"prepared in {bucket}/prepared (grey_strokes/1.2.0)")
+    with pytest.raises(ValueError, match=message):
+        data.load("unknown", data_dir=bucket / "prepared")
+    large = re.escape(
+        f"{bucket}/prepared/grey_strokes/1.2.0 is in a bucket, and 'train' of 900 bytes"
+    )
+    with pytest.raises(ValueError, match=f"^{large}"):
+        data.load("grey_strokes", data_dir=bucket / "prepared", resident_bytes=100)

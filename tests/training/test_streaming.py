@@ -142,13 +142,12 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path, window):
 
 
 def test_devices_share_a_batch_and_read_no_row_twice(window):
-    """On the axis "examples"; the axis "members" has copies. A batch of 9 cannot be shared."""
+    """On the axis "rows"; the axis "members" has copies. A batch of 9 cannot be shared."""
     auto = (jax.sharding.AxisType.Auto,) * 2
-    mesh = jax.make_mesh((2, 4), ("members", "examples"), axis_types=auto)
-    placement = NamedSharding(mesh, PartitionSpec())
-    for batch_size, spec, share in ((12, (None, "examples"), 3), (9, (), 9)):
+    mesh = jax.make_mesh((2, 4), ("members", "rows"), axis_types=auto)
+    for batch_size, spec, share in ((12, (None, "rows"), 3), (9, (), 9)):
         source = streaming.Streamed(
-            Records(lambda i: IMAGES[i]), KEY, batch_size, None, placement, num_epochs=2
+            Records(lambda i: IMAGES[i]), KEY, batch_size, None, mesh, num_epochs=2
         )
         resident = batches.Batches(IMAGES, KEY, batch_size, None)
         for update in range(2 * source.updates_per_epoch):
