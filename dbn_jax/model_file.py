@@ -5,6 +5,7 @@ as JSON; nothing in it is executed. Its checksum stands beside it, as sha256sum 
 """
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path
 
-from dbn_jax import dbn, files, rbm, temporal, units
+from dbn_jax import dbn, files, parallel, rbm, temporal, units
 
 _SEQUENCES = (
     temporal.ConditionalRBM,
@@ -54,9 +55,10 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
     np.savez_compressed(archive, **arrays)
     with files.replacing(path) as file:
         file.write(archive.getbuffer())
-        # The checksum is never beside a file that it does not belong to.
-        _sidecar(path).unlink(missing_ok=True)
-    files.write_text(_sidecar(path), f"{files.sha256(path)}  {path.name}\n")
+        if parallel.is_first():  # the checksum is never beside a file that it does not belong to
+            _sidecar(path).unlink(missing_ok=True)
+    digest = hashlib.sha256(archive.getbuffer()).hexdigest()
+    files.write_text(_sidecar(path), f"{digest}  {path.name}\n")
 
 
 def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:

@@ -110,24 +110,36 @@ def is_here(x: Array | np.ndarray) -> bool:
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
 
+def fetch(tree: PyTree) -> PyTree:
+    """Arrays as numpy arrays on every host."""
+    mesh = mesh_of(tree)
+    return jax.device_get(tree if mesh is None else everywhere(tree, mesh))
+
+
 def shard(tree: PyTree, axis: int = 0) -> PyTree:
     """Lets the devices of the mesh share the rows of arrays, which are along this axis.
 
-    Arrays that are not traced stay whole if there are not as many rows for each device.
+    Of arrays that are not traced, the number of rows must be a multiple of `num_shares`.
     """
+    return _constrain(tree, P(*[None] * axis, ROWS))
+
+
+def whole(tree: PyTree) -> PyTree:
+    """Gives the rows of arrays back to all devices."""
+    return _constrain(tree, P())
+
+
+def _constrain(tree, spec):
     mesh = jax.sharding.get_abstract_mesh()
     kind = dict(zip(mesh.axis_names, mesh.axis_types, strict=True)).get(ROWS)
     if kind != AxisType.Auto:  # in shard_map it is Manual
         return tree
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec), tree)
 
-    def place(x):
-        if x.ndim < abs(axis):  # a single example
-            return x
-        where = P(*[None] * (axis % x.ndim), ROWS)
-        even = isinstance(x, jax.core.Tracer) or x.shape[axis] % mesh.shape[ROWS] == 0
-        return jax.lax.with_sharding_constraint(x, where if even else P())
 
-    return jax.tree.map(place, tree)
+def num_shares() -> int:
+    """Number of devices that share the rows of arrays."""
+    return jax.sharding.get_mesh().shape.get(ROWS, 1)
 
 
 def mesh_of(tree: PyTree) -> Mesh | None:
@@ -144,8 +156,11 @@ def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
     where = None if mesh is None else NamedSharding(mesh, P())
 
     def place(x):
-        if where is None or not isinstance(x, np.ndarray):
-            return jax.device_put(x, where)
+        if where is None:
+            return jax.device_put(x)
+        if isinstance(x, jax.Array):
+            return jax.jit(lambda x: x, out_shardings=where)(x)
+        x = np.asarray(x)
         # Each process its own copy: device_put would compare them.
         return jax.make_array_from_callback(x.shape, where, lambda index: x[index])
 

@@ -204,7 +204,7 @@ def gibbs_from_hidden(
       the chain's next h follow without a further product.
     """
     check_steps(num_steps)
-    h = parallel.shard(as_hidden(params, h), axis=-2)
+    h = as_hidden(params, h)
 
     def down_up(key, h):
         x = visible_inputs(params, h)
@@ -357,6 +357,7 @@ def pcd_gradient(
     """
     batch = as_batch(params, batch)
     fantasy_key, hidden_key = random.split(key)
+    chains = parallel.shard(chains)
     v, _, inputs = gibbs_from_hidden(fantasy_key, params, chains, num_gibbs_steps)
     chains = params.hidden.sample(hidden_key, inputs)
     data_inputs = hidden_inputs(params, batch.values)

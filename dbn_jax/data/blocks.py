@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dbn_jax import parallel
 from dbn_jax.compilation import jit
 from dbn_jax.sources import spread_numbers
 from dbn_jax.typing import Int
@@ -22,13 +23,18 @@ def apply(transform: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
 def in_blocks(function: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
     """``function(key, block)`` of a thousand rows at a time, with a key for each block.
 
-    No more than one block is on the device. Rows, and the results on the host, are pytrees of
-    arrays whose first axis is the rows'.
+    No more than one block is on the device, or shared by the devices. Rows, and the results on the
+    host, are pytrees of arrays whose first axis is the rows'.
     """
+    size, shares = len(jax.tree.leaves(rows)[0]), parallel.num_shares()
     blocks = []
-    for start in range(0, len(jax.tree.leaves(rows)[0]), BLOCK):
-        block = jax.tree.map(lambda x: x[start : start + BLOCK], rows)  # noqa: B023
-        blocks.append(jax.device_get(function(jax.random.fold_in(key, start), block)))
+    for start in range(0, size, BLOCK):
+        count = min(BLOCK, size - start)
+        # Where devices cannot share a block evenly, some compute its last row again.
+        wanted = start + np.minimum(np.arange(-(-count // shares) * shares), count - 1)
+        block = parallel.shard(jax.tree.map(lambda x: x[wanted], rows))  # noqa: B023
+        result = parallel.fetch(function(jax.random.fold_in(key, start), block))
+        blocks.append(jax.tree.map(lambda x: x[:count], result))  # noqa: B023
     return jax.tree.map(lambda *parts: np.concatenate(parts), *blocks)
 
 

@@ -208,7 +208,7 @@ class FastPCD(Learner):
         fantasy_key, hidden_key = random.split(key)
         driven = jax.tree.map(jnp.add, params, chains.fast)
         v, _, inputs = rbm.gibbs_from_hidden(
-            fantasy_key, driven, chains.hidden, self.num_gibbs_steps
+            fantasy_key, driven, parallel.shard(chains.hidden), self.num_gibbs_steps
         )
         hidden = driven.hidden.sample(hidden_key, inputs)
         data_inputs = rbm.hidden_inputs(params, batch.values)

@@ -102,6 +102,7 @@ def _ais(key, params, base, betas, *, num_chains):
 
     v = parallel.shard(base.sample(start_key, zeros))
     (_, log_weights), _ = jax.lax.scan(step, (v, jnp.zeros_like(v[:, 0])), _steps(betas))
+    log_weights = parallel.whole(log_weights)
     mean, standard_error, effective = _summary(log_weights)
     log_z = _base_log_z(params, base)
     return Estimate(mean + log_z, standard_error, effective, log_weights + log_z)
