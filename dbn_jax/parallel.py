@@ -98,14 +98,14 @@ def on_first(action: Callable[[], None]) -> None:
         raise OSError("the first process failed, and says why")
 
 
-def of_all(numbers: list[float]) -> np.ndarray:
+def of_all(numbers: list[int | float]) -> np.ndarray:
     """The numbers of all processes, (processes, …)."""
     if jax.process_count() == 1:
         return np.array([numbers])
     return multihost_utils.process_allgather(np.array(numbers))
 
 
-def is_here(x: Array | np.ndarray) -> bool:
+def is_here(x: Array | np.ndarray | np.generic) -> bool:
     """Whether this process can read the whole array."""
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
