@@ -44,7 +44,8 @@ class Stepper:
             source.batch_size,
             tuple(map(_mesh_sharding, jax.tree.leaves(state))),
         )
-        self._zeros = jax.device_get(_zero_sums(self._program, source.order(0), state))
+        sums = _zero_sums.eval_shape(self._program, source.order_shape, state)
+        self._zeros = {name: np.zeros(x.shape, x.dtype) for name, x in sums.items()}
         self.restore(state, self._zeros)
 
     def restore(self, state: Any, sums: dict[str, Any]) -> None:
@@ -56,17 +57,20 @@ class Stepper:
         """Begins a new epoch."""
         self.sums = self._zeros
 
-    def compile(self) -> None:
+    def compile(self, first: int) -> None:
         """Compiles by making no update, so that nothing is timed with the first updates."""
-        jax.block_until_ready(self._run(self.state, self.sums, 0, 0))
+        jax.block_until_ready(self._run(self.state, self.sums, first, 0))
 
     def advance(self, first: int, count: int) -> bool:
-        """Makes updates first, …, first + count − 1, all of one epoch, and waits for them.
+        """Makes updates first, …, first + count − 1, and waits for them.
+
+        No more than the source says that there are from `first` on.
 
         False if the new state is not finite: `first_bad_update` says where that began.
         """
         self._chunk_start = self.state
         self.state, sums, finite = self._run(self.state, self.sums, first, count)
+        self._source.read_ahead()
         # One small transfer a chunk. It also waits, so that the host can measure the time.
         finite, self.sums = jax.device_get((finite, sums))
         return bool(finite)
@@ -89,9 +93,10 @@ class Stepper:
         return first + high, good, _name_non_finite(state)
 
     def _run(self, state, sums, first, count):
-        epoch, position = divmod(first, self._source.updates_per_epoch)
+        data, order, position = self._source.at(first)
+        program = dataclasses.replace(self._program, data=data)
         numbers = np.asarray([position, first, count], np.int32)
-        return _advance(self._program, self._source.order(epoch), numbers, state, sums)
+        return _advance(program, order, numbers, state, sums)
 
 
 def prepare_state(state: Any) -> Any:

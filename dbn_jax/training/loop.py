@@ -20,8 +20,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dbn_jax import parallel
-from dbn_jax.training import batches, belonging, chunk
+from dbn_jax import parallel, sources
+from dbn_jax.training import batches, belonging, chunk, streaming
 from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
@@ -120,7 +120,9 @@ def train(
       state: finite. It is not donated, and stays valid.
       data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. They are
         copied to the device whole; arrays that lie on devices, sharded or not, are used where they
-        are. None: batches are None, and `settings.updates_per_epoch` says what an epoch is.
+        are. With a `np.memmap` among them, and from a data source, rows are read as they are
+        needed, so that the data may be larger than memory; see `dbn_jax.sources`. None: batches
+        are None, and `settings.updates_per_epoch` says what an epoch is.
       transform: ``transform(key, raw_batch) -> batch``, compiled into the update: scaling bytes to
         [0, 1], sampling a binarisation.
       evaluate: ``evaluate(state) -> dict`` of scalars, which get the prefix ``eval_``.
@@ -135,7 +137,8 @@ def train(
 
     Raises:
       TypeError: something in the data is no array of numbers.
-      ValueError: arrays on the host hold NaN or infinity, or sizes do not fit each other.
+      ValueError: arrays on the host hold NaN or infinity, or sizes do not fit each other; a row
+        cannot be read.
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises
         KeyboardInterrupt at once. Signals are handled in the main thread only.
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
@@ -143,8 +146,12 @@ def train(
     state = chunk.prepare_state(state)
     key = jax.random.key(settings.seed)
     order_key, transform_key = jax.random.split(jax.random.fold_in(key, _OTHER_STREAMS))
-    sizes = settings.batch_size, settings.updates_per_epoch
-    source = batches.Batches(data, order_key, *sizes, mesh=parallel.mesh_of(state))
+    given = data, order_key, settings.batch_size, settings.updates_per_epoch
+    given = *given, parallel.mesh_of(state)
+    if sources.is_read(data):
+        source = streaming.Streamed(*given, num_epochs=settings.num_epochs)
+    else:
+        source = batches.Batches(*given)
     stepper = chunk.Stepper(step, transform, state, source, keys=(key, transform_key))
     _check_names(stepper.sums)
     belongs_to: dict[str, Any] = {}
@@ -196,7 +203,7 @@ class _Run:
         if metrics_path is not None:
             keep_epochs = self.step // self.updates_per_epoch if resumed else None
             self.metrics_file = MetricsFile(metrics_path, keep_epochs=keep_epochs)
-        self.stepper.compile()
+        self.stepper.compile(self.step)
         rows = self.metrics_file or contextlib.nullcontext()
         with Signals() as signals, self.progress() as progress, rows:
             if not resumed:
@@ -211,7 +218,7 @@ class _Run:
                 if is_due:
                     self.save()
                     last_save = time.monotonic()
-                count = min(length, self.updates_per_epoch - self.step % self.updates_per_epoch)
+                count = min(length, self.source.remaining(self.step))
                 seconds = self.advance(count)
                 # At most eight times longer: a short measurement says little.
                 wanted = count * self.settings.chunk_seconds / max(seconds, 1e-9)
