@@ -110,6 +110,14 @@ def is_here(x: Array | np.ndarray | np.generic) -> bool:
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
 
+def share_members(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Shares the members of an ensemble, the first axis of each array, among the devices."""
+    shares = mesh.shape.get(MEMBERS, 1)
+    return jax.tree.map(
+        lambda x: _copy(NamedSharding(mesh, P(MEMBERS) if len(x) % shares == 0 else P()))(x), tree
+    )
+
+
 @functools.lru_cache
 def _copy(where):
     return jax.jit(lambda x: x, out_shardings=where)

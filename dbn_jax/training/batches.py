@@ -22,14 +22,18 @@ class Batches:
     def __init__(
         self,
         data: Any,
-        key: Key[Array, ""],
+        key: Key[Array, "..."],
         batch_size: int | None,
         updates_per_epoch: int | None,
         mesh: Any = None,
     ):
-        """Arrays on devices stay there; those from the host are copied to all devices of a mesh."""
+        """Arrays on devices stay there; those from the host are copied to all devices of a mesh.
+
+        The key of an ensemble is one of each member.
+        """
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
+        self._members = key.shape
         self.num_examples = n or 0
         self.batch_size = batch_size or 0
         self.updates_per_epoch = updates_per_epoch or n // batch_size
@@ -43,7 +47,7 @@ class Batches:
         self.data = jax.tree.map(
             lambda x: x if isinstance(x, jax.Array) else parallel.everywhere(x, mesh), data
         )
-        self.order_shape = jax.ShapeDtypeStruct((self.num_examples,), np.int32)
+        self.order_shape = jax.ShapeDtypeStruct((*self._members, self.num_examples), np.int32)
 
     def at(self, update: int) -> tuple[Any, Any, int]:
         """What `gather` takes of the data, the order and the position for this update."""
@@ -106,5 +110,8 @@ def _check(n: int | None, batch_size: int | None, updates_per_epoch: int | None)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _order(key: Key[Array, ""], n: int, epoch: Any) -> Int[Array, " n"]:
+def _order(key: Key[Array, "..."], n: int, epoch: Any) -> Int[Array, "... n"]:
+    """One permutation for each key."""
+    if key.ndim:
+        return jax.vmap(lambda key: _order(key, n, epoch))(key)
     return jax.random.permutation(jax.random.fold_in(key, epoch), n)

@@ -26,11 +26,12 @@ class Stepper:
         state: Any,
         source: batches.Batches,
         *,
-        keys: tuple[Key[Array, ""], Key[Array, ""]],
+        keys: tuple[Key[Array, "..."], Key[Array, "..."]],
     ):
         """Checks that everything fits; see `dbn_jax.training.train`.
 
-        The state is from `prepare_state`; the keys are of updates and of transforms.
+        The state is from `prepare_state`; the keys are of updates and of transforms, of an ensemble
+        those of each member.
         """
         bad = _name_non_finite(state)
         if bad:
@@ -99,11 +100,11 @@ class Stepper:
         return _advance(program, order, numbers, state, sums)
 
 
-def prepare_state(state: Any) -> Any:
+def prepare_state(state: Any, *, is_ensemble: bool) -> Any:
     """Makes the leaves what the program returns, so that its second call compiles nothing.
 
     They become arrays without weak types, and lie on one mesh of devices: those that do not are
-    copied to all its devices.
+    copied to all its devices, or the members of an ensemble shared among them.
     """
 
     def without_weak_type(x):
@@ -115,6 +116,8 @@ def prepare_state(state: Any) -> Any:
     mesh = parallel.mesh_of(state)
     if mesh is None:
         return state
+    if is_ensemble:
+        return parallel.share_members(state, mesh)
     return jax.tree.map(lambda x: x if _mesh_sharding(x) else parallel.everywhere(x, mesh), state)
 
 
@@ -134,8 +137,15 @@ class _Program:
     shardings: tuple[NamedSharding | None, ...] = pytrees.static(())
 
     def update(self, order, position, number, state):
+        """One update; of an ensemble, that of each member, by its own keys and batch."""
+        update = _Program._update
+        if self.keys[0].ndim:
+            update = jax.vmap(update, in_axes=(None, 0, 0, None, None, 0))
+        return update(self, self.keys, order, position, number, state)
+
+    def _update(self, keys, order, position, number, state):
         batch = batches.gather(self.data, order, position, self.batch_size)
-        update_key, transform_key = (random.fold_in(key, number) for key in self.keys)
+        update_key, transform_key = (random.fold_in(key, number) for key in keys)
         batch = parallel.shard(self.transform(transform_key, parallel.shard(batch)))
         return self.step(update_key, state, batch)
 
@@ -169,12 +179,13 @@ def _advance(program, order, numbers, state, sums):
 def _zero_sums(program, order, state):
     """Zeros for the metrics' sums; looks at what `step` returns, once for each program."""
     result = jax.eval_shape(program.update, order, jnp.int32(0), jnp.int32(0), state)
-    _check_result(state, result)
+    members = program.keys[0].shape
+    _check_result(state, result, members)
     _, metrics = result
-    return {name: jnp.zeros((), jnp.float32) for name in metrics}
+    return {name: jnp.zeros(members, jnp.float32) for name in metrics}
 
 
-def _check_result(state: Any, result: Any) -> None:
+def _check_result(state: Any, result: Any, members: tuple[int, ...]) -> None:
     if not isinstance(result, tuple) or len(result) != 2:
         raise ValueError("step must return a pair, (state, metrics)")
     new, metrics = result
@@ -193,11 +204,8 @@ def _check_result(state: Any, result: Any) -> None:
     if not isinstance(metrics, dict):
         raise ValueError(f"step must return metrics as a dict of scalars, not {type(metrics)}")
     for name, value in metrics.items():
-        if getattr(value, "shape", None) != ():
-            raise ValueError(
-                f"the metric {name} is {value}; metrics are scalars. Average over the members of "
-                "an ensemble, or give each a name"
-            )
+        if getattr(value, "shape", None) != members:
+            raise ValueError(f"the metric {name} is {value}; metrics are scalars")
 
 
 @jax.jit
