@@ -110,6 +110,11 @@ def is_here(x: Array | np.ndarray | np.generic) -> bool:
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
 
+@functools.lru_cache
+def _copy(where):
+    return jax.jit(lambda x: x, out_shardings=where)
+
+
 def fetch(tree: PyTree) -> PyTree:
     """Arrays as numpy arrays on every host."""
     mesh = mesh_of(tree)
@@ -159,7 +164,7 @@ def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
         if where is None:
             return jax.device_put(x)
         if isinstance(x, jax.Array):
-            return jax.jit(lambda x: x, out_shardings=where)(x)
+            return _copy(where)(x)
         x = np.asarray(x)
         # Each process its own copy: device_put would compare them.
         return jax.make_array_from_callback(x.shape, where, lambda index: x[index])

@@ -13,7 +13,7 @@ import numpy as np
 from dbn_jax import files, parallel
 
 # Google takes an object in a bucket, which cannot grow, once a second at most. Rows that wait for
-# it are found here, by path, by those who read.
+# it are found here, by path, by those who read; and all rows, in processes that do not write.
 _INTERVAL = 2.0
 _waiting: dict[files.Path, str] = {}
 
@@ -57,7 +57,7 @@ class MetricsFile(contextlib.AbstractContextManager):
 
     def flush(self) -> None:
         """Writes the rows that wait."""
-        if self._path in _waiting:
+        if self._path in _waiting and parallel.is_first():
             files.write_text(self._path, _waiting[self._path])
             del _waiting[self._path]
             self._written = time.monotonic()
@@ -66,9 +66,7 @@ class MetricsFile(contextlib.AbstractContextManager):
         self.flush()
 
     def _write(self, lines: str) -> None:
-        if not parallel.is_first():
-            return
-        if not files.in_bucket(self._path):
+        if parallel.is_first() and not files.in_bucket(self._path):
             with (
                 files.named(f"cannot write {self._path}"),
                 self._path.open("a", newline="", encoding="utf-8") as file,

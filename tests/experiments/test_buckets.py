@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from dbn_jax import files
+from dbn_jax import files, training
 from experiments import publish
 from tests import binaries, buckets
 from tests.data import test_idx
@@ -40,6 +40,13 @@ def test_a_run_in_a_bucket_is_killed_resumed_and_evaluated(bucket, tmp_path):
         assert done.returncode == 0, done.stderr
         assert "done in " in done.stdout
     assert (bucket / "run/model.npz").read_bytes() == (tmp_path / "run/model.npz").read_bytes()
+    ours, theirs = (
+        training.read_metrics(place / "metrics_rbm.csv")
+        for place in (bucket / "run", tmp_path / "run")
+    )
+    assert ours.keys() == theirs.keys()
+    for name in ours.keys() - {"seconds", "images_per_second"}:
+        np.testing.assert_array_equal(ours[name], theirs[name])
     names = {
         place: {str(file.relative_to(place)) for file in place.glob("*")}
         | {str(file.relative_to(place)) for file in place.glob("figures/*")}

@@ -138,3 +138,13 @@ def test_in_a_bucket_rows_wait_but_are_read_at_once(bucket, monkeypatch):
     MetricsFile(path, keep_epochs=1).append({"epoch": 2})
     assert path.read_text() == "epoch\n0\n1\n2\n"
     np.testing.assert_array_equal(read_metrics(path)["epoch"], [0, 1, 2])
+
+
+def test_other_processes_than_the_first_read_what_they_do_not_write(tmp_path, monkeypatch):
+    monkeypatch.setattr("dbn_jax.parallel.is_first", lambda: False)
+    path = tmp_path / "metrics.csv"
+    with MetricsFile(path) as file:
+        for epoch in range(3):
+            file.append({"epoch": epoch})
+    assert not path.exists()
+    np.testing.assert_array_equal(read_metrics(path)["epoch"], [0, 1, 2])

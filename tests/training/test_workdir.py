@@ -117,7 +117,7 @@ class TestSummary:
         assert summary["program"] == "experiments.toy"
         assert summary["settings"] == FLAGS
         assert summary["device"]["platform"] == "cpu"
-        assert summary["device"]["count"] == 8
+        assert summary["device"]["count"] == 1
         assert set(summary["versions"]) >= {"python", "jax", "jaxlib", "optax", "dbn_jax"}
         assert summary["versions"]["jax"] == __import__("jax").__version__
         assert {p.name for p in run.path.iterdir()} == {
