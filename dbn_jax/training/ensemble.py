@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import parallel
+from dbn_jax.typing import Array, Int
 
 
 def stack(states: Sequence[Any]) -> Any:
@@ -21,7 +22,7 @@ def stack(states: Sequence[Any]) -> Any:
 
 
 @jax.jit
-def member(state: Any, i: int) -> Any:
+def member(state: Any, i: int | Int[Array, ""]) -> Any:
     """The state of one member of an ensemble."""
     return jax.tree.map(lambda x: parallel.whole(x[i]), state)
 
