@@ -137,6 +137,25 @@ def shard(tree: PyTree, axis: int = 0) -> PyTree:
     return _constrain(tree, P(*[None] * axis, ROWS))
 
 
+def rows_like(data: PyTree) -> NamedSharding | None:
+    """Where batches of data lie: over what shares the data's rows, or else those of `devices`."""
+    for x in jax.tree.leaves(data):
+        where = getattr(x, "sharding", None)
+        if isinstance(where, NamedSharding) and where.spec and where.spec[0] is not None:
+            return NamedSharding(where.mesh, P(where.spec[0]))
+    mesh = jax.sharding.get_mesh()
+    return NamedSharding(mesh, P(ROWS)) if ROWS in mesh.shape else None
+
+
+def place(tree: PyTree, where: NamedSharding | None) -> PyTree:
+    """Arrays at a place, in a compiled function; None leaves it to the compiler."""
+    if where is None:
+        return tree
+    explicit = AxisType.Explicit in where.mesh.axis_types
+    move = jax.sharding.reshard if explicit else jax.lax.with_sharding_constraint
+    return jax.tree.map(lambda x: move(x, where), tree)
+
+
 def whole(tree: PyTree) -> PyTree:
     """Gives the rows of arrays back to all devices."""
     return _constrain(tree, P())

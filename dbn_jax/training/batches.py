@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import AxisType, NamedSharding
 
 from dbn_jax import numerics, parallel, sources
 from dbn_jax.typing import Array, Int, Key
@@ -39,6 +40,7 @@ class Batches:
         self.updates_per_epoch = updates_per_epoch or n // batch_size
         # Kept for the epoch's other chunks: of a million examples it takes a CPU a second.
         self.order = functools.lru_cache(1)(functools.partial(_order, key, self.num_examples))
+        self.where = parallel.rows_like(data)
         self._open(data, mesh)
 
     def _open(self, data, mesh):
@@ -62,12 +64,23 @@ class Batches:
         """Prepares what comes next, while the device is at work: nothing, the data are there."""
 
 
-def gather(data: Any, order: Int[Array, " n"] | None, i: Any, batch_size: int) -> Any:
+def gather(
+    data: Any,
+    order: Int[Array, " n"] | None,
+    i: Any,
+    batch_size: int,
+    where: NamedSharding | None = None,
+) -> Any:
     """Batch i of an epoch's order, i less than N // B; without an order, of batches (L, B, …)."""
     if order is None:
-        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), data)
+        batch = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), data)
+        return parallel.place(batch, where)
     rows = jax.lax.dynamic_slice(order, (i * batch_size,), (batch_size,))
-    return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), data)
+    options: dict[str, Any] = {"mode": "promise_in_bounds"}
+    if where is not None and AxisType.Explicit in where.mesh.axis_types:
+        options["out_sharding"] = where
+    batch = jax.tree.map(lambda x: x.at[rows].get(**options), data)
+    return parallel.place(batch, where)
 
 
 def num_examples(data: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.tree_util import Partial, keystr, tree_leaves_with_path
 
 from dbn_jax import parallel, pytrees, random
@@ -43,6 +43,7 @@ class Stepper:
             keys,
             source.data,
             source.batch_size,
+            source.where,
             tuple(map(_mesh_sharding, jax.tree.leaves(state))),
         )
         sums = _zero_sums.eval_shape(self._program, source.order_shape, state)
@@ -100,11 +101,11 @@ class Stepper:
         return _advance(program, order, numbers, state, sums)
 
 
-def prepare_state(state: Any, *, is_ensemble: bool) -> Any:
+def prepare_state(state: Any, mesh: Mesh | None, *, is_ensemble: bool) -> Any:
     """Makes the leaves what the program returns, so that its second call compiles nothing.
 
-    They become arrays without weak types, and lie on one mesh of devices: those that do not are
-    copied to all its devices, or the members of an ensemble shared among them.
+    They become arrays without weak types, and lie on the mesh, if there is one: those that do not
+    are copied to all its devices, or the members of an ensemble shared among them.
     """
 
     def without_weak_type(x):
@@ -113,7 +114,6 @@ def prepare_state(state: Any, *, is_ensemble: bool) -> Any:
         return jax.lax.convert_element_type(x, x.dtype) if weak else x
 
     state = jax.tree.map(without_weak_type, state)
-    mesh = parallel.mesh_of(state)
     if mesh is None:
         return state
     if is_ensemble:
@@ -134,6 +134,7 @@ class _Program:
     keys: tuple[Any, Any]
     data: Any
     batch_size: int = pytrees.static(0)
+    where: NamedSharding | None = pytrees.static(None)  # batches lie
     shardings: tuple[NamedSharding | None, ...] = pytrees.static(())
 
     def update(self, order, position, number, state):
@@ -144,9 +145,9 @@ class _Program:
         return update(self, self.keys, order, position, number, state)
 
     def _update(self, keys, order, position, number, state):
-        batch = batches.gather(self.data, order, position, self.batch_size)
+        batch = batches.gather(self.data, order, position, self.batch_size, self.where)
         update_key, transform_key = (random.fold_in(key, number) for key in keys)
-        batch = parallel.shard(self.transform(transform_key, parallel.shard(batch)))
+        batch = parallel.place(self.transform(transform_key, batch), self.where)
         return self.step(update_key, state, batch)
 
     def constrain(self, state):

@@ -129,10 +129,11 @@ def train(
         states of all members, stacked along a first axis. One `vmap` trains them all; each ends
         where it would end alone, with its own seed, up to rounding.
       data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. They are
-        copied to the device whole; arrays that lie on devices, sharded or not, are used where they
-        are. With a `np.memmap` among them, and from a data source, rows are read as they are
-        needed, so that the data may be larger than memory; see `dbn_jax.sources`. None: batches
-        are None, and `settings.updates_per_epoch` says what an epoch is.
+        copied to the device whole; arrays that lie on devices are used where they are, and devices
+        that share their rows share those of each batch. With a `np.memmap` among them, and from a
+        data source, rows are read as they are needed, so that the data may be larger than memory;
+        see `dbn_jax.sources`. None: batches are None, and `settings.updates_per_epoch` says what an
+        epoch is.
       transform: ``transform(key, raw_batch) -> batch``, compiled into the update: scaling bytes to
         [0, 1], sampling a binarisation.
       evaluate: ``evaluate(state) -> dict`` of scalars, which get the prefix ``eval_``; called for
@@ -156,11 +157,12 @@ def train(
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
     """
     is_ensemble = settings.ensemble is not None
-    state = chunk.prepare_state(state, is_ensemble=is_ensemble)
+    mesh = parallel.mesh_of((state, data))
+    state = chunk.prepare_state(state, mesh, is_ensemble=is_ensemble)
     keys = jnp.stack([jax.random.key(seed) for seed in settings.seeds])
     key, order_key, transform_key = _keys(keys if is_ensemble else keys[0])
     given = data, order_key, settings.batch_size, settings.updates_per_epoch
-    given = *given, parallel.mesh_of(state)
+    given = *given, mesh
     if sources.is_read(data):
         if is_ensemble:
             raise ValueError(
