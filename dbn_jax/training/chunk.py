@@ -88,10 +88,17 @@ class Stepper:
         state, _, _ = self._run(good, self._zeros, first + low, 1)
         return first + high, good, _name_non_finite(state)
 
+    def lower(self, place: Callable[[Any], Any]) -> jax.stages.Lowered:
+        """The program of a chunk, for other devices: `place` says what lies where of its inputs."""
+        return _advance.lower(*place(self._inputs(self.state, self.sums, 0, 1)))
+
     def _run(self, state, sums, first, count):
+        return _advance(*self._inputs(state, sums, first, count))
+
+    def _inputs(self, state, sums, first, count):
         epoch, position = divmod(first, self._source.updates_per_epoch)
         numbers = np.asarray([position, first, count], np.int32)
-        return _advance(self._program, self._source.order(epoch), numbers, state, sums)
+        return self._program, self._source.order(epoch), numbers, state, sums
 
 
 def prepare_state(state: Any) -> Any:
