@@ -36,6 +36,14 @@ from experiments.benchmarks.programs import Case, Learning
 from experiments.benchmarks.updown_products import UPDOWN
 
 INSTALL = 'pip install "jax[tpu]"'
+# libtpu would ask the cloud which machine this is, tell that there is no answer, and refuse to be
+# loaded by a second process, which here uses no chip.
+_ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
 _AXES = ("members", "examples")
 _NUM_UPDATES = 1000  # of a loop; so many that none is unrolled
 
@@ -114,8 +122,8 @@ def devices(topology: str) -> Sequence[jax.Device]:
         )
     from jax.experimental import topologies
 
-    # libtpu would ask the cloud which machine this is, for a minute where there is none.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         return topologies.get_topology_desc(topology, "tpu").devices
     except Exception as e:  # libtpu's own, of many kinds
@@ -218,10 +226,14 @@ def _place(mesh: jax.sharding.Mesh, tree: Any, *axes: str | None) -> Any:
 def _loop(learning: Learning, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
     """Updates in a scan, as `programs.updates` makes them."""
     key, state, batches = learning.arguments()
-    chains = _place(mesh, state.chains, "examples")
+
+    def place(path, x):
+        axes = ("examples",) if path[0].name == "chains" else ()
+        return _place(mesh, x, *axes)
+
     arguments = (
         _place(mesh, key),
-        dataclasses.replace(_place(mesh, state), chains=chains),
+        jax.tree_util.tree_map_with_path(place, state),
         _place(mesh, batches, None, "examples"),
     )
     with jax.set_mesh(mesh):
