@@ -160,16 +160,24 @@ class _Program:
 @jax.jit
 def _advance(program, order, numbers, state, sums):
     position, first, count = numbers
+    # Numbers, not arrays: on TPUs, taking a key apart would be a kernel of every update.
+    words = [jnp.unstack(jax.random.key_data(key)) for key in program.keys]
 
     def update(i, carry):
         state, sums = carry
-        state, metrics = program.update(order, position + i, first + i, state)
+        keys = map(_as_key, words, program.keys)
+        now = dataclasses.replace(program, keys=tuple(keys))
+        state, metrics = now.update(order, position + i, first + i, state)
         sums = {name: sums[name] + jnp.asarray(metrics[name], jnp.float32) for name in sums}
         return program.constrain(state), sums
 
     state, sums = jax.lax.fori_loop(0, count, update, (program.constrain(state), sums))
     finite = sum(bad for bad, _ in _count_non_finite(state).values()) == 0
     return state, sums, finite
+
+
+def _as_key(words, like):
+    return jax.random.wrap_key_data(jnp.stack(words), impl=jax.random.key_impl(like))
 
 
 @jax.jit
