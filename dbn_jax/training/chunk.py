@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from jax.tree_util import Partial, keystr, tree_leaves_with_path
 
-from dbn_jax import pytrees, random
+from dbn_jax import parallel, pytrees, random
 from dbn_jax.training import batches
 from dbn_jax.typing import Array, Key
 
@@ -26,11 +26,12 @@ class Stepper:
         state: Any,
         source: batches.Batches,
         *,
-        keys: tuple[Key[Array, ""], Key[Array, ""]],
+        keys: tuple[Key[Array, "..."], Key[Array, "..."]],
     ):
         """Checks that everything fits; see `dbn_jax.training.train`.
 
-        The state is from `prepare_state`; the keys are of updates and of transforms.
+        The state is from `prepare_state`; the keys are of updates and of transforms, of an ensemble
+        those of each member.
         """
         bad = _name_non_finite(state)
         if bad:
@@ -42,9 +43,11 @@ class Stepper:
             keys,
             source.data,
             source.batch_size,
+            source.where,
             tuple(map(_mesh_sharding, jax.tree.leaves(state))),
         )
-        self._zeros = jax.device_get(_zero_sums(self._program, source.order(0), state))
+        sums = _zero_sums.eval_shape(self._program, source.order_shape, state)
+        self._zeros = {name: np.zeros(x.shape, x.dtype) for name, x in sums.items()}
         self.restore(state, self._zeros)
 
     def restore(self, state: Any, sums: dict[str, Any]) -> None:
@@ -56,17 +59,20 @@ class Stepper:
         """Begins a new epoch."""
         self.sums = self._zeros
 
-    def compile(self) -> None:
+    def compile(self, first: int) -> None:
         """Compiles by making no update, so that nothing is timed with the first updates."""
-        jax.block_until_ready(self._run(self.state, self.sums, 0, 0))
+        jax.block_until_ready(self._run(self.state, self.sums, first, 0))
 
     def advance(self, first: int, count: int) -> bool:
-        """Makes updates first, …, first + count − 1, all of one epoch, and waits for them.
+        """Makes updates first, …, first + count − 1, and waits for them.
+
+        No more than the source says that there are from `first` on.
 
         False if the new state is not finite: `first_bad_update` says where that began.
         """
         self._chunk_start = self.state
         self.state, sums, finite = self._run(self.state, self.sums, first, count)
+        self._source.read_ahead()
         # One small transfer a chunk. It also waits, so that the host can measure the time.
         finite, self.sums = jax.device_get((finite, sums))
         return bool(finite)
@@ -96,16 +102,17 @@ class Stepper:
         return _advance(*self._inputs(state, sums, first, count))
 
     def _inputs(self, state, sums, first, count):
-        epoch, position = divmod(first, self._source.updates_per_epoch)
+        data, order, position = self._source.at(first)
+        program = dataclasses.replace(self._program, data=data)
         numbers = np.asarray([position, first, count], np.int32)
-        return self._program, self._source.order(epoch), numbers, state, sums
+        return program, order, numbers, state, sums
 
 
-def prepare_state(state: Any) -> Any:
+def prepare_state(state: Any, mesh: Mesh | None, *, is_ensemble: bool) -> Any:
     """Makes the leaves what the program returns, so that its second call compiles nothing.
 
-    They become arrays without weak types; if some lie on a mesh of devices, the others are copied
-    to all its devices.
+    They become arrays without weak types, and lie on the mesh, if there is one: those that do not
+    are copied to all its devices, or the members of an ensemble shared among them.
     """
 
     def without_weak_type(x):
@@ -114,17 +121,11 @@ def prepare_state(state: Any) -> Any:
         return jax.lax.convert_element_type(x, x.dtype) if weak else x
 
     state = jax.tree.map(without_weak_type, state)
-    everywhere = replicated(state)
-    if everywhere is None:
+    if mesh is None:
         return state
-    return jax.tree.map(lambda x: x if _mesh_sharding(x) else jax.device_put(x, everywhere), state)
-
-
-def replicated(state: Any) -> NamedSharding | None:
-    """The sharding that copies to all devices of a state's mesh; None without a mesh."""
-    for sharding in filter(None, map(_mesh_sharding, jax.tree.leaves(state))):
-        return NamedSharding(sharding.mesh, PartitionSpec())
-    return None
+    if is_ensemble:
+        return parallel.share_members(state, mesh)
+    return jax.tree.map(lambda x: x if _mesh_sharding(x) else parallel.everywhere(x, mesh), state)
 
 
 def _mesh_sharding(x: jax.Array) -> NamedSharding | None:
@@ -140,15 +141,24 @@ class _Program:
     keys: tuple[Any, Any]
     data: Any
     batch_size: int = pytrees.static(0)
+    where: NamedSharding | None = pytrees.static(None)  # batches lie
     shardings: tuple[NamedSharding | None, ...] = pytrees.static(())
 
     def update(self, order, position, number, state):
-        batch = batches.gather(self.data, order, position, self.batch_size)
-        update_key, transform_key = (random.fold_in(key, number) for key in self.keys)
-        return self.step(update_key, state, self.transform(transform_key, batch))
+        """One update; of an ensemble, that of each member, by its own keys and batch."""
+        update = _Program._update
+        if self.keys[0].ndim:
+            update = jax.vmap(update, in_axes=(None, 0, 0, None, None, 0))
+        return update(self, self.keys, order, position, number, state)
+
+    def _update(self, keys, order, position, number, state):
+        batch = batches.gather(self.data, order, position, self.batch_size, self.where)
+        update_key, transform_key = (random.fold_in(key, number) for key in keys)
+        batch = parallel.place(self.transform(transform_key, batch), self.where)
+        return self.step(update_key, state, batch)
 
     def constrain(self, state):
-        """Keeps the leaves on the meshes that they came on, or each call would move them."""
+        """Leaves lie at the end as they came, or each call would move them."""
         leaves, structure = jax.tree.flatten(state)
         leaves = [
             x if s is None else jax.lax.with_sharding_constraint(x, s)
@@ -161,7 +171,7 @@ class _Program:
 def _advance(program, order, numbers, state, sums):
     position, first, count = numbers
     # Numbers, not arrays: on TPUs, taking a key apart would be a kernel of every update.
-    words = [jnp.unstack(jax.random.key_data(key)) for key in program.keys]
+    words = [jnp.unstack(jax.random.key_data(key), axis=-1) for key in program.keys]
 
     def update(i, carry):
         state, sums = carry
@@ -169,27 +179,29 @@ def _advance(program, order, numbers, state, sums):
         now = dataclasses.replace(program, keys=tuple(keys))
         state, metrics = now.update(order, position + i, first + i, state)
         sums = {name: sums[name] + jnp.asarray(metrics[name], jnp.float32) for name in sums}
-        return program.constrain(state), sums
+        return state, sums
 
     state, sums = jax.lax.fori_loop(0, count, update, (program.constrain(state), sums))
+    state = program.constrain(state)
     finite = sum(bad for bad, _ in _count_non_finite(state).values()) == 0
     return state, sums, finite
 
 
 def _as_key(words, like):
-    return jax.random.wrap_key_data(jnp.stack(words), impl=jax.random.key_impl(like))
+    return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=jax.random.key_impl(like))
 
 
 @jax.jit
 def _zero_sums(program, order, state):
     """Zeros for the metrics' sums; looks at what `step` returns, once for each program."""
     result = jax.eval_shape(program.update, order, jnp.int32(0), jnp.int32(0), state)
-    _check_result(state, result)
+    members = program.keys[0].shape
+    _check_result(state, result, members)
     _, metrics = result
-    return {name: jnp.zeros((), jnp.float32) for name in metrics}
+    return {name: jnp.zeros(members, jnp.float32) for name in metrics}
 
 
-def _check_result(state: Any, result: Any) -> None:
+def _check_result(state: Any, result: Any, members: tuple[int, ...]) -> None:
     if not isinstance(result, tuple) or len(result) != 2:
         raise ValueError("step must return a pair, (state, metrics)")
     new, metrics = result
@@ -208,11 +220,8 @@ def _check_result(state: Any, result: Any) -> None:
     if not isinstance(metrics, dict):
         raise ValueError(f"step must return metrics as a dict of scalars, not {type(metrics)}")
     for name, value in metrics.items():
-        if getattr(value, "shape", None) != ():
-            raise ValueError(
-                f"the metric {name} is {value}; metrics are scalars. Average over the members of "
-                "an ensemble, or give each a name"
-            )
+        if getattr(value, "shape", None) != members:
+            raise ValueError(f"the metric {name} is {value}; metrics are scalars")
 
 
 @jax.jit

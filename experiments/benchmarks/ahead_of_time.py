@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from dbn_jax import networks, rbm
+from dbn_jax import networks, parallel, rbm
 from dbn_jax.learning import backprop
 from dbn_jax.likelihood import annealing
 from dbn_jax.training import batches, chunk
@@ -44,7 +44,6 @@ _ENVIRONMENT = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-_AXES = ("members", "examples")
 _NUM_UPDATES = 1000  # of a loop; so many that none is unrolled
 
 
@@ -161,7 +160,9 @@ def measure(size: Size, devices: Sequence[jax.Device]) -> list[dict[str, Any]]:
     results = []
     for number in dict.fromkeys((1, len(devices))):
         mesh = jax.sharding.Mesh(
-            np.asarray(devices[:number]).reshape(1, number), _AXES, axis_types=2 * (AxisType.Auto,)
+            np.asarray(devices[:number]).reshape(1, number),
+            (parallel.MEMBERS, parallel.ROWS),
+            axis_types=2 * (AxisType.Auto,),
         )
         for work in works(size, number):
             found = hlo.update(work.lower(mesh).compile().as_text())
@@ -228,13 +229,13 @@ def _loop(learning: Learning, mesh: jax.sharding.Mesh) -> jax.stages.Lowered:
     key, state, batches = learning.arguments()
 
     def place(path, x):
-        axes = ("examples",) if path[0].name == "chains" else ()
+        axes = (parallel.ROWS,) if path[0].name == "chains" else ()
         return _place(mesh, x, *axes)
 
     arguments = (
         _place(mesh, key),
         jax.tree_util.tree_map_with_path(place, state),
-        _place(mesh, batches, None, "examples"),
+        _place(mesh, batches, None, parallel.ROWS),
     )
     with jax.set_mesh(mesh):
         return jax.jit(learning.loop(_NUM_UPDATES)).lower(*arguments)
@@ -245,16 +246,15 @@ def _chunk(case: Case, num_images: int, mesh: jax.sharding.Mesh) -> jax.stages.L
 
     def transform(key, v):
         del key
-        v = v.astype(jnp.float32) / 255
-        return jax.lax.with_sharding_constraint(v, PartitionSpec("examples"))
+        return v.astype(jnp.float32) / 255
 
     images = np.zeros((num_images, case.num_visible), np.uint8)
     keys = (jax.random.key(2), jax.random.key(3))
     source = batches.Batches(images, keys[0], case.batch_size, None)
+    source.where = NamedSharding(mesh, PartitionSpec(parallel.ROWS))
     learning = rbm_updates.learning(case, programs.make_batches(case))
-    state = chunk.prepare_state(learning.state)
-    with jax.set_mesh(jax.sharding.Mesh(jax.devices()[:1], ("examples",))):
-        stepper = chunk.Stepper(learning.step, transform, state, source, keys=keys)
+    state = chunk.prepare_state(learning.state, None, is_ensemble=False)
+    stepper = chunk.Stepper(learning.step, transform, state, source, keys=keys)
     place = functools.partial(_place, mesh)
     with jax.set_mesh(mesh):
         return stepper.lower(place)
