@@ -94,11 +94,18 @@ class Stepper:
         state, _, _ = self._run(good, self._zeros, first + low, 1)
         return first + high, good, _name_non_finite(state)
 
+    def lower(self, place: Callable[[Any], Any]) -> jax.stages.Lowered:
+        """The program of a chunk, for other devices: `place` says what lies where of its inputs."""
+        return _advance.lower(*place(self._inputs(self.state, self.sums, 0, 1)))
+
     def _run(self, state, sums, first, count):
+        return _advance(*self._inputs(state, sums, first, count))
+
+    def _inputs(self, state, sums, first, count):
         data, order, position = self._source.at(first)
         program = dataclasses.replace(self._program, data=data)
         numbers = np.asarray([position, first, count], np.int32)
-        return _advance(program, order, numbers, state, sums)
+        return program, order, numbers, state, sums
 
 
 def prepare_state(state: Any, mesh: Mesh | None, *, is_ensemble: bool) -> Any:
@@ -163,10 +170,14 @@ class _Program:
 @jax.jit
 def _advance(program, order, numbers, state, sums):
     position, first, count = numbers
+    # Numbers, not arrays: on TPUs, taking a key apart would be a kernel of every update.
+    words = [jnp.unstack(jax.random.key_data(key), axis=-1) for key in program.keys]
 
     def update(i, carry):
         state, sums = carry
-        state, metrics = program.update(order, position + i, first + i, state)
+        keys = map(_as_key, words, program.keys)
+        now = dataclasses.replace(program, keys=tuple(keys))
+        state, metrics = now.update(order, position + i, first + i, state)
         sums = {name: sums[name] + jnp.asarray(metrics[name], jnp.float32) for name in sums}
         return state, sums
 
@@ -174,6 +185,10 @@ def _advance(program, order, numbers, state, sums):
     state = program.constrain(state)
     finite = sum(bad for bad, _ in _count_non_finite(state).values()) == 0
     return state, sums, finite
+
+
+def _as_key(words, like):
+    return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=jax.random.key_impl(like))
 
 
 @jax.jit
