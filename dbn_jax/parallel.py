@@ -110,6 +110,14 @@ def is_here(x: Array | np.ndarray | np.generic) -> bool:
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
 
+def share_members(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Shares the members of an ensemble, the first axis of each array, among the devices."""
+    shares = mesh.shape.get(MEMBERS, 1)
+    return jax.tree.map(
+        lambda x: _copy(NamedSharding(mesh, P(MEMBERS) if len(x) % shares == 0 else P()))(x), tree
+    )
+
+
 @functools.lru_cache
 def _copy(where):
     return jax.jit(lambda x: x, out_shardings=where)
@@ -127,6 +135,25 @@ def shard(tree: PyTree, axis: int = 0) -> PyTree:
     Of arrays that are not traced, the number of rows must be a multiple of `num_shares`.
     """
     return _constrain(tree, P(*[None] * axis, ROWS))
+
+
+def rows_like(data: PyTree) -> NamedSharding | None:
+    """Where batches of data lie: over what shares the data's rows, or else those of `devices`."""
+    for x in jax.tree.leaves(data):
+        where = getattr(x, "sharding", None)
+        if isinstance(where, NamedSharding) and where.spec and where.spec[0] is not None:
+            return NamedSharding(where.mesh, P(where.spec[0]))
+    mesh = jax.sharding.get_mesh()
+    return NamedSharding(mesh, P(ROWS)) if ROWS in mesh.shape else None
+
+
+def place(tree: PyTree, where: NamedSharding | None) -> PyTree:
+    """Arrays at a place, in a compiled function; None leaves it to the compiler."""
+    if where is None:
+        return tree
+    explicit = AxisType.Explicit in where.mesh.axis_types
+    move = jax.sharding.reshard if explicit else jax.lax.with_sharding_constraint
+    return jax.tree.map(lambda x: move(x, where), tree)
 
 
 def whole(tree: PyTree) -> PyTree:

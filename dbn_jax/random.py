@@ -22,6 +22,7 @@ from dbn_jax.typing import Array, Float, Key, Num
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
+_FEW = 8  # keys that a TPU derives one by one
 
 
 # Not inlined: XLA does that, and a program that draws often is traced and lowered in half the time.
@@ -55,10 +56,24 @@ def _words(key, counter):
     return _threefry2x32(key_0, key_1, jnp.zeros_like(counter), counter)
 
 
-def _as_keys(words):
+def _derive(key, counter):
+    """The keys that a key makes of a number, or of 0, 1, …"""
+    one_by_one = _one_by_one if counter.size <= _FEW else _at_once
+    return lax.platform_dependent(key, counter, tpu=one_by_one, default=_at_once)
+
+
+def _at_once(key, counter):
     # The barrier keeps XLA from deriving a key again in every program that draws with it.
-    words = lax.optimization_barrier(jnp.stack(words, axis=-1))
+    words = lax.optimization_barrier(jnp.stack(_words(key, counter), axis=-1))
     return jax.random.wrap_key_data(words, impl="threefry2x32")
+
+
+def _one_by_one(key, counter):
+    # A TPU has a processor for single numbers. Small arrays make kernels, and each takes as long as
+    # a product of matrices: ten of them were 37 % of an update by CD-1.
+    if counter.ndim:
+        return jnp.stack([_one_by_one(key, jnp.uint32(i)) for i in range(len(counter))])
+    return jax.random.wrap_key_data(jnp.stack(_words(key, counter)), impl="threefry2x32")
 
 
 @jit(static_argnames="num")
@@ -66,7 +81,7 @@ def split(key: Key[Array, ""], num: int = 2) -> Key[Array, " {num}"]:
     """Makes new keys of one; equal to ``jax.random.split(key, num)``."""
     if not _is_ours(key):
         return jax.random.split(key, num)
-    return _as_keys(_words(key, lax.iota(jnp.uint32, num)))
+    return _derive(key, lax.iota(jnp.uint32, num))
 
 
 def fold_in(key: Key[Array, ""], data: int | Num[Array, "..."]) -> Key[Array, ""]:
@@ -79,7 +94,7 @@ def fold_in(key: Key[Array, ""], data: int | Num[Array, "..."]) -> Key[Array, ""
     data = jnp.asarray(data, jnp.uint32)
     if not _is_ours(key):
         return jax.random.fold_in(key, data)
-    return _as_keys(_words(key, data))
+    return _derive(key, data)
 
 
 @jit(static_argnames="shape")

@@ -283,13 +283,16 @@ def contrastive_gradient(
     data, fantasies = Examples.of(data), Examples.of(fantasies)
 
     def mean_free_energy(batch, inputs):
-        return batch.mean(params.visible.energy(batch.values) - params.hidden.cumulant(inputs))
+        # Apart: XLA then makes each mean where it passes over the units, and no kernel more.
+        energy, cumulant = params.visible.energy(batch.values), params.hidden.cumulant(inputs)
+        return batch.mean(energy) - batch.mean(cumulant)
 
     metrics = {
         "free_energy_data": mean_free_energy(data, data_inputs),
         "free_energy_fantasies": mean_free_energy(fantasies, fantasy_inputs),
         "gradient_norm": optax.tree.norm(gradient),
-        "hidden_activity": data.mean(jnp.mean(params.hidden.mean(data_inputs), axis=-1)),
+        "hidden_activity": data.mean(jnp.sum(params.hidden.mean(data_inputs), axis=-1))
+        / params.hidden.num_units,
     }
     return gradient, metrics
 

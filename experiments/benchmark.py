@@ -2,6 +2,7 @@
 
     python -m experiments.benchmark --workdir=runs/benchmark                # 9 minutes
     python -m experiments.benchmark --workdir=runs/benchmark_quick --quick  # one size, 3 minutes
+    python -m experiments.benchmark --workdir=runs/benchmark_v5e --tpu=v5e:2x2  # 5 minutes, no TPU
 
 Run nothing else meanwhile: on 2 cores any other process changes the times. The *floor* of an update
 is a program that makes its five matrix products and nothing else, timed in the same process
@@ -18,6 +19,7 @@ sizes of piano rolls and of bouncing balls, are timed beside floors of their own
 medians and quartiles.
 """
 
+import dataclasses
 import os
 import platform
 from pathlib import Path
@@ -26,6 +28,7 @@ import jax
 
 from dbn_jax import files
 from experiments.benchmarks import (
+    ahead_of_time,
     memory,
     net_updates,
     other_libraries,
@@ -50,6 +53,7 @@ _SCALING = {
 }
 _NET = net_updates.Net()
 _SEQUENCES = temporal_updates.SIZES
+_AHEAD_OF_TIME = ahead_of_time.Size()
 _STREAMED = (100, 1000)  # sizes of batches
 _SECONDS = 0.15  # that one call of a program should take
 
@@ -82,11 +86,19 @@ class Settings(Declared):
         True, "Time updates on rows that are read from a file beside those on the device."
     )
     memory: bool = setting(True, "Measure memory, import and compile time of a fresh process.")
+    tpu: str | None = setting(
+        None,
+        "A slice of TPUs, such as v5e:2x2. Updates are compiled for it and nothing is timed; no "
+        "TPU is needed, but libtpu.",
+    )
 
     def __post_init__(self):
         super().__post_init__()
         for text in self.cases or ():
             Case.parse(text)
+        if self.tpu is not None:
+            others = {field.name for field in dataclasses.fields(self)} - {"tpu"}
+            self.refuse(tuple(others), f"with --tpu={self.tpu}, where nothing is timed")
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -94,6 +106,8 @@ def run(settings: Settings, workdir: str) -> dict:
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
+    if settings.tpu is not None:
+        return _ahead_of_time(run, settings.tpu)
     num_cases, rounds, processes, stride = (1, 5, 1, 2) if settings.quick else (4, 11, 3, 1)
     cases = [Case.parse(text) for text in settings.cases or _CASES[:num_cases]]
     rounds = settings.rounds or rounds
@@ -153,6 +167,16 @@ def run(settings: Settings, workdir: str) -> dict:
         log(table.scaling(cases[0], results["scaling"]))
     files.write_text(run.path / "table.txt", "\n".join(lines) + "\n")
     return run.finish(results)
+
+
+def _ahead_of_time(run, topology):
+    """Compiles updates for a slice of TPUs, and writes what is to be expected of them."""
+    devices = ahead_of_time.devices(topology)
+    measured = ahead_of_time.measure(_AHEAD_OF_TIME, devices)
+    predicted = ahead_of_time.predict(measured, ahead_of_time.chip(topology))
+    header = table.header(_describe_machine())
+    run.save_table(f"{header}\n{table.ahead_of_time(topology, predicted)}\n")
+    return run.finish({"machine": _describe_machine(), "tpu": predicted})
 
 
 def _describe_machine():

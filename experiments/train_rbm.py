@@ -23,7 +23,7 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import data, figures, files, rbm
+from dbn_jax import data, figures, files, rbm, training
 from experiments.common import data_settings, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, RATES, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
@@ -52,6 +52,15 @@ class Settings(runs.TrainingSettings):
     visible: str = setting("bernoulli", "Type of the visible units.", choices=PIXEL_UNITS)
     hidden: str = setting("bernoulli", "Type of the hidden units.", choices=tuple(UNITS))
     num_hidden: int = setting(500, "Number of hidden units.", at_least=1)
+    ensemble: int | None = setting(
+        None,
+        "Number of RBMs trained side by side, which differ by their seeds: --seed and those that "
+        "follow it. The curves and the summary tell means and their standard errors; the pictures "
+        "are of the first.",
+        unset="one",
+        at_least=2,
+        at_most=1000,
+    )
     sample_steps: int = setting(
         1000, "Number of Gibbs steps before a sample is shown.", at_least=1, at_most=100_000
     )
@@ -84,8 +93,13 @@ def run(settings: Settings, workdir: str) -> dict:
         view=pixels,
         seed=settings.seed,
         callback=snapshots.take,
+        size=settings.ensemble,
         **types,
     )
+    for i in range(1, settings.ensemble or 1):
+        run.save_model(training.ensemble.member(state, i).params, f"model_seed_{settings.seed + i}")
+    if settings.ensemble:
+        state = training.ensemble.member(state, 0)
     run.save_model(state.params)
     drawn = pictures.draw(
         run.key,

@@ -90,6 +90,29 @@ def test_keys_are_those_of_jax(impl):
         compare(ours(*args), theirs(*args))
 
 
+def test_keys_are_those_of_jax_as_a_tpu_derives_them(monkeypatch):
+    """The program for a TPU, which has no small arrays, run here: one number after the other."""
+    key = jax.random.key(31)
+
+    def lowered(platform):
+        traced = jax.jit(lambda key: random.split(random.fold_in(key, 7), 3)).trace(key)
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    assert "optimization_barrier" in lowered("cpu")
+    assert "optimization_barrier" not in lowered("tpu")
+    assert "optimization_barrier" in lowered("cuda")
+
+    monkeypatch.setattr(random, "_at_once", random._one_by_one)
+    jax.clear_caches()
+    for ours, theirs in [
+        (random.split(key, 3), jax.random.split(key, 3)),
+        (random.fold_in(key, 7), jax.random.fold_in(key, 7)),
+    ]:
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(*map(jax.random.key_data, (ours, theirs)))
+    jax.clear_caches()
+
+
 def test_fold_in_takes_one_number():
     with pytest.raises(TypeError, match=r"\(2,\).* one number"):
         random.fold_in(jax.random.key(0), jnp.arange(2))

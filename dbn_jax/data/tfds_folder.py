@@ -28,8 +28,8 @@ def read(
 
     A name is "mnist", "emnist/letters" or "cifar10:3.0.2", say. Images are (examples, rows,
     columns[, channels]), mostly of bytes; if they are more bytes than may be in memory, a
-    `np.memmap` of the file train_unpacked.npy, say, which is written once beside the prepared ones:
-    random access to it is a hundred times as fast as decoding PNG files anew in each epoch.
+    `np.memmap` of the file train_unpacked.npy, say, which is written once beside the prepared ones,
+    so that no epoch decodes PNG files again.
     """
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     folder = files.path(os.path.expanduser(default if data_dir is None else data_dir))

@@ -209,6 +209,8 @@ def train(
 ) -> rbm.State:
     """Trains one layer; the `params` of the final state are the RBM.
 
+    Of an ensemble (`settings.ensemble`) the final states are stacked; see `training.ensemble`.
+
     Args:
       rows: what it learns from, as `Stack.rows` returns it.
       view: see `Stack.view`.
@@ -216,17 +218,21 @@ def train(
       below: the layer below, if its transposed weights are the first ones (`dbn.upside_down`).
       **options: further ones of `training.train`, such as checkpoints.
     """
-    state = init_state(
-        training.spare_key(settings.seed),
-        rows,
-        num_hidden,
-        view=view,
-        learner=learner,
-        optimizer=optimizer,
-        visible=visible,
-        hidden=hidden,
-        below=below,
-    )
+    states = [
+        init_state(
+            training.spare_key(seed),
+            rows,
+            num_hidden,
+            view=view,
+            learner=learner,
+            optimizer=optimizer,
+            visible=visible,
+            hidden=hidden,
+            below=below,
+        )
+        for seed in settings.seeds
+    ]
+    state = training.ensemble.stack(states) if settings.ensemble else states[0]
     update = functools.partial(step, learner=learner, optimizer=optimizer)
     return training.train(update, state, rows, settings=settings, transform=view, **options)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import AxisType, NamedSharding
 
 from dbn_jax import numerics, parallel, sources
 from dbn_jax.typing import Array, Int, Key
@@ -22,19 +23,24 @@ class Batches:
     def __init__(
         self,
         data: Any,
-        key: Key[Array, ""],
+        key: Key[Array, "..."],
         batch_size: int | None,
         updates_per_epoch: int | None,
         mesh: Any = None,
     ):
-        """Arrays on devices stay there; those from the host are copied to all devices of a mesh."""
+        """Arrays on devices stay there; those from the host are copied to all devices of a mesh.
+
+        The key of an ensemble is one of each member.
+        """
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
+        self._members = key.shape
         self.num_examples = n or 0
         self.batch_size = batch_size or 0
         self.updates_per_epoch = updates_per_epoch or n // batch_size
         # Kept for the epoch's other chunks: of a million examples it takes a CPU a second.
         self.order = functools.lru_cache(1)(functools.partial(_order, key, self.num_examples))
+        self.where = parallel.rows_like(data)
         self._open(data, mesh)
 
     def _open(self, data, mesh):
@@ -43,7 +49,7 @@ class Batches:
         self.data = jax.tree.map(
             lambda x: x if isinstance(x, jax.Array) else parallel.everywhere(x, mesh), data
         )
-        self.order_shape = jax.ShapeDtypeStruct((self.num_examples,), np.int32)
+        self.order_shape = jax.ShapeDtypeStruct((*self._members, self.num_examples), np.int32)
 
     def at(self, update: int) -> tuple[Any, Any, int]:
         """What `gather` takes of the data, the order and the position for this update."""
@@ -58,12 +64,23 @@ class Batches:
         """Prepares what comes next, while the device is at work: nothing, the data are there."""
 
 
-def gather(data: Any, order: Int[Array, " n"] | None, i: Any, batch_size: int) -> Any:
+def gather(
+    data: Any,
+    order: Int[Array, " n"] | None,
+    i: Any,
+    batch_size: int,
+    where: NamedSharding | None = None,
+) -> Any:
     """Batch i of an epoch's order, i less than N // B; without an order, of batches (L, B, …)."""
     if order is None:
-        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), data)
+        batch = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), data)
+        return parallel.place(batch, where)
     rows = jax.lax.dynamic_slice(order, (i * batch_size,), (batch_size,))
-    return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), data)
+    options: dict[str, Any] = {"mode": "promise_in_bounds"}
+    if where is not None and AxisType.Explicit in where.mesh.axis_types:
+        options["out_sharding"] = where
+    batch = jax.tree.map(lambda x: x.at[rows].get(**options), data)
+    return parallel.place(batch, where)
 
 
 def num_examples(data: Any) -> int:
@@ -106,5 +123,8 @@ def _check(n: int | None, batch_size: int | None, updates_per_epoch: int | None)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _order(key: Key[Array, ""], n: int, epoch: Any) -> Int[Array, " n"]:
+def _order(key: Key[Array, "..."], n: int, epoch: Any) -> Int[Array, "... n"]:
+    """One permutation for each key."""
+    if key.ndim:
+        return jax.vmap(lambda key: _order(key, n, epoch))(key)
     return jax.random.permutation(jax.random.fold_in(key, epoch), n)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.tree_util import Partial, keystr, tree_leaves_with_path
 
 from dbn_jax import parallel, pytrees, random
@@ -26,11 +26,12 @@ class Stepper:
         state: Any,
         source: batches.Batches,
         *,
-        keys: tuple[Key[Array, ""], Key[Array, ""]],
+        keys: tuple[Key[Array, "..."], Key[Array, "..."]],
     ):
         """Checks that everything fits; see `dbn_jax.training.train`.
 
-        The state is from `prepare_state`; the keys are of updates and of transforms.
+        The state is from `prepare_state`; the keys are of updates and of transforms, of an ensemble
+        those of each member.
         """
         bad = _name_non_finite(state)
         if bad:
@@ -42,6 +43,7 @@ class Stepper:
             keys,
             source.data,
             source.batch_size,
+            source.where,
             tuple(map(_mesh_sharding, jax.tree.leaves(state))),
         )
         sums = _zero_sums.eval_shape(self._program, source.order_shape, state)
@@ -92,18 +94,25 @@ class Stepper:
         state, _, _ = self._run(good, self._zeros, first + low, 1)
         return first + high, good, _name_non_finite(state)
 
+    def lower(self, place: Callable[[Any], Any]) -> jax.stages.Lowered:
+        """The program of a chunk, for other devices: `place` says what lies where of its inputs."""
+        return _advance.lower(*place(self._inputs(self.state, self.sums, 0, 1)))
+
     def _run(self, state, sums, first, count):
+        return _advance(*self._inputs(state, sums, first, count))
+
+    def _inputs(self, state, sums, first, count):
         data, order, position = self._source.at(first)
         program = dataclasses.replace(self._program, data=data)
         numbers = np.asarray([position, first, count], np.int32)
-        return _advance(program, order, numbers, state, sums)
+        return program, order, numbers, state, sums
 
 
-def prepare_state(state: Any) -> Any:
+def prepare_state(state: Any, mesh: Mesh | None, *, is_ensemble: bool) -> Any:
     """Makes the leaves what the program returns, so that its second call compiles nothing.
 
-    They become arrays without weak types, and lie on one mesh of devices: those that do not are
-    copied to all its devices.
+    They become arrays without weak types, and lie on the mesh, if there is one: those that do not
+    are copied to all its devices, or the members of an ensemble shared among them.
     """
 
     def without_weak_type(x):
@@ -112,9 +121,10 @@ def prepare_state(state: Any) -> Any:
         return jax.lax.convert_element_type(x, x.dtype) if weak else x
 
     state = jax.tree.map(without_weak_type, state)
-    mesh = parallel.mesh_of(state)
     if mesh is None:
         return state
+    if is_ensemble:
+        return parallel.share_members(state, mesh)
     return jax.tree.map(lambda x: x if _mesh_sharding(x) else parallel.everywhere(x, mesh), state)
 
 
@@ -131,12 +141,20 @@ class _Program:
     keys: tuple[Any, Any]
     data: Any
     batch_size: int = pytrees.static(0)
+    where: NamedSharding | None = pytrees.static(None)  # batches lie
     shardings: tuple[NamedSharding | None, ...] = pytrees.static(())
 
     def update(self, order, position, number, state):
-        batch = batches.gather(self.data, order, position, self.batch_size)
-        update_key, transform_key = (random.fold_in(key, number) for key in self.keys)
-        batch = parallel.shard(self.transform(transform_key, parallel.shard(batch)))
+        """One update; of an ensemble, that of each member, by its own keys and batch."""
+        update = _Program._update
+        if self.keys[0].ndim:
+            update = jax.vmap(update, in_axes=(None, 0, 0, None, None, 0))
+        return update(self, self.keys, order, position, number, state)
+
+    def _update(self, keys, order, position, number, state):
+        batch = batches.gather(self.data, order, position, self.batch_size, self.where)
+        update_key, transform_key = (random.fold_in(key, number) for key in keys)
+        batch = parallel.place(self.transform(transform_key, batch), self.where)
         return self.step(update_key, state, batch)
 
     def constrain(self, state):
@@ -152,10 +170,14 @@ class _Program:
 @jax.jit
 def _advance(program, order, numbers, state, sums):
     position, first, count = numbers
+    # Numbers, not arrays: on TPUs, taking a key apart would be a kernel of every update.
+    words = [jnp.unstack(jax.random.key_data(key), axis=-1) for key in program.keys]
 
     def update(i, carry):
         state, sums = carry
-        state, metrics = program.update(order, position + i, first + i, state)
+        keys = map(_as_key, words, program.keys)
+        now = dataclasses.replace(program, keys=tuple(keys))
+        state, metrics = now.update(order, position + i, first + i, state)
         sums = {name: sums[name] + jnp.asarray(metrics[name], jnp.float32) for name in sums}
         return state, sums
 
@@ -165,16 +187,21 @@ def _advance(program, order, numbers, state, sums):
     return state, sums, finite
 
 
+def _as_key(words, like):
+    return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl=jax.random.key_impl(like))
+
+
 @jax.jit
 def _zero_sums(program, order, state):
     """Zeros for the metrics' sums; looks at what `step` returns, once for each program."""
     result = jax.eval_shape(program.update, order, jnp.int32(0), jnp.int32(0), state)
-    _check_result(state, result)
+    members = program.keys[0].shape
+    _check_result(state, result, members)
     _, metrics = result
-    return {name: jnp.zeros((), jnp.float32) for name in metrics}
+    return {name: jnp.zeros(members, jnp.float32) for name in metrics}
 
 
-def _check_result(state: Any, result: Any) -> None:
+def _check_result(state: Any, result: Any, members: tuple[int, ...]) -> None:
     if not isinstance(result, tuple) or len(result) != 2:
         raise ValueError("step must return a pair, (state, metrics)")
     new, metrics = result
@@ -193,11 +220,8 @@ def _check_result(state: Any, result: Any) -> None:
     if not isinstance(metrics, dict):
         raise ValueError(f"step must return metrics as a dict of scalars, not {type(metrics)}")
     for name, value in metrics.items():
-        if getattr(value, "shape", None) != ():
-            raise ValueError(
-                f"the metric {name} is {value}; metrics are scalars. Average over the members of "
-                "an ensemble, or give each a name"
-            )
+        if getattr(value, "shape", None) != members:
+            raise ValueError(f"the metric {name} is {value}; metrics are scalars")
 
 
 @jax.jit

@@ -18,10 +18,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import parallel, sources
-from dbn_jax.training import batches, belonging, chunk, streaming
+from dbn_jax.training import batches, belonging, chunk, ensemble, streaming
 from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
@@ -44,6 +45,7 @@ class Settings:
     updates_per_epoch: int | None = None  # without data, instead of `batch_size`
     phase: str = "training"  # stands in the progress line
     checkpoint_seconds: float = 30.0
+    ensemble: int | None = None  # so many models, member i as with the seed + i
     chunk_seconds: float = 1.0  # after which the host regains control; no result depends on it
     show_progress: bool = True
 
@@ -54,9 +56,16 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
+        if self.ensemble is not None and self.ensemble < 2:
+            raise ValueError(f"ensemble is {self.ensemble}; it must be at least 2, or None")
         for name in ("checkpoint_seconds", "chunk_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those of the members of an ensemble; otherwise the seed."""
+        return [(self.seed + i) % 2**32 for i in range(self.ensemble or 1)]
 
 
 def spare_key(seed: int) -> jax.Array:
@@ -114,18 +123,21 @@ def train(
     what a checkpoint counts as done is not done again.
 
     Args:
-      step: pure; metrics is a flat dict of scalars. For an ensemble, a `vmap` over states, average
-        its metrics or name each. What all updates see beside the batch may be arrays among the
-        keywords of a `functools.partial`.
-      state: finite. It is not donated, and stays valid.
+      step: pure; metrics is a flat dict of scalars. What all updates see beside the batch may be
+        arrays among the keywords of a `functools.partial`.
+      state: finite. It is not donated, and stays valid. Of an ensemble (`settings.ensemble`), the
+        states of all members, stacked along a first axis. One `vmap` trains them all; each ends
+        where it would end alone, with its own seed, up to rounding.
       data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. They are
-        copied to the device whole; arrays that lie on devices, sharded or not, are used where they
-        are. With a `np.memmap` among them, and from a data source, rows are read as they are
-        needed, so that the data may be larger than memory; see `dbn_jax.sources`. None: batches
-        are None, and `settings.updates_per_epoch` says what an epoch is.
+        copied to the device whole; arrays that lie on devices are used where they are, and devices
+        that share their rows share those of each batch. With a `np.memmap` among them, and from a
+        data source, rows are read as they are needed, so that the data may be larger than memory;
+        see `dbn_jax.sources`. None: batches are None, and `settings.updates_per_epoch` says what an
+        epoch is.
       transform: ``transform(key, raw_batch) -> batch``, compiled into the update: scaling bytes to
         [0, 1], sampling a binarisation.
-      evaluate: ``evaluate(state) -> dict`` of scalars, which get the prefix ``eval_``.
+      evaluate: ``evaluate(state) -> dict`` of scalars, which get the prefix ``eval_``; called for
+        each member of an ensemble.
       callback: ``callback(epoch, step, state)``, for pictures and snapshots.
       checkpoints: where to save and resume; None does neither. The caller closes it. They know
         what they belong to: data, first state, step and transform with what is bound to them, seed
@@ -133,7 +145,8 @@ def train(
       made_with: names and values, as JSON, of what else the checkpoints belong to.
       metrics_path: of a CSV file with a row per epoch: step, epoch, seconds (in this function,
         over all resumptions), images_per_second (empty without data), the means of the step's
-        metrics over the epoch, the evaluation.
+        metrics over the epoch, the evaluation. Of an ensemble, means over the members, and their
+        ``…_standard_error``.
 
     Raises:
       TypeError: something in the data is no array of numbers.
@@ -143,12 +156,19 @@ def train(
         KeyboardInterrupt at once. Signals are handled in the main thread only.
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
     """
-    state = chunk.prepare_state(state)
-    key = jax.random.key(settings.seed)
-    order_key, transform_key = jax.random.split(jax.random.fold_in(key, _OTHER_STREAMS))
+    is_ensemble = settings.ensemble is not None
+    mesh = parallel.mesh_of((state, data))
+    state = chunk.prepare_state(state, mesh, is_ensemble=is_ensemble)
+    keys = jnp.stack([jax.random.key(seed) for seed in settings.seeds])
+    key, order_key, transform_key = _keys(keys if is_ensemble else keys[0])
     given = data, order_key, settings.batch_size, settings.updates_per_epoch
-    given = *given, parallel.mesh_of(state)
+    given = *given, mesh
     if sources.is_read(data):
+        if is_ensemble:
+            raise ValueError(
+                f"an ensemble of {settings.ensemble} models, each with batches of its own, needs "
+                "its data in memory; read them there, or train one model"
+            )
         source = streaming.Streamed(*given, num_epochs=settings.num_epochs)
     else:
         source = batches.Batches(*given)
@@ -160,6 +180,7 @@ def train(
         belongs_to = {
             **made_with,
             "seed": settings.seed,
+            "ensemble": settings.ensemble,
             **{name: getattr(source, name) for name in sizes},
             **belonging.random_settings(),
             **belonging.of_function("step", step),
@@ -169,6 +190,14 @@ def train(
         }
     run = _Run(settings, stepper, source, evaluate, callback, checkpoints, belongs_to)
     return run.go(metrics_path)
+
+
+@jax.jit
+def _keys(key):
+    """The keys of updates, of orders and of transforms; of an ensemble, those of each member."""
+    if key.ndim:
+        return jax.vmap(_keys)(key)
+    return key, *jax.random.split(jax.random.fold_in(key, _OTHER_STREAMS))
 
 
 @dataclasses.dataclass
@@ -226,7 +255,12 @@ class _Run:
                 epoch_updates, epoch_seconds = epoch_updates + count, epoch_seconds + seconds
                 metrics = self.means()
                 if self.step % self.updates_per_epoch == 0:
-                    rate = epoch_updates * self.source.batch_size / max(epoch_seconds, 1e-9)
+                    rate = (
+                        epoch_updates
+                        * self.source.batch_size
+                        * len(self.settings.seeds)
+                        / max(epoch_seconds, 1e-9)
+                    )
                     metrics |= self.end_epoch(images_per_second=rate or None)
                     epoch_updates, epoch_seconds = 0, 0.0
                 progress.advance(count, seconds, metrics)
@@ -244,7 +278,7 @@ class _Run:
             done=self.step,
             total=self.total,
             updates_per_epoch=self.updates_per_epoch,
-            batch_size=self.source.batch_size,
+            batch_size=self.source.batch_size * len(self.settings.seeds),
             silent=not (self.settings.show_progress and parallel.is_first()),
         )
 
@@ -277,21 +311,27 @@ class _Run:
     def means(self) -> dict[str, float]:
         """The step's metrics, averaged over the epoch's updates so far."""
         count = (self.step - 1) % self.updates_per_epoch + 1
-        return {name: float(value) / count for name, value in self.stepper.sums.items()}
+        return self.summary({name: value / count for name, value in self.stepper.sums.items()})
+
+    def summary(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Scalars of the metrics; of an ensemble, those that sum its members up."""
+        if self.settings.ensemble is not None:
+            return ensemble.summary(metrics)
+        return {name: _as_float(name, value) for name, value in metrics.items()}
 
     def end_epoch(self, *, images_per_second: float | None) -> dict[str, float]:
         """Evaluates, writes the row, calls back; also before the first update."""
         epoch, state = self.step // self.updates_per_epoch, self.stepper.state
         evaluation = {}
         if self.evaluate is not None:
-            evaluation = {
-                f"eval_{name}": _as_float(name, value)
-                for name, value in jax.device_get(dict(self.evaluate(state))).items()
-            }
+            size = self.settings.ensemble
+            found = ensemble.evaluate(self.evaluate, state, size) if size else self.evaluate(state)
+            found = jax.device_get(dict(found))
+            evaluation = self.summary({f"eval_{name}": value for name, value in found.items()})
         if self.metrics_file is not None and (epoch > 0 or evaluation):
             seconds = time.monotonic() - self.start
             columns = (self.step, epoch, seconds, images_per_second)
-            means = self.means() if epoch > 0 else dict.fromkeys(self.stepper.sums)
+            means = self.means() if epoch > 0 else dict.fromkeys(self.means())
             row = dict(zip(_COLUMNS, columns, strict=True))
             self.metrics_file.append({**row, **means, **evaluation})
         self.stepper.reset_sums()

@@ -17,7 +17,7 @@ from jax import lax
 
 from dbn_jax import dbn, label_units, numerics, rbm
 from experiments.benchmarks import programs, timing
-from experiments.benchmarks.programs import Case, Program
+from experiments.benchmarks.programs import Case, Learning, Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,16 +100,17 @@ def floor(method: Method, net: Net, num_gibbs_steps: int, num_updates: int) -> P
     )
 
 
-def update(method: Method, net: Net, num_gibbs_steps: int, num_updates: int) -> Program:
-    """Updates with gradient descent and momentum, no metrics kept."""
+def learning(method: Method, net: Net, num_gibbs_steps: int) -> Learning:
+    """A net's, with gradient descent and momentum."""
     optimizer = programs.make_optimizer()
-    return programs.updates(
-        functools.partial(method.step(num_gibbs_steps), optimizer=optimizer),
-        method.init_state(net.init(), optimizer),
-        net.data(),
-        num_updates,
-        name=f"{method.name}_{num_gibbs_steps}",
-    )
+    step = functools.partial(method.step(num_gibbs_steps), optimizer=optimizer)
+    return Learning(step, method.init_state(net.init(), optimizer), net.data())
+
+
+def update(method: Method, net: Net, num_gibbs_steps: int, num_updates: int) -> Program:
+    """Updates of a net, no metrics kept."""
+    name = f"{method.name}_{num_gibbs_steps}"
+    return programs.updates(learning(method, net, num_gibbs_steps), num_updates, name=name)
 
 
 def compare(

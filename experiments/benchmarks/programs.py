@@ -97,32 +97,49 @@ def make_optimizer(decay: bool = False) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(2e-4, mask=rbm.weight_mask), sgd)
 
 
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """What updates are made of.
+
+    Attributes:
+      step: ``step(key, state, *batch)`` returns the next state and metrics.
+      state: before the first update.
+      batches: arrays of them, taken in turn.
+    """
+
+    step: Callable[..., tuple[Any, Any]]
+    state: Any
+    batches: tuple[jax.Array, ...]
+
+    def loop(self, num_updates: int, *, keep_metrics: bool = False) -> Callable[..., Any]:
+        """The function ``(key, state, batches)`` that makes updates in a scan.
+
+        Metrics that are not kept are dead code, and are not computed.
+        """
+
+        def run(key, state, batches):
+            def update(t, state, *batch):
+                state, metrics = self.step(random.fold_in(key, t), state, *batch)
+                return state, metrics if keep_metrics else None
+
+            return _scan(update, state, batches, num_updates)
+
+        return run
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Those of `loop`'s function."""
+        return jax.random.key(2), self.state, self.batches
+
+
 def updates(
-    step: Callable[..., tuple[Any, Any]],
-    state: Any,
-    batches: tuple[jax.Array, ...],
-    num_updates: int,
-    *,
-    keep_metrics: bool = False,
-    **description: Any,
+    learning: Learning, num_updates: int, *, keep_metrics: bool = False, **description: Any
 ) -> Program:
     """Updates of a state; a call returns the last one, and the metrics.
 
-    Args:
-      step: ``step(key, state, *batch)`` returns the next state and metrics.
-      batches: arrays of them, taken in turn.
-      keep_metrics: of every update; else they are dead code and are not computed.
-      **description: fields of `Program`; and `sizes`, to have products counted among them.
+    The description are fields of `Program`; and `sizes`, to have products counted among them.
     """
-
-    def run(key, state, batches):
-        def update(t, state, *batch):
-            state, metrics = step(random.fold_in(key, t), state, *batch)
-            return state, metrics if keep_metrics else None
-
-        return _scan(update, state, batches, num_updates)
-
-    return _compiled(run, jax.random.key(2), state, batches, num_updates=num_updates, **description)
+    loop = learning.loop(num_updates, keep_metrics=keep_metrics)
+    return _compiled(loop, *learning.arguments(), num_updates=num_updates, **description)
 
 
 def floor(
@@ -135,7 +152,7 @@ def floor(
     """The matrix products of updates, alone; a call returns the weights and the last products.
 
     ``products(weights, *batch)`` makes those of one update. They feed one another or are returned,
-    so that none is dead code. Batches and description are those of `updates`.
+    so that none is dead code. Batches are those of `Learning`, the description that of `updates`.
     """
 
     def run(weights, batches):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from dbn_jax import random, rbm
 from experiments.benchmarks import programs, timing
 from experiments.benchmarks.other_libraries import Peer
-from experiments.benchmarks.programs import Case, Program
+from experiments.benchmarks.programs import Case, Learning, Program
 
 
 def init_params(case: Case) -> rbm.RBM:
@@ -45,21 +45,17 @@ def floor(case: Case, batches: jax.Array, num_updates: int) -> Program:
     )
 
 
-def update(
+def learning(
     case: Case,
     batches: jax.Array,
-    num_updates: int,
     *,
-    name: str,
-    what: str = "",
     persistent: bool = False,
     num_gibbs_steps: int = 1,
     decay: bool = False,
-    keep_metrics: bool = False,
     num_models: int | None = None,
     **options: Any,
-) -> Program:
-    """CD-n or PCD-n updates with momentum; for PCD as many chains as the batch has examples.
+) -> Learning:
+    """CD-n or PCD-n with momentum; for PCD as many chains as the batch has examples.
 
     Several models learn side by side under `vmap`; None is one without it. The other options are
     those of `rbm.cd_step`.
@@ -77,10 +73,25 @@ def update(
     if num_models is not None:
         state = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_models, *x.shape)), state)
         step = _side_by_side(step, num_models)
+    return Learning(step, state, (batches,))
+
+
+def update(
+    case: Case,
+    batches: jax.Array,
+    num_updates: int,
+    *,
+    name: str,
+    what: str = "",
+    persistent: bool = False,
+    num_gibbs_steps: int = 1,
+    keep_metrics: bool = False,
+    **options: Any,
+) -> Program:
+    """Updates by `learning`, which has the other options."""
+    how = {"persistent": persistent, "num_gibbs_steps": num_gibbs_steps, **options}
     return programs.updates(
-        step,
-        state,
-        (batches,),
+        learning(case, batches, **how),
         num_updates,
         keep_metrics=keep_metrics,
         name=name,

@@ -49,7 +49,9 @@ def _stepper(case, source):
     state = learners.init_state(jax.random.key(1), params, learner=learner, optimizer=optimizer)
     keys = jax.random.key(2), jax.random.key(3)
     to_pixels = data.Transform("none", 255.0)
-    stepper = chunk.Stepper(step, to_pixels, chunk.prepare_state(state), source, keys=keys)
+    stepper = chunk.Stepper(
+        step, to_pixels, chunk.prepare_state(state, None, is_ensemble=False), source, keys=keys
+    )
     stepper.compile(0)
     return stepper
 

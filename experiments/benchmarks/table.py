@@ -1,5 +1,7 @@
 """The benchmark's results as tables of text."""
 
+import collections
+
 import numpy as np
 
 from dbn_jax.training import workdir
@@ -152,6 +154,37 @@ def sequences(size: temporal_updates.Size, results: dict[str, dict]) -> str:
             ]
         )
     return f"\nRNN-RBM, {size}\n{columns(rows)}"
+
+
+def ahead_of_time(topology: str, results: list[dict]) -> str:
+    """What updates cost on TPUs; see `ahead_of_time.predict`."""
+    rows = [["batch of each chip", "chips", "MFLOP", "MB", "kernels", "cycles", "µs", "floor µs"]]
+    rows[0] += ["collectives", "MB", "µs", "images/s", "scaling"]
+    for result in results:
+        found = collections.Counter(kind for kind, _ in result["collectives"])
+        first = result["num_devices"] == 1
+        rows.append(
+            [
+                f"{result['name']}, {result['batch_size']}" if first else "",
+                str(result["num_devices"]),
+                f"{result['flops'] / 1e6:,.0f}",
+                f"{result['main_bytes'] / 1e6:.1f}",
+                str(result["kernels"]),
+                f"{result['cycles']:,}",
+                f"{1e6 * result['computing']:.1f}",
+                f"{1e6 * result['floor']:.1f}",
+                ", ".join(f"{count} {kind}" for kind, count in found.items()) or "–",
+                f"{sum(size for _, size in result['collectives']) / 1e6:.2f}",
+                f"{1e6 * result['communicating']:.1f}",
+                f"{result['per_second']:,.0f}",
+                "–" if first else f"{result['scaling']:.0%}",
+            ]
+        )
+    return (
+        f"\nUpdates compiled for {topology}, nothing run: operations of products and bytes of the "
+        "main memory on each chip,\nlibtpu's estimate of its cycles, and what the links between "
+        f"chips take; in AIS, chains instead of images\n{columns(rows)}"
+    )
 
 
 def streamed(results: dict[str, dict[str, dict]]) -> str:

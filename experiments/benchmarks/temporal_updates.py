@@ -29,7 +29,7 @@ from dbn_jax import rbm, temporal
 from dbn_jax.temporal import cells
 from experiments.benchmarks import net_updates, programs, timing
 from experiments.benchmarks.other_libraries import Peer
-from experiments.benchmarks.programs import Case, Program
+from experiments.benchmarks.programs import Case, Learning, Program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,10 +130,9 @@ def update(size: Size, num_updates: int) -> Program:
         return temporal.step(key, state, batch, optimizer=optimizer, loss=loss)
 
     lengths = np.full(v.shape[:2], size.num_frames, np.int32)
+    state = rbm.init_state(size.init(), optimizer)
     return programs.updates(
-        step,
-        rbm.init_state(size.init(), optimizer),
-        jax.device_put((v, lengths)),
+        Learning(step, state, jax.device_put((v, lengths))),
         num_updates,
         name="update",
         what="temporal.step in a scan",

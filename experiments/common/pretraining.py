@@ -72,6 +72,7 @@ def train_layer(
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
     below: rbm.RBM | None = None,
+    size: int | None = None,
     callback: Callable[[int, rbm.State], None] = lambda epoch, state: None,
 ) -> rbm.State:
     """Trains an RBM in a run, or goes on where an earlier process stopped; see `greedy.train`.
@@ -79,7 +80,9 @@ def train_layer(
     Args:
       name: of the phase.
       held_out: rows that the RBM is evaluated on.
-      callback: (epoch, state), called after every epoch.
+      size: number of models trained side by side, if there are several; their final states
+        are stacked.
+      callback: (epoch, state), called after every epoch, with the first model of an ensemble.
     """
     num_rows = len(jax.tree.leaves(rows)[0])
     optimizer = settings.make_optimizer(num_rows // settings.batch_size)
@@ -93,15 +96,17 @@ def train_layer(
     warned = set()
 
     def watch(epoch, state):
-        if epoch:
-            normalisable.check(state.params)
-            for kind, warning in health.check_hidden(state.params, examined[0]).items():
+        members = [training.ensemble.member(state, i) for i in range(size)] if size else [state]
+        for each in members if epoch else ():
+            normalisable.check(each.params)
+            for kind, warning in health.check_hidden(each.params, examined[0]).items():
                 if kind not in warned:  # once a kind: its numbers change from epoch to epoch
                     logging.warning("%s, epoch %d: %s", name, epoch, warning)
                 warned.add(kind)
-        callback(epoch, state)
+        callback(epoch, members[0])
 
     options = {"seed": seed, "batch_size": settings.batch_size, "epochs": settings.epochs}
+    options["ensemble"] = size
     with run.training(name, callback=watch, held_out=held_out, **options) as workdir:
         return greedy.train(
             rows,
@@ -152,20 +157,23 @@ def train_stack(
 def learning_curves(run: Run, name: str, title: str) -> Figure:
     """Draws an RBM's learning curves from its metrics."""
     table = run.metrics(name)
-    epoch = table["epoch"]
+
+    def line(column):
+        errors = f"{column}_standard_error"  # of an ensemble
+        return tuple(table[key] for key in ("epoch", column, errors) if key in table)
+
     curves = {
-        "reconstruction error": {"held out": (epoch, table["eval_reconstruction_error"])},
+        "reconstruction error": {"held out": line("eval_reconstruction_error")},
         "free energy (nats)": {
-            "training": (epoch, table["eval_free_energy_train"]),
-            "held out": (epoch, table["eval_free_energy"]),
+            "training": line("eval_free_energy_train"),
+            "held out": line("eval_free_energy"),
         },
-        "free-energy gap (nats)": {"held out − training": (epoch, table["eval_free_energy_gap"])},
+        "free-energy gap (nats)": {"held out − training": line("eval_free_energy_gap")},
     }
     if "eval_log_pseudo_likelihood" in table:
-        log_p = table["eval_log_pseudo_likelihood"]
-        curves["log pseudo-likelihood (nats)"] = {"held out": (epoch, log_p)}
+        curves["log pseudo-likelihood (nats)"] = {"held out": line("eval_log_pseudo_likelihood")}
     if "label_loss" in table:
-        curves["label loss (nats)"] = {"training": (epoch, table["label_loss"])}
+        curves["label loss (nats)"] = {"training": line("label_loss")}
     return figures.learning_curves(curves, title=title, x_label="epoch")
 
 

@@ -140,7 +140,8 @@ class Run:
           seed: of this phase, if not that of the run.
           held_out: arrays that the evaluation looks at, any tree: a run that goes on sees the same.
           callback: called after every epoch, and before the first as epoch 0.
-          **sizes: `batch_size`, or without data `updates_per_epoch`.
+          **sizes: `batch_size`, or without data `updates_per_epoch`; and of several models
+            `ensemble`, their number.
         """
 
         def watch(epoch, step, state):
@@ -156,7 +157,7 @@ class Run:
             **sizes,
         )
         if sizes.get("batch_size"):
-            _tell_of_small_batches(phase, sizes["batch_size"])
+            _tell_of_small_batches(phase, sizes["batch_size"], parallel.num_shares())
         with training.Checkpoints(self.path / "checkpoints" / phase) as saved:
             yield {
                 "settings": settings,
@@ -188,9 +189,9 @@ class Run:
         """The columns of metrics of a phase of training."""
         return training.read_metrics(self._metrics(phase))
 
-    def save_model(self, model: Any) -> None:
-        """Writes model.npz."""
-        model_file.save(self.path / "model.npz", model)
+    def save_model(self, model: Any, name: str = "model") -> None:
+        """Writes <name>.npz."""
+        model_file.save(self.path / f"{name}.npz", model)
 
     def save_figures(self, pictures: Mapping[str, Any]) -> None:
         """Writes each picture to figures/<name>.png."""
@@ -234,7 +235,8 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
 
     def on_devices(folder, values):
         parallel.start()
-        with parallel.devices(folder.devices), _quiet_but_for_the_first():
+        members = getattr(values, "ensemble", None) or 1
+        with parallel.devices(folder.devices, members=members), _quiet_but_for_the_first():
             run(values, folder.workdir)
 
     command_line.main(
@@ -245,17 +247,17 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
     )
 
 
-def _tell_of_small_batches(phase: str, batch_size: int) -> None:
+def _tell_of_small_batches(phase: str, batch_size: int, count: int) -> None:
     """Says so where one device would be quicker than all of them."""
-    count = parallel.num_devices()
     if count > 1 and batch_size < _PAYS * count:
         logging.warning(
             "%s: %d devices share batches of %d, which one device may train as quickly "
-            "(--devices=1); they pay from --batch_size=%d on",
+            "(--devices=1); they pay from --batch_size=%d on, or with an --ensemble of %d",
             phase,
             count,
             batch_size,
             _PAYS * count,
+            count,
         )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import benchmark
 from experiments.benchmarks import (
+    ahead_of_time,
     memory,
     net_updates,
     other_libraries,
@@ -21,6 +22,13 @@ from experiments.benchmarks import table as tables
 FIVE = {"6x8": 2, "6x12": 1, "8x12": 2}  # products of 12x8x6
 COMPILED = ["floor", "cd", "cd_metrics", "cd_decay", "cd_means", "pcd", "pcd_metrics"]
 OTHERS = ["cd_dispatched", "sklearn"]
+SMALL = ahead_of_time.Size(
+    rbm=(12, 8),
+    batch_sizes=(6,),
+    net=net_updates.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8),
+    classifier=(24, 12, 10, 3),
+    num_images=200,
+)
 SETTINGS = benchmark.Settings(
     quick=True,
     cases=("12x8x6",),
@@ -168,6 +176,35 @@ def test_sizes_and_rounds(monkeypatch, tmp_path, given, cases, rounds, processes
     summary = benchmark.run(settings, tmp_path)
     assert summary["results"].keys() == {"machine", "memory", "peers", "cases"}
     assert asked == [*((case, processes) for case in cases), *((case, 0, rounds) for case in cases)]
+
+
+def test_updates_for_tpus_are_compiled_and_nothing_is_timed(monkeypatch, tmp_path):
+    """Here for two virtual devices, with an estimate of libtpu's made up."""
+    measure = ahead_of_time.measure
+
+    def with_cycles(size, devices):
+        return [{**result, "cycles": 1_503_000} for result in measure(size, devices)]
+
+    monkeypatch.setattr(rbm_updates, "compare", None)
+    monkeypatch.setattr(ahead_of_time, "devices", lambda topology: jax.devices()[:2])
+    monkeypatch.setattr(ahead_of_time, "measure", with_cycles)
+    monkeypatch.setattr(benchmark, "_AHEAD_OF_TIME", SMALL)
+    summary = benchmark.run(benchmark.Settings(tpu="v5e:2x2"), tmp_path)
+    assert summary["results"].keys() == {"machine", "tpu"}
+    assert len(summary["results"]["tpu"]) == 2 * 7
+    table = (tmp_path / "table.txt").read_text()
+    assert "Updates compiled for v5e:2x2, nothing run" in table
+    (row,) = (line.split() for line in table.splitlines() if line.startswith("PCD-1, 6 "))
+    # One chip; its products, bytes and kernels; a millisecond, and so 6,000 images in a second.
+    assert row[2] == "1"
+    assert row[6:8] == ["1,503,000", "1000.0"]
+    assert row[-2:] == ["6,000", "–"]
+
+
+def test_what_is_timed_does_nothing_beside_tpus():
+    expected = "^--rounds=3 does nothing with --tpu=v5e:2x2, where nothing is timed; leave it out$"
+    with pytest.raises(ValueError, match=expected):
+        benchmark.Settings(tpu="v5e:2x2", rounds=3)
 
 
 @pytest.mark.parametrize("text", ["784x500", "784,500,100", "0x5x5", "ax5x5"])

@@ -43,7 +43,7 @@ echo >> calls
 cat reply$((n))
 status=$(cat status$((n)))
 if [ $status = INT ]; then kill -INT $PPID; status=130; fi
-exit $status
+exit ${{status:-99}}
 """
 
 # Courses: each line with its answer, and its exit status if that is not 0.

@@ -113,4 +113,6 @@ TWO = np.zeros(2, np.float32)
 )
 def test_what_step_returns_is_checked(state, returned, message):
     with pytest.raises(ValueError, match=message):
-        make(lambda key, state, batch: returned, chunk.prepare_state(state))
+        make(
+            lambda key, state, batch: returned, chunk.prepare_state(state, None, is_ensemble=False)
+        )

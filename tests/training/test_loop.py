@@ -8,10 +8,11 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from dbn_jax import training
+from dbn_jax import rbm, training
 from dbn_jax.training import Checkpoints, Diverged, Interrupted, Settings, read_metrics
 from tests import binaries, toy_learning
 from tests.toy_learning import cd_step, images, initial_state, scale, state_bytes
@@ -121,16 +122,31 @@ class TestMeaning:
         rates = 100 / np.diff(columns["seconds"])
         assert np.all(columns["images_per_second"][1:] > rates)
 
-    def test_sharded_data(self):
-        """Data that lie on a mesh are gathered there, beside a state that does or does not."""
-        mesh = jax.make_mesh((8,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+    @pytest.mark.parametrize("placed", [False, True])
+    def test_sharded_data(self, kind, placed):
+        """Devices that share the rows share those of batches; the state lies there or does not."""
+        mesh = jax.make_mesh((4,), ("rows",), axis_types=(kind,))
         rows = NamedSharding(mesh, PartitionSpec("rows"))
-        everywhere = NamedSharding(mesh, PartitionSpec())
-        expected = train(images(104))["weights"]
-        for state in (initial_state(), jax.device_put(initial_state(), everywhere)):
-            final = train(jax.device_put(images(104), rows), state=state)["weights"]
-            assert len(final.devices()) == 8
-            np.testing.assert_allclose(final, expected, rtol=1e-3, atol=1e-4)
+        optimizer = optax.sgd(0.1, momentum=0.9)
+        state = rbm.init_state(rbm.init_params(jax.random.key(0), 12, 7), optimizer)
+        if placed:
+            state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+        shapes = []
+
+        def look(key, batch):
+            jax.debug.inspect_array_sharding(
+                batch, callback=lambda where: shapes.append(where.shard_shape((8, 12)))
+            )
+            return scale(key, batch)
+
+        step = functools.partial(rbm.cd_step, optimizer=optimizer)
+        options = {"step": step, "batch_size": 8, "transform": look}
+        expected = train(images(104), state=state, **options).params.weights
+        final = train(jax.device_put(images(104), rows), state=state, **options).params.weights
+        assert len(final.devices()) == 4
+        np.testing.assert_allclose(final, expected, rtol=1e-3, atol=1e-4)
+        assert shapes[-1] == (2, 12)
 
     def test_without_data(self, tmp_path):
         """An update that looks at no batch, such as one that lays out points in a plane."""

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dbn_jax import training
-from dbn_jax.training import batches, streaming
+from dbn_jax import sources, training
+from dbn_jax.training import batches, belonging, streaming
 from tests import toy_learning
 
 KEY = jax.random.key(1)
@@ -194,6 +194,30 @@ def test_reading_ahead_is_bounded_and_ends_with_the_run(monkeypatch):
         source.at(update)
         source.read_ahead()
     assert len(records.reads) == 2 + 20 * 10
+
+
+def test_the_last_window_needs_no_epoch_after_the_last(monkeypatch):
+    """Windows of 3 make 21 updates of 20."""
+    monkeypatch.setattr(streaming, "_WINDOW_BYTES", 3 * 120)
+    source = streaming.Streamed(Records(lambda i: IMAGES[i]), KEY, 10, None, num_epochs=2)
+    for update in range(20):
+        source.at(update)
+        source.read_ahead()
+    assert source.order.cache_info().misses == 2
+
+
+def test_a_fingerprint_is_made_of_some_rows(monkeypatch):
+    monkeypatch.setattr(sources, "NUM_LOOKED_AT", 10)
+    records = Records(lambda i: IMAGES[i])
+    found = belonging.of_arrays("data", records)
+    assert found["number of rows of data"] == len(IMAGES)
+    assert len(records.reads) == 1 + 10
+    assert found["data"] == belonging.of_arrays("data", sources.spread(IMAGES, 10))["data"]
+
+
+def test_rows_of_files_in_another_order_of_bytes(tmp_path):
+    rows = sources.spread(mapped(tmp_path, IMAGES.astype(">i2")), 7)
+    np.testing.assert_array_equal(rows, sources.spread(IMAGES.astype("i2"), 7), strict=True)
 
 
 def row_17(good, bad):

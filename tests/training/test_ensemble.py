@@ -1,0 +1,103 @@
+"""Models trained side by side end where each ends alone."""
+
+import jax
+import numpy as np
+import pytest
+
+from dbn_jax import parallel, training
+from dbn_jax.training import Checkpoints, Settings, ensemble, read_metrics
+from tests.toy_learning import cd_step, images, initial_state, scale
+
+SIZE = 4
+
+
+def settings(**changes):
+    values = {"seed": 3, "batch_size": 10, "num_epochs": 2, "show_progress": False}
+    values |= {"chunk_seconds": 0.0, "checkpoint_seconds": 0.0}
+    return Settings(**{**values, **changes})
+
+
+def weights_norm(state):
+    return {"norm": np.linalg.norm(state["weights"])}
+
+
+def first_state(i):
+    state = initial_state()
+    return {**state, "weights": state["weights"] * (1 + i)}
+
+
+def train_together(**options):
+    states = [first_state(i) for i in range(SIZE)]
+    return training.train(
+        cd_step,
+        ensemble.stack(states),
+        images(),
+        settings=settings(ensemble=SIZE),
+        transform=scale,
+        evaluate=weights_norm,
+        **options,
+    )
+
+
+def train_alone(i, **options):
+    return training.train(
+        cd_step,
+        first_state(i),
+        images(),
+        settings=settings(seed=3 + i),
+        transform=scale,
+        evaluate=weights_norm,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 8])
+def test_each_member_ends_where_it_ends_alone(num_devices, tmp_path):
+    path = tmp_path / "metrics.csv"
+    with parallel.devices(num_devices, members=SIZE):
+        together = train_together(metrics_path=path)
+        assert len(together["weights"].sharding.device_set) == num_devices
+        shares = {str(shard.index[0]) for shard in together["weights"].addressable_shards}
+        assert len(shares) == min(num_devices, SIZE)
+    tables = []
+    for i in range(SIZE):
+        alone = train_alone(i, metrics_path=tmp_path / f"{i}.csv")
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
+            ensemble.member(jax.device_get(together), i),
+            alone,
+        )
+        tables.append(read_metrics(tmp_path / f"{i}.csv"))
+    columns = read_metrics(path)
+    for name in ("eval_norm", "error", "on"):
+        values = np.array([table[name] for table in tables])
+        np.testing.assert_allclose(columns[name], values.mean(axis=0), rtol=1e-5)
+        errors = values.std(axis=0, ddof=1) / np.sqrt(SIZE)
+        np.testing.assert_allclose(columns[f"{name}_standard_error"], errors, rtol=1e-3, atol=1e-6)
+
+
+def test_an_ensemble_is_resumed(tmp_path):
+    def stop(epoch, step, state):
+        if epoch == 1:
+            raise ZeroDivisionError
+
+    expected = train_together()
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(ZeroDivisionError):
+        train_together(checkpoints=checkpoints, callback=stop)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_step() == 9  # the tenth update ends the epoch
+        again = train_together(checkpoints=checkpoints)
+    jax.tree.map(np.testing.assert_array_equal, again, expected)
+
+
+def test_sentences(tmp_path):
+    with pytest.raises(ValueError, match=r"^ensemble is 1; it must be at least 2, or None$"):
+        settings(ensemble=1)
+    np.save(tmp_path / "images.npy", images())
+    with pytest.raises(ValueError, match=r"an ensemble of 4 models, .* needs its data in memory"):
+        training.train(
+            cd_step,
+            ensemble.stack([first_state(0)] * SIZE),
+            np.load(tmp_path / "images.npy", mmap_mode="r"),
+            settings=settings(ensemble=SIZE),
+        )
