@@ -1,8 +1,8 @@
 """Runs a command on Cloud TPUs of one host or many, again after each preemption, and deletes them.
 
-    python -m experiments.launch_tpu --name=dbn --zone=us-central1-a --spot \
+    python -m experiments.launch_tpu --name=rbm --zone=us-central1-a --spot \
         --accelerator_type=v5litepod-16 \
-        --command='experiments.train_dbn --workdir=gs://BUCKET/dbn --batch_size=16000'
+        --command='experiments.train_rbm --workdir=gs://BUCKET/rbm --ensemble=16'
 
 To be run from a clone of the project, on a machine with `gcloud` that stays on. It asks for the
 TPU by a queued resource and waits, copies the commit that is checked out to all hosts, installs it
@@ -31,7 +31,7 @@ _RUNTIMES = {
 }
 # States of a request that will never be active again.
 _ENDED = ("FAILED", "SUSPENDING", "SUSPENDED")
-# uv brings a Python that is new enough; the hosts' own may be 3.10.
+# uv brings a Python that is new enough; the hosts' own may be older than 3.11.
 _INSTALL = (
     "rm -rf dbn_jax && git -c advice.detachedHead=false clone -q dbn_jax.bundle dbn_jax && "
     "cd dbn_jax && python3 -m pip install -q uv && python3 -m uv venv -q --python=3.12 && "
@@ -45,7 +45,7 @@ _SECONDS = "60"  # between two looks at a queue; and for a preempted TPU to say 
 class Settings(Declared, title="TPU"):
     """Which TPUs, and what they run."""
 
-    name: str = setting(help="Name of the TPU and of its request, a new one.")
+    name: str = setting(help="Name of the TPU and of the request for it.")
     zone: str = setting(help="Zone of Google Cloud, such as us-central1-a.")
     accelerator_type: str = setting(
         help="Type and size: v5litepod-8 is one host with 8 chips, v5litepod-16 is several hosts."
