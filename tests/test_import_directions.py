@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 ORDER = """
 typing pytrees files
 numerics
-compilation examples
+compilation examples precision
 random
 units
 train_state data training figures embedding

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import random, rbm, units
+from dbn_jax import precision, random, rbm, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -20,6 +20,7 @@ _SPACING, _MARGIN = 0.75, 8.5
 
 
 @jit(static_argnames="num_units")
+@precision.full
 def log_pseudo_likelihood(
     key: Key[Array, ""],
     params: rbm.RBM,

@@ -1,0 +1,51 @@
+"""Products as a TPU makes them by default: factors rounded to bfloat16, sums in float32.
+
+CPUs multiply in float32 whatever JAX asks for. In `rounded`, every product of float32 that does not
+ask for all its bits has its factors rounded first. Whole files of tests run so by
+
+    python -m pytest -p tests.rounded_products tests/likelihood
+
+which shows what is protected: what tells numbers is as exact as without.
+"""
+
+import contextlib
+
+import jax
+import numpy as np
+from jax._src.interpreters.mlir import _platform_specific_lowerings as rules
+from jax.extend.core.primitives import dot_general_p
+from jax.interpreters import mlir
+
+_HIGHEST = jax.lax.Precision.HIGHEST
+_exactly = rules["cpu"][dot_general_p].rule
+
+
+@contextlib.contextmanager
+def rounded():
+    """A context in which this process multiplies like that."""
+    _lower(_rounding)
+    try:
+        yield
+    finally:
+        _lower(_exactly)
+
+
+def pytest_sessionstart():
+    """As a plugin: for all tests."""
+    _lower(_rounding)
+
+
+def _lower(rule):
+    mlir.register_lowering(dot_general_p, rule, platform="cpu")
+    jax.clear_caches()
+
+
+def _rounding(ctx, a, b, *, precision, **options):
+    if precision in (_HIGHEST, (_HIGHEST, _HIGHEST)) or ctx.avals_in[0].dtype != np.float32:
+        return _exactly(ctx, a, b, precision=precision, **options)
+
+    def product(*factors):
+        factors = (jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7) for x in factors)
+        return dot_general_p.bind(*factors, precision=(_HIGHEST, _HIGHEST), **options)
+
+    return mlir.lower_fun(product, multiple_results=False)(ctx, a, b)
