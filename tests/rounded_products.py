@@ -1,7 +1,7 @@
 """Products as a TPU makes them by default: factors rounded to bfloat16, sums in float32.
 
-CPUs multiply in float32 whatever JAX asks for. In `rounded`, every product of float32 that does not
-ask for all its bits has its factors rounded first. Whole files of tests run so by
+CPUs multiply in full whatever JAX asks for. In `rounded`, every product that does not ask for all
+bits has its factors rounded first, those of float64 too. Whole files of tests run so by
 
     python -m pytest -p tests.rounded_products tests/likelihood
 
@@ -41,7 +41,7 @@ def _lower(rule):
 
 
 def _rounding(ctx, a, b, *, precision, **options):
-    if precision in (_HIGHEST, (_HIGHEST, _HIGHEST)) or ctx.avals_in[0].dtype != np.float32:
+    if precision == (_HIGHEST, _HIGHEST) or not np.issubdtype(ctx.avals_in[0].dtype, np.floating):
         return _exactly(ctx, a, b, precision=precision, **options)
 
     def product(*factors):
