@@ -5,10 +5,14 @@ bits has its factors rounded first, those of float64 too. Whole files of tests r
 
     python -m pytest -p tests.rounded_products tests/likelihood
 
-which shows what is protected: what tells numbers is as exact as without.
+which shows what is protected: what tells numbers is as exact as without. And a command learns so by
+
+    python -m tests.rounded_products experiments.train_rbm --workdir=runs/rounded
 """
 
 import contextlib
+import runpy
+import sys
 
 import jax
 import numpy as np
@@ -49,3 +53,8 @@ def _rounding(ctx, a, b, *, precision, **options):
         return dot_general_p.bind(*factors, precision=(_HIGHEST, _HIGHEST), **options)
 
     return mlir.lower_fun(product, multiple_results=False)(ctx, a, b)
+
+
+if __name__ == "__main__":
+    with rounded():
+        runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
