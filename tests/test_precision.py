@@ -106,6 +106,7 @@ FULL = {
     "sbn.posterior": (lambda x: sbn.posterior(BELIEF, x, SEEN), V[0]),
     "wake_sleep.bound": (wake_sleep.bound, MACHINE, V[0]),
     "infinite.kernel": (infinite.kernel, PARAMS),
+    "infinite.spectrum": (infinite.spectrum, PARAMS),
     "infinite.equilibrium": (infinite.equilibrium, PARAMS),
     "infinite.laws": (lambda params: infinite.laws(params, jnp.ones(16) / 16, 2), PARAMS),
     "complementary_prior": (infinite.complementary_prior, PARAMS, V[0]),
