@@ -28,7 +28,7 @@ def full(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates a function that multiplies in full float32 on every device, with all that it calls.
 
     It stands below `jit`: the precision is that of the products that are traced meanwhile, and of
-    their derivatives.
+    their derivatives. JAX's decompositions of matrices need no such thing.
     """
 
     @functools.wraps(function)

@@ -44,7 +44,6 @@ def fit(x: Points, num_components: int) -> PCA:
 
 
 @jax.jit(static_argnames="num_components")
-@precision.full
 def _fit(x, num_components):
     mean = jnp.mean(x, axis=0)
     r = jnp.linalg.qr(x - numerics.per_unit(mean, x), mode="r")
