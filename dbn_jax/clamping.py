@@ -44,7 +44,7 @@ def gibbs(
         h = rbm.sample_hidden(up_key, params, x)
         return jnp.where(clamped, x, rbm.sample_visible(down_key, params, h)), h
 
-    h = jnp.zeros((*x.shape[:-1], params.hidden.num_units), x.dtype)
+    h = jnp.zeros_like(x, shape=(*x.shape[:-1], params.hidden.num_units))
     x, h = jax.lax.fori_loop(0, num_gibbs_steps, step, (x, h))
     # Sampled states are finite even where what is clamped is not.
     lost = jnp.any(unknown & clamped, axis=-1, keepdims=True)

@@ -78,28 +78,29 @@ class Examples:
         """Σ w·x / Σ w."""
         return jnp.mean(each) if self.weights is None else divide(self.total(each), self.count)
 
-    def weigh(self, each: Float[Array, "*batch N"]) -> Float[Array, "examples N"]:
-        """w·x, all batch axes in one: what a product over the examples takes."""
-        each = each.reshape(-1, each.shape[-1])
+    def weigh(self, each: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
+        """w·x."""
         if self.weights is None:
             return each
-        weights = self.weights.astype(each.dtype).reshape(-1, 1)
-        return each * jnp.broadcast_to(weights, each.shape)
+        return each * jnp.broadcast_to(self.weights.astype(each.dtype)[..., None], each.shape)
 
     def unit_means(self, each: Float[Array, "*batch N"]) -> Float[Array, " N"]:
         """Σ w·x / Σ w of each unit, over the examples where it is known."""
         if self.weights is None and self.observed is None:
-            return jnp.mean(each.reshape(-1, each.shape[-1]), axis=0)
+            return jnp.mean(each, axis=range(each.ndim - 1))
         if self.observed is not None:
             each = jnp.where(self.observed, each, 0)
-        return divide(jnp.sum(self.weigh(each), axis=0), self.unit_counts)
+        return divide(self._sum(each), self.unit_counts)
 
     @property
     def unit_counts(self) -> int | Float[Array, "..."]:
         """Σ w over the examples where a unit is known: (N,), or one number if all values are."""
         if self.observed is None:
             return self.count
-        return jnp.sum(self.weigh(self.observed.astype(self.values.dtype)), axis=0)
+        return self._sum(self.observed.astype(self.values.dtype))
+
+    def _sum(self, each):
+        return jnp.sum(self.weigh(each), axis=range(each.ndim - 1))
 
 
 def divide(total, count):

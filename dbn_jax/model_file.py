@@ -5,10 +5,10 @@ as JSON; nothing in it is executed. Its checksum stands beside it, as sha256sum 
 """
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
-import pathlib
 import zipfile
 from typing import Any
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path
 
-from dbn_jax import dbn, files, rbm, temporal, units
+from dbn_jax import dbn, files, parallel, rbm, temporal, units
 
 _SEQUENCES = (
     temporal.ConditionalRBM,
@@ -51,13 +51,14 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
     arrays: dict[str, np.ndarray] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
     arrays[_DESCRIPTION] = np.frombuffer(description.encode(), np.uint8)
-    path, archive = pathlib.Path(path), io.BytesIO()
+    path, archive = files.path(path), io.BytesIO()
     np.savez_compressed(archive, **arrays)
     with files.replacing(path) as file:
         file.write(archive.getbuffer())
-        # The checksum is never beside a file that it does not belong to.
-        _sidecar(path).unlink(missing_ok=True)
-    files.write_text(_sidecar(path), f"{files.sha256(path)}  {path.name}\n")
+        if parallel.is_first():  # the checksum is never beside a file that it does not belong to
+            _sidecar(path).unlink(missing_ok=True)
+    digest = hashlib.sha256(archive.getbuffer()).hexdigest()
+    files.write_text(_sidecar(path), f"{digest}  {path.name}\n")
 
 
 def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
@@ -68,7 +69,7 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
       ValueError: the file is damaged, is none of `save`'s, or has another checksum; or its arrays
         do not fit each other, or hold NaN or infinity.
     """
-    path = pathlib.Path(path)
+    path = files.path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {str(path)!r}")
     _check_sum(path)

@@ -65,18 +65,6 @@ def as_floats(batch, dtype):
     return batch.astype(dtype)
 
 
-def check_mesh(batch):
-    """ValueError if a batch is split over explicit axes, as those of `jax.make_mesh` are."""
-    sharding = jax.typeof(batch).sharding
-    mesh, axes = sharding.mesh, [axis for axis in sharding.spec if axis is not None]
-    if axes and jax.sharding.AxisType.Explicit in mesh.axis_types:
-        raise ValueError(
-            f"the batch is split over {axes} of a mesh whose axes are explicit, so that JAX wants "
-            "to be told the sharding of every product; make the mesh with jax.make_mesh(..., "
-            f"axis_types=(jax.sharding.AxisType.Auto,) * {len(mesh.axis_types)})"
-        )
-
-
 def one_hot(labels, num_labels, dtype):
     """Label units of classes: (...) -> (..., num_labels). Raises as `check_labels`.
 

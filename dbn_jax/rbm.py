@@ -27,11 +27,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import numerics, precision, pytrees, random, units
+from dbn_jax import numerics, parallel, precision, pytrees, random, units
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.examples import Examples, divide
 from dbn_jax.train_state import State, apply_gradient, init_state, weight_mask  # noqa: F401
-from dbn_jax.typing import Array, Float, Int, Key, Num, PyTree
+from dbn_jax.typing import Array, Float, Int, Key, Num
 from dbn_jax.units import normalisable
 
 Metrics = dict[str, Array]
@@ -95,12 +95,12 @@ def fit_visible(params: RBM, data: Num[Array, "..."] | Examples) -> RBM:
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
     """Inputs to the hidden units, s_v(v)ᵀW, without their biases."""
-    return params.visible.statistic(as_visible(params, v)) @ params.weights
+    return parallel.product(params.visible.statistic(as_visible(params, v)), params.weights)
 
 
 def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """Inputs to the visible units, W s_h(h), without their biases."""
-    return params.hidden.statistic(as_hidden(params, h)) @ params.weights.T
+    return parallel.product(params.hidden.statistic(as_hidden(params, h)), params.weights.T)
 
 
 @jit
@@ -232,49 +232,40 @@ def gibbs_from_hidden(
 
 
 def free_energy_gradient(
-    params: RBM, v: Float[Array, "*batch V"] | Examples, inputs: Float[Array, "*batch H"]
+    params: RBM,
+    v: Float[Array, "*batch V"] | Examples,
+    inputs: Float[Array, "*batch H"],
+    *,
+    sign: int = 1,
 ) -> RBM:
-    """Gradient of the mean free energy of a batch, given its hidden inputs.
+    """Gradient of the mean free energy of a batch, given its hidden inputs; its sign may be −1.
 
     ∂F/∂W = −s_v(v) E[s_h(h) | v]ᵀ; the units' own parameters by differentiation of their energy and
     cumulant. Equal to ``grad(mean(free_energy))``, but `inputs`, ``hidden_inputs(params, v)``, are
-    not computed again. The sums over the batch, divided last, must be numbers of the dtype: below
-    65,504 in float16.
+    not computed again.
     """
     batch = Examples.of(v)
-    visible, hidden = match_varying(inputs, (params.visible, params.hidden))
-    mean_statistic = params.hidden.mean_statistic(inputs)
+    visible, hidden = parallel.match_varying(inputs, (params.visible, params.hidden))
+    # Sign and share before the product: where devices share the batch, they then add up one sum of
+    # both phases' products, and not each by itself.
+    scale = divide(-sign * jnp.ones_like(inputs, shape=()), batch.count)
+    mean_statistic = scale * params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
-    x = mean_statistic @ params.weights.T
+    x = parallel.product(mean_statistic, params.weights.T)
 
     def visible_part(visible):
         interaction = jnp.sum(visible.statistic(batch.values) * x, axis=-1)
-        return batch.total(visible.energy(batch.values) - interaction)
+        return batch.total(interaction - scale * visible.energy(batch.values))
 
     def hidden_part(hidden):
-        return batch.total(hidden.cumulant(inputs))
+        return batch.total(scale * hidden.cumulant(inputs))
 
     statistic = batch.weigh(params.visible.statistic(batch.values))
-    weights = statistic.T @ mean_statistic.reshape(-1, inputs.shape[-1])
-    # Sign and division last: XLA makes them part of the optimizer's pass over the weights, and of
-    # no pass over the batch.
-    scale = divide(jnp.ones_like(weights, shape=()), batch.count)
     return RBM(
-        -scale * weights,
-        jax.tree.map(lambda total: scale * total, jax.grad(visible_part)(visible)),
-        jax.tree.map(lambda total: -scale * total, jax.grad(hidden_part)(hidden)),
+        parallel.outer_total(statistic, mean_statistic, like=params.weights),
+        jax.grad(visible_part)(visible),
+        jax.grad(hidden_part)(hidden),
     )
-
-
-def match_varying(data: Float[Array, "..."], tree: PyTree) -> PyTree:
-    """Lets parameters vary over devices as the data do, for differentiation inside `shard_map`.
-
-    JAX sums derivatives by parameters that are the same on all devices over the devices; the
-    estimate of each device is then no longer that of its own data. The values stay as they are;
-    both are of one dtype.
-    """
-    zero = jnp.zeros_like(data, shape=())
-    return jax.tree.map(lambda leaf: leaf + zero, tree)
 
 
 def contrastive_gradient(
@@ -295,8 +286,8 @@ def contrastive_gradient(
       binary units the fraction that is on).
     """
     positive = free_energy_gradient(params, data, data_inputs)
-    negative = free_energy_gradient(params, fantasies, fantasy_inputs)
-    gradient = jax.tree.map(jnp.subtract, positive, negative)
+    negative = free_energy_gradient(params, fantasies, fantasy_inputs, sign=-1)
+    gradient = jax.tree.map(jnp.add, positive, negative)
 
     data, fantasies = Examples.of(data), Examples.of(fantasies)
 
@@ -375,6 +366,7 @@ def pcd_gradient(
     """
     batch = as_batch(params, batch)
     fantasy_key, hidden_key = random.split(key)
+    chains = parallel.shard(chains)
     v, _, inputs = gibbs_from_hidden(fantasy_key, params, chains, num_gibbs_steps)
     chains = params.hidden.sample(hidden_key, inputs)
     data_inputs = hidden_inputs(params, batch.values)
@@ -483,7 +475,7 @@ def as_examples(params: RBM, batch: Array | Examples) -> Examples:
     """The same for examples that may have missing values."""
     batch = Examples.of(batch)
     v = as_visible(params, batch.values)
-    numerics.check_mesh(v)
+    parallel.check(v, params.weights)
     if not v.size:
         raise ValueError(f"the batch has shape {v.shape}: it holds no example to learn from")
     return dataclasses.replace(batch, values=v)

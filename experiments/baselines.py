@@ -20,7 +20,6 @@ import dataclasses
 import functools
 import json
 import math
-import pathlib
 import re
 import time
 from collections.abc import Callable
@@ -102,20 +101,20 @@ class Method:
     num_search: int | None = None
 
 
-def _by_neighbours(images: Data, folder: pathlib.Path, *, k: int) -> float:
+def _by_neighbours(images: Data, folder: files.Path, *, k: int) -> float:
     del folder
     train, test = _grey_levels(images)
     return pairwise.classification_error(*train, *test, num_neighbours=k)
 
 
-def _by_machine(images: Data, folder: pathlib.Path, **settings) -> float:
+def _by_machine(images: Data, folder: files.Path, **settings) -> float:
     del folder
     (x, labels), (queries, wanted) = _grey_levels(images)
     machine = SVC(cache_size=1000, **settings).fit(x, labels)
     return float(np.mean(machine.predict(queries) != wanted))
 
 
-def _by_net(images: Data, folder: pathlib.Path, *, hidden_sizes: tuple[int, ...], **settings):
+def _by_net(images: Data, folder: files.Path, *, hidden_sizes: tuple[int, ...], **settings):
     learning = ClassifierSettings(adversarial_radius=0.0, **settings)
     settings = NetSettings(data=images, hidden_sizes=hidden_sizes, learning=learning)
     dataset, transform = images.load()

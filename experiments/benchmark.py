@@ -30,6 +30,7 @@ from experiments.benchmarks import (
     net_updates,
     other_libraries,
     rbm_updates,
+    streamed_updates,
     table,
     temporal_updates,
 )
@@ -49,6 +50,7 @@ _SCALING = {
 }
 _NET = net_updates.Net()
 _SEQUENCES = temporal_updates.SIZES
+_STREAMED = (100, 1000)  # sizes of batches
 _SECONDS = 0.15  # that one call of a program should take
 
 
@@ -76,6 +78,9 @@ class Settings(Declared):
     updown: bool = setting(True, "Time the up-down update of a whole net.")
     bound: bool = setting(True, "Time the update of a whole net by ascent of the bound.")
     temporal: bool = setting(True, "Time the update of RNN-RBMs, on sequences.")
+    streamed: bool = setting(
+        True, "Time updates on rows that are read from a file beside those on the device."
+    )
     memory: bool = setting(True, "Measure memory, import and compile time of a fresh process.")
 
     def __post_init__(self):
@@ -136,6 +141,12 @@ def run(settings: Settings, workdir: str) -> dict:
         results["temporal"] = temporal_updates.compare(sizes, peers, rounds, _SECONDS)
         for name, found in results["temporal"].items():
             log(table.sequences(sizes[name], found))
+    if settings.streamed:
+        results["streamed"] = {
+            str(case): streamed_updates.compare(case, rounds, _SECONDS)
+            for case in (cases[0]._replace(batch_size=size) for size in _STREAMED[::stride])
+        }
+        log(table.streamed(results["streamed"]))
     if settings.scaling:
         values = {quantity: values[::stride] for quantity, values in _SCALING.items()}
         results["scaling"] = rbm_updates.scale(cases[0], values, rounds, _SECONDS)

@@ -38,7 +38,7 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
         raise ValueError(
             f"--folder is {os.fspath(folder)!r}; name a local folder (--folder=. is this one)"
         )
-    source, folder = pathlib.Path(pretrained), pathlib.Path(folder)
+    source, folder = files.path(pretrained), pathlib.Path(folder)
     if (folder.resolve() / "flags.txt").exists():
         raise ValueError(
             f"--folder={folder} is the workdir of a run, whose model and summary would be lost; "

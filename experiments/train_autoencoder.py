@@ -157,7 +157,7 @@ def _pretrain(run: runs.Run, dataset: data.Dataset, transform: data.Transform) -
     """Trains the stack, of binary units with Gaussian units for the code."""
     settings = run.settings
     train, (_, held_out) = dataset.train, dataset.held_out
-    stack = greedy.Stack(transform, redrawn=settings.data.redrawn)
+    stack = greedy.Stack(transform, redrawn=settings.data.redrawn(dataset))
     stack = pretraining.train_stack(
         run, settings.learning, settings.hidden_sizes[:-1], stack, train.images, held_out.images
     )

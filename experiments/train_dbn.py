@@ -123,7 +123,7 @@ def run(settings: Settings, workdir: str) -> dict:
         run,
         settings.learning,
         settings.hidden_sizes[:-1],
-        greedy.Stack(to_pixels, redrawn=settings.data.redrawn),
+        greedy.Stack(to_pixels, redrawn=settings.data.redrawn(dataset)),
         dataset.train.images,
         held_out.images,
         samples=settings.layer_data == "samples",

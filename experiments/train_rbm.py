@@ -123,7 +123,7 @@ class Snapshots:
     def draw(self, image_shape: tuple[int, ...]) -> dict[str, Figure]:
         """Draws how the weights develop, from the files that are there."""
         paths = {epoch: self._path / f"epoch_{epoch}.npy" for epoch in self._epochs}
-        weights = {epoch: np.load(path) for epoch, path in paths.items() if path.exists()}
+        weights = {epoch: _read(path) for epoch, path in paths.items() if path.exists()}
         missing = sorted(paths.keys() - weights.keys())
         if missing:
             logging.warning("%s has lost the weights of epochs %s", self._path, missing)
@@ -136,6 +136,11 @@ class Snapshots:
             title="Development of the features from a random start",
         )
         return {"development": picture}
+
+
+def _read(path: files.Path) -> np.ndarray:
+    with path.open("rb") as file:
+        return np.load(file)
 
 
 def _suited(settings: Settings, dataset: data.Dataset, transform: data.Transform) -> Settings:

@@ -17,6 +17,8 @@ import tempfile
 from multiprocessing import forkserver
 from unittest import mock
 
+from tests import buckets
+
 ROOT = pathlib.Path(__file__).parent.parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -50,10 +52,14 @@ class Done:
 
 
 def start(module, *flags, output=os.devnull, errors=os.devnull, folder=ROOT):
-    """Starts `python -m module flags…` in the folder; what it prints goes to the files."""
+    """Starts `python -m module flags…` in the folder; what it prints goes to the files.
+
+    Of the variables of this process, those of an emulated bucket hold there at once; all others as
+    they were when the first command started.
+    """
     with mock.patch.dict(os.environ, environment()):
         forkserver.ensure_running()
-    arguments = (module, flags, output, errors, folder)
+    arguments = (module, flags, output, errors, folder, buckets.variables())
     process = _CONTEXT.Process(target=_main, args=arguments, daemon=True)
     process.start()
     return process
@@ -68,7 +74,8 @@ def run(module, *flags):
         return Done(process.exitcode, output.read_text(), errors.read_text())
 
 
-def _main(module, flags, output, errors, folder):
+def _main(module, flags, output, errors, folder, variables):
+    os.environ.update(variables)
     for descriptor, path in ((1, output), (2, errors)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)

@@ -26,6 +26,8 @@ import jax
 import jaxtyping
 import pytest
 
+from tests import buckets
+
 # Every function of the package runs with its shape annotations checked.
 jaxtyping.install_import_hook("dbn_jax", "beartype.beartype")
 
@@ -92,6 +94,22 @@ def implicit_promotion():
     """Optax's schedules mix counts and rates."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture(scope="session")
+def _emulator():
+    with buckets.emulated() as variables:
+        yield variables
+
+
+@pytest.fixture
+def bucket(_emulator, monkeypatch, tmp_path):
+    """A path in an emulated bucket, where nothing is yet."""
+    for name, value in _emulator.items():
+        monkeypatch.setenv(name, value)
+    from dbn_jax import files  # after the import hook
+
+    return files.path(f"gs://{buckets.NAME}{tmp_path}")
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 # From the foundations up; rooms of one line do not know each other.
 ORDER = """
-typing pytrees files
-numerics
-compilation examples precision
+typing pytrees
+numerics parallel
+files
+compilation examples sources precision
 random
 units
 train_state data training figures embedding

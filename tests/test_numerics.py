@@ -3,12 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from dbn_jax import numerics, rbm
+from dbn_jax import numerics
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, jnp.int32])
@@ -41,20 +38,3 @@ def test_labels_that_are_no_numbers_of_classes_are_refused(kind):
 def test_a_traced_label_that_does_not_exist_is_nan():
     found = jax.jit(lambda x: numerics.one_hot(x, 2, jnp.float32))(jnp.array([1, 2, -1, 0]))
     np.testing.assert_array_equal(found, [[0, 1], [np.nan] * 2, [np.nan] * 2, [1, 0]])
-
-
-def test_a_batch_over_explicit_axes_is_refused_and_over_automatic_ones_taken():
-    optimizer = optax.sgd(0.1)
-    state = rbm.init_state(rbm.init_params(jax.random.key(0), 6, 4), optimizer)
-    x = np.random.default_rng(0).integers(0, 2, (20, 6)).astype(np.float32)
-
-    def step(kind):
-        mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
-        batch = jax.device_put(x, NamedSharding(mesh, P("data")))
-        return rbm.cd_step(jax.random.key(0), state, batch, optimizer=optimizer)[0].params.weights
-
-    expected = rbm.cd_step(jax.random.key(0), state, x, optimizer=optimizer)[0].params.weights
-    np.testing.assert_allclose(step(AxisType.Auto), expected, atol=1e-6)
-    words = r"split over \['data'\] of a mesh .* explicit.* axis_types=\(jax\.sharding\.AxisType\.A"
-    with pytest.raises(ValueError, match=words):
-        step(AxisType.Explicit)

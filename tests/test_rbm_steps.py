@@ -8,10 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
-from dbn_jax import learning, rbm
+from dbn_jax import rbm
 from tests import oracles
 from tests.small_rbms import allclose, make, some_states, trees_allclose
 
@@ -49,66 +47,6 @@ def test_scan_of_steps_equals_a_loop(optimizer, visible):
     for path, has_moved in jax.tree_util.tree_leaves_with_path(moved):
         # What Gaussian units take from the data is not learnt.
         assert has_moved == (path[-1].name not in ("location", "log_bound"))
-
-
-def test_mean_over_shards_equals_the_mean_of_their_gradients():
-    """In shard_map every leaf is the shard's own gradient: none is summed over devices already."""
-    params = make("gaussian learnt", "bernoulli")
-    batch = jnp.asarray(some_states(oracles.Model.of(params).visible, 16), jnp.float32)
-    key = jax.random.key(0)
-    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
-    assert mesh.size == 8
-    chains = rbm.init_chains(jax.random.key(1), params, 24)
-
-    def gradients(key, params, chains, batch):
-        cd = rbm.cd_gradient(key, params, batch, num_gibbs_steps=3)
-        pcd, moved, metrics = rbm.pcd_gradient(key, params, chains, batch, num_gibbs_steps=2)
-        inputs = rbm.hidden_inputs(params, batch)
-        exact, _, _ = learning.Exact().estimate(key, params, None, batch)
-        free_energy = rbm.free_energy_gradient(params, batch, inputs)
-        return (cd, pcd, metrics, exact, free_energy), moved
-
-    def on_a_shard(key, params, chains, batch):
-        key = jax.random.fold_in(key, jax.lax.axis_index("data"))
-        found, moved = gradients(key, params, chains, batch)
-        return jax.lax.pmean(found, "data"), moved
-
-    sharded = jax.shard_map(
-        on_a_shard,
-        mesh=mesh,
-        in_specs=(P(), P(), P("data"), P("data")),
-        out_specs=(P(), P("data")),
-    )
-    found, moved = jax.jit(sharded)(key, params, chains, batch)
-    one = jax.jit(gradients)
-    each = [
-        one(jax.random.fold_in(key, i), params, chains[3 * i : 3 * i + 3], batch[2 * i : 2 * i + 2])
-        for i in range(8)
-    ]
-    means = jax.tree.map(lambda *x: np.mean(x, axis=0), *(x[0] for x in each))
-    trees_allclose(found, means, atol=1e-5)
-    allclose(moved, np.concatenate([x[1] for x in each]), atol=1e-5)
-    # Statistics without chance equal those of the whole batch on a single device.
-    whole = jax.jit(
-        lambda params, v: rbm.free_energy_gradient(params, v, rbm.hidden_inputs(params, v))
-    )
-    trees_allclose(found[-1], whole(params, batch), atol=1e-5)
-
-
-def test_a_batch_spread_over_devices_gives_the_same_update():
-    """Sharded data in, the same program, the same random numbers, the same update."""
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    params = make("bernoulli", "bernoulli")
-    state = rbm.init_state(params, optimizer)
-    batch = jnp.asarray(some_states(oracles.Model.of(params).visible, 16), jnp.float32)
-    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
-    spread = jax.device_put(batch, NamedSharding(mesh, P("data")))
-    assert len(spread.sharding.device_set) == 8
-    state_everywhere = jax.device_put(state, NamedSharding(mesh, P()))
-    key = jax.random.key(0)
-    alone = rbm.cd_step(key, state, batch, optimizer=optimizer, num_gibbs_steps=2)
-    together = rbm.cd_step(key, state_everywhere, spread, optimizer=optimizer, num_gibbs_steps=2)
-    trees_allclose(together, alone)
 
 
 def counting(optimizer):

@@ -6,10 +6,10 @@ it can make (dof), whose angles a motion file gives. A joint is where a bone end
 """
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
+from dbn_jax import files
 from dbn_jax.data import skeletons
 from dbn_jax.typing import Float
 
@@ -41,10 +41,10 @@ class Acclaim:
         return skeletons.chain(self.parents, root, offsets, rotations)
 
 
-def read(path: Path) -> Acclaim:
+def read(path: files.Path) -> Acclaim:
     """Reads a skeleton file."""
     try:
-        return _parse(path.read_text(encoding="latin-1"))
+        return _parse(files.read_text(path, encoding="latin-1"))
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged, or no Acclaim skeleton ({type(error).__name__}: {error}): fetch "

@@ -1,4 +1,4 @@
-"""Rows of a data set: all of them block by block, and some that stand for the whole."""
+"""Rows of a data set: all of them block by block, and some by their labels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from dbn_jax import parallel
 from dbn_jax.compilation import jit
+from dbn_jax.sources import spread_numbers
 from dbn_jax.typing import Int
 
 BLOCK = 1000  # rows at a time
@@ -21,35 +23,19 @@ def apply(transform: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
 def in_blocks(function: Callable[..., Any], key: jax.Array, rows: Any) -> Any:
     """``function(key, block)`` of a thousand rows at a time, with a key for each block.
 
-    No more than one block is on the device. Rows, and the results on the host, are pytrees of
-    arrays whose first axis is the rows'.
+    No more than one block is on the device, or shared by the devices. Rows, and the results on the
+    host, are pytrees of arrays whose first axis is the rows'.
     """
+    size, shares = len(jax.tree.leaves(rows)[0]), parallel.num_shares()
     blocks = []
-    for start in range(0, len(jax.tree.leaves(rows)[0]), BLOCK):
-        block = jax.tree.map(lambda x: x[start : start + BLOCK], rows)  # noqa: B023
-        blocks.append(jax.device_get(function(jax.random.fold_in(key, start), block)))
+    for start in range(0, size, BLOCK):
+        count = min(BLOCK, size - start)
+        # Where devices cannot share a block evenly, some compute its last row again.
+        wanted = start + np.minimum(np.arange(-(-count // shares) * shares), count - 1)
+        block = parallel.shard(jax.tree.map(lambda x: x[wanted], rows))  # noqa: B023
+        result = parallel.fetch(function(jax.random.fold_in(key, start), block))
+        blocks.append(jax.tree.map(lambda x: x[:count], result))  # noqa: B023
     return jax.tree.map(lambda *parts: np.concatenate(parts), *blocks)
-
-
-def spread(rows: Any, count: int) -> Any:
-    """At most `count` rows, evenly spread; see `spread_numbers`."""
-    size = len(jax.tree.leaves(rows)[0])
-    chosen = spread_numbers(size, min(count, size))
-    return jax.tree.map(lambda x: x[chosen], rows)
-
-
-def spread_numbers(size: int, count: int) -> Int[np.ndarray, " count"]:
-    """Numbers of `count` of so many rows, evenly spread; of fewer rows, each in turn and again.
-
-    They are one row of each of `count` equal parts, drawn alike at each call: the first rows of a
-    sorted file are all of one class, and every second row of a file whose ten classes take turns is
-    of five.
-    """
-    if count > size:
-        return np.arange(count) % size
-    edges = np.linspace(0, size, count + 1).astype(int)
-    draws = np.random.RandomState(0).random_sample(count)  # its streams are frozen
-    return edges[:-1] + (draws * np.diff(edges)).astype(int)
 
 
 def rows_with_labels(

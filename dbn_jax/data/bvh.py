@@ -1,10 +1,10 @@
 """BVH files: a skeleton, and the channels of its joints in each frame."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
+from dbn_jax import files
 from dbn_jax.data import sequence_set, skeletons
 from dbn_jax.typing import Float
 
@@ -46,10 +46,10 @@ class Bvh:
         return skeletons.chain(self.parents, offsets[:, 0], offsets, np.stack(rotations, 1))
 
 
-def read(path: Path) -> Bvh:
+def read(path: files.Path) -> Bvh:
     """Reads a file."""
     try:
-        file = _parse(path.read_text(encoding="latin-1"))
+        file = _parse(files.read_text(path, encoding="latin-1"))
     except (IndexError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged, or no BVH file ({error}): write it again, or take it out"

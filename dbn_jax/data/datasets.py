@@ -8,11 +8,12 @@ step.
 import dataclasses
 import math
 import os
-from pathlib import Path
+import sys
 
 import numpy as np
 
-from dbn_jax.data import blocks, embedded, idx, intensity, tfds_folder
+from dbn_jax import files, sources
+from dbn_jax.data import embedded, idx, intensity, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
 from dbn_jax.typing import Array, Float, Num
 
@@ -55,7 +56,7 @@ class Split:
 
     def spread(self, count: int) -> "Split":
         """`count` rows, or all of fewer, evenly spread: files may be sorted by class."""
-        return Split(*blocks.spread((self.images, self.labels), count))
+        return Split(*sources.spread((self.images, self.labels), count))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,8 +96,8 @@ class Dataset:
         for part, split in splits.items():
             self._check(part, split)
         if self.standardisation is None:
-            images = {part: split.images for part, split in splits.items()}
-            object.__setattr__(self, "scale", intensity.resolve(self.name, images, self.scale))
+            scale = intensity.resolve(self.name, self.images(), self.scale)
+            object.__setattr__(self, "scale", scale)
         if self.scale != 1 and any(s.images.dtype.kind == "f" for s in splits.values()):
             raise ValueError(
                 f"{self.name}: images are floats of full intensity {self.scale:g}; make them grey "
@@ -107,6 +108,10 @@ class Dataset:
         """The parts that there are, by name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {part: split for part, split in parts.items() if split is not None}
+
+    def images(self) -> dict[str, np.ndarray]:
+        """The images of the parts that there are, by name."""
+        return {part: split.images for part, split in self.splits().items()}
 
     @property
     def held_out(self) -> tuple[str, Split]:
@@ -158,6 +163,7 @@ def load(
     image_size: int | None = None,
     num_validation: int = 0,
     seed: int = 0,
+    resident_bytes: int = sys.maxsize,
 ) -> Dataset:
     """Reads a data set; never another one than was asked for.
 
@@ -177,9 +183,15 @@ def load(
         255 then.
       num_validation: examples to split off the training set, in equal proportions of each class.
       seed: chooses which examples are split off.
+      resident_bytes: images of a part that are more bytes stay in a file, as a `np.memmap`, and
+        training reads them as it needs them. What would make others of them is refused.
     """
-    arrays, names = _read(name, data_dir)
+    arrays, names = _read(name, data_dir, resident_bytes)
     _check_published(name, arrays)
+    changes = {"classes": classes, "image_size": image_size, "num_validation": num_validation}
+    for option, value in changes.items():
+        if value:
+            _check_resident(name, {k: images for k, (images, _) in arrays.items()}, option)
     given = {part: images for part, (images, _) in arrays.items()}
     where = name if data_dir is None else f"{name} in {data_dir}"
     scale = intensity.resolve(where, given, full_intensity)
@@ -187,6 +199,7 @@ def load(
         arrays = {k: (shrink(images, image_size, scale), y) for k, (images, y) in arrays.items()}
         scale = 255.0
     elif any(images.dtype.kind == "f" for images in given.values()):
+        _check_resident(name, given, "floats")
         arrays = {k: ((x / scale).astype(np.float32), y) for k, (x, y) in arrays.items()}
         scale = 1.0
     image_shape = arrays["train"][0].shape[1:]
@@ -228,6 +241,7 @@ def binarise(dataset: Dataset, mode: str, *, seed: int = 0) -> tuple[Dataset, Tr
         )
     if mode != "fixed":
         return dataset, Transform(mode, dataset.scale)
+    _check_resident(dataset.name, dataset.images(), "binarisation='fixed'")
     streams = {"train": 0, "validation": 1, "test": 2}
     drawn = {}
     for part, split in dataset.splits().items():
@@ -245,6 +259,7 @@ def standardise(dataset: Dataset) -> Dataset:
     """
     if dataset.standardisation is not None:
         raise ValueError(f"{dataset.name} is standardised already")
+    _check_resident(dataset.name, dataset.images(), "standardise")
     images = dataset.train.images
     mean = images.mean(0, dtype=np.float64) / dataset.scale
     std = np.maximum(images.std(0, dtype=np.float64) / dataset.scale, _MIN_STD)
@@ -253,7 +268,7 @@ def standardise(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, **parts, scale=1.0, standardisation=used)
 
 
-def _read(name, data_dir):
+def _read(name, data_dir, resident_bytes):
     """(images, labels) of each part, images (examples, rows, columns[, channels]); class names."""
     if name in embedded.NAMES:
         if data_dir is not None:
@@ -264,12 +279,12 @@ def _read(name, data_dir):
         splits, num_classes = embedded.read(name)
         return splits, _numbers(num_classes)
     if data_dir is not None:
-        data_dir = Path(data_dir).expanduser()
+        data_dir = files.path(os.path.expanduser(data_dir))
         if idx.find(data_dir):
             _check_one_meaning(name, data_dir)
-            splits = idx.read_folder(data_dir)
+            splits = idx.read_folder(data_dir, resident_bytes)
             return splits, _numbers(1 + max(int(labels.max()) for _, labels in splits.values()))
-    return tfds_folder.read(name, data_dir)
+    return tfds_folder.read(name, data_dir, resident_bytes)
 
 
 def _numbers(num_classes):
@@ -305,6 +320,16 @@ def _hold_out(name, splits, count, seed):
     held = np.sort(np.concatenate([m[len(m) - q :] for m, q in zip(members, quotas, strict=True)]))
     kept = np.setdiff1d(np.arange(len(train)), held)
     return {**splits, "train": train.take(kept), "validation": train.take(held)}
+
+
+def _check_resident(name, images, option):
+    for part, x in images.items():
+        if sources.is_read(x):
+            raise ValueError(
+                f"{name}: the {part} images, {x.nbytes:,} bytes, stay in their file, and {option} "
+                "would make others of them in memory: do without, prepare the file so, or allow "
+                "more memory (--resident_gigabytes)"
+            )
 
 
 def _check_published(name, splits):

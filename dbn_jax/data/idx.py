@@ -12,10 +12,12 @@ import gzip
 import math
 import os
 import re
+import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
+
+from dbn_jax import files
 
 _TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _AXES = {"images": (3, 4), "labels": (1, 2)}
@@ -28,18 +30,22 @@ FILE_NAMES = (
 )
 
 
-def find(folder: str | os.PathLike) -> dict[tuple[str, str], Path]:
+def find(folder: str | os.PathLike) -> dict[tuple[str, str], files.Path]:
     """The paths of those of the four files that are in the folder, by part and kind.
 
     Number of axes and type may differ from MNIST's, as in train-images-idx4-float; a name may also
     end in ".gz", and have a dot before "idx" as some archives unpack.
     """
-    files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    paths = sorted(files.path(folder).glob("*"), reverse=True)
     found = {}
     for part, prefix in _PARTS.items():
         for kind in _AXES:
             name = re.compile(rf"{prefix}-{kind}[-.](idx\d-\w+)(\.gz)?")
-            fits = {match[1]: path for path in files[::-1] if (match := name.fullmatch(path.name))}
+            fits = {
+                match[1]: path
+                for path in paths
+                if (match := name.fullmatch(path.name)) and path.is_file()
+            }
             if len(fits) > 1:
                 raise ValueError(
                     f"{folder} holds {' and '.join(sorted(p.name for p in fits.values()))}: move "
@@ -50,8 +56,13 @@ def find(folder: str | os.PathLike) -> dict[tuple[str, str], Path]:
     return found
 
 
-def read_folder(folder: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Reads the four files of a data set: (images, labels) of "train" and of "test"."""
+def read_folder(
+    folder: str | os.PathLike, resident_bytes: int = sys.maxsize
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Reads the four files of a data set: (images, labels) of "train" and of "test".
+
+    Images of more bytes stay in their file, a `np.memmap`.
+    """
     paths = find(folder)
     missing = [
         f"{prefix}-{kind}-idx{axes[0]}-ubyte"
@@ -63,7 +74,10 @@ def read_folder(folder: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.nda
         raise FileNotFoundError(
             f"{folder} lacks {', '.join(missing)}: an IDX data set is the files {FILE_NAMES}"
         )
-    splits = {part: _read_split(paths[part, "images"], paths[part, "labels"]) for part in _PARTS}
+    splits = {
+        part: _read_split(paths[part, "images"], paths[part, "labels"], resident_bytes)
+        for part in _PARTS
+    }
     train, test = (images.shape[1:] for images, _ in splits.values())
     if train != test:
         raise ValueError(
@@ -72,8 +86,9 @@ def read_folder(folder: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.nda
     return splits
 
 
-def _read_split(image_path, label_path):
-    images, labels = _read(image_path, "images"), _read(label_path, "labels")
+def _read_split(image_path, label_path, resident_bytes):
+    images = _read(image_path, "images", resident_bytes)
+    labels = _read(label_path, "labels", sys.maxsize)
     columns = labels.shape[1:]
     if labels.dtype.kind not in "ui" or columns not in ((), (_QMNIST_COLUMNS,)):
         raise ValueError(
@@ -89,15 +104,19 @@ def _read_split(image_path, label_path):
     return images, labels.reshape(len(labels), -1)[:, 0].astype(np.int32)
 
 
-def _read(path, kind):
+def _read(path, kind, resident_bytes):
     """The array in a file, gzipped or not (told by its content, not its name)."""
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is a corrupt gzip file ({error}): fetch it again") from error
-    start, axes = content[:4], _AXES[kind]
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    can_stay = not (is_gzip or files.in_bucket(path))
+    if can_stay and path.stat().st_size > resident_bytes:
+        content = np.memmap(path, np.uint8, "r")
+    else:
+        content = path.read_bytes()
+        if is_gzip:
+            content = _unzipped(path, content)
+        content = np.frombuffer(content, np.uint8)
+    start, axes = content[:4].tobytes(), _AXES[kind]
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES or start[3] not in axes:
         raise ValueError(
             f"{path} starts with the bytes {start.hex()}, but an IDX file of {kind} with 0000, one "
@@ -105,12 +124,25 @@ def _read(path, kind):
             f"{' or '.join(f'{count:02x}' for count in axes)} axes: fetch the right file"
         )
     dtype, header = np.dtype(_TYPES[start[2]]), 4 + 4 * start[3]
-    shape = [int.from_bytes(content[at : at + 4]) for at in range(4, header, 4)]
+    shape = [int.from_bytes(content[at : at + 4].tobytes()) for at in range(4, header, 4)]
     size = header + dtype.itemsize * math.prod(shape)
     if len(content) != size:
         raise ValueError(
             f"{path} is damaged, fetch it again: it holds {len(content)} bytes, but {size} by its "
             f"header of shape {shape}"
         )
-    numbers = np.frombuffer(content, dtype, offset=header).reshape(shape)
+    if size > resident_bytes and not (can_stay and dtype.itemsize == 1):
+        raise ValueError(
+            f"{path} holds {size:,} bytes, more than the {resident_bytes:,} that may be in "
+            "memory (--resident_gigabytes), and only bytes on a local disk that are not gzipped "
+            "can be read as they are needed: unpack, convert or copy the file, or allow more"
+        )
+    numbers = content[header:].view(dtype).reshape(shape)
     return numbers.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _unzipped(path, content):
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is a corrupt gzip file ({error}): fetch it again") from error

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dbn_jax import numerics
+from dbn_jax import numerics, sources
 
 # Larger whole numbers may be those of dark bytes, of percentages or of counts.
 _LARGEST_TOLD = 16
@@ -22,11 +22,13 @@ def resolve(name: str, images: Mapping[str, np.ndarray], full: float | None = No
 
     It is 1 or 255 if the largest value lies in the upper half of the range up to that; else the
     largest value, if all are whole numbers and none is above 16. What is found and is not 255 is
-    logged as a warning, once for each data set.
+    logged as a warning, once for each data set. Of images in files it looks at rows spread over
+    them.
 
     Raises:
       ValueError: values are not finite or outside 0 to the full intensity, or do not tell it.
     """
+    images = {part: sources.look_at(x) for part, x in images.items()}
     for part, x in images.items():
         if fault := numerics.non_finite(x):
             raise ValueError(f"{name}, {part} images: {fault}")

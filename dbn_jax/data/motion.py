@@ -7,10 +7,9 @@ and the turn of the root in the room (Lawrence, GPmat). Both come with the split
 for them. Files of your own are .bvh, or .npz with an array of frames.
 """
 
-from pathlib import Path
-
 import numpy as np
 
+from dbn_jax import files
 from dbn_jax.data import acclaim, bvh, matlab, sequence_set, walking
 from dbn_jax.data.sequence_set import SequenceSet
 from dbn_jax.data.skeletons import Skeleton
@@ -26,7 +25,7 @@ _CMU35_RUNS = {"train": range(16, 25), "validation": (), "test": (0,)}
 _TEST_FRAMES, _PIECE = 326, 100  # the end of the third walk, and what walks are cut into
 
 
-def read_walking(folder: Path) -> SequenceSet:
+def read_walking(folder: files.Path) -> SequenceSet:
     """Reads the walks of ``motion.mat``, with the split of Gan et al. 2015.
 
     The last 326 frames of the third walk test, in pieces of 100, 100, 100 and 26; all frames before
@@ -59,7 +58,7 @@ def read_walking(folder: Path) -> SequenceSet:
     )
 
 
-def read_cmu35(folder: Path) -> SequenceSet:
+def read_cmu35(folder: files.Path) -> SequenceSet:
     """Reads CMU's subject 35: 31 sequences to learn from, and a run and a walk to test.
 
     Names of columns and the skeleton come from ``35.asf``. The numbers that never change are left
@@ -88,7 +87,7 @@ def read_cmu35(folder: Path) -> SequenceSet:
 
 
 def read_bvh(
-    folder: Path,
+    folder: files.Path,
     *,
     every: int = 1,
     validation_share: float = 0.1,
@@ -110,14 +109,14 @@ def read_bvh(
     paths = _paths(folder, ".bvh")
     if every < 1:
         raise ValueError(f"every={every}: choose a whole number from 1")
-    files = [bvh.read(path) for path in paths]
-    first = files[0]
-    for path, file in zip(paths, files, strict=True):
+    walks = [bvh.read(path) for path in paths]
+    first = walks[0]
+    for path, file in zip(paths, walks, strict=True):
         _check_same(path, paths[0], "columns", file.columns, first.columns)
         _check_same(path, paths[0], "frames per second", round(file.rate, 2), round(first.rate, 2))
     parts = sequence_set.split(
         f"bvh in {folder}",
-        [file.frames[::every] for file in files],
+        [file.frames[::every] for file in walks],
         validation_share=validation_share,
         test_share=test_share,
         seed=seed,
@@ -126,7 +125,7 @@ def read_bvh(
 
 
 def read_npz(
-    folder: Path,
+    folder: files.Path,
     *,
     frames_per_second: float = _FRAMES_PER_SECOND,
     validation_share: float = 0.1,
@@ -231,7 +230,7 @@ def _paths(folder, suffix):
 def _read_npz_file(path):
     """The frames and the names of their columns."""
     try:
-        with np.load(path) as content:
+        with path.open("rb") as file, np.load(file) as content:
             arrays = {name: content[name] for name in content.files}
     except Exception as error:  # each damage has its own
         raise ValueError(f"{path} is damaged, or no .npz file ({error}): write it again") from error

@@ -7,11 +7,11 @@ are not transposed. A roll does not tell a note that is struck again from one th
 """
 
 import math
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
+from dbn_jax import files
 from dbn_jax.data import matlab, sequence_set
 from dbn_jax.data.sequence_set import SequenceSet
 from dbn_jax.typing import UInt8
@@ -35,7 +35,7 @@ _ORIGIN = (
 _DRUMS = 9  # MIDI's channel of them, counted from 0
 
 
-def read(name: str, folder: Path) -> SequenceSet:
+def read(name: str, folder: files.Path) -> SequenceSet:
     """Reads one of `FILES`, with the published split."""
     file, rows_per_quarter = FILES[name]
     path = folder / file
@@ -51,7 +51,7 @@ def read(name: str, folder: Path) -> SequenceSet:
 
 
 def read_midi(
-    folder: Path,
+    folder: files.Path,
     *,
     rows_per_quarter: int = 2,
     validation_share: float = 0.1,
@@ -122,7 +122,8 @@ def _read_midi_file(path, rows_per_quarter):
     """The roll of a file: all its tracks together, without drums."""
     mido = mido_package()
     try:
-        file = mido.MidiFile(path)
+        with path.open("rb") as content:
+            file = mido.MidiFile(file=content)
     except Exception as error:  # each damage has its own
         reason = str(error) or type(error).__name__
         raise ValueError(f"{path} is damaged, or no MIDI file ({reason}): take it out") from error

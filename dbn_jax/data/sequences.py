@@ -4,9 +4,9 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from dbn_jax import files
 from dbn_jax.data import balls, motion, music
 from dbn_jax.data.sequence_set import SequenceSet
 
@@ -60,7 +60,7 @@ def load_sequences(
         return reader(**options)
     if data_dir is None:
         raise ValueError(f"{name} is read from files: set data_dir to the folder with {holds}")
-    folder = Path(data_dir).expanduser()
+    folder = files.path(os.path.expanduser(data_dir))
     if not folder.is_dir():
         raise FileNotFoundError(
             f"data_dir={str(data_dir)!r} is no folder: it should be the one with {holds}"

@@ -5,7 +5,6 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -66,7 +65,7 @@ def animate(
 @contextlib.contextmanager
 def _replacing(path: str | os.PathLike, ending: str) -> Iterator[IO[bytes]]:
     """`files.replacing` for a path with the ending."""
-    path = Path(path)
+    path = files.path(path)
     if path.suffix.lower() != ending:
         raise ValueError(f"{path}: this writes {ending} files: name it {path.stem}{ending}")
     with files.replacing(path) as file:

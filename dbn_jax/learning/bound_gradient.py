@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, label_units, learning, numerics, random, rbm, units
+from dbn_jax import dbn, label_units, learning, numerics, parallel, random, rbm, units
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import learners
@@ -231,8 +231,9 @@ def gradient(
         }
         return -value, terms
 
+    varying = parallel.match_varying(v, net)
     (recognition, generative), terms = jax.grad(surrogate, argnums=(0, 1), has_aux=True)(
-        net.recognition, net.generative
+        varying.recognition, varying.generative
     )
     weights = examples.weights
     data = Examples(x, None if weights is None else jnp.broadcast_to(weights, x.shape[:-1]))
@@ -280,7 +281,7 @@ def _slopes(net, v, labels):
         return jnp.sum(log_p + entropy + prior)
 
     sizes = [layer.hidden.num_units for layer in net.recognition]
-    return jax.grad(terms)([jnp.zeros((len(v), size), v.dtype) for size in sizes])
+    return jax.grad(terms)([jnp.zeros_like(v, shape=(len(v), size)) for size in sizes])
 
 
 def init_state(

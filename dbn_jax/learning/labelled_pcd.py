@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import label_units, numerics, random, rbm
+from dbn_jax import label_units, numerics, parallel, random, rbm
 from dbn_jax.data import blocks
 from dbn_jax.learning.learners import Learner
 from dbn_jax.typing import Array, Float
@@ -81,6 +81,7 @@ class LabelledPCD(Learner):
         """The batch is features, then one-hot labels; `label_loss` is −log p(label | features)."""
         batch = rbm.as_batch(params, batch)
         features, labels = label_units.split(params, batch.values)
+        chains = parallel.shard(chains)
         x, hidden = self.sample(key, params, chains)
         # A chain stands for the examples of its class: to it goes its part of their share.
         share = batch.unit_means(labels)
@@ -97,7 +98,7 @@ class LabelledPCD(Learner):
             return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)
 
         gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(
-            rbm.match_varying(batch.values, params)
+            parallel.match_varying(batch.values, params)
         )
         metrics = {
             "free_energy_data": data,

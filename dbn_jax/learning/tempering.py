@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import random, rbm
+from dbn_jax import parallel, random, rbm
 from dbn_jax.learning.learners import Learner, hidden_at
 from dbn_jax.typing import Array, Float, Key
 
@@ -88,6 +88,7 @@ class ParallelTempering(Learner):
           (num_temperatures − 1,).
         """
         down_key, up_key, swap_key, parity_key = random.split(key, 4)
+        h = parallel.shard(h, axis=1)
         levels = self.num_temperatures
         beta = jnp.linspace(self.min_beta, 1, levels, dtype=h.dtype)
         v = params.visible.sample(down_key, _scale(beta, rbm.visible_inputs(params, h)))

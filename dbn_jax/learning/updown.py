@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, label_units, random, rbm
+from dbn_jax import dbn, label_units, parallel, random, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
@@ -86,14 +86,16 @@ def gradient(
     end, _, end_inputs = rbm.gibbs_from_hidden(gibbs_key, net.top, h, num_gibbs_steps)
     sleep = dbn.sample_generation(down_key, net, label_units.split(net.top, end)[0])
 
+    varying = parallel.match_varying(v, net)
+
     def wake_loss(generative):
         return -examples.mean(dbn.log_generative(generative, wake))
 
     def sleep_loss(recognition):
         return -examples.mean(dbn.log_recognition(recognition, sleep))
 
-    wake_value, generative = jax.value_and_grad(wake_loss)(net.generative)
-    sleep_value, recognition = jax.value_and_grad(sleep_loss)(net.recognition)
+    wake_value, generative = jax.value_and_grad(wake_loss)(varying.generative)
+    sleep_value, recognition = jax.value_and_grad(sleep_loss)(varying.recognition)
     data, fantasies = examples.with_values(x), examples.with_values(end)
     top, metrics = rbm.contrastive_gradient(net.top, data, inputs, fantasies, end_inputs)
     change = dbn.UntiedDBN(recognition, generative, top)
@@ -101,7 +103,7 @@ def gradient(
         loss = functools.partial(
             _label_loss, label_key, examples, labels, wake[-1], adversarial_radius
         )
-        more, label_metrics = jax.grad(loss, has_aux=True)(net)
+        more, label_metrics = jax.grad(loss, has_aux=True)(varying)
         change = jax.tree.map(lambda a, b: a + label_cost * b, change, more)
         metrics |= label_metrics
 

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics, precision, random, rbm, units
+from dbn_jax import numerics, parallel, precision, random, rbm, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 from dbn_jax.units import normalisable
@@ -101,8 +101,9 @@ def _ais(key, params, base, betas, *, num_chains):
         log_weights += _log_ratio(params, base, last, beta, v)
         return (_sweep(random.fold_in(chain_key, t), params, base, beta, v), log_weights), None
 
-    start = base.sample(start_key, zeros), jnp.zeros_like(zeros[:, 0])
-    (_, log_weights), _ = jax.lax.scan(step, start, _steps(betas))
+    v = parallel.shard(base.sample(start_key, zeros))
+    (_, log_weights), _ = jax.lax.scan(step, (v, jnp.zeros_like(v[:, 0])), _steps(betas))
+    log_weights = parallel.whole(log_weights)
     mean, standard_error, effective = _summary(log_weights)
     log_z = _base_log_z(params, base)
     return Estimate(mean + log_z, standard_error, effective, log_weights + log_z)
@@ -183,7 +184,7 @@ def _visible_at(params, base, beta):
 def _inputs_at(params, visible, beta, v):
     # Scaled after the product: where the statistic has no parameters, XLA then finds that the
     # products for neighbouring β are one.
-    return beta * (visible.statistic(v) @ params.weights)
+    return beta * parallel.product(visible.statistic(v), params.weights)
 
 
 def _log_weight(params, base, beta, v):

@@ -4,13 +4,15 @@ References: Besag, "Statistical analysis of non-lattice data" (1975); Trefethen 
 exponentially convergent trapezoidal rule" (2014).
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
-from dbn_jax import precision, random, rbm, units
+from dbn_jax import parallel, precision, random, rbm, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -51,8 +53,10 @@ def log_pseudo_likelihood(
         jnp.split(v, ends, axis=-1),
         strict=True,
     )
+    of_part = functools.partial(_of_part, num_units=num_units)
+    of_part = parallel.automatic(of_part, v, P(*parallel.spec(v)[:-1]))
     return sum(
-        _of_part(key, rbm.RBM(weights, part, params.hidden), x, inputs, num_units)
+        of_part(key, rbm.RBM(weights, part, params.hidden), x, inputs)
         for key, part, weights, x in shares
     )
 

@@ -10,8 +10,9 @@ the exact likelihood. Losses are means over all frames that are learnt, in nats 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec as P
 
-from dbn_jax import random, rbm
+from dbn_jax import parallel, random, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.likelihood import partition
 from dbn_jax.temporal.base import TemporalRBM, recall
@@ -83,7 +84,10 @@ def step(
     loss=cd_loss,
 ) -> tuple[State, Metrics]:
     """One update by the gradient of a loss, such as ``functools.partial(cd_loss, …)``."""
-    gradient, metrics = jax.grad(lambda model: loss(key, model, batch), has_aux=True)(state.params)
+    model = parallel.match_varying(batch, state.params)
+    gradient = jax.grad(lambda model, key, batch: loss(key, model, batch), has_aux=True)
+    gradient = parallel.automatic(gradient, batch.values, (jax.tree.map(parallel.spec, model), P()))
+    gradient, metrics = gradient(model, key, batch)
     metrics |= {"gradient_norm": optax.tree.norm(gradient)}
     return apply_gradient(state, gradient, optimizer), metrics
 

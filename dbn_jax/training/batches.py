@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dbn_jax import numerics
+from dbn_jax import numerics, parallel, sources
 from dbn_jax.typing import Array, Int, Key
 
 
@@ -25,31 +25,51 @@ class Batches:
         key: Key[Array, ""],
         batch_size: int | None,
         updates_per_epoch: int | None,
-        placement: Any = None,
+        mesh: Any = None,
     ):
-        """Arrays on devices stay there; `placement` is the sharding of those from the host."""
+        """Arrays on devices stay there; those from the host are copied to all devices of a mesh."""
         n = None if data is None else num_examples(data)
         _check(n, batch_size, updates_per_epoch)
-        if fault := non_finite(data, np.ndarray):
-            raise ValueError(fault)
-        self.data = jax.tree.map(
-            lambda x: x if isinstance(x, jax.Array) else jax.device_put(x, placement), data
-        )
         self.num_examples = n or 0
         self.batch_size = batch_size or 0
         self.updates_per_epoch = updates_per_epoch or n // batch_size
         # Kept for the epoch's other chunks: of a million examples it takes a CPU a second.
         self.order = functools.lru_cache(1)(functools.partial(_order, key, self.num_examples))
+        self._open(data, mesh)
+
+    def _open(self, data, mesh):
+        if fault := non_finite(data, np.ndarray):
+            raise ValueError(fault)
+        self.data = jax.tree.map(
+            lambda x: x if isinstance(x, jax.Array) else parallel.everywhere(x, mesh), data
+        )
+        self.order_shape = jax.ShapeDtypeStruct((self.num_examples,), np.int32)
+
+    def at(self, update: int) -> tuple[Any, Any, int]:
+        """What `gather` takes of the data, the order and the position for this update."""
+        epoch, position = divmod(update, self.updates_per_epoch)
+        return self.data, self.order(epoch), position
+
+    def remaining(self, update: int) -> int:
+        """How many updates, this one included, `at` serves alike: those to the epoch's end."""
+        return self.updates_per_epoch - update % self.updates_per_epoch
+
+    def read_ahead(self) -> None:
+        """Prepares what comes next, while the device is at work: nothing, the data are there."""
 
 
-def gather(data: Any, order: Int[Array, " n"], i: Any, batch_size: int) -> Any:
-    """Batch i of an epoch's order; i must be less than N // B."""
+def gather(data: Any, order: Int[Array, " n"] | None, i: Any, batch_size: int) -> Any:
+    """Batch i of an epoch's order, i less than N // B; without an order, of batches (L, B, …)."""
+    if order is None:
+        return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), data)
     rows = jax.lax.dynamic_slice(order, (i * batch_size,), (batch_size,))
     return jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), data)
 
 
 def num_examples(data: Any) -> int:
-    """N, the length of the leading axis that all arrays of `data` share."""
+    """N, the length of the leading axis that all arrays of `data` share, or of a data source."""
+    if sources.is_source(data):
+        return len(data)
     numerics.check_arrays(data, "data")
     lengths = {np.shape(x)[:1] for x in jax.tree.leaves(data)}
     if len(lengths) != 1 or () in lengths:

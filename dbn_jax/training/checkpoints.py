@@ -1,10 +1,11 @@
 """Checkpoints of training states, any pytrees of arrays, written with Orbax.
 
-A checkpoint appears whole or not at all: Orbax writes into a temporary folder and renames it, and
-the last good one stays until its successor is complete. With every tree goes a description of its
-structure, so that what does not fit is refused in plain words before an array is read; what it
-belongs to (`belonging`), so that no run goes on with other things than it began with; and a
-checksum of its arrays, for Orbax verifies its indices only, not the values in its files.
+A checkpoint appears whole or not at all: Orbax writes into a temporary folder and renames it (in a
+bucket it ends it by a file commit_success.txt), and the last good one stays until its successor is
+complete. With every tree goes a description of its structure, so that what does not fit is refused
+in plain words before an array is read; what it belongs to (`belonging`), so that no run goes on
+with other things than it began with; and a checksum of its arrays, for Orbax verifies its indices
+only, not the values in its files.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging as absl_logging
 
-from dbn_jax import files
+from dbn_jax import files, parallel
 from dbn_jax.training import belonging
 
 _MAX_TO_KEEP = 2
@@ -43,7 +44,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     """
 
     def __init__(self, directory: str | os.PathLike):
-        self.directory = pathlib.Path(directory).absolute()
+        self.directory = files.absolute(directory)
         ocp = _orbax()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=_MAX_TO_KEEP,
@@ -71,7 +72,7 @@ class Checkpoints(contextlib.AbstractContextManager):
                 {
                     "paths": description,
                     "made_with": dict(made_with),
-                    "checksum": _checksum(tree),
+                    "checksums": _checksums(tree),
                 }
             ),
         )
@@ -103,14 +104,14 @@ class Checkpoints(contextlib.AbstractContextManager):
             args = ocp.args.Composite(structure=ocp.args.JsonRestore())
             saved = self._manager.restore(step, args=args).structure
             paths, belongs_to = (dict(saved[name]) for name in ("paths", "made_with"))
-            checksum = saved["checksum"]
+            checksums = saved["checksums"]
         _check_fit(paths, _describe(like), what)
         belonging.check(belongs_to, made_with, what)
         with _explained(f"cannot read {what}", remedy), _without_late_callbacks():
             target = jax.tree.map(_target, _encode(like))
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
             tree = self._manager.restore(step, args=args).tree
-            if _checksum(tree) != checksum:
+            if any(a != b for a, b in zip(_checksums(tree), checksums, strict=True) if a and b):
                 raise ValueError("its arrays hold other bytes than were saved")
         return step, jax.tree.map(_place, like, tree)
 
@@ -223,13 +224,12 @@ def _check_fit(saved: dict[str, str], wanted: dict[str, str], what: str) -> None
         )
 
 
-def _checksum(tree: Any) -> int:
-    """CRC-32 of the bytes of all arrays, but for those of which other hosts hold a part."""
-    crc = 0
-    for x in jax.tree.leaves(tree):
-        if getattr(x, "is_fully_addressable", True):
-            crc = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8), crc)
-    return crc
+def _checksums(tree: Any) -> list[int]:
+    """CRC-32 of the bytes of each array; 0 for those of which other hosts alone hold a part."""
+    return [
+        zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8)) if parallel.is_here(x) else 0
+        for x in jax.tree.leaves(tree)
+    ]
 
 
 def _is_key(x: Any) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 from jax.tree_util import Partial, keystr, tree_leaves_with_path
 
-from dbn_jax import pytrees, random
+from dbn_jax import parallel, pytrees, random
 from dbn_jax.training import batches
 from dbn_jax.typing import Array, Key
 
@@ -44,7 +44,8 @@ class Stepper:
             source.batch_size,
             tuple(map(_mesh_sharding, jax.tree.leaves(state))),
         )
-        self._zeros = jax.device_get(_zero_sums(self._program, source.order(0), state))
+        sums = _zero_sums.eval_shape(self._program, source.order_shape, state)
+        self._zeros = {name: np.zeros(x.shape, x.dtype) for name, x in sums.items()}
         self.restore(state, self._zeros)
 
     def restore(self, state: Any, sums: dict[str, Any]) -> None:
@@ -56,17 +57,20 @@ class Stepper:
         """Begins a new epoch."""
         self.sums = self._zeros
 
-    def compile(self) -> None:
+    def compile(self, first: int) -> None:
         """Compiles by making no update, so that nothing is timed with the first updates."""
-        jax.block_until_ready(self._run(self.state, self.sums, 0, 0))
+        jax.block_until_ready(self._run(self.state, self.sums, first, 0))
 
     def advance(self, first: int, count: int) -> bool:
-        """Makes updates first, …, first + count − 1, all of one epoch, and waits for them.
+        """Makes updates first, …, first + count − 1, and waits for them.
+
+        No more than the source says that there are from `first` on.
 
         False if the new state is not finite: `first_bad_update` says where that began.
         """
         self._chunk_start = self.state
         self.state, sums, finite = self._run(self.state, self.sums, first, count)
+        self._source.read_ahead()
         # One small transfer a chunk. It also waits, so that the host can measure the time.
         finite, self.sums = jax.device_get((finite, sums))
         return bool(finite)
@@ -89,16 +93,17 @@ class Stepper:
         return first + high, good, _name_non_finite(state)
 
     def _run(self, state, sums, first, count):
-        epoch, position = divmod(first, self._source.updates_per_epoch)
+        data, order, position = self._source.at(first)
+        program = dataclasses.replace(self._program, data=data)
         numbers = np.asarray([position, first, count], np.int32)
-        return _advance(self._program, self._source.order(epoch), numbers, state, sums)
+        return _advance(program, order, numbers, state, sums)
 
 
 def prepare_state(state: Any) -> Any:
     """Makes the leaves what the program returns, so that its second call compiles nothing.
 
-    They become arrays without weak types; if some lie on a mesh of devices, the others are copied
-    to all its devices.
+    They become arrays without weak types, and lie on one mesh of devices: those that do not are
+    copied to all its devices.
     """
 
     def without_weak_type(x):
@@ -107,17 +112,10 @@ def prepare_state(state: Any) -> Any:
         return jax.lax.convert_element_type(x, x.dtype) if weak else x
 
     state = jax.tree.map(without_weak_type, state)
-    everywhere = replicated(state)
-    if everywhere is None:
+    mesh = parallel.mesh_of(state)
+    if mesh is None:
         return state
-    return jax.tree.map(lambda x: x if _mesh_sharding(x) else jax.device_put(x, everywhere), state)
-
-
-def replicated(state: Any) -> NamedSharding | None:
-    """The sharding that copies to all devices of a state's mesh; None without a mesh."""
-    for sharding in filter(None, map(_mesh_sharding, jax.tree.leaves(state))):
-        return NamedSharding(sharding.mesh, PartitionSpec())
-    return None
+    return jax.tree.map(lambda x: x if _mesh_sharding(x) else parallel.everywhere(x, mesh), state)
 
 
 def _mesh_sharding(x: jax.Array) -> NamedSharding | None:
@@ -138,10 +136,11 @@ class _Program:
     def update(self, order, position, number, state):
         batch = batches.gather(self.data, order, position, self.batch_size)
         update_key, transform_key = (random.fold_in(key, number) for key in self.keys)
-        return self.step(update_key, state, self.transform(transform_key, batch))
+        batch = parallel.shard(self.transform(transform_key, parallel.shard(batch)))
+        return self.step(update_key, state, batch)
 
     def constrain(self, state):
-        """Keeps the leaves on the meshes that they came on, or each call would move them."""
+        """Leaves lie at the end as they came, or each call would move them."""
         leaves, structure = jax.tree.flatten(state)
         leaves = [
             x if s is None else jax.lax.with_sharding_constraint(x, s)
@@ -158,9 +157,10 @@ def _advance(program, order, numbers, state, sums):
         state, sums = carry
         state, metrics = program.update(order, position + i, first + i, state)
         sums = {name: sums[name] + jnp.asarray(metrics[name], jnp.float32) for name in sums}
-        return program.constrain(state), sums
+        return state, sums
 
     state, sums = jax.lax.fori_loop(0, count, update, (program.constrain(state), sums))
+    state = program.constrain(state)
     finite = sum(bad for bad, _ in _count_non_finite(state).values()) == 0
     return state, sums, finite
 

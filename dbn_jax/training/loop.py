@@ -8,6 +8,7 @@ the epochs and the keys of `transform` come from ``fold_in(key, 2**32 - 1)``. So
 killed and resumed, at whatever moment, ends with the bits of an unbroken one, on the same machine.
 """
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -19,7 +20,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from dbn_jax.training import batches, belonging, chunk
+from dbn_jax import parallel, sources
+from dbn_jax.training import batches, belonging, chunk, streaming
 from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
@@ -118,7 +120,9 @@ def train(
       state: finite. It is not donated, and stays valid.
       data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. They are
         copied to the device whole; arrays that lie on devices, sharded or not, are used where they
-        are. None: batches are None, and `settings.updates_per_epoch` says what an epoch is.
+        are. With a `np.memmap` among them, and from a data source, rows are read as they are
+        needed, so that the data may be larger than memory; see `dbn_jax.sources`. None: batches
+        are None, and `settings.updates_per_epoch` says what an epoch is.
       transform: ``transform(key, raw_batch) -> batch``, compiled into the update: scaling bytes to
         [0, 1], sampling a binarisation.
       evaluate: ``evaluate(state) -> dict`` of scalars, which get the prefix ``eval_``.
@@ -133,7 +137,8 @@ def train(
 
     Raises:
       TypeError: something in the data is no array of numbers.
-      ValueError: arrays on the host hold NaN or infinity, or sizes do not fit each other.
+      ValueError: arrays on the host hold NaN or infinity, or sizes do not fit each other; a row
+        cannot be read.
       Interrupted: SIGTERM or Ctrl-C arrived; a checkpoint is saved. A second Ctrl-C raises
         KeyboardInterrupt at once. Signals are handled in the main thread only.
       Diverged: an update made NaN or infinity; the last good checkpoint is kept.
@@ -141,8 +146,12 @@ def train(
     state = chunk.prepare_state(state)
     key = jax.random.key(settings.seed)
     order_key, transform_key = jax.random.split(jax.random.fold_in(key, _OTHER_STREAMS))
-    sizes = settings.batch_size, settings.updates_per_epoch
-    source = batches.Batches(data, order_key, *sizes, placement=chunk.replicated(state))
+    given = data, order_key, settings.batch_size, settings.updates_per_epoch
+    given = *given, parallel.mesh_of(state)
+    if sources.is_read(data):
+        source = streaming.Streamed(*given, num_epochs=settings.num_epochs)
+    else:
+        source = batches.Batches(*given)
     stepper = chunk.Stepper(step, transform, state, source, keys=(key, transform_key))
     _check_names(stepper.sums)
     belongs_to: dict[str, Any] = {}
@@ -194,14 +203,22 @@ class _Run:
         if metrics_path is not None:
             keep_epochs = self.step // self.updates_per_epoch if resumed else None
             self.metrics_file = MetricsFile(metrics_path, keep_epochs=keep_epochs)
-        self.stepper.compile()
-        with Signals() as signals, self.progress() as progress:
+        self.stepper.compile(self.step)
+        rows = self.metrics_file or contextlib.nullcontext()
+        with Signals() as signals, self.progress() as progress, rows:
             if not resumed:
                 self.end_epoch(images_per_second=None)
             last_save = time.monotonic()
             length, epoch_updates, epoch_seconds = 1, 0, 0.0
-            while self.step < self.total and signals.received is None:
-                count = min(length, self.updates_per_epoch - self.step % self.updates_per_epoch)
+            while self.step < self.total:
+                is_due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
+                length, is_due, received = _agreed(length, is_due, signals.received)
+                if received is not None:
+                    break
+                if is_due:
+                    self.save()
+                    last_save = time.monotonic()
+                count = min(length, self.source.remaining(self.step))
                 seconds = self.advance(count)
                 # At most eight times longer: a short measurement says little.
                 wanted = count * self.settings.chunk_seconds / max(seconds, 1e-9)
@@ -213,15 +230,12 @@ class _Run:
                     metrics |= self.end_epoch(images_per_second=rate or None)
                     epoch_updates, epoch_seconds = 0, 0.0
                 progress.advance(count, seconds, metrics)
-                if time.monotonic() - last_save >= self.settings.checkpoint_seconds:
-                    self.save()
-                    last_save = time.monotonic()
             self.save()
             if self.checkpoints is not None:
                 self.checkpoints.wait()
-            if signals.received is not None:
+            if self.step < self.total:
                 saved = self.checkpoints is not None
-                raise Interrupted(self.step, signals.received, self.stepper.state, saved)
+                raise Interrupted(self.step, received, self.stepper.state, saved)
         return self.stepper.state
 
     def progress(self):
@@ -231,7 +245,7 @@ class _Run:
             total=self.total,
             updates_per_epoch=self.updates_per_epoch,
             batch_size=self.source.batch_size,
-            silent=not self.settings.show_progress,
+            silent=not (self.settings.show_progress and parallel.is_first()),
         )
 
     def advance(self, count: int) -> float:
@@ -293,6 +307,8 @@ class _Run:
 
     def save(self) -> None:
         if self.checkpoints is not None and self.step != self.saved_step:
+            if self.metrics_file is not None:
+                self.metrics_file.flush()  # a run that goes on from here keeps the rows before it
             self.checkpoints.save(self.step, self.tree(), self.belongs_to)
             self.saved_step = self.step
 
@@ -315,6 +331,16 @@ class _Run:
         self.start -= float(loop["seconds"])
         self.stepper.restore(tree["state"], loop["metric_sums"])
         return True
+
+
+def _agreed(length: int, is_due: bool, received: int | None) -> tuple[int, bool, int | None]:
+    """Length of the next chunk, whether a checkpoint is due, and a signal that stops the run.
+
+    Of several hosts, whose clocks differ, the first decides, and a signal to any of them counts:
+    JAX wants all to run the same programs in the same order.
+    """
+    told = parallel.of_all([length, is_due, received or 0])
+    return int(told[0, 0]), bool(told[0, 1]), int(told[:, 2].max()) or None
 
 
 def _check_names(metrics: Mapping[str, Any]) -> None:

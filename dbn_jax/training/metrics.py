@@ -1,30 +1,40 @@
 """metrics.csv: one row per epoch, readable by any tool, and the same after an interruption."""
 
+import contextlib
 import csv
+import io
 import math
 import os
-import pathlib
+import time
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from dbn_jax import files
+from dbn_jax import files, parallel
+
+# Google takes an object in a bucket, which cannot grow, once a second at most. Rows that wait for
+# it are found here, by path, by those who read; and all rows, in processes that do not write.
+_INTERVAL = 2.0
+_waiting: dict[files.Path, str] = {}
 
 
-class MetricsFile:
-    """Appends rows to a CSV file whose columns the first row fixes."""
+class MetricsFile(contextlib.AbstractContextManager):
+    """Appends rows to a CSV file whose columns the first row fixes.
+
+    In a bucket, a row may wait for two seconds; `flush` and the end of the context write it.
+    """
 
     def __init__(self, path: str | os.PathLike, *, keep_epochs: int | None = None):
         """Begins a new file, or keeps the rows of one up to an epoch.
 
         Later rows are dropped: they were written after the checkpoint that the run goes on from.
         """
-        self._path = pathlib.Path(path).absolute()
+        self._path = files.absolute(path)
         self._columns: list[str] | None = None
-        if keep_epochs is None or not self._path.exists():
-            files.write_text(self._path, "")
-        else:
-            self._keep(keep_epochs)
+        keep = keep_epochs is not None and self._path.exists()
+        self._text = self._kept(keep_epochs) if keep else ""
+        files.write_text(self._path, self._text)
+        self._written = time.monotonic()
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
         """Adds a row with the names of the rows before it; None leaves a cell empty."""
@@ -36,21 +46,42 @@ class MetricsFile:
                 "Report the same metrics at every epoch"
             )
         cells = [row[name] for name in columns]
-        with (
-            files.named(f"cannot write {self._path}"),
-            self._path.open("a", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            if self._columns is None:
-                writer.writerow(columns)
-            # Nine digits tell any two float32 numbers apart.
-            writer.writerow([f"{x:.9g}" if isinstance(x, float) else x for x in cells])
+        lines = io.StringIO(newline="")
+        writer = csv.writer(lines, lineterminator="\n")
+        if self._columns is None:
+            writer.writerow(columns)
+        # Nine digits tell any two float32 numbers apart.
+        writer.writerow([f"{x:.9g}" if isinstance(x, float) else x for x in cells])
+        self._write(lines.getvalue())
         self._columns = columns
 
-    def _keep(self, epochs: int) -> None:
+    def flush(self) -> None:
+        """Writes the rows that wait."""
+        if self._path in _waiting and parallel.is_first():
+            files.write_text(self._path, _waiting[self._path])
+            del _waiting[self._path]
+            self._written = time.monotonic()
+
+    def __exit__(self, *exception) -> None:
+        self.flush()
+
+    def _write(self, lines: str) -> None:
+        if parallel.is_first() and not files.in_bucket(self._path):
+            with (
+                files.named(f"cannot write {self._path}"),
+                self._path.open("a", newline="", encoding="utf-8") as file,
+            ):
+                file.write(lines)
+            return
+        self._text += lines
+        _waiting[self._path] = self._text
+        if time.monotonic() - self._written >= _INTERVAL:
+            self.flush()
+
+    def _kept(self, epochs: int) -> str:
         # Bytes that are no text become cells that are no numbers, and are named as such.
-        text = self._path.read_text(encoding="utf-8", errors="replace")
-        lines = text.splitlines(keepends=True)
+        with files.open_text(self._path, errors="replace") as file:
+            lines = file.read().splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):
             lines.pop()  # a process that was killed has left it half written
         if lines:
@@ -63,7 +94,7 @@ class MetricsFile:
             self._columns = list(table)
             rows = zip(lines[1:], table["epoch"], strict=True)
             lines[1:] = [line for line, epoch in rows if epoch <= epochs]
-        files.write_text(self._path, "".join(lines))
+        return "".join(lines)
 
 
 class Columns(dict):
@@ -80,7 +111,9 @@ class Columns(dict):
 
 def read_metrics(path: str | os.PathLike) -> Columns:
     """Reads the metrics.csv of a run: column name to float64 array, NaN for an empty cell."""
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+    if (text := _waiting.get(files.path(path))) is not None:
+        return _parse(io.StringIO(text), path)
+    with files.open_text(path, newline="", errors="replace") as file:
         return _parse(file, path)
 
 

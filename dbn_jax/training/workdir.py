@@ -4,6 +4,9 @@ flags.txt       an absl flagfile that repeats the run
 summary.json    results, settings, seed, commit, versions, device, wall time; its presence marks the
                 run as finished
 figures/        pictures; metrics and checkpoints stand beside it
+
+It may lie in a bucket (gs://bucket/run). Buckets have no locks: two runs must not share a folder
+there.
 """
 
 import contextlib
@@ -23,7 +26,7 @@ from typing import Any
 
 import jax
 
-from dbn_jax import files
+from dbn_jax import files, parallel
 
 # Two checkpoints and one being written of the largest published net, its model and its pictures.
 _NEEDED_BYTES = 300_000_000
@@ -40,7 +43,7 @@ _locks: dict[pathlib.Path, int] = {}
 class Workdir:
     """The folder of one run, from `open_workdir`; `figures` in it exists."""
 
-    def __init__(self, path: pathlib.Path, program: str, settings: Mapping[str, Any]):
+    def __init__(self, path: files.Path, program: str, settings: Mapping[str, Any]):
         """Use `open_workdir`."""
         self.path = path
         self.figures = path / "figures"
@@ -86,7 +89,8 @@ class Workdir:
             "device": {
                 "platform": device.platform,
                 "kind": device.device_kind,
-                "count": jax.device_count(),
+                "count": parallel.num_devices(),
+                "processes": jax.process_count(),
             },
             "wall_seconds": round(self.wall_seconds(), 3),
             "files": {file.name: files.sha256(file) for file in sorted(self.path.glob("*.npz"))},
@@ -98,7 +102,7 @@ class Workdir:
 
 def read_summary(path: str | os.PathLike) -> dict[str, Any]:
     """Reads what `Workdir.write_summary` wrote into a folder; ValueError if that is damaged."""
-    file = pathlib.Path(path) / "summary.json"
+    file = files.path(path) / "summary.json"
     try:
         summary = json.loads(files.read_text(file))
         if not isinstance(summary, dict):
@@ -118,7 +122,7 @@ def read_summary(path: str | os.PathLike) -> dict[str, Any]:
 def check_files(path: str | os.PathLike, summary: Mapping[str, Any]) -> None:
     """Raises ValueError unless the models that a finished run wrote are still there."""
     for name, digest in summary["files"].items():
-        file = pathlib.Path(path) / name
+        file = files.path(path) / name
         if not file.is_file() or files.sha256(file) != digest:
             what = "holds other bytes than the run wrote" if file.exists() else "is gone"
             raise ValueError(
@@ -137,9 +141,10 @@ def open_workdir(
 ) -> Workdir:
     """Opens the folder of a run, new or to be resumed, and checks it before anything is computed.
 
-    It is made if need be, and locked against other processes until this one ends. What a killed
-    process left half written in it is removed. An OSError says that it cannot be used, a ValueError
-    that it holds something else: only an empty folder is taken, or one with the flags of this run.
+    It is made if need be. On a disk, it is locked against other processes until this one ends, and
+    what a killed process left half written in it is removed. An OSError says that it cannot be
+    used, a ValueError that it holds something else: only an empty folder is taken, or one with the
+    flags of this run.
 
     Args:
       flags: names and texts of the flags that repeat the run.
@@ -151,27 +156,29 @@ def open_workdir(
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
     if not os.fspath(path).isprintable():  # flags.txt could not repeat the command
         raise ValueError(f"the workdir is {path!r}; choose one whose name can be printed")
-    if "://" in os.fspath(path):
-        raise ValueError(
-            f"the workdir is {os.fspath(path)!r}, an address in a network; a run needs a local "
-            "folder, which may be copied there when it is done"
-        )
-    path = pathlib.Path(path).expanduser().absolute()
-    with _explained(path):
-        _check_space(path)
-        path.mkdir(parents=True, exist_ok=True)
-        _check_flags(path, program, flags, may_change)
-        _check_links(path)
-        _lock(path)
-        files.remove_partial(path)
-    lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
-    lines += [f"--{name}={text}" for name, text in flags.items()]
-    files.write_text(path / "flags.txt", "\n".join(lines) + "\n")
+    path = files.absolute(os.path.expanduser(path))
+    on_disk = not files.in_bucket(path)
+
+    def claim():
+        with _explained(path):
+            if on_disk:
+                _check_space(path)
+                path.mkdir(parents=True, exist_ok=True)
+            _check_flags(path, program, flags, may_change)
+            if on_disk:
+                _check_links(path)
+                _lock(path)
+                files.remove_partial(path)
+        lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
+        lines += [f"--{name}={text}" for name, text in flags.items()]
+        files.write_text(path / "flags.txt", "\n".join(lines) + "\n")
+
+    parallel.on_first(claim)
     return Workdir(path, program, flags if settings is None else settings)
 
 
 @contextlib.contextmanager
-def _explained(path: pathlib.Path) -> Iterator[None]:
+def _explained(path: files.Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
@@ -202,13 +209,14 @@ def _check_links(path: pathlib.Path) -> None:
 
 
 def _check_flags(
-    path: pathlib.Path, program: str, flags: Mapping[str, str], may_change: frozenset[str]
+    path: files.Path, program: str, flags: Mapping[str, str], may_change: frozenset[str]
 ) -> None:
     """Refuses a folder whose flags.txt tells of another run."""
     file = path / "flags.txt"
     if not file.exists():
         # A process killed while it opened the folder may leave names that begin with a dot.
-        if others := sorted(x.name for x in path.iterdir() if not x.name.startswith(".")):
+        entries = path.iterdir() if path.is_dir() else ()  # a bucket has no empty folders
+        if others := sorted(x.name for x in entries if not x.name.startswith(".")):
             named = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
             raise ValueError(
                 f"{path} holds {named} and no flags.txt, so that it is no workdir, or has lost its "
@@ -297,7 +305,7 @@ def commit() -> str | None:
         return None
 
 
-def _read_seconds(clock: pathlib.Path) -> float:
+def _read_seconds(clock: files.Path) -> float:
     text = files.read_text(clock) if clock.exists() else "0"
     try:
         if math.isfinite(seconds := float(text)) and seconds >= 0:

@@ -154,6 +154,16 @@ def sequences(size: temporal_updates.Size, results: dict[str, dict]) -> str:
     return f"\nRNN-RBM, {size}\n{columns(rows)}"
 
 
+def streamed(results: dict[str, dict[str, dict]]) -> str:
+    """Updates by case on rows from a file, beside those on rows that lie on the device."""
+    rows = [["", "ms per update, resident", "streamed", "× resident"]]
+    for case, result in results.items():
+        resident, read = (np.array(result[k]["milliseconds"]) for k in ("resident", "streamed"))
+        ratio = median_and_quartiles(read / resident, ".2f")
+        rows.append([case, median_and_quartiles(resident), median_and_quartiles(read), ratio])
+    return f"\nCD-1 in the training loop, streamed beside resident data\n{columns(rows)}"
+
+
 def scaling(case: Case, results: dict[str, list[dict]]) -> str:
     """How the time of an update grows, from one case."""
     blocks = []

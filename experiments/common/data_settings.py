@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import data, units
+from dbn_jax import data, sources, units
 from experiments.common.settings import Declared, setting
 
 # Grey levels become counts of 0 to 8 for units that count.
@@ -61,6 +61,11 @@ class DataSettings(Declared, title="Data"):
         "(stochastic), drawn once (fixed), or by comparison with one half (threshold).",
         choices=data.BINARISATIONS,
     )
+    resident_gigabytes: float = setting(
+        8.0,
+        "Gigabytes of images that may be in memory: more stay in a file, and are read as needed.",
+        at_least=0,
+    )
     standardise: bool = setting(False, "Standardise each pixel to mean 0 and variance 1.")
 
     def __post_init__(self):
@@ -71,10 +76,13 @@ class DataSettings(Declared, title="Data"):
                 "standardised pixels are real numbers"
             )
 
-    @property
-    def redrawn(self) -> bool:
-        """Whether each presentation draws the pixels anew."""
-        return self.binarisation == "stochastic"
+    def redrawn(self, dataset: data.Dataset) -> bool:
+        """Whether each presentation makes all layers see pixels anew (`greedy.Stack`).
+
+        It does if it draws them, and if the images stay in a file: what layers make of so many
+        would not fit into memory either.
+        """
+        return self.binarisation == "stochastic" or sources.is_read(dataset.train.images)
 
     def load(self) -> tuple[data.Dataset, data.Transform]:
         """Loads the data set, and the function that makes model units of its images."""
@@ -102,6 +110,7 @@ class DataSettings(Declared, title="Data"):
             data_dir=self.data_dir,
             full_intensity=self.full_intensity,
             image_size=self.image_size,
+            resident_bytes=round(1e9 * self.resident_gigabytes),
             **options,
         )
 

@@ -2,12 +2,11 @@
 
 import dataclasses
 import os
-import pathlib
 from typing import Any
 
 import jax
 
-from dbn_jax import data, model_file, temporal, training
+from dbn_jax import data, files, model_file, temporal, training
 from experiments.common.data_settings import DataSettings
 from experiments.common.sequence_data import SequenceData
 from experiments.common.settings import Declared, setting
@@ -36,15 +35,16 @@ class Pretrained(Declared, title="Model"):
         return load(self.pretrained, programs, self.data_dir)
 
 
-def run_summary(path: str | os.PathLike, later: tuple[pathlib.Path, ...] = ()) -> dict[str, Any]:
+def run_summary(path: str | os.PathLike, later: tuple[files.Path, ...] = ()) -> dict[str, Any]:
     """Reads the summary of a finished run, or of a published one.
 
     Under "pretrained" it has the summary of the run that this one started from; `later` are the
     folders of runs that started from this one.
     """
-    if pathlib.Path(path) in later:
+    folder = files.path(path)
+    if folder in later:
         raise ValueError(f"{path}/summary.json is damaged: the run started from its own model")
-    if not (pathlib.Path(path) / "summary.json").is_file():
+    if not (folder / "summary.json").is_file():
         raise FileNotFoundError(
             f"--pretrained={path}: there is no finished run (no summary.json in it)"
         )
@@ -52,7 +52,7 @@ def run_summary(path: str | os.PathLike, later: tuple[pathlib.Path, ...] = ()) -
     _check_settings(summary, path)
     origin = summary["settings"].pop("pretrained", NONE)
     if origin != NONE:
-        summary["pretrained"] = run_summary(origin, (*later, pathlib.Path(path)))
+        summary["pretrained"] = run_summary(origin, (*later, folder))
     return summary
 
 
@@ -101,7 +101,7 @@ def load(
         ) from e
     if data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
-    return model_file.load(pathlib.Path(path) / "model.npz"), data_settings
+    return model_file.load(files.path(path) / "model.npz"), data_settings
 
 
 def check_data(dataset: data.Dataset, num_pixels: int, num_labels: int = 0) -> None:

@@ -25,6 +25,7 @@ summary.json. The same command resumes a run that was interrupted, at whatever m
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -32,20 +33,30 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
-from dbn_jax import figures, files, model_file, precision, training
+from dbn_jax import figures, files, model_file, parallel, precision, training
 from dbn_jax.training import belonging
 from experiments.common import command_line
 from experiments.common.settings import Declared, setting
 
 # Number of `Run.key` below the seed's spare key: far from those of the parts that it is split into.
 _OUTSIDE = 2**32 - 1
+# Examples on a device below which the sum over the devices takes longer than the products: by the
+# cycles of an update that libtpu estimates (`benchmark --tpu`).
+_PAYS = 1000
 
 
 class Folder(Declared, title="Run"):
     """The folder of a run, which is no setting of it."""
 
     workdir: str = setting(help="Folder of the run: a new one, or that of a run to be resumed.")
+    devices: int | None = setting(
+        None,
+        "Number of devices that share the work.",
+        unset="all that JAX finds, those of other hosts too",
+        at_least=1,
+    )
 
 
 class RunSettings(Declared, title="Run"):
@@ -100,7 +111,7 @@ class Run:
     workdir: training.Workdir
 
     @property
-    def path(self) -> pathlib.Path:
+    def path(self) -> files.Path:
         """Path of the workdir."""
         return self.workdir.path
 
@@ -158,6 +169,8 @@ class Run:
             checkpoint_seconds=self.settings.checkpoint_seconds,
             **sizes,
         )
+        if sizes.get("batch_size"):
+            _tell_of_small_batches(phase, sizes["batch_size"])
         checkpoints = training.Checkpoints(self.path / "checkpoints" / phase)
         learning = precision.learning(getattr(self.settings, "precision", "default"))
         with checkpoints as saved, learning:
@@ -168,6 +181,7 @@ class Run:
                 "made_with": self._model() | belonging.of_arrays("held-out data", held_out),
                 "metrics_path": self._metrics(phase),
             }
+        parallel.wait_for_all(phase)  # for the files of the first process
 
     def train(
         self,
@@ -222,7 +236,7 @@ class Run:
         """The checksum of the model that the run starts from, if it starts from one."""
         if (start := getattr(self.settings, "pretrained", None)) is None:
             return {}
-        model = pathlib.Path(start, "model.npz")
+        model = files.path(start) / "model.npz"
         return {"pretrained model": files.sha256(model)[:16] if model.is_file() else None}
 
     @property
@@ -235,8 +249,14 @@ class Run:
 
 def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
     """Runs a command: reads its settings from the flags, and reports failures in one sentence."""
+
+    def on_devices(folder, values):
+        parallel.start()
+        with parallel.devices(folder.devices), _quiet_but_for_the_first():
+            precision.full(run)(values, folder.workdir)
+
     command_line.main(
-        lambda folder, values: precision.full(run)(values, folder.workdir),
+        on_devices,
         Folder,
         settings,
         stopped="stopped by Ctrl-C; the same command resumes from what is saved",
@@ -249,6 +269,31 @@ def _check_precision(wanted: str) -> None:
             f"--precision={wanted}, but on this device ({jax.default_backend()}) factors are "
             f"{found}; leave the flag out, or choose float32"
         )
+
+
+def _tell_of_small_batches(phase: str, batch_size: int) -> None:
+    """Says so where one device would be quicker than all of them."""
+    count = parallel.num_devices()
+    if count > 1 and batch_size < _PAYS * count:
+        logging.warning(
+            "%s: %d devices share batches of %d, which one device may train as quickly "
+            "(--devices=1); they pay from --batch_size=%d on",
+            phase,
+            count,
+            batch_size,
+            _PAYS * count,
+        )
+
+
+@contextlib.contextmanager
+def _quiet_but_for_the_first():
+    """A context in which of several processes only the first speaks; failures are told by all."""
+    if parallel.is_first():
+        yield
+        return
+    logging.set_verbosity(logging.ERROR)
+    with pathlib.Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _print(results: Mapping[str, Any]) -> None:

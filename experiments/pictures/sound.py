@@ -8,6 +8,7 @@ import wave
 
 import numpy as np
 
+from dbn_jax import files
 from dbn_jax.data import music
 from dbn_jax.typing import Num
 
@@ -37,7 +38,8 @@ def write_midi(
         now = row
     track.append(mido.MetaMessage("end_of_track", time=(len(roll) - now) * _TICKS_PER_ROW))
     file.tracks.append(track)
-    file.save(os.fspath(path))
+    with files.replacing(path) as place:
+        file.save(file=place)
 
 
 def write_wav(
@@ -53,7 +55,7 @@ def write_wav(
     loudest = np.abs(sound).max()
     if loudest > 0:
         sound *= _PEAK / loudest
-    with wave.open(os.fspath(path), "wb") as file:
+    with files.replacing(path) as place, wave.open(place, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(_SAMPLES_PER_SECOND)

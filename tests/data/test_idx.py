@@ -155,3 +155,46 @@ def test_mixed_data_sets_are_named(folder):
     message = re.escape(f"{folder} mixes data sets: training images are (5, 4) pixels, test images")
     with pytest.raises(ValueError, match=message):
         data.load("mnist", data_dir=folder)
+
+
+def test_images_that_may_not_be_in_memory_stay_in_their_file(folder):
+    """The training images have 256 bytes with their header, the test images fewer."""
+    dataset = data.load("mine", data_dir=folder, resident_bytes=255)
+    assert isinstance(dataset.train.images, np.memmap)
+    assert not isinstance(dataset.test.images, np.memmap)
+    images = ARRAYS["train-images-idx3-ubyte"].reshape(12, 20)
+    np.testing.assert_array_equal(dataset.train.images, images)
+    assert data.load("mine", data_dir=folder, resident_bytes=256).scale == dataset.scale == 255
+
+
+REFUSALS = [{"classes": (1,)}, {"image_size": 2}, {"num_validation": 3}]
+
+
+@pytest.mark.parametrize("option", REFUSALS, ids=str)
+def test_what_would_make_others_of_images_in_a_file_is_refused(folder, option):
+    words = (
+        f"mine: the train images, 240 bytes, stay in their file, and {next(iter(option))} would "
+        "make others of them in memory: do without, prepare the file so, or allow more memory "
+        "(--resident_gigabytes)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        data.load("mine", data_dir=folder, resident_bytes=255, **option)
+    dataset = data.load("mine", data_dir=folder, resident_bytes=255)
+    with pytest.raises(ValueError, match="stay in their file, and standardise would make others"):
+        data.standardise(dataset)
+    with pytest.raises(ValueError, match="and binarisation='fixed' would make others"):
+        data.binarise(dataset, "fixed")
+
+
+@pytest.mark.parametrize(("dtype", "compress"), [("u1", gzip.compress), ("i2", bytes)])
+def test_only_plain_bytes_can_stay_in_their_file(folder, dtype, compress):
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(compress(idx_bytes(ARRAYS[path.name].astype(dtype))))
+    size = 16 + 240 * np.dtype(dtype).itemsize
+    words = (
+        f"{path} holds {size} bytes, more than the 255 that may be in memory "
+        "(--resident_gigabytes), and only bytes on a local disk that are not gzipped can be read "
+        "as they are needed: unpack, convert or copy the file, or allow more"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        data.load("mine", data_dir=folder, resident_bytes=255)

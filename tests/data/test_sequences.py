@@ -7,6 +7,8 @@ import pytest
 import scipy.io
 
 from dbn_jax import data
+from tests import buckets, small_sequences
+from tests.data import test_motion, test_music
 
 
 def sequence_set(**changes):
@@ -130,3 +132,38 @@ def test_shares_that_leave_nothing_are_named(tmp_path, options, message):
     np.savez(tmp_path / "a.npz", frames=np.eye(2))
     with pytest.raises(ValueError, match=re.escape(message)):
         data.load_sequences("npz", data_dir=tmp_path, **options)
+
+
+def write_bvh(folder):
+    for i in (1, 2):
+        test_motion.write_bvh(folder / f"{i}.bvh", i * np.eye(3, 7))
+
+
+def write_midi(folder):
+    for pitch in (60, 61):
+        notes = [(0, "note_on", pitch, 0), (100, "note_off", pitch, 0)]
+        test_music.write_midi_file(folder / f"{pitch}.mid", notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("jsb", small_sequences.write_music),
+        ("cmu35", small_sequences.write_cmu35),
+        ("npz", small_sequences.write_npz),
+        ("bvh", write_bvh),
+        ("midi", write_midi),
+    ],
+)
+def test_files_in_a_bucket_are_those_on_disk(bucket, tmp_path, name, write):
+    write(tmp_path)
+    buckets.upload(tmp_path, bucket)
+    options = {} if name in ("jsb", "cmu35") else {"validation_share": 0.0, "test_share": 0.5}
+    ours, theirs = (
+        data.load_sequences(name, data_dir=folder, **options) for folder in (bucket, tmp_path)
+    )
+    assert ours.columns == theirs.columns
+    for part, sequences in theirs.parts().items():
+        assert len(ours.parts()[part]) == len(sequences)
+        for one, other in zip(ours.parts()[part], sequences, strict=True):
+            np.testing.assert_array_equal(one, other)

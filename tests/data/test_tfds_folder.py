@@ -7,6 +7,7 @@ writes tfrecord files with TensorFlow only too, so those are made here from the 
 import io
 import json
 import re
+import shutil
 import struct
 import sys
 import time
@@ -16,7 +17,9 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from dbn_jax import data
+from dbn_jax import data, training
+from dbn_jax.data import tfds_folder
+from tests import buckets
 
 tfds.disable_progress_bar()
 RANDOM = np.random.default_rng(0)
@@ -280,3 +283,61 @@ def test_missing_decoders_are_named_by_tfds(prepared, monkeypatch):
     monkeypatch.setattr(tfds.features.FeaturesDict, "deserialize_example_np", decode)
     with pytest.raises(ImportError, match="pip install pillow"):
         data.load("grey_strokes", data_dir=prepared)
+
+
+@pytest.mark.parametrize("name", ["grey_strokes", "colour_strokes"])
+def test_images_that_may_not_be_in_memory_are_unpacked_once(prepared, tmp_path, name, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(prepared / name, folder / name)
+    in_memory = data.load(name, data_dir=folder)
+    for _ in range(2):
+        dataset = data.load(name, data_dir=folder, resident_bytes=100)
+        for part, split in dataset.splits().items():
+            assert isinstance(split.images, np.memmap)
+            np.testing.assert_array_equal(split.images, in_memory.splits()[part].images)
+            np.testing.assert_array_equal(split.labels, in_memory.splits()[part].labels)
+        monkeypatch.setattr(tfds_folder, "_records", None)  # no record is read again
+
+
+def test_what_cannot_be_unpacked_leaves_nothing(tfrecord):
+    tfrecord.write_bytes(tfrecord.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"example 29 of the split 'train' .* cannot be read"):
+        data.load("grey_strokes", data_dir=tfrecord.parents[2], resident_bytes=100)
+    assert not list(tfrecord.parent.glob("*unpacked*"))
+    assert not list(tfrecord.parent.glob(".*"))
+
+
+def test_records_are_read_as_training_needs_them(prepared):
+    """A data source of TFDS is data of `training.train`: the same bits as its images in memory."""
+
+    def step(key, state, batch):
+        return 0.9 * state + batch["image"][..., 0].mean(axis=0, dtype=np.float32), {}
+
+    source = tfds.builder_from_directory(prepared / "grey_strokes" / "1.2.0").as_data_source(
+        "train"
+    )
+    columns = {"image": [], "label": []}
+    for row in source:
+        for name, values in columns.items():
+            values.append(row[name])
+    settings = training.Settings(seed=0, num_epochs=3, batch_size=7, show_progress=False)
+    states = [
+        training.train(step, np.zeros((6, 5), np.float32), rows, settings=settings)
+        for rows in (source, {name: np.stack(values) for name, values in columns.items()})
+    ]
+    np.testing.assert_array_equal(*states)
+
+
+def test_data_sets_in_a_bucket_are_read(prepared, tfrecord, bucket):
+    buckets.upload(prepared / "grey_strokes", bucket / "prepared/grey_strokes")
+    buckets.upload(tfrecord.parent, bucket / "tfrecord/grey_strokes/1.2.0")
+    for folder in ("prepared", "tfrecord"):
+        check(data.load("grey_strokes:1.2.0", data_dir=str(bucket / folder)), GREY)
+    message = re.escape(f"prepared in {bucket}/prepared (grey_strokes/1.2.0)")
+    with pytest.raises(ValueError, match=message):
+        data.load("unknown", data_dir=bucket / "prepared")
+    large = re.escape(
+        f"{bucket}/prepared/grey_strokes/1.2.0 is in a bucket, and 'train' of 900 bytes"
+    )
+    with pytest.raises(ValueError, match=f"^{large}"):
+        data.load("grey_strokes", data_dir=bucket / "prepared", resident_bytes=100)

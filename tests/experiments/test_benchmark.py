@@ -12,6 +12,7 @@ from experiments.benchmarks import (
     net_updates,
     other_libraries,
     rbm_updates,
+    streamed_updates,
     temporal_updates,
     timing,
 )
@@ -49,6 +50,8 @@ def _all_small():
         patch.setattr(benchmark, "_NET", net)
         patch.setattr(benchmark, "_SEQUENCES", {"music": music, "balls": None})
         patch.setattr(benchmark, "_SECONDS", 1e-4)
+        patch.setattr(benchmark, "_STREAMED", (3, 5))
+        patch.setattr(streamed_updates, "_MAX_BYTES", 100)
         yield
 
 
@@ -104,6 +107,15 @@ def test_models_of_sequences_are_timed_beside_their_floor(results, table):
     assert "9 visible, 8 hidden, 7 recurrent units, CD-2, 3 sequences of 4 frames" in table
 
 
+def test_rows_from_a_file_are_timed_beside_resident_ones(results, table):
+    """One of two batch sizes if quick; 8 rows make epochs of 2 updates."""
+    assert results["streamed"].keys() == {"12x8x3"}
+    for name in ("resident", "streamed"):
+        assert len(results["streamed"]["12x8x3"][name]["milliseconds"]) == 2
+        assert min(results["streamed"]["12x8x3"][name]["milliseconds"]) > 0
+    assert "streamed beside resident data\n" in table
+
+
 def test_scaling_goes_through_every_other_value_if_quick(results, table):
     values = {name: [p["value"] for p in points] for name, points in results["scaling"].items()}
     assert list(values.values()) == [[2], [8], [1, 2], [3]]
@@ -151,6 +163,7 @@ def test_sizes_and_rounds(monkeypatch, tmp_path, given, cases, rounds, processes
 
     monkeypatch.setattr(rbm_updates, "compare", compare)
     others = {"scaling": False, "updown": False, "bound": False, "temporal": False}
+    others["streamed"] = False
     settings = benchmark.Settings(**given, **others, peers=("none",))
     summary = benchmark.run(settings, tmp_path)
     assert summary["results"].keys() == {"machine", "memory", "peers", "cases"}

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,8 +12,10 @@ from dbn_jax import data, dbn, learning, recognition, training
 from dbn_jax.learning import greedy
 from experiments import finetune_updown, train_dbn
 from experiments.common import pretraining
+from experiments.common.data_settings import DataSettings
 from experiments.pictures import dbn as pictures
 from tests import binaries
+from tests.data.test_idx import idx_bytes
 from tests.resumption import broken_and_resumed
 from tests.small_jobs import BINARY, DIGITS, QUICK, QUICK_TOP, UNLABELLED, load_net, small_dbn
 
@@ -101,6 +104,29 @@ def test_upper_layers_see_pixels_drawn_anew(tmp_path, layers):
     assert top["view"].layers == (first["params"], second["params"])
     assert not top["view"].activities.samples
     assert top["below"] is second["params"]
+
+
+def test_images_in_a_file_give_the_bits_of_images_in_memory(tmp_path):
+    """Of nets whose upper layers see the images through the layers below either way."""
+    digits = data.load("digits")
+    for part, name in (("train", "train"), ("test", "t10k")):
+        split = digits.splits()[part]
+        images = split.images.reshape(-1, 8, 8)
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+        labels = split.labels.astype(np.uint8)
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    nets = []
+    for gigabytes in (0.0, 1.0):
+        source = DataSettings(
+            dataset="mine",
+            data_dir=str(tmp_path),
+            binarisation="stochastic",
+            resident_gigabytes=gigabytes,
+        )
+        workdir = tmp_path / f"run_{gigabytes}"
+        train_dbn.run(small_dbn(data=source), str(workdir))
+        nets.append(load_net(workdir))
+    jax.tree.map(np.testing.assert_array_equal, *nets)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,6 +141,20 @@ def test_layers_are_trained_one_after_the_other_with_seeds_of_their_own():
         layer = greedy.train(rows, size, view=view, visible=visible, settings=made, **options)
         jax.tree.map(np.testing.assert_array_equal, net.layers[i], layer.params)
         grown = grown.add(layer.params)
+
+
+def test_layers_learn_from_rows_of_a_data_source(tmp_path):
+    """As of arrays: first biases, examples at which chains start, and updates."""
+    options = {"view": GREY, "learner": learning.PCD(7), "optimizer": OPTIMIZER}
+    np.save(tmp_path / "images.npy", IMAGES)
+    sources = (
+        IMAGES,
+        np.load(tmp_path / "images.npy", mmap_mode="r"),
+        grain.MapDataset.source(IMAGES),
+    )
+    states = [greedy.train(rows, 5, settings=settings(), **options) for rows in sources]
+    for state in states[1:]:
+        jax.tree.map(np.testing.assert_array_equal, state.params, states[0].params)
 
 
 @pytest.mark.parametrize("layers", [(), LAYERS])

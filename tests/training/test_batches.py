@@ -35,7 +35,7 @@ def test_placement():
     mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
     everywhere = NamedSharding(mesh, PartitionSpec())
     on_device = jnp.arange(20)
-    placed = batches.Batches([np.arange(20), on_device], KEY, 5, None, everywhere).data
+    placed = batches.Batches([np.arange(20), on_device], KEY, 5, None, mesh).data
     assert placed[0].sharding == everywhere
     assert placed[1] is on_device
 

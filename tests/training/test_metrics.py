@@ -121,3 +121,30 @@ def test_read_metrics_names_the_line_at_fault(tmp_path, text, message):
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         read_metrics(path)
+
+
+def test_in_a_bucket_rows_wait_but_are_read_at_once(bucket, monkeypatch):
+    path = bucket / "metrics.csv"
+    with MetricsFile(path) as file:
+        for epoch in range(3):
+            file.append({"epoch": epoch})
+        assert path.read_text() == ""
+        np.testing.assert_array_equal(read_metrics(str(path))["epoch"], [0, 1, 2])
+        file.flush()
+        assert path.read_text() == "epoch\n0\n1\n2\n"
+        file.append({"epoch": 3})
+    assert path.read_text() == "epoch\n0\n1\n2\n3\n"
+    monkeypatch.setattr("dbn_jax.training.metrics._INTERVAL", 0.0)
+    MetricsFile(path, keep_epochs=1).append({"epoch": 2})
+    assert path.read_text() == "epoch\n0\n1\n2\n"
+    np.testing.assert_array_equal(read_metrics(path)["epoch"], [0, 1, 2])
+
+
+def test_other_processes_than_the_first_read_what_they_do_not_write(tmp_path, monkeypatch):
+    monkeypatch.setattr("dbn_jax.parallel.is_first", lambda: False)
+    path = tmp_path / "metrics.csv"
+    with MetricsFile(path) as file:
+        for epoch in range(3):
+            file.append({"epoch": epoch})
+    assert not path.exists()
+    np.testing.assert_array_equal(read_metrics(path)["epoch"], [0, 1, 2])

@@ -135,6 +135,7 @@ def test_what_a_command_tells_is_computed_in_full(monkeypatch):
         command(runs.Folder(workdir="here"), "settings")
 
     monkeypatch.setattr(runs.command_line, "main", call)
+    monkeypatch.setattr(runs.parallel, "start", lambda: None)
     runs.main(command, Settings)
     assert found == [("settings", "here", "highest")]
 

@@ -64,3 +64,10 @@ def test_what_is_no_roll_is_refused(tmp_path, write):
     message = r"a roll of shape \(2, 88\) and values from 0.5 to 0.5 cannot be played: give one of"
     with pytest.raises(ValueError, match=message):
         write(tmp_path / "a", np.full((2, 88), 0.5, np.float32), 2.0)
+
+
+@pytest.mark.parametrize("write", [sound.write_midi, sound.write_wav])
+def test_in_a_bucket_it_sounds_the_same(bucket, tmp_path, write):
+    for folder in (bucket, tmp_path):
+        write(folder / "a", of_notes(4, E5=[1, 2]), 2.0)
+    assert (bucket / "a").read_bytes() == (tmp_path / "a").read_bytes()

@@ -1,0 +1,235 @@
+"""Many devices, and many hosts: what lies where, on a mesh of all of them.
+
+JAX's compiler parts a program among the devices of a mesh by where its arrays lie. Commands enter a
+mesh by `devices`; `shard` then says that its devices share the rows of an array, such as the
+examples of a batch, and parameters lie on all of them. Random numbers belong to the rows, not to
+the devices, so that the results differ from those of one device by rounding only. On several hosts
+each has a process, all of them run the same program, and the first alone writes files.
+
+Inside `shard_map` each device has its own rows, and gradients are those of its own rows.
+
+Without a mesh all functions leave arrays as they are.
+"""
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from dbn_jax.typing import Array, Num, PyTree
+
+MEMBERS, ROWS = "members", "rows"  # the axes of a mesh: the models of an ensemble, and rows
+# What names a process where no cluster does; JAX itself reads JAX_COORDINATOR_ADDRESS.
+_PROCESS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
+
+
+def start() -> None:
+    """Joins the other processes of a cluster, if there is one; before anything is computed.
+
+    JAX finds TPU pods, SLURM, Open MPI and Kubernetes by itself. Elsewhere the environment
+    variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell of it.
+    """
+    given = {name: int(os.environ[v]) for name, v in _PROCESS.items() if v in os.environ}
+    try:
+        jax.distributed.initialize(**given)
+    except ValueError as e:
+        if given or "coordinator_address" not in str(e):
+            raise
+
+
+@contextlib.contextmanager
+def devices(count: int | None = None, *, members: int = 1) -> Iterator[None]:
+    """A context in which so many devices, all by default, share the work.
+
+    Of an ensemble they share the members first, and the rows of each member's batches among the
+    devices that are left.
+    """
+    found = jax.devices()
+    if count is not None and count > len(found):
+        raise ValueError(f"{count} devices are asked for, but JAX finds {len(found)} here")
+    if jax.process_count() > 1 and count not in (None, len(found)):
+        raise ValueError(f"{count} devices of several hosts are asked for; they share all or none")
+    chosen = found[:count]
+    if len(chosen) == 1:
+        yield
+        return
+    shape = math.gcd(members, len(chosen)), -1
+    mesh = Mesh(np.array(chosen).reshape(shape), (MEMBERS, ROWS))
+    with jax.set_mesh(mesh):
+        yield
+
+
+def num_devices() -> int:
+    """Number of devices that share the work."""
+    return jax.sharding.get_mesh().size or 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(what: str) -> None:
+    """Waits until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def on_first(action: Callable[[], None]) -> None:
+    """The first process does something, and the others wait for it; if it fails, so do they."""
+    failure = None
+    if is_first():
+        try:
+            action()
+        except Exception as e:
+            failure = e
+    failed = of_all([failure is not None])[0, 0]
+    if failure is not None:
+        raise failure
+    if failed:
+        raise OSError("the first process failed, and says why")
+
+
+def of_all(numbers: list[int | float]) -> np.ndarray:
+    """The numbers of all processes, (processes, …)."""
+    if jax.process_count() == 1:
+        return np.array([numbers])
+    return multihost_utils.process_allgather(np.array(numbers))
+
+
+def is_here(x: Array | np.ndarray | np.generic) -> bool:
+    """Whether this process can read the whole array."""
+    return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
+
+
+@functools.lru_cache
+def _copy(where):
+    return jax.jit(lambda x: x, out_shardings=where)
+
+
+def fetch(tree: PyTree) -> PyTree:
+    """Arrays as numpy arrays on every host."""
+    mesh = mesh_of(tree)
+    return jax.device_get(tree if mesh is None else everywhere(tree, mesh))
+
+
+def shard(tree: PyTree, axis: int = 0) -> PyTree:
+    """Lets the devices of the mesh share the rows of arrays, which are along this axis.
+
+    Of arrays that are not traced, the number of rows must be a multiple of `num_shares`.
+    """
+    return _constrain(tree, P(*[None] * axis, ROWS))
+
+
+def whole(tree: PyTree) -> PyTree:
+    """Gives the rows of arrays back to all devices."""
+    return _constrain(tree, P())
+
+
+def _constrain(tree, spec):
+    mesh = jax.sharding.get_abstract_mesh()
+    kind = dict(zip(mesh.axis_names, mesh.axis_types, strict=True)).get(ROWS)
+    if kind != AxisType.Auto:  # in shard_map it is Manual
+        return tree
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec), tree)
+
+
+def num_shares() -> int:
+    """Number of devices that share the rows of arrays."""
+    return jax.sharding.get_mesh().shape.get(ROWS, 1)
+
+
+def mesh_of(tree: PyTree) -> Mesh | None:
+    """The mesh that arrays lie on, or else that of `devices`; None if there is none."""
+    for x in jax.tree.leaves(tree):
+        if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding):
+            return x.sharding.mesh
+    mesh = jax.sharding.get_mesh()
+    return None if mesh.empty else mesh
+
+
+def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
+    """Copies arrays whole to all devices of a mesh, without one to the device."""
+    where = None if mesh is None else NamedSharding(mesh, P())
+
+    def place(x):
+        if where is None:
+            return jax.device_put(x)
+        if isinstance(x, jax.Array):
+            return _copy(where)(x)
+        x = np.asarray(x)
+        # Each process its own copy: device_put would compare them.
+        return jax.make_array_from_callback(x.shape, where, lambda index: x[index])
+
+    return jax.tree.map(place, tree)
+
+
+# On a mesh with explicit axes, as those of `jax.make_mesh` are, JAX wants to be told how some
+# results lie: products as the rows of their first factor, with all units of a row in one place.
+
+
+def product(x: Num[Array, "*rows M"], y: Num[Array, "M N"]) -> Num[Array, "*rows N"]:
+    """``x @ y``, on any mesh."""
+    if not _is_explicit(x):
+        return x @ y
+    return jnp.matmul(x, y, out_sharding=_where(x, P(*spec(x)[:-1], None)))
+
+
+def outer_total(
+    x: Num[Array, "*rows M"], y: Num[Array, "*rows N"], like: Num[Array, "M N"]
+) -> Num[Array, "M N"]:
+    """Σ x yᵀ over the rows, on any mesh; it lies as `like` does."""
+    rows = tuple(range(x.ndim - 1))
+    where = _where(x, spec(like)) if _is_explicit(x) else None
+    return jax.lax.dot_general(x, y, ((rows, rows), ((), ())), out_sharding=where)
+
+
+def automatic(function: Callable[..., PyTree], rows: Array, specs: PyTree) -> Callable[..., PyTree]:
+    """The function, in which JAX itself decides how arrays lie, of any mesh that the rows are on.
+
+    `specs` say how its results lie, P for each of their leaves or branches.
+    """
+    if not _is_explicit(rows):
+        return function
+    where = jax.tree.map(functools.partial(_where, rows), specs, is_leaf=lambda x: isinstance(x, P))
+    return jax.sharding.auto_axes(function, out_sharding=where)
+
+
+def check(batch: Array, params: Array) -> None:
+    """Raises ValueError if a batch lies on explicit axes of a mesh, but not the parameters."""
+    if _is_explicit(batch) and not _is_explicit(params):
+        raise ValueError(
+            "the batch lies on a mesh with explicit axes, but not the parameters; put them there "
+            "too: jax.device_put(params, NamedSharding(mesh, P()))"
+        )
+
+
+def spec(x: Array) -> P:
+    """How an array lies."""
+    return jax.typeof(x).sharding.spec
+
+
+def _is_explicit(x):
+    return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
+
+
+def _where(x, spec):
+    return NamedSharding(jax.typeof(x).sharding.mesh, spec)
+
+
+def match_varying(data: PyTree, tree: PyTree) -> PyTree:
+    """Lets parameters vary over devices as the data do, for differentiation inside `shard_map`.
+
+    JAX sums derivatives by parameters that are the same on all devices over the devices; the
+    estimate of each device is then no longer that of its own data. The values stay as they are.
+    """
+    like = jax.tree.leaves(data)[0]
+    return jax.tree.map(lambda leaf: leaf + jnp.zeros_like(like, leaf.dtype, shape=()), tree)
