@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import numerics, parallel, pytrees, random, units
+from dbn_jax import numerics, parallel, precision, pytrees, random, units
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.examples import Examples, divide
 from dbn_jax.train_state import State, apply_gradient, init_state, weight_mask  # noqa: F401
@@ -104,6 +104,7 @@ def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*b
 
 
 @jit
+@precision.full
 def energy(
     params: RBM, v: Float[Array, "*batch V"], h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch"]:
@@ -114,6 +115,7 @@ def energy(
 
 
 @jit
+@precision.full
 def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch"]:
     """F(v) = −log Σ_h exp(−E(v, h)), so that p(v) = exp(−F(v))/Z.
 
@@ -121,7 +123,14 @@ def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     likelihood gradient when the samples come from the model.
     """
     v = as_visible(params, v)
-    return params.visible.energy(v) - params.hidden.cumulant(hidden_inputs(params, v))
+    return free_energy_given(params, v, hidden_inputs(params, v))
+
+
+def free_energy_given(
+    params: RBM, v: Float[Array, "*batch V"], inputs: Float[Array, "*batch H"]
+) -> Float[Array, "*batch"]:
+    """F(v), given its hidden inputs: learners have these in a precision of their own."""
+    return params.visible.energy(v) - params.hidden.cumulant(inputs)
 
 
 @jit

@@ -11,7 +11,7 @@ ORDER = """
 typing pytrees
 numerics parallel
 files
-compilation examples sources
+compilation examples sources precision
 random
 units
 train_state data training figures embedding

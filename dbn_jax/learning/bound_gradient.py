@@ -194,7 +194,7 @@ def gradient(
         return examples.mean(jnp.mean(each, axis=0))
 
     x = label_units.join(net.top, features, None if labels is None else per_path(labels))
-    prior = -rbm.free_energy(net.top, x)
+    prior = -rbm.free_energy_given(net.top, x, rbm.hidden_inputs(net.top, x))
     zeros = jnp.zeros_like(prior)
     slopes = _slopes(net, v, labels) if estimator.takes_slopes else [None] * len(states)
 
@@ -276,7 +276,8 @@ def _slopes(net, v, labels):
             entropy += _entropy(a)
             states.append(jax.nn.sigmoid(a) + shift)
         log_p = dbn.log_generative(net.generative, states)
-        prior = -rbm.free_energy(net.top, label_units.join(net.top, states[-1], labels))
+        x = label_units.join(net.top, states[-1], labels)
+        prior = -rbm.free_energy_given(net.top, x, rbm.hidden_inputs(net.top, x))
         return jnp.sum(log_p + entropy + prior)
 
     sizes = [layer.hidden.num_units for layer in net.recognition]

@@ -88,9 +88,11 @@ class LabelledPCD(Learner):
         weights = chains.labels @ (share / jnp.sum(chains.labels, axis=0))
 
         def loss(params):
-            energies = label_units.free_energies(params, features)
+            inputs = rbm.hidden_inputs(label_units.without(params), features)
+            energies = label_units.free_energies_given(params, features, inputs)
             data = batch.mean(jnp.sum(labels * energies, axis=-1))
-            fantasies = jnp.sum(weights * rbm.free_energy(params, x))
+            free_energy = rbm.free_energy_given(params, x, rbm.hidden_inputs(params, x))
+            fantasies = jnp.sum(weights * free_energy)
             log_p = jax.nn.log_softmax(-energies)
             label_loss = -batch.mean(jnp.sum(labels * log_p, axis=-1))
             return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax import parallel, random, rbm, units
+from dbn_jax import parallel, precision, random, rbm, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -22,6 +22,7 @@ _SPACING, _MARGIN = 0.75, 8.5
 
 
 @jit(static_argnames="num_units")
+@precision.full
 def log_pseudo_likelihood(
     key: Key[Array, ""],
     params: rbm.RBM,

@@ -51,8 +51,10 @@ def cd_loss(
         fantasy, h = rbm.gibbs(key, fixed, v, num_gibbs_steps)
         if not sample_visible:
             fantasy = rbm.visible_mean(fixed, h)
-        gap = rbm.free_energy(params, v) - rbm.free_energy(params, fantasy)
-        return gap, jnp.sum((v - rbm.reconstruct(fixed, v)) ** 2)
+        free_energy, of_fantasy = (
+            rbm.free_energy_given(params, x, rbm.hidden_inputs(params, x)) for x in (v, fantasy)
+        )
+        return free_energy - of_fantasy, jnp.sum((v - rbm.reconstruct(fixed, v)) ** 2)
 
     gap, error = jax.vmap(jax.vmap(frame_loss))(_keys(gibbs_key, v), memories, v)
     return batch.mean(gap), {"reconstruction_error": batch.mean(error)}
