@@ -15,7 +15,9 @@ import contextlib
 import functools
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,7 @@ from dbn_jax.typing import Array, Num, PyTree
 MEMBERS, ROWS = "members", "rows"  # the axes of a mesh: the models of an ensemble, and rows
 # What names a process where no cluster does; JAX itself reads JAX_COORDINATOR_ADDRESS.
 _PROCESS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
+_LAST_WORDS = 1.0  # seconds that the first process stays for those that fail as it does
 
 
 def start() -> None:
@@ -38,11 +41,30 @@ def start() -> None:
     variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell of it.
     """
     given = {name: int(os.environ[v]) for name, v in _PROCESS.items() if v in os.environ}
+    # It would take SIGTERM away from processes that do not ask it; the training loop asks them all.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**given)
     except ValueError as e:
         if given or "coordinator_address" not in str(e):
             raise
+
+
+def stop() -> None:
+    """Parts from the other processes of a cluster; waits until all of them are here."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process of several at once, so that those that wait for its results end as well.
+
+    Python's own end would wait for them in `jax.distributed.shutdown`. With the first process goes
+    JAX's service, and then all others that are left.
+    """
+    if is_first():
+        time.sleep(_LAST_WORDS)
+    os._exit(code)
 
 
 @contextlib.contextmanager

@@ -256,6 +256,7 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
         members = getattr(values, "ensemble", None) or 1
         with parallel.devices(folder.devices, members=members), _quiet_but_for_the_first():
             precision.full(run)(values, folder.workdir)
+        parallel.stop()
 
     command_line.main(
         on_devices,
