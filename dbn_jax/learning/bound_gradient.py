@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, label_units, learning, numerics, parallel, random, rbm, units
+from dbn_jax import dbn, label_units, learning, numerics, random, rbm, sharded, units
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import learners
@@ -231,7 +231,7 @@ def gradient(
         }
         return -value, terms
 
-    varying = parallel.match_varying(v, net)
+    varying = sharded.match_varying(v, net)
     (recognition, generative), terms = jax.grad(surrogate, argnums=(0, 1), has_aux=True)(
         varying.recognition, varying.generative
     )

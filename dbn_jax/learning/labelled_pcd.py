@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import label_units, numerics, parallel, random, rbm
+from dbn_jax import label_units, numerics, parallel, random, rbm, sharded
 from dbn_jax.data import blocks
 from dbn_jax.learning.learners import Learner
 from dbn_jax.typing import Array, Float
@@ -98,7 +98,7 @@ class LabelledPCD(Learner):
             return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)
 
         gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(
-            parallel.match_varying(batch.values, params)
+            sharded.match_varying(batch.values, params)
         )
         metrics = {
             "free_energy_data": data,

@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, label_units, parallel, random, rbm
+from dbn_jax import dbn, label_units, random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
@@ -86,7 +86,7 @@ def gradient(
     end, _, end_inputs = rbm.gibbs_from_hidden(gibbs_key, net.top, h, num_gibbs_steps)
     sleep = dbn.sample_generation(down_key, net, label_units.split(net.top, end)[0])
 
-    varying = parallel.match_varying(v, net)
+    varying = sharded.match_varying(v, net)
 
     def wake_loss(generative):
         return -examples.mean(dbn.log_generative(generative, wake))
