@@ -78,6 +78,7 @@ def test_keys_are_those_of_jax(impl):
         np.testing.assert_array_equal(*map(jax.random.key_data, (keys, expected)))
 
     compare(random.split(key), jax.random.split(key))
+    compare(random.split(key, 0), jax.random.split(key, 0))  # of a net of one layer
     compare(jax.jit(lambda key: random.split(key, 5))(key), jax.random.split(key, 5))
     for number in (0, 7, 2**32 - 1, jnp.int32(-1), jnp.uint32(2**32 - 2)):
         compare(random.fold_in(key, number), jax.random.fold_in(key, number))
