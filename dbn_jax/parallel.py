@@ -144,8 +144,9 @@ def _copy(where):
 
 def fetch(tree: PyTree) -> PyTree:
     """Arrays as numpy arrays on every host."""
-    mesh = mesh_of(tree)
-    return jax.device_get(tree if mesh is None else everywhere(tree, mesh))
+    return jax.device_get(
+        jax.tree.map(lambda x: x if is_here(x) else everywhere(x, x.sharding.mesh), tree)
+    )
 
 
 def shard(tree: PyTree, axis: int = 0) -> PyTree:

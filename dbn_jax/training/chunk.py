@@ -74,7 +74,7 @@ class Stepper:
         self.state, sums, finite = self._run(self.state, self.sums, first, count)
         self._source.read_ahead()
         # One small transfer a chunk. It also waits, so that the host can measure the time.
-        finite, self.sums = jax.device_get((finite, sums))
+        finite, self.sums = parallel.fetch((finite, sums))
         return bool(finite)
 
     def first_bad_update(self, first: int, count: int) -> tuple[int, Any, str]:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import data, training
+from dbn_jax import data, figures, training
 from tests import binaries
 from tests.data import test_idx
 
@@ -21,7 +21,7 @@ FLAGS = ("--epochs=10", "--num_hidden=6")
 TIMEOUT = 100  # seconds
 
 
-def start(folder, *flags, count=2, prepare=None):
+def start(folder, *flags, command=TOY, count=2, prepare=None):
     """Starts the processes of a run; `prepare` maps a process's number to what is called in it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -32,7 +32,7 @@ def start(folder, *flags, count=2, prepare=None):
         shared |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
     return [
         binaries.start(
-            TOY,
+            command,
             *flags,
             output=folder / f"output.{i}",
             errors=folder / f"errors.{i}",
@@ -79,6 +79,10 @@ def get(signal_number):
 FULL = "cannot write metrics_rbm.csv: No space left on device; make room"
 
 
+def draw_nothing():
+    figures.files.png = lambda figure, scale: b""
+
+
 def fail():
     raise OSError(FULL)
 
@@ -122,9 +126,9 @@ def unbroken(tmp_path_factory):
     return folder / "run"
 
 
-def same(run, other, **tolerances):
+def same(run, other, *, model="model.npz", **tolerances):
     """Holds weights and metrics to be equal, to the bit unless there are tolerances."""
-    models = (dict(np.load(io.BytesIO((p / "model.npz").read_bytes()))) for p in (run, other))
+    models = (dict(np.load(io.BytesIO((p / model).read_bytes()))) for p in (run, other))
     tables = (training.read_metrics(place / "metrics_rbm.csv") for place in (run, other))
     for ours, theirs in (models, tables):
         assert ours.keys() == theirs.keys()
@@ -138,6 +142,18 @@ def test_two_processes_learn_what_one_learns(unbroken, tmp_path):
     same(unbroken, tmp_path / "run", **ROUNDING)
     device = training.read_summary(unbroken)["device"]
     assert (device["count"], device["processes"]) == (4, 2)
+
+
+def test_ensembles_lie_on_all_hosts(tmp_path):
+    flags = "--dataset=digits", "--ensemble=4", "--epochs=1", "--num_hidden=6", "--sample_steps=1"
+    for count in (1, 2):
+        workdir = f"--workdir={tmp_path / str(count)}"
+        prepare = dict.fromkeys(range(count), draw_nothing)
+        run(
+            tmp_path, *flags, workdir, command="experiments.train_rbm", count=count, prepare=prepare
+        )
+    for name in ("", "_seed_1", "_seed_2", "_seed_3"):
+        same(tmp_path / "1", tmp_path / "2", model=f"model{name}.npz", **ROUNDING)
 
 
 def test_they_stop_together_and_go_on_to_the_same_bits(unbroken, tmp_path):
@@ -155,23 +171,22 @@ def test_they_stop_together_and_go_on_to_the_same_bits(unbroken, tmp_path):
     failed, left = again(prepare={0: functools.partial(at_epoch, 1, fail)}, codes=[(1,), LEFT])
     assert failed.endswith(f"{FULL}\n(--verbosity=1 shows where)\n")
     assert "another process of this run has ended" in left or "another task died" in left
-    again(prepare={0: kill}, codes=[(-signal.SIGKILL,), LEFT])
     kills = {0: functools.partial(beat_quickly, int), 1: functools.partial(beat_quickly, kill)}
     again(prepare=kills, codes=[LEFT, (-signal.SIGKILL,)])
     again()
     same(unbroken, tmp_path / "run")
 
 
-def test_any_number_of_processes_goes_on(unbroken, tmp_path):
-    """Two are stopped, then one is, and two end the run."""
-    flags = *FLAGS, f"--workdir={tmp_path / 'run'}", "--checkpoint_seconds=0"
+def test_any_number_of_processes_goes_on(unbroken, bucket, tmp_path):
+    """Two are stopped, then one is, and two end the run, all in a bucket."""
+    flags = *FLAGS, f"--workdir={bucket / 'run'}", "--checkpoint_seconds=0"
     stop = functools.partial(at_epoch, 2, functools.partial(get, signal.SIGTERM))
     for count in (2, 1):
         codes = count * [(-signal.SIGTERM,)]
         (said, *_) = run(tmp_path, *flags, count=count, prepare={0: stop}, codes=codes)
         assert "a checkpoint is saved" in said
     run(tmp_path, *flags)
-    same(unbroken, tmp_path / "run", **ROUNDING)
+    same(unbroken, bucket / "run", **ROUNDING)
 
 
 def test_each_process_reads_its_rows_from_files(tmp_path):
@@ -190,15 +205,6 @@ def test_each_process_reads_its_rows_from_files(tmp_path):
         flags = f"--workdir={tmp_path / name}", f"--resident_gigabytes={gigabytes}"
         run(tmp_path, *FLAGS, *flags, "--dataset=mnist", f"--data_dir={tmp_path}")
     same(tmp_path / "files", tmp_path / "memory")
-
-
-def test_two_processes_write_in_a_bucket(unbroken, bucket, tmp_path):
-    """Stopped and resumed there, to the bits of a run on a disk."""
-    flags = *FLAGS, f"--workdir={bucket / 'run'}", "--checkpoint_seconds=0"
-    stop = functools.partial(at_epoch, 2, functools.partial(get, signal.SIGTERM))
-    run(tmp_path, *flags, prepare={1: stop}, codes=2 * [(-signal.SIGTERM,)])
-    run(tmp_path, *flags)
-    same(unbroken, bucket / "run")
 
 
 def test_processes_share_a_workdir_or_are_refused(tmp_path):
