@@ -58,7 +58,7 @@ def _words(key, counter):
 
 def _derive(key, counter):
     """The keys that a key makes of a number, or of 0, 1, …"""
-    one_by_one = _one_by_one if counter.size <= _FEW else _at_once
+    one_by_one = _one_by_one if 0 < counter.size <= _FEW else _at_once
     return lax.platform_dependent(key, counter, tpu=one_by_one, default=_at_once)
 
 
