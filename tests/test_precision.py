@@ -13,6 +13,7 @@ from jax.extend import core
 
 from dbn_jax import (
     associative_memory,
+    data,
     dbn,
     label_units,
     learning,
@@ -194,7 +195,7 @@ def test_whatever_recognises_does_so_in_full():
         found.append(jax.config.jax_default_matmul_precision)
         return v
 
-    recognition.log_posteriors(KEY, None, np.zeros((2, 3)), lambda key, rows: rows, classify)
+    recognition.log_posteriors(KEY, None, np.zeros((2, 3), np.uint8), data.Transform(), classify)
     assert found == ["highest"]
 
 
