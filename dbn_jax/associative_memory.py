@@ -16,17 +16,19 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import clamping, dbn, label_units, numerics, random, rbm
+from dbn_jax import clamping, dbn, label_units, numerics, precision, random, rbm
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 
+@precision.full
 def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch L"]:
     """log p(label | image): mean-field recognition, then the exact posterior given the features."""
     return label_units.log_posterior(net.top, dbn.recognise(net, v)[-1])
 
 
 @jit(static_argnames="num_passes")
+@precision.full
 def classify_by_sampling(
     key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"], num_passes: int = 20
 ) -> Float[Array, "*batch L"]:
@@ -39,6 +41,7 @@ def classify_by_sampling(
 
 
 @jit(static_argnames=("num_gibbs_steps", "num_passes"))
+@precision.full
 def classify_by_gibbs(
     key: Key[Array, ""],
     net: dbn.Net,

@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import numerics, rbm, units
+from dbn_jax import numerics, precision, rbm, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Bool, Float, Key
 
@@ -149,14 +149,22 @@ def mask(params: rbm.RBM) -> Bool[Array, " V"]:
 
 
 @jit
+@precision.full
 def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
     """Free energies of features, or of their means, beside each label.
 
     Equal to ``rbm.free_energy(params, join(...))``.
     """
+    inputs = rbm.hidden_inputs(without(params), features)
+    return free_energies_given(params, features, inputs)
+
+
+def free_energies_given(
+    params: rbm.RBM, features: Float[Array, "*batch F"], inputs: Float[Array, "*batch H"]
+) -> Float[Array, "*batch L"]:
+    """The same, given the hidden inputs of the features; see `rbm.free_energy_given`."""
     of_features, of_labels = parts(params)
     features = rbm.as_visible(of_features, features)
-    inputs = rbm.hidden_inputs(of_features, features)
 
     def log_weight(label):
         weights, bias = label

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dbn_jax import dbn, label_units, numerics, random, units
+from dbn_jax import dbn, label_units, numerics, precision, random, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -245,6 +245,7 @@ def _generation(net):
     return [(layer.weights.T, layer.hidden, layer.visible) for layer in layers]
 
 
+@precision.full
 def _layer(weights, below, above):
     """x ↦ the mean of `above` given x in `below`, but for the logistic function of binary units."""
     # What the units below send up is linear in their values, (x − m)/σ if they are Gaussian.
@@ -288,6 +289,7 @@ def _check_unrolled(net, up, down):
 
 
 @jit
+@precision.full
 def reconstruction_error(model: Autoencoder, v: Float[Array, "N V"]) -> Float[Array, ""]:
     """Squared error of the images encoded and decoded, summed over pixels, averaged over images.
 

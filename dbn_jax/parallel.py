@@ -6,8 +6,6 @@ examples of a batch, and parameters lie on all of them. Random numbers belong to
 the devices, so that the results differ from those of one device by rounding only. On several hosts
 each has a process, all of them run the same program, and the first alone writes files.
 
-Inside `shard_map` each device has its own rows, and gradients are those of its own rows.
-
 Without a mesh all functions leave arrays as they are.
 """
 
@@ -15,20 +13,22 @@ import contextlib
 import functools
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax.typing import Array, Num, PyTree
+from dbn_jax.typing import Array, PyTree
 
 MEMBERS, ROWS = "members", "rows"  # the axes of a mesh: the models of an ensemble, and rows
 # What names a process where no cluster does; JAX itself reads JAX_COORDINATOR_ADDRESS.
 _PROCESS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
+_LAST_WORDS = 1.0  # seconds that the first process stays for those that fail as it does
 
 
 def start() -> None:
@@ -38,11 +38,30 @@ def start() -> None:
     variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell of it.
     """
     given = {name: int(os.environ[v]) for name, v in _PROCESS.items() if v in os.environ}
+    # It would take SIGTERM away from processes that do not ask it; the training loop asks them all.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**given)
     except ValueError as e:
         if given or "coordinator_address" not in str(e):
             raise
+
+
+def stop() -> None:
+    """Parts from the other processes of a cluster; waits until all of them are here."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process of several at once, so that those that wait for its results end as well.
+
+    Python's own end would wait for them in `jax.distributed.shutdown`. With the first process goes
+    JAX's service, and then all others that are left.
+    """
+    if is_first():
+        time.sleep(_LAST_WORDS)
+    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -197,66 +216,3 @@ def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
         return jax.make_array_from_callback(x.shape, where, lambda index: x[index])
 
     return jax.tree.map(place, tree)
-
-
-# On a mesh with explicit axes, as those of `jax.make_mesh` are, JAX wants to be told how some
-# results lie: products as the rows of their first factor, with all units of a row in one place.
-
-
-def product(x: Num[Array, "*rows M"], y: Num[Array, "M N"]) -> Num[Array, "*rows N"]:
-    """``x @ y``, on any mesh."""
-    if not _is_explicit(x):
-        return x @ y
-    return jnp.matmul(x, y, out_sharding=_where(x, P(*spec(x)[:-1], None)))
-
-
-def outer_total(
-    x: Num[Array, "*rows M"], y: Num[Array, "*rows N"], like: Num[Array, "M N"]
-) -> Num[Array, "M N"]:
-    """Σ x yᵀ over the rows, on any mesh; it lies as `like` does."""
-    rows = tuple(range(x.ndim - 1))
-    where = _where(x, spec(like)) if _is_explicit(x) else None
-    return jax.lax.dot_general(x, y, ((rows, rows), ((), ())), out_sharding=where)
-
-
-def automatic(function: Callable[..., PyTree], rows: Array, specs: PyTree) -> Callable[..., PyTree]:
-    """The function, in which JAX itself decides how arrays lie, of any mesh that the rows are on.
-
-    `specs` say how its results lie, P for each of their leaves or branches.
-    """
-    if not _is_explicit(rows):
-        return function
-    where = jax.tree.map(functools.partial(_where, rows), specs, is_leaf=lambda x: isinstance(x, P))
-    return jax.sharding.auto_axes(function, out_sharding=where)
-
-
-def check(batch: Array, params: Array) -> None:
-    """Raises ValueError if a batch lies on explicit axes of a mesh, but not the parameters."""
-    if _is_explicit(batch) and not _is_explicit(params):
-        raise ValueError(
-            "the batch lies on a mesh with explicit axes, but not the parameters; put them there "
-            "too: jax.device_put(params, NamedSharding(mesh, P()))"
-        )
-
-
-def spec(x: Array) -> P:
-    """How an array lies."""
-    return jax.typeof(x).sharding.spec
-
-
-def _is_explicit(x):
-    return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
-
-
-def _where(x, spec):
-    return NamedSharding(jax.typeof(x).sharding.mesh, spec)
-
-
-def match_varying(data: PyTree, tree: PyTree) -> PyTree:
-    """Lets parameters vary over devices as the data do, for differentiation inside `shard_map`.
-
-    JAX sums derivatives by parameters that are the same on all devices over the devices; the
-    estimate of each device is then no longer that of its own data. The values stay as they are.
-    """
-    like = jax.tree.leaves(data)[0]
-    return jax.tree.map(lambda leaf: leaf + jnp.zeros_like(like, leaf.dtype, shape=()), tree)

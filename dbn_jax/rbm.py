@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import numerics, parallel, pytrees, random, units
+from dbn_jax import numerics, parallel, precision, pytrees, random, sharded, units
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.examples import Examples, divide
 from dbn_jax.train_state import State, apply_gradient, init_state, weight_mask  # noqa: F401
@@ -95,15 +95,16 @@ def fit_visible(params: RBM, data: Num[Array, "..."] | Examples) -> RBM:
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
     """Inputs to the hidden units, s_v(v)ᵀW, without their biases."""
-    return parallel.product(params.visible.statistic(as_visible(params, v)), params.weights)
+    return sharded.product(params.visible.statistic(as_visible(params, v)), params.weights)
 
 
 def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """Inputs to the visible units, W s_h(h), without their biases."""
-    return parallel.product(params.hidden.statistic(as_hidden(params, h)), params.weights.T)
+    return sharded.product(params.hidden.statistic(as_hidden(params, h)), params.weights.T)
 
 
 @jit
+@precision.full
 def energy(
     params: RBM, v: Float[Array, "*batch V"], h: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch"]:
@@ -114,6 +115,7 @@ def energy(
 
 
 @jit
+@precision.full
 def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch"]:
     """F(v) = −log Σ_h exp(−E(v, h)), so that p(v) = exp(−F(v))/Z.
 
@@ -121,7 +123,14 @@ def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
     likelihood gradient when the samples come from the model.
     """
     v = as_visible(params, v)
-    return params.visible.energy(v) - params.hidden.cumulant(hidden_inputs(params, v))
+    return free_energy_given(params, v, hidden_inputs(params, v))
+
+
+def free_energy_given(
+    params: RBM, v: Float[Array, "*batch V"], inputs: Float[Array, "*batch H"]
+) -> Float[Array, "*batch"]:
+    """F(v), given its hidden inputs: learners have these in a precision of their own."""
+    return params.visible.energy(v) - params.hidden.cumulant(inputs)
 
 
 @jit
@@ -236,13 +245,13 @@ def free_energy_gradient(
     not computed again.
     """
     batch = Examples.of(v)
-    visible, hidden = parallel.match_varying(inputs, (params.visible, params.hidden))
+    visible, hidden = sharded.match_varying(inputs, (params.visible, params.hidden))
     # Sign and share before the product: where devices share the batch, they then add up one sum of
     # both phases' products, and not each by itself.
     scale = divide(-sign * jnp.ones_like(inputs, shape=()), batch.count)
     mean_statistic = scale * params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
-    x = parallel.product(mean_statistic, params.weights.T)
+    x = sharded.product(mean_statistic, params.weights.T)
 
     def visible_part(visible):
         interaction = jnp.sum(visible.statistic(batch.values) * x, axis=-1)
@@ -253,7 +262,7 @@ def free_energy_gradient(
 
     statistic = batch.weigh(params.visible.statistic(batch.values))
     return RBM(
-        parallel.outer_total(statistic, mean_statistic, like=params.weights),
+        sharded.outer_total(statistic, mean_statistic, like=params.weights),
         jax.grad(visible_part)(visible),
         jax.grad(hidden_part)(hidden),
     )
@@ -469,7 +478,7 @@ def as_examples(params: RBM, batch: Array | Examples) -> Examples:
     """The same for examples that may have missing values."""
     batch = Examples.of(batch)
     v = as_visible(params, batch.values)
-    parallel.check(v, params.weights)
+    sharded.check(v, params.weights)
     if not v.size:
         raise ValueError(f"the batch has shape {v.shape}: it holds no example to learn from")
     return dataclasses.replace(batch, values=v)

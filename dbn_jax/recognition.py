@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from dbn_jax import associative_memory, data, dbn, numerics
+from dbn_jax import associative_memory, data, dbn, numerics, precision
 
 Way = Callable[[jax.Array, object, jax.Array], jax.Array]
 
@@ -30,6 +30,7 @@ WAYS: dict[str, Way] = {
 }
 
 
+@precision.full
 def log_posteriors(
     key: jax.Array,
     model: object,

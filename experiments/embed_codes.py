@@ -34,7 +34,7 @@ _EPOCH = 50  # updates between two measurements of the objective
 _NAMES = {"sne": "SNE", "unisne": "UNI-SNE", "tsne": "t-SNE"}
 
 
-class Settings(runs.TrainingSettings, pretrained.Pretrained):
+class Settings(runs.ResumedSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
     num_images: int | None = setting(

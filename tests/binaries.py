@@ -51,15 +51,19 @@ class Done:
     stderr: str
 
 
-def start(module, *flags, output=os.devnull, errors=os.devnull, folder=ROOT):
+def start(
+    module, *flags, output=os.devnull, errors=os.devnull, folder=ROOT, variables=None, prepare=None
+):
     """Starts `python -m module flags…` in the folder; what it prints goes to the files.
 
-    Of the variables of this process, those of an emulated bucket hold there at once; all others as
-    they were when the first command started.
+    Variables are added to those of the process, and `prepare` is called in it first. Of the
+    variables of this process, those of an emulated bucket hold there at once; all others as they
+    were when the first command started.
     """
     with mock.patch.dict(os.environ, environment()):
         forkserver.ensure_running()
-    arguments = (module, flags, output, errors, folder, buckets.variables())
+    variables = buckets.variables() | (variables or {})
+    arguments = (module, flags, output, errors, folder, variables, prepare)
     process = _CONTEXT.Process(target=_main, args=arguments, daemon=True)
     process.start()
     return process
@@ -74,13 +78,15 @@ def run(module, *flags):
         return Done(process.exitcode, output.read_text(), errors.read_text())
 
 
-def _main(module, flags, output, errors, folder, variables):
+def _main(module, flags, output, errors, folder, variables, prepare):
     os.environ.update(variables)
     for descriptor, path in ((1, output), (2, errors)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
     os.chdir(folder)
+    if prepare is not None:
+        prepare()
     sys.argv = [module, *flags]
     sys.modules.pop(module, None)  # or `runpy` warns
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -9,9 +9,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the foundations up; rooms of one line do not know each other.
 ORDER = """
 typing pytrees
-numerics parallel
+numerics parallel sharded
 files
-compilation examples sources
+compilation examples sources precision
 random
 units
 train_state data training figures embedding

@@ -39,7 +39,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import dbn, numerics, rbm, units
+from dbn_jax import dbn, numerics, precision, rbm, units
 from dbn_jax.belief_nets import sbn
 from dbn_jax.likelihood import bound, partition
 from dbn_jax.typing import Array, Float
@@ -64,6 +64,7 @@ def as_belief_net(
     )
 
 
+@precision.full
 def kernel(params: rbm.RBM) -> Float[Array, "S S"]:
     """The probabilities of v_t, in columns, given v_{t+1}, in rows: one Gibbs step."""
     _, _, up, down = _tables(params)
@@ -78,6 +79,7 @@ def equilibrium(params: rbm.RBM) -> Float[Array, " S"]:
 
 
 @jax.jit(static_argnames="depth")
+@precision.full
 def laws(params: rbm.RBM, top: Float[Array, " S"], depth: int) -> Float[Array, "depths S"]:
     """The pixels' distribution in nets of depth 0, 1, 2, …, up to a given one, below `top`."""
     step = kernel(params)
@@ -121,6 +123,7 @@ class ComplementaryPrior(NamedTuple):
 
 
 @jax.jit
+@precision.full
 def complementary_prior(params: rbm.RBM, v: Float[Array, " V"]) -> ComplementaryPrior:
     """Shows why inference is exact: likelihood and prior apart, neither of them factorial.
 
@@ -154,6 +157,7 @@ def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) 
 
 
 @jax.jit(static_argnames="num_steps")
+@precision.full
 def _terms(params, v, num_steps):
     states, h, up, down = _tables(params)
     h_mean, v_mean = up @ h, down @ states
@@ -219,6 +223,7 @@ def _states(params):
 
 
 @jax.jit
+@precision.full
 def _tables(params):
     """All states (S, V) and (T, H), p(h | v) (S, T) and p(v | h) (T, S)."""
     v, h = _states(params)

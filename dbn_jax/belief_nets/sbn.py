@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics, pytrees, random
+from dbn_jax import numerics, precision, pytrees, random
 from dbn_jax.typing import Array, Bool, Float, Int, Key
 
 MAX_HIDDEN = 20  # units that are enumerated at most
@@ -84,6 +84,7 @@ def layered(
     return BeliefNet(whole, bias, tuple(sizes))
 
 
+@precision.full
 def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
     """a, each unit's input from its causes."""
     a = _as_states(net, x) @ _connected(net)

@@ -16,7 +16,7 @@ from numbers import Real
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics, pytrees
+from dbn_jax import numerics, precision, pytrees
 from dbn_jax.data import embedded
 from dbn_jax.typing import Array, Float, Num, UInt8
 
@@ -162,16 +162,19 @@ class Whitening:
     components: Float[Array, "K D"]
     scales: Float[Array, " K"]
 
+    @precision.full
     def whiten(self, x: Num[Array, "*batch D"]) -> Float[Array, "*batch K"]:
         """Centres and whitens patches."""
         z = (x - numerics.per_unit(self.mean, x)) @ self.components.T
         return z / numerics.per_unit(self.scales, z)
 
+    @precision.full
     def unwhiten(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
         """Turns back into patches without their means, as far as the K directions tell."""
         x = (z * numerics.per_unit(self.scales, z)) @ self.components
         return x + numerics.per_unit(self.mean, x)
 
+    @precision.full
     def zca(self, z: Float[Array, "*batch K"]) -> Float[Array, "*batch D"]:
         """Turns into pixels of ZCA-whitened patches."""
         return z @ self.components

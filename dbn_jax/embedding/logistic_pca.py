@@ -43,7 +43,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics, pytrees, units
+from dbn_jax import numerics, precision, pytrees, units
 from dbn_jax.embedding import newton, pca
 from dbn_jax.embedding.points import Images, Points, as_array
 from dbn_jax.typing import Array, Float
@@ -147,11 +147,11 @@ def encode(
     return codes.reshape(*x.shape[:-1], -1)
 
 
+@precision.full
 def decode(model: LogisticPCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
     """The probabilities of the pixels, given codes."""
     codes = as_array(codes, "codes").astype(model.components.dtype)
-    with jax.default_matmul_precision("highest"):
-        x = codes @ model.components.T
+    x = codes @ model.components.T
     return jax.nn.sigmoid(x + numerics.per_unit(model.offset, x))
 
 
@@ -167,6 +167,7 @@ def _start(x, num_components, penalty):
 
 
 @jax.jit
+@precision.full
 def _iterate(x, best, previous, ahead):
     """One Newton step of every code, then of every pixel's loadings; the objective after them.
 
@@ -185,11 +186,10 @@ def _iterate(x, best, previous, ahead):
         offset=jnp.zeros_like(codes[:, 0]),
         ridge=ridge,
     )
-    with jax.default_matmul_precision("highest"):
-        offset, components, codes = _balanced(loadings, codes)
-        # The turn that brings the loadings nearest to where they were, so that one can go ahead.
-        left, _, right = jnp.linalg.svd(components.T @ model.components)
-        components, codes = components @ (left @ right), codes @ (left @ right)
+    offset, components, codes = _balanced(loadings, codes)
+    # The turn that brings the loadings nearest to where they were, so that one can go ahead.
+    left, _, right = jnp.linalg.svd(components.T @ model.components)
+    components, codes = components @ (left @ right), codes @ (left @ right)
     squares = sum(jnp.sum(part**2) for part in (codes, components, offset))
     objective = jnp.sum(log_likelihoods) - model.penalty / 2 * squares
     return LogisticPCA(offset, components, model.penalty), codes, objective / num_images
@@ -217,13 +217,13 @@ def _balanced(loadings, codes):
 
 
 @jax.jit
+@precision.full
 def _canonical(model, codes):
     """The turn that makes the loadings' columns orthogonal, the longest first; and their signs."""
-    with jax.default_matmul_precision("highest"):
-        turn = jnp.linalg.svd(model.components, full_matrices=False)[2].T
-        turn = turn * numerics.per_unit(pca.signs(model.components @ turn), turn)
-        model = dataclasses.replace(model, components=model.components @ turn)
-        return model, codes @ turn
+    turn = jnp.linalg.svd(model.components, full_matrices=False)[2].T
+    turn = turn * numerics.per_unit(pca.signs(model.components @ turn), turn)
+    model = dataclasses.replace(model, components=model.components @ turn)
+    return model, codes @ turn
 
 
 def _check_penalty(penalty):

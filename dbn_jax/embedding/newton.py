@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics
+from dbn_jax import numerics, precision
 from dbn_jax.typing import Array, Float
 
 # Numbers in a block of targets: 16 MB in float32.
@@ -27,6 +27,7 @@ _SMALLEST_STEP = 2.0**-30
 
 
 @jax.jit
+@precision.full
 def solve(
     features: Float[Array, "M K"],
     targets: Float[Array, "R M"],
@@ -61,10 +62,9 @@ def solve(
         unknown = jnp.full((), jnp.inf, start.dtype)
         return jax.lax.while_loop(is_unfinished, step, (start, -unknown, unknown, 0))[:2]
 
-    with jax.default_matmul_precision("highest"):
-        pairs = _pairs(features)
-        rows = max(1, _BLOCK // targets.shape[1])
-        return jax.lax.map(of_one, (targets, start), batch_size=rows)
+    pairs = _pairs(features)
+    rows = max(1, _BLOCK // targets.shape[1])
+    return jax.lax.map(of_one, (targets, start), batch_size=rows)
 
 
 def _newton_step(features, pairs, targets, offset, ridge, c):

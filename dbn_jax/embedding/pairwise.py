@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dbn_jax import precision
 from dbn_jax.embedding.points import Points, Queries, as_points
 from dbn_jax.typing import Array, Float, Int
 
@@ -48,10 +49,11 @@ def squared_distances(x: Float[Array, "M D"], n: int):
     y = x - jnp.mean(x, axis=0, keepdims=True)
     squares = jnp.sum(y * y, axis=-1)
 
+    @precision.full
     def of_point(i):
         is_other = jnp.arange(n) != i
         sums = squares[i] + squares[:n]
-        by_product = sums - 2 * jnp.matmul(y[:n], y[i], precision=jax.lax.Precision.HIGHEST)
+        by_product = sums - 2 * (y[:n] @ y[i])
         is_blurred = jnp.any(is_other & (by_product < sums / _LOSS))
         return jnp.where(is_other, _mended(is_blurred, by_product, x[:n], x[i]), jnp.inf)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics, pytrees
+from dbn_jax import numerics, precision, pytrees
 from dbn_jax.embedding.points import Images, Points, as_array, check_matrix
 from dbn_jax.typing import Array, Float
 
@@ -46,27 +46,26 @@ def fit(x: Points, num_components: int) -> PCA:
 @jax.jit(static_argnames="num_components")
 def _fit(x, num_components):
     mean = jnp.mean(x, axis=0)
-    with jax.default_matmul_precision("highest"):
-        r = jnp.linalg.qr(x - numerics.per_unit(mean, x), mode="r")
-        _, singular_values, rows = jnp.linalg.svd(r, full_matrices=False)
+    r = jnp.linalg.qr(x - numerics.per_unit(mean, x), mode="r")
+    _, singular_values, rows = jnp.linalg.svd(r, full_matrices=False)
     components = rows[:num_components].T
     variances = singular_values[:num_components] ** 2 / x.shape[0]
     return PCA(mean, components * numerics.per_unit(signs(components), components), variances)
 
 
+@precision.full
 def encode(model: PCA, x: Images) -> Float[Array, "*batch K"]:
     """The codes of images, their projections."""
     x = as_images(x, like=model)
     x = x.astype(model.components.dtype)
-    with jax.default_matmul_precision("highest"):
-        return (x - numerics.per_unit(model.mean, x)) @ model.components
+    return (x - numerics.per_unit(model.mean, x)) @ model.components
 
 
+@precision.full
 def decode(model: PCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
     """The images reconstructed from codes."""
     codes = as_array(codes, "codes").astype(model.components.dtype)
-    with jax.default_matmul_precision("highest"):
-        x = codes @ model.components.T
+    x = codes @ model.components.T
     return x + numerics.per_unit(model.mean, x)
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from dbn_jax import networks, numerics, parallel, random, rbm
+from dbn_jax import networks, numerics, random, rbm, sharded
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
 from dbn_jax.typing import Array, Float, Int, Key
@@ -136,7 +136,7 @@ def step(
     def cost(params):
         return loss(key, merge(graphdef, params), batch)
 
-    params = parallel.match_varying(batch, state.params)
+    params = sharded.match_varying(batch, state.params)
     gradient, metrics = jax.grad(cost, has_aux=True)(params)
     return rbm.apply_gradient(state, gradient, optimizer), metrics
 

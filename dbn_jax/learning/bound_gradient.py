@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import dbn, label_units, learning, numerics, parallel, random, rbm, units
+from dbn_jax import dbn, label_units, learning, numerics, random, rbm, sharded, units
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import learners
@@ -194,7 +194,7 @@ def gradient(
         return examples.mean(jnp.mean(each, axis=0))
 
     x = label_units.join(net.top, features, None if labels is None else per_path(labels))
-    prior = -rbm.free_energy(net.top, x)
+    prior = -rbm.free_energy_given(net.top, x, rbm.hidden_inputs(net.top, x))
     zeros = jnp.zeros_like(prior)
     slopes = _slopes(net, v, labels) if estimator.takes_slopes else [None] * len(states)
 
@@ -231,7 +231,7 @@ def gradient(
         }
         return -value, terms
 
-    varying = parallel.match_varying(v, net)
+    varying = sharded.match_varying(v, net)
     (recognition, generative), terms = jax.grad(surrogate, argnums=(0, 1), has_aux=True)(
         varying.recognition, varying.generative
     )
@@ -276,7 +276,8 @@ def _slopes(net, v, labels):
             entropy += _entropy(a)
             states.append(jax.nn.sigmoid(a) + shift)
         log_p = dbn.log_generative(net.generative, states)
-        prior = -rbm.free_energy(net.top, label_units.join(net.top, states[-1], labels))
+        x = label_units.join(net.top, states[-1], labels)
+        prior = -rbm.free_energy_given(net.top, x, rbm.hidden_inputs(net.top, x))
         return jnp.sum(log_p + entropy + prior)
 
     sizes = [layer.hidden.num_units for layer in net.recognition]

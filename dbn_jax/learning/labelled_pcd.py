@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dbn_jax import label_units, numerics, parallel, random, rbm
+from dbn_jax import label_units, numerics, parallel, random, rbm, sharded
 from dbn_jax.data import blocks
 from dbn_jax.learning.learners import Learner
 from dbn_jax.typing import Array, Float
@@ -88,15 +88,17 @@ class LabelledPCD(Learner):
         weights = chains.labels @ (share / jnp.sum(chains.labels, axis=0))
 
         def loss(params):
-            energies = label_units.free_energies(params, features)
+            inputs = rbm.hidden_inputs(label_units.without(params), features)
+            energies = label_units.free_energies_given(params, features, inputs)
             data = batch.mean(jnp.sum(labels * energies, axis=-1))
-            fantasies = jnp.sum(weights * rbm.free_energy(params, x))
+            free_energy = rbm.free_energy_given(params, x, rbm.hidden_inputs(params, x))
+            fantasies = jnp.sum(weights * free_energy)
             log_p = jax.nn.log_softmax(-energies)
             label_loss = -batch.mean(jnp.sum(labels * log_p, axis=-1))
             return data - fantasies + self.label_cost * label_loss, (data, fantasies, label_loss)
 
         gradient, (data, fantasies, label_loss) = jax.grad(loss, has_aux=True)(
-            parallel.match_varying(batch.values, params)
+            sharded.match_varying(batch.values, params)
         )
         metrics = {
             "free_energy_data": data,

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import parallel, random, rbm
+from dbn_jax import parallel, random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.data import blocks
 from dbn_jax.examples import Examples
@@ -113,7 +113,7 @@ class Exact(Learner):
             log_z = partition.exact_log_partition(params)
             return -batch.mean(partition.log_likelihood(params, batch.values, log_z))
 
-        value, gradient = jax.value_and_grad(loss)(parallel.match_varying(batch.values, params))
+        value, gradient = jax.value_and_grad(loss)(sharded.match_varying(batch.values, params))
         metrics = {"log_likelihood": -value, "gradient_norm": optax.tree.norm(gradient)}
         return gradient, chains, metrics
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import rbm
+from dbn_jax import precision, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.likelihood import pseudo_likelihood
@@ -14,6 +14,7 @@ _PSEUDO_UNITS = 10
 
 
 @jit(static_argnames="two_valued")
+@precision.full
 def compare(params: rbm.RBM, train: Batch, held_out: Batch, *, two_valued: bool) -> rbm.Metrics:
     """Compares training examples with held-out ones, (N, V) both.
 

@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import associative_memory, dbn, label_units, parallel, random, rbm
+from dbn_jax import dbn, label_units, random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
@@ -86,7 +86,7 @@ def gradient(
     end, _, end_inputs = rbm.gibbs_from_hidden(gibbs_key, net.top, h, num_gibbs_steps)
     sleep = dbn.sample_generation(down_key, net, label_units.split(net.top, end)[0])
 
-    varying = parallel.match_varying(v, net)
+    varying = sharded.match_varying(v, net)
 
     def wake_loss(generative):
         return -examples.mean(dbn.log_generative(generative, wake))
@@ -133,17 +133,26 @@ def _label_loss(key, examples, labels, features, adversarial_radius, net):
     def cross_entropy(log_p):
         return -examples.mean(jnp.sum(labels * log_p, axis=-1))
 
-    loss, v = cross_entropy(label_units.log_posterior(net.top, features)), examples.values
+    loss, v = cross_entropy(_log_posterior(net.top, features)), examples.values
     metrics = {"label_loss": loss}
     if adversarial_radius:
         # The top RBM has learnt from the features already: here the label is for recognition.
         fixed = dataclasses.replace(net, top=jax.lax.stop_gradient(net.top))
-        log_p = associative_memory.classify(fixed, v)
-        classify = functools.partial(associative_memory.classify, net)
+        log_p = _classify(fixed, v)
+        classify = functools.partial(_classify, net)
         penalty = virtual_adversarial.penalty(key, classify, v, log_p, adversarial_radius)
         metrics["adversarial_divergence"] = examples.mean(penalty)
         loss += metrics["adversarial_divergence"] + cross_entropy(log_p)
     return loss, metrics
+
+
+def _log_posterior(top, features):
+    inputs = rbm.hidden_inputs(label_units.without(top), features)
+    return jax.nn.log_softmax(-label_units.free_energies_given(top, features, inputs))
+
+
+def _classify(net, v):
+    return _log_posterior(net.top, dbn.recognise(net, v)[-1])
 
 
 def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.State:

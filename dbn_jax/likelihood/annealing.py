@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics, parallel, random, rbm, units
+from dbn_jax import numerics, parallel, precision, random, rbm, sharded, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 from dbn_jax.units import normalisable
@@ -90,6 +90,7 @@ def ais(
 
 
 @jit(static_argnames="num_chains")
+@precision.full
 def _ais(key, params, base, betas, *, num_chains):
     start_key, chain_key = random.split(key)
     zeros = jnp.zeros((num_chains, params.visible.num_units), params.weights.dtype)
@@ -132,6 +133,7 @@ def reverse_ais(
 
 
 @jit
+@precision.full
 def _reverse_ais(key, params, v, base, betas):
     def step(carry, x):
         v, total = carry
@@ -182,7 +184,7 @@ def _visible_at(params, base, beta):
 def _inputs_at(params, visible, beta, v):
     # Scaled after the product: where the statistic has no parameters, XLA then finds that the
     # products for neighbouring β are one.
-    return beta * parallel.product(visible.statistic(v), params.weights)
+    return beta * sharded.product(visible.statistic(v), params.weights)
 
 
 def _log_weight(params, base, beta, v):

@@ -21,7 +21,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import dbn, label_units, pytrees, rbm
+from dbn_jax import dbn, label_units, precision, pytrees, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -49,6 +49,7 @@ class Terms:
 
 
 @jit
+@precision.full
 def sample_terms(
     key: Key[Array, ""],
     net: dbn.Net,
@@ -68,6 +69,7 @@ def sample_terms(
 
 
 @jit
+@precision.full
 def exact(
     net: dbn.Net, v: Float[Array, "*batch V"], labels: Float[Array, "*batch L"] | None = None
 ) -> tuple[Terms, Float[Array, "*batch"]]:

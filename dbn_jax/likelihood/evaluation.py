@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import data, dbn, label_units, rbm
+from dbn_jax import data, dbn, label_units, precision, rbm
 from dbn_jax.examples import Examples
 from dbn_jax.likelihood import annealing, bound
 
@@ -35,6 +35,7 @@ def log_ratios(
 
 
 @jax.jit
+@precision.full
 def _log_ratios(key, examples, net, num_passes):
     v, labels = Examples.of(examples[0]).values, examples[1]
 
@@ -54,6 +55,7 @@ def _log_ratios(key, examples, net, num_passes):
 
 
 @jax.jit
+@precision.full
 def top_states(key: jax.Array, net: dbn.Net, examples: Labelled) -> Examples:
     """What the top RBM sees of examples, drawn: (N, F + L)."""
     v, labels = Examples.of(examples[0]), examples[1]

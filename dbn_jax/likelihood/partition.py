@@ -10,7 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import numerics, rbm
+from dbn_jax import numerics, precision, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float
 
@@ -19,6 +19,7 @@ _BLOCK = 2**12
 
 
 @jit
+@precision.full
 def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
     """log Z by enumerating the layer with fewer states, block by block; at most `MAX_STATES`.
 
@@ -48,6 +49,7 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
 
 
 @jit
+@precision.full
 def log_likelihood(
     params: rbm.RBM, v: Float[Array, "*batch V"], log_z: Float[Array, "..."]
 ) -> Float[Array, "*batch"]:

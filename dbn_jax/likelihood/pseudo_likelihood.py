@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax import parallel, random, rbm, units
+from dbn_jax import precision, random, rbm, sharded, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -22,6 +22,7 @@ _SPACING, _MARGIN = 0.75, 8.5
 
 
 @jit(static_argnames="num_units")
+@precision.full
 def log_pseudo_likelihood(
     key: Key[Array, ""],
     params: rbm.RBM,
@@ -53,7 +54,7 @@ def log_pseudo_likelihood(
         strict=True,
     )
     of_part = functools.partial(_of_part, num_units=num_units)
-    of_part = parallel.automatic(of_part, v, P(*parallel.spec(v)[:-1]))
+    of_part = sharded.automatic(of_part, v, P(*sharded.spec(v)[:-1]))
     return sum(
         of_part(key, rbm.RBM(weights, part, params.hidden), x, inputs)
         for key, part, weights, x in shares

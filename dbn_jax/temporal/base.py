@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import parallel, random, rbm
+from dbn_jax import random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -62,6 +62,6 @@ def recall(
         t, frame = x
         return model.update(random.fold_in(key, t), memory, frame), memory
 
-    start = parallel.match_varying(v, model.start() if memory is None else memory)
+    start = sharded.match_varying(v, model.start() if memory is None else memory)
     last, memories = jax.lax.scan(step, start, (jnp.arange(len(v)), v))
     return memories, last

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import pytrees, rbm, units
+from dbn_jax import precision, pytrees, rbm, units
 from dbn_jax.temporal.base import TemporalRBM, recall
 from dbn_jax.typing import Array, Float, Key
 
@@ -102,6 +102,7 @@ def init_conditional(
     return ConditionalRBM(params, *weights, order)
 
 
+@precision.full
 def fit_autoregression(
     model: ConditionalRBM,
     sequences: Sequence[Float[Array | np.ndarray, "frames V"]],

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import data
+from dbn_jax import data, precision
 from dbn_jax.compilation import jit
 from dbn_jax.temporal import likelihood
 from dbn_jax.temporal.base import Memory, TemporalRBM, recall
@@ -86,6 +86,7 @@ def _filled_up(rows, num_frames):
 
 
 @jit(static_argnames="function")
+@precision.full
 def _together(function, keys, model, columns, memories):
     def one(key, columns, memory):
         return function(key, model, *columns, memory=memory)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax import parallel, random, rbm
+from dbn_jax import random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.likelihood import partition
 from dbn_jax.temporal.base import TemporalRBM, recall
@@ -51,8 +51,10 @@ def cd_loss(
         fantasy, h = rbm.gibbs(key, fixed, v, num_gibbs_steps)
         if not sample_visible:
             fantasy = rbm.visible_mean(fixed, h)
-        gap = rbm.free_energy(params, v) - rbm.free_energy(params, fantasy)
-        return gap, jnp.sum((v - rbm.reconstruct(fixed, v)) ** 2)
+        free_energy, of_fantasy = (
+            rbm.free_energy_given(params, x, rbm.hidden_inputs(params, x)) for x in (v, fantasy)
+        )
+        return free_energy - of_fantasy, jnp.sum((v - rbm.reconstruct(fixed, v)) ** 2)
 
     gap, error = jax.vmap(jax.vmap(frame_loss))(_keys(gibbs_key, v), memories, v)
     return batch.mean(gap), {"reconstruction_error": batch.mean(error)}
@@ -82,9 +84,9 @@ def step(
     loss=cd_loss,
 ) -> tuple[State, Metrics]:
     """One update by the gradient of a loss, such as ``functools.partial(cd_loss, …)``."""
-    model = parallel.match_varying(batch, state.params)
+    model = sharded.match_varying(batch, state.params)
     gradient = jax.grad(lambda model, key, batch: loss(key, model, batch), has_aux=True)
-    gradient = parallel.automatic(gradient, batch.values, (jax.tree.map(parallel.spec, model), P()))
+    gradient = sharded.automatic(gradient, batch.values, (jax.tree.map(sharded.spec, model), P()))
     gradient, metrics = gradient(model, key, batch)
     metrics |= {"gradient_norm": optax.tree.norm(gradient)}
     return apply_gradient(state, gradient, optimizer), metrics

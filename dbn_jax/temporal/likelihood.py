@@ -11,7 +11,7 @@ so that the sum itself is too low on average; less so the log of the mean of exp
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import numerics, random, rbm
+from dbn_jax import numerics, precision, random, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.likelihood import annealing, partition
 from dbn_jax.temporal.base import Memory, TemporalRBM, recall
@@ -19,6 +19,7 @@ from dbn_jax.typing import Array, Float, Key
 
 
 @jit
+@precision.full
 def log_probs(
     key: Key[Array, ""], model: TemporalRBM, v: Float[Array, "T V"], memory: Memory = None
 ) -> Float[Array, " T"]:
@@ -33,6 +34,7 @@ def log_probs(
 
 
 @jit(static_argnames=("num_chains",))
+@precision.full
 def ais_log_probs(
     key: Key[Array, ""],
     model: TemporalRBM,

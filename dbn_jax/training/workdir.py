@@ -41,11 +41,17 @@ _locks: dict[pathlib.Path, int] = {}
 
 
 class Workdir:
-    """The folder of one run, from `open_workdir`; `figures` in it exists."""
+    """The folder of one run, from `open_workdir`; `figures` in it exists.
 
-    def __init__(self, path: files.Path, program: str, settings: Mapping[str, Any]):
+    `is_done` says whether the run had written its summary.
+    """
+
+    def __init__(
+        self, path: files.Path, program: str, settings: Mapping[str, Any], *, is_done: bool
+    ):
         """Use `open_workdir`."""
         self.path = path
+        self.is_done = is_done
         self.figures = path / "figures"
         self._clock = path / "wall_seconds.txt"
         self._program = program
@@ -56,11 +62,6 @@ class Workdir:
         self._noted = -_NOTE_INTERVAL
         self._seconds_before = _read_seconds(self._clock)
         self.figures.mkdir(exist_ok=True)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the run has written its summary."""
-        return (self.path / "summary.json").exists()
 
     def wall_seconds(self) -> float:
         """The time that the run has taken, over all its resumptions."""
@@ -174,7 +175,14 @@ def open_workdir(
         files.write_text(path / "flags.txt", "\n".join(lines) + "\n")
 
     parallel.on_first(claim)
-    return Workdir(path, program, flags if settings is None else settings)
+    seen = parallel.of_all([(path / name).exists() for name in ("flags.txt", "summary.json")])
+    if not seen[:, 0].all():
+        raise OSError(
+            f"{path} is not the same folder for all processes of the run; choose as --workdir one "
+            "that they share, in a bucket (gs://bucket/run) or on a network disk"
+        )
+    settings = flags if settings is None else settings
+    return Workdir(path, program, settings, is_done=bool(seen[0, 1]))
 
 
 @contextlib.contextmanager

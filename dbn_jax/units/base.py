@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import numerics
+from dbn_jax import numerics, precision
 from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float, Int, Key
 
@@ -87,11 +87,12 @@ class Units(abc.ABC):
     def _match(self, mean, variance):
         """`fit`, given the moments: mean (N,) strictly inside the support, variance (N,)."""
 
+    @precision.full
     def energy(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
         """U(x), summed over the units."""
         # As a product, so that its gradient by the bias reads x once more instead of drawing the
-        # sample x once more, which XLA:CPU would fuse into a sum; never in reduced precision.
-        return -jnp.matmul(x, self.bias, precision=jax.lax.Precision.HIGHEST)
+        # sample x once more, which XLA:CPU would fuse into a sum.
+        return -(x @ self.bias)
 
     def statistic(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
         """s(x), through which the units act on the other layer."""

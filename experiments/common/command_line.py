@@ -40,7 +40,7 @@ def main(command: Callable[..., Any], *declared: type[Declared], stopped: str = 
 
     def start(argv):
         del argv
-        with exits.sentences(stopped=stopped):
+        with exits.waiting_for_nobody(), exits.sentences(stopped=stopped):
             command(*(settings.from_flags() for settings in declared))
 
     app.run(start, flags_parser=parse)

@@ -4,14 +4,17 @@ import contextlib
 import logging as stdlib_logging
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 
 import jax
 from absl import logging
 
-from dbn_jax import training
+from dbn_jax import parallel, training
 
 STOPPED = "stopped by Ctrl-C"
+# What JAX's runtime says when the connection to another process has broken.
+_LOST = ("Gloo", "Connection closed by peer", "coordination service")
 
 
 @contextlib.contextmanager
@@ -29,6 +32,7 @@ def sentences(*, stopped: str = STOPPED) -> Iterator[None]:
         with _unraised_ctrl_c(stopped):
             yield
     except training.Interrupted as e:
+        parallel.stop()  # it stops all of them
         _die_of(e.signal, str(e))
     except KeyboardInterrupt:  # outside the loop of updates, or a second time
         _die_of(signal.SIGINT, stopped)
@@ -47,11 +51,32 @@ def sentences(*, stopped: str = STOPPED) -> Iterator[None]:
         sys.exit(f"{remedy} ({words})\n(--verbosity=1 shows where)")
 
 
+@contextlib.contextmanager
+def waiting_for_nobody() -> Iterator[None]:
+    """A context whose failure ends this process at once, if it is one of several."""
+    try:
+        yield
+    except BaseException as e:
+        if not jax.distributed.is_initialized():
+            raise
+        if isinstance(e, SystemExit):
+            print(e, file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stderr.flush()
+        parallel.leave(1)
+
+
 def _remedy(error: Exception) -> str | None:
     """What users can do about an error that the machine is the cause of; None for any other."""
     words = ("RESOURCE_EXHAUSTED", "Out of memory")  # XLA says the one, the other, or both
     if isinstance(error, MemoryError) or any(word in str(error) for word in words):
         return "out of memory: make the layers, the batch or the number of chains or images smaller"
+    if any(word in str(error) for word in _LOST):
+        return (
+            "another process of this run has ended, whose own output says why: start all of them "
+            "again, and the same command goes on from its last checkpoint"
+        )
     try:
         jax.devices()
     except (RuntimeError, AssertionError):  # the latter for a GPU that is not there

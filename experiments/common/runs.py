@@ -35,7 +35,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from dbn_jax import figures, files, model_file, parallel, training
+from dbn_jax import figures, files, model_file, parallel, precision, training
 from dbn_jax.training import belonging
 from experiments.common import command_line
 from experiments.common.settings import Declared, setting
@@ -65,8 +65,8 @@ class RunSettings(Declared, title="Run"):
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
 
-class TrainingSettings(RunSettings, title="Run"):
-    """Settings of every run that trains, and so can be resumed."""
+class ResumedSettings(RunSettings, title="Run"):
+    """Settings of every run that can be resumed."""
 
     checkpoint_seconds: float = setting(
         30.0,
@@ -76,8 +76,22 @@ class TrainingSettings(RunSettings, title="Run"):
     )
 
 
+class TrainingSettings(ResumedSettings, title="Run"):
+    """Settings of every run that learns from data."""
+
+    precision: str = setting(
+        "default",
+        "What learning rounds factors to before they are multiplied: by default what the device is "
+        "fast at, bfloat16 on TPUs, TF32 on recent GPUs, and float32, which is all bits, on CPUs. "
+        "Likelihoods, error rates and maps are computed in float32 everywhere.",
+        choices=precision.NAMES,
+    )
+
+
 def open(settings: Declared, workdir: str) -> "Run":
     """Opens the workdir of a run, which is new, to be resumed, or finished."""
+    if isinstance(settings, TrainingSettings):
+        _check_precision(settings.precision)
     module = type(settings).__module__
     folder = training.open_workdir(
         workdir,
@@ -158,7 +172,9 @@ class Run:
         )
         if sizes.get("batch_size"):
             _tell_of_small_batches(phase, sizes["batch_size"], parallel.num_shares())
-        with training.Checkpoints(self.path / "checkpoints" / phase) as saved:
+        checkpoints = training.Checkpoints(self.path / "checkpoints" / phase)
+        learning = precision.learning(getattr(self.settings, "precision", "default"))
+        with checkpoints as saved, learning:
             yield {
                 "settings": settings,
                 "callback": watch,
@@ -205,6 +221,8 @@ class Run:
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Prints the results, and writes the summary, which marks the run as finished."""
+        if isinstance(self.settings, TrainingSettings):
+            results = {**results, "learning_precision": precision.found(self.settings.precision)}
         summary = self.workdir.write_summary(results, seed=getattr(self.settings, "seed", 0))
         _print(summary["results"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")
@@ -237,7 +255,8 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
         parallel.start()
         members = getattr(values, "ensemble", None) or 1
         with parallel.devices(folder.devices, members=members), _quiet_but_for_the_first():
-            run(values, folder.workdir)
+            precision.full(run)(values, folder.workdir)
+        parallel.stop()
 
     command_line.main(
         on_devices,
@@ -245,6 +264,14 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
         settings,
         stopped="stopped by Ctrl-C; the same command resumes from what is saved",
     )
+
+
+def _check_precision(wanted: str) -> None:
+    if wanted != "default" and (found := precision.found(wanted)) != wanted:
+        raise ValueError(
+            f"--precision={wanted}, but on this device ({jax.default_backend()}) factors are "
+            f"{found}; leave the flag out, or choose float32"
+        )
 
 
 def _tell_of_small_batches(phase: str, batch_size: int, count: int) -> None:

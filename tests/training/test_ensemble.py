@@ -1,10 +1,14 @@
 """Models trained side by side end where each ends alone."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from dbn_jax import parallel, training
+from dbn_jax import parallel, rbm, training
 from dbn_jax.training import Checkpoints, Settings, ensemble, read_metrics
 from tests.toy_learning import cd_step, images, initial_state, scale
 
@@ -101,3 +105,24 @@ def test_sentences(tmp_path):
             np.load(tmp_path / "images.npy", mmap_mode="r"),
             settings=settings(ensemble=SIZE),
         )
+
+
+@jax.numpy_dtype_promotion("standard")  # optax mixes numbers
+def test_members_may_have_learning_rates_of_their_own():
+    optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.9)
+    step = functools.partial(rbm.cd_step, optimizer=optimizer)
+
+    def first(rate):
+        state = rbm.init_state(rbm.init_params(jax.random.key(0), 12, 7), optimizer)
+        state.opt_state.hyperparams["learning_rate"] = jnp.float32(rate)
+        return state
+
+    rates = [0.01, 0.1, 0.3]
+    options = {"data": images(), "transform": scale}
+    together = training.train(
+        step, ensemble.stack(list(map(first, rates))), settings=settings(ensemble=3), **options
+    )
+    for i, rate in enumerate(rates):
+        alone = training.train(step, first(rate), settings=settings(seed=3 + i), **options)
+        found = ensemble.member(together, i).params.weights
+        np.testing.assert_allclose(found, alone.params.weights, rtol=1e-4, atol=1e-6)

@@ -2,15 +2,16 @@
 
 import inspect
 import json
+import re
 
 import jax
 import numpy as np
 import pytest
 
-from dbn_jax import training
+from dbn_jax import model_file, precision, training
 from experiments.common import runs
 from experiments.common.data_settings import DataSettings
-from tests import binaries, resumption
+from tests import binaries, resumption, rounded_products
 from tests.data import test_idx
 from tests.experiments.common import toy_experiment
 from tests.experiments.common.toy_experiment import Settings, run
@@ -90,6 +91,53 @@ def test_a_finished_run_vouches_for_its_model(tmp_path):
 
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
     resumption.broken_and_resumed(tmp_path, toy_experiment, Settings())
+
+
+def test_learning_takes_a_precision_and_results_say_which(tmp_path, undrawn):
+    def weights(name, setting, run=run):
+        """Of the toy, learnt in a folder of this name; and the precision that it says."""
+        summary = run(Settings(precision=setting), str(tmp_path / name))
+        model = model_file.load(tmp_path / name / "model.npz")
+        return np.asarray(model.weights), summary["results"]["learning_precision"]
+
+    exact, said = weights("exact", "default")
+    assert said == "float32"
+    with rounded_products.rounded():
+        learnt, said = weights("full", "float32")
+        assert said == "float32"
+        np.testing.assert_array_equal(learnt, exact)
+        learnt, said = weights("rounded", "bfloat16")
+        assert said == "bfloat16"
+        assert np.abs(learnt - exact).max() > 1e-5
+        # A command as a whole is full, but for its learning.
+        default, said = weights("default", "default", precision.full(run))
+        assert said == "bfloat16"
+        np.testing.assert_array_equal(default, learnt)
+
+
+def test_a_precision_that_the_device_does_not_have_is_refused(tmp_path):
+    message = (
+        "--precision=bfloat16, but on this device (cpu) factors are float32; leave the flag out, "
+        "or choose float32"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        run(Settings(precision="bfloat16"), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_command_tells_is_computed_in_full(monkeypatch):
+    found = []
+
+    def command(settings, workdir):
+        found.append((settings, workdir, jax.config.jax_default_matmul_precision))
+
+    def call(command, *declared, **options):
+        command(runs.Folder(workdir="here"), "settings")
+
+    monkeypatch.setattr(runs.command_line, "main", call)
+    monkeypatch.setattr(runs.parallel, "start", lambda: None)
+    runs.main(command, Settings)
+    assert found == [("settings", "here", "highest")]
 
 
 def test_failures_end_in_a_sentence(tmp_path):
