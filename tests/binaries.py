@@ -6,6 +6,7 @@ it, in which the module runs as `python -m` runs it. JAX may be forked as long a
 started: it starts in the fork.
 """
 
+import atexit
 import dataclasses
 import multiprocessing
 import os
@@ -89,4 +90,7 @@ def _main(module, flags, output, errors, folder, variables, prepare):
         prepare()
     sys.argv = [module, *flags]
     sys.modules.pop(module, None)  # or `runpy` warns
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # as Python does at the end, but not in forks
