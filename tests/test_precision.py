@@ -13,12 +13,14 @@ from jax.extend import core
 
 from dbn_jax import (
     associative_memory,
+    data,
     dbn,
     label_units,
     learning,
     networks,
     precision,
     rbm,
+    recognition,
     temporal,
     units,
 )
@@ -87,6 +89,7 @@ FULL = {
     "evaluation.top_states": (evaluation.top_states, KEY, NET, (V, LABELS)),
     "monitor.compare": (functools.partial(monitor.compare, two_valued=True), PARAMS, V, V),
     "reconstruction_error": (lambda v: networks.reconstruction_error(AUTOENCODER, v), V),
+    "classifier_of": (lambda net: networks.classifier_of(net, 3).hidden[0].bias[...], NET),
     "temporal.log_probs": (temporal.log_probs, KEY, GRU, FRAMES),
     "temporal.ais_log_probs": (
         functools.partial(temporal.ais_log_probs, betas=BETAS, num_chains=2),
@@ -182,6 +185,18 @@ def test_learning_multiplies_as_it_is_asked(name):
             found = products(LEARNERS[name], KEY)
         assert {asked for asked, is_of_matrices in found if is_of_matrices} == {expected}
         assert {asked for asked, _ in found} <= {expected, HIGHEST}
+
+
+def test_whatever_recognises_does_so_in_full():
+    """Of classifiers too, which are no part of this package's nets."""
+    found = []
+
+    def classify(key, model, v):
+        found.append(jax.config.jax_default_matmul_precision)
+        return v
+
+    recognition.log_posteriors(KEY, None, np.zeros((2, 3), np.uint8), data.Transform(), classify)
+    assert found == ["highest"]
 
 
 def test_the_trial_finds_what_products_round():

@@ -49,7 +49,6 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
 
 
 @jit
-@precision.full
 def log_likelihood(
     params: rbm.RBM, v: Float[Array, "*batch V"], log_z: Float[Array, "..."]
 ) -> Float[Array, "*batch"]:

@@ -94,14 +94,11 @@ class Stepper:
         state, _, _ = self._run(good, self._zeros, first + low, 1)
         return first + high, good, _name_non_finite(state)
 
-    def lower(self, place: Callable[[Any], Any]) -> jax.stages.Lowered:
-        """The program of a chunk, for other devices: `place` says what lies where of its inputs."""
-        return _advance.lower(*place(self._inputs(self.state, self.sums, 0, 1)))
-
     def _run(self, state, sums, first, count):
-        return _advance(*self._inputs(state, sums, first, count))
+        return advance(*self.inputs(state, sums, first, count))
 
-    def _inputs(self, state, sums, first, count):
+    def inputs(self, state: Any, sums: dict[str, Any], first: int, count: int) -> tuple[Any, ...]:
+        """What `advance` takes for these updates."""
         data, order, position = self._source.at(first)
         program = dataclasses.replace(self._program, data=data)
         numbers = np.asarray([position, first, count], np.int32)
@@ -168,7 +165,8 @@ class _Program:
 
 
 @jax.jit
-def _advance(program, order, numbers, state, sums):
+def advance(program, order, numbers, state, sums):
+    """The compiled program of a chunk: the next state and sums, and whether the state is finite."""
     position, first, count = numbers
     # Numbers, not arrays: on TPUs, taking a key apart would be a kernel of every update.
     words = [jnp.unstack(jax.random.key_data(key), axis=-1) for key in program.keys]

@@ -327,7 +327,7 @@ class _Run:
             size = self.settings.ensemble
             found = ensemble.evaluate(self.evaluate, state, size) if size else self.evaluate(state)
             found = jax.device_get(dict(found))
-            evaluation = self.summary({f"eval_{name}": value for name, value in found.items()})
+            evaluation = {f"eval_{name}": x for name, x in self.summary(found).items()}
         if self.metrics_file is not None and (epoch > 0 or evaluation):
             seconds = time.monotonic() - self.start
             columns = (self.step, epoch, seconds, images_per_second)

@@ -6,8 +6,8 @@ batches, and the next window goes there while the device computes on this one. O
 axis "rows" its devices share B, if it is divisible among them, and each host reads the rows of
 its own devices only.
 
-Held are some 400 MB, whatever the size of the data, and 8 bytes for each row: its places in the
-orders of two epochs.
+Held are a few windows and what Grain's threads are reading (some 400 MB), and 8 bytes for each row:
+its places in the orders of two epochs.
 """
 
 import functools

@@ -73,7 +73,9 @@ class Workdir:
             files.write_text(self._clock, f"{self.wall_seconds():.3f}\n")
             self._noted = time.monotonic()
 
-    def write_summary(self, results: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    def write_summary(
+        self, results: Mapping[str, Any], *, seed: int, **more: Any
+    ) -> dict[str, Any]:
         """Writes summary.json, which marks the run as finished, and returns what it holds.
 
         Results are numbers (arrays of one too), strings, lists and dicts. NaN and infinity become
@@ -93,6 +95,7 @@ class Workdir:
                 "count": parallel.num_devices(),
                 "processes": jax.process_count(),
             },
+            **more,
             "wall_seconds": round(self.wall_seconds(), 3),
             "files": {file.name: files.sha256(file) for file in sorted(self.path.glob("*.npz"))},
         }

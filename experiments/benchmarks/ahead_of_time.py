@@ -255,9 +255,9 @@ def _chunk(case: Case, num_images: int, mesh: jax.sharding.Mesh) -> jax.stages.L
     learning = rbm_updates.learning(case, programs.make_batches(case))
     state = chunk.prepare_state(learning.state, None, is_ensemble=False)
     stepper = chunk.Stepper(learning.step, transform, state, source, keys=keys)
-    place = functools.partial(_place, mesh)
+    inputs = _place(mesh, stepper.inputs(stepper.state, stepper.sums, 0, 1))
     with jax.set_mesh(mesh):
-        return stepper.lower(place)
+        return chunk.advance.lower(*inputs)
 
 
 def _classification(sizes: Sequence[int], batch_size: int) -> Learning:

@@ -234,17 +234,18 @@ def _traffic(program, computation, x):
         return x.main_bytes + from_main * x.num_bytes
     if not x.is_kernel:
         return 0
-    reads = (_read(program, x, i, y) for i, y in enumerate(computation.operands(x)))
+    operands = enumerate(computation.operands(x))
+    reads = (min(y.main_bytes, _read(program, x, i, y)) for i, y in operands)
     return x.main_bytes + sum(reads)
 
 
 def _read(program, x, i, operand):
-    """Bytes of its operand i that a kernel reads from the main memory."""
-    users = [x]
+    """Bytes of its operand i that an instruction looks at."""
     if x.operation == "fusion":
         inside = program[x.called("calls")].values()
-        (name,) = (y.name for y in inside if y.operation == "parameter" and y.operands == (str(i),))
-        users = [y for y in inside if name in y.operands]
-    if users and all(user.operation in _SLICES for user in users):
-        return min(operand.main_bytes, sum(user.num_bytes for user in users))
-    return operand.main_bytes
+        (p,) = (y for y in inside if y.operation == "parameter" and y.operands == (str(i),))
+        users = ((y, j) for y in inside for j, name in enumerate(y.operands) if name == p.name)
+        return sum(_read(program, y, j, p) for y, j in users)
+    if x.operation in _SLICES and i == 0:
+        return x.num_bytes
+    return operand.num_bytes

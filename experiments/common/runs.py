@@ -221,9 +221,11 @@ class Run:
 
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Prints the results, and writes the summary, which marks the run as finished."""
+        more = {}
         if isinstance(self.settings, TrainingSettings):
-            results = {**results, "learning_precision": precision.found(self.settings.precision)}
-        summary = self.workdir.write_summary(results, seed=getattr(self.settings, "seed", 0))
+            more["learning_precision"] = precision.found(self.settings.precision)
+        seed = getattr(self.settings, "seed", 0)
+        summary = self.workdir.write_summary(results, seed=seed, **more)
         _print(summary["results"])
         print(f"done in {summary['wall_seconds']:.0f} s: see {self.path}")
         return summary

@@ -6,7 +6,7 @@ import jax
 import pytest
 from absl.testing import flagsaver
 
-from dbn_jax import temporal, units
+from dbn_jax import parallel, temporal, units
 from experiments import evaluate, generate, train_sequences
 from experiments.common import memory, runs
 from tests import binaries, finished_runs
@@ -218,6 +218,7 @@ def refused(monkeypatch, tmp_path, module, line):
     """The sentence in which a command line ends, before there is a workdir."""
     argv = [module.__name__, f"--workdir={tmp_path}/run", *line.split()]
     monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(parallel, "start", lambda: None)  # this process has computed before
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
         runs.main(module.run, module.Settings)
     assert not (tmp_path / "run").exists()

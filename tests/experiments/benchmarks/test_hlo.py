@@ -57,6 +57,12 @@ HloModule jit_run, is_scheduled=true
   ROOT %slice = f32[6,12]{1,0:T(8,128)S(1)} dynamic-slice(%p0, %p1), dynamic_slice_sizes={1,6,12}
 }
 
+%around (r0: f32[50,6,12], r1: s32[]) -> f32[6,12] {
+  %r0 = f32[50,6,12]{2,1,0:T(8,128)} parameter(0)
+  %r1 = s32[]{:T(128)} parameter(1)
+  ROOT %x.1 = f32[6,12]{1,0:T(8,128)S(1)} fusion(%r0, %r1), kind=kLoop, calls=%fused
+}
+
 %product (q0: f32[6,12], q1: f32[12,8]) -> f32[6,8] {
   %q0 = f32[6,12]{1,0:T(8,128)S(1)} parameter(0)
   %q1 = f32[12,8]{1,0:T(8,128)S(1)} parameter(1)
@@ -85,7 +91,7 @@ HloModule jit_run, is_scheduled=true
   %next = s32[]{:T(128)S(6)} add(%j, %j)
   %copy-start = (f32[12,8]{1,0:T(8,128)S(1)}, f32[12,8]{1,0:T(8,128)}, u32[]{:S(2)}) \
 copy-start(%weights)
-  %x = f32[6,12]{1,0:T(8,128)S(1)} fusion(%all, %j), kind=kLoop, calls=%fused
+  %x = f32[6,12]{1,0:T(8,128)S(1)} fusion(%all, %j), kind=kLoop, calls=%around
   %copy-done = f32[12,8]{1,0:T(8,128)S(1)} copy-done(%copy-start)
   %y = f32[6,8]{1,0:T(8,128)S(1)} fusion(%x, %copy-done), kind=kOutput, calls=%product, \
 backend_config={"window_config":{"estimated_cycles":"984"}}

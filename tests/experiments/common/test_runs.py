@@ -98,7 +98,7 @@ def test_learning_takes_a_precision_and_results_say_which(tmp_path, undrawn):
         """Of the toy, learnt in a folder of this name; and the precision that it says."""
         summary = run(Settings(precision=setting), str(tmp_path / name))
         model = model_file.load(tmp_path / name / "model.npz")
-        return np.asarray(model.weights), summary["results"]["learning_precision"]
+        return np.asarray(model.weights), summary["learning_precision"]
 
     exact, said = weights("exact", "default")
     assert said == "float32"
