@@ -27,9 +27,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import numerics, parallel, precision, pytrees, random, sharded, units
+from dbn_jax import parallel, precision, pytrees, random, sharded, units
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.examples import Examples, divide
+from dbn_jax.states import as_batch, as_examples, as_hidden, as_visible, check_steps
 from dbn_jax.train_state import State, apply_gradient, init_state, weight_mask  # noqa: F401
 from dbn_jax.typing import Array, Float, Int, Key, Num
 from dbn_jax.units import normalisable
@@ -165,15 +166,6 @@ def sample_visible(
 def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
     """E[v | h = E[h | v]], the mean-field reconstruction."""
     return visible_mean(params, hidden_mean(params, v))
-
-
-def check_steps(num_steps: int | Array) -> None:
-    """Raises if a number of Gibbs steps is no integer, or is known (not traced) and below 1."""
-    dtype = jnp.result_type(num_steps)
-    if not jnp.issubdtype(dtype, jnp.integer):
-        raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
-    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
-        raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")
 
 
 @jit_checking({"num_steps": check_steps})
@@ -443,42 +435,3 @@ def pcd_step(
         key, state.params, state.chains, batch, num_gibbs_steps=num_gibbs_steps
     )
     return apply_gradient(state, gradient, optimizer, chains=chains), metrics
-
-
-def as_visible(params: RBM, v: Array) -> Float[Array, "*batch V"]:
-    """Visible values in the parameters' dtype, booleans as 0 and 1.
-
-    ValueError if the number of units differs, TypeError if they are integers, which may be bytes.
-    """
-    num_visible, dtype = params.weights.shape[-2], params.weights.dtype
-    return numerics.as_states(v, num_visible, dtype, "visible units of the RBM")
-
-
-def as_hidden(params: RBM, h: Array) -> Float[Array, "*batch H"]:
-    """The same for hidden values."""
-    num_hidden, dtype = params.weights.shape[-1], params.weights.dtype
-    return numerics.as_states(h, num_hidden, dtype, "hidden units of the RBM")
-
-
-def as_batch(params: RBM, batch: Array | Examples) -> Examples:
-    """Checks examples to learn from, as `as_visible` does.
-
-    ValueError if there is none, or if values are missing.
-    """
-    batch = as_examples(params, batch)
-    if batch.observed is not None:
-        raise ValueError(
-            "values of the batch are missing: learn by `learning.Incomplete`, or fill them in "
-            "with `clamping.impute`"
-        )
-    return batch
-
-
-def as_examples(params: RBM, batch: Array | Examples) -> Examples:
-    """The same for examples that may have missing values."""
-    batch = Examples.of(batch)
-    v = as_visible(params, batch.values)
-    sharded.check(v, params.weights)
-    if not v.size:
-        raise ValueError(f"the batch has shape {v.shape}: it holds no example to learn from")
-    return dataclasses.replace(batch, values=v)

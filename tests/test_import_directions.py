@@ -12,7 +12,7 @@ typing pytrees
 numerics parallel sharded
 files
 compilation examples sources precision
-random
+random states
 units
 train_state data training figures embedding
 rbm
