@@ -35,8 +35,11 @@ def start() -> None:
     """Joins the other processes of a cluster, if there is one; before anything is computed.
 
     JAX finds TPU pods, SLURM, Open MPI and Kubernetes by itself. Elsewhere the environment
-    variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell of it.
+    variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID tell of it. With
+    JAX_NUM_PROCESSES=1 it looks for none. An OSError says that a cluster cannot be joined.
     """
+    if os.environ.get("JAX_NUM_PROCESSES") == "1":
+        return
     given = {name: int(os.environ[v]) for name, v in _PROCESS.items() if v in os.environ}
     # It would take SIGTERM away from processes that do not ask it; the training loop asks them all.
     jax.config.update("jax_enable_preemption_service", False)
@@ -45,6 +48,11 @@ def start() -> None:
     except ValueError as e:
         if given or "coordinator_address" not in str(e):
             raise
+    except RuntimeError as e:
+        raise OSError(
+            f"cannot join the other processes of a cluster ({str(e).splitlines()[0]}); "
+            "JAX_NUM_PROCESSES=1 runs this one alone"
+        ) from e
 
 
 def stop() -> None:

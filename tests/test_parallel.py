@@ -46,3 +46,18 @@ def test_devices_share_blocks_of_rows_evenly_or_not():
     np.testing.assert_array_equal(found, expected)
     assert found.shape == rows.shape
     assert sorted(lengths) == [13, 125]  # of 104 and of 1000 rows
+
+
+def test_a_cluster_that_cannot_be_joined(monkeypatch):
+    def initialize(**given):
+        raise RuntimeError("Kubernetes API Error: 403 - Forbidden\nread this")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    words = (
+        r"^cannot join the other processes of a cluster \(Kubernetes API Error: 403 - Forbidden\); "
+        "JAX_NUM_PROCESSES=1 runs this one alone$"
+    )
+    with pytest.raises(OSError, match=words):
+        parallel.start()
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "1")
+    parallel.start()
