@@ -2,7 +2,7 @@
 
     python -m experiments.benchmark --workdir=runs/benchmark                # 9 minutes
     python -m experiments.benchmark --workdir=runs/benchmark_quick --quick  # one size, 3 minutes
-    python -m experiments.benchmark --workdir=runs/benchmark_v5e --tpu=v5e:2x2  # 5 minutes, no TPU
+    python -m experiments.benchmark --workdir=runs/benchmark_v5e --tpu=v5e:2x2  # 6 minutes, no TPU
 
 Run nothing else meanwhile: on 2 cores any other process changes the times. The *floor* of an update
 is a program that makes its five matrix products and nothing else, timed in the same process
