@@ -224,33 +224,34 @@ def gibbs_from_hidden(
 
 
 def free_energy_gradient(
-    params: RBM,
-    v: Float[Array, "*batch V"] | Examples,
-    inputs: Float[Array, "*batch H"],
-    *,
-    sign: int = 1,
+    params: RBM, v: Float[Array, "*batch V"] | Examples, inputs: Float[Array, "*batch H"]
 ) -> RBM:
-    """Gradient of the mean free energy of a batch, given its hidden inputs; its sign may be −1.
+    """Gradient of the mean free energy of a batch, given its hidden inputs.
 
     ∂F/∂W = −s_v(v) E[s_h(h) | v]ᵀ; the units' own parameters by differentiation of their energy and
     cumulant. Equal to ``grad(mean(free_energy))``, but `inputs`, ``hidden_inputs(params, v)``, are
-    not computed again.
+    not computed again. The sums over the batch, divided last, must be numbers of the dtype: below
+    65,504 in float16.
     """
     batch = Examples.of(v)
+    return _descent(_total_gradient(params, batch, inputs), batch.count)
+
+
+def _total_gradient(params, batch, inputs, factor=1):
+    """The sum over a batch of the gradients of −F, times a factor."""
     visible, hidden = sharded.match_varying(inputs, (params.visible, params.hidden))
-    # Sign and share before the product: where devices share the batch, they then add up one sum of
-    # both phases' products, and not each by itself.
-    scale = divide(-sign * jnp.ones_like(inputs, shape=()), batch.count)
-    mean_statistic = scale * params.hidden.mean_statistic(inputs)
+    # Before the product: where devices share the batch, they then add up one sum of both phases'
+    # products, and not each by itself.
+    mean_statistic = factor * params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
     x = sharded.product(mean_statistic, params.weights.T)
 
     def visible_part(visible):
         interaction = jnp.sum(visible.statistic(batch.values) * x, axis=-1)
-        return batch.total(interaction - scale * visible.energy(batch.values))
+        return batch.total(interaction - factor * visible.energy(batch.values))
 
     def hidden_part(hidden):
-        return batch.total(scale * hidden.cumulant(inputs))
+        return batch.total(factor * hidden.cumulant(inputs))
 
     statistic = batch.weigh(params.visible.statistic(batch.values))
     return RBM(
@@ -258,6 +259,12 @@ def free_energy_gradient(
         jax.grad(visible_part)(visible),
         jax.grad(hidden_part)(hidden),
     )
+
+
+def _descent(total, count):
+    """Down −F, per example: sign and division last, in the optimizer's pass over the weights."""
+    share = divide(-jnp.ones_like(total.weights, shape=()), count)
+    return jax.tree.map(lambda x: share * x, total)
 
 
 def contrastive_gradient(
@@ -277,11 +284,11 @@ def contrastive_gradient(
       `gradient_norm` and `hidden_activity` (the mean of the hidden units' means on the data; for
       binary units the fraction that is on).
     """
-    positive = free_energy_gradient(params, data, data_inputs)
-    negative = free_energy_gradient(params, fantasies, fantasy_inputs, sign=-1)
-    gradient = jax.tree.map(jnp.add, positive, negative)
-
     data, fantasies = Examples.of(data), Examples.of(fantasies)
+    ratio = divide(data.count, fantasies.count)
+    positive = _total_gradient(params, data, data_inputs)
+    negative = _total_gradient(params, fantasies, fantasy_inputs, -ratio)
+    gradient = _descent(jax.tree.map(jnp.add, positive, negative), data.count)
 
     def mean_free_energy(batch, inputs):
         # Apart: XLA then makes each mean where it passes over the units, and no kernel more.
