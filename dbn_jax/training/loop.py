@@ -127,7 +127,7 @@ def train(
         arrays among the keywords of a `functools.partial`.
       state: finite. It is not donated, and stays valid. Of an ensemble (`settings.ensemble`), the
         states of all members, stacked along a first axis. One `vmap` trains them all; each ends
-        where it would end alone, with its own seed, up to rounding.
+        where it would end alone, with its own seed, up to rounding, which long runs amplify.
       data: array, or pytree of arrays, with a common leading axis N, such as uint8 images. They are
         copied to the device whole; arrays that lie on devices are used where they are, and devices
         that share their rows share those of each batch. With a `np.memmap` among them, and from a
