@@ -1,9 +1,8 @@
 """Ensembles: models that differ by their seeds, trained side by side by one `vmap`.
 
 Their states are stacked along a first axis of every array. What else differs lies there: learning
-rates, for instance, if the optimizer keeps them in its state (`optax.inject_hyperparams`). On an
-accelerator that a single model leaves idle most of the time, several take little longer; on a mesh
-the devices share them.
+rates, for instance, if the optimizer keeps them in its state (`optax.inject_hyperparams`). The
+devices of a mesh share the members, and exchange nothing.
 """
 
 import math
