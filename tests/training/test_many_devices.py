@@ -40,7 +40,8 @@ def update_of(learner, num_devices, members=None):
         source = batches.Batches(images, keys[0], BATCH, None, mesh)
         step = functools.partial(learning.step, learner=learner, optimizer=OPTIMIZER)
         stepper = chunk.Stepper(step, None, state, source, keys=keys)
-        return hlo.update(stepper.lower(lambda inputs: inputs).compile().as_text())
+        inputs = stepper.inputs(stepper.state, stepper.sums, 0, 1)
+        return hlo.update(chunk.advance.lower(*inputs).compile().as_text())
 
 
 @pytest.mark.parametrize("name", LEARNERS)
