@@ -40,19 +40,27 @@ def start() -> None:
     """
     if os.environ.get("JAX_NUM_PROCESSES") == "1":
         return
-    given = {name: int(os.environ[v]) for name, v in _PROCESS.items() if v in os.environ}
+    given = {name: _number(v) for name, v in _PROCESS.items() if v in os.environ}
     # It would take SIGTERM away from processes that do not ask it; the training loop asks them all.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**given)
     except ValueError as e:
         if given or "coordinator_address" not in str(e):
-            raise
+            variables = ", ".join(("JAX_COORDINATOR_ADDRESS", *_PROCESS.values()))
+            raise ValueError(f"{e} Set all of {variables}, or none") from e
     except RuntimeError as e:
         raise OSError(
             f"cannot join the other processes of a cluster ({str(e).splitlines()[0]}); "
             "JAX_NUM_PROCESSES=1 runs this one alone"
         ) from e
+
+
+def _number(variable):
+    text = os.environ[variable]
+    if not text.isdecimal():
+        raise ValueError(f"{variable}={text}; it must be a whole number")
+    return int(text)
 
 
 def stop() -> None:
@@ -81,7 +89,9 @@ def devices(count: int | None = None, *, members: int = 1) -> Iterator[None]:
     """
     found = jax.devices()
     if count is not None and count > len(found):
-        raise ValueError(f"{count} devices are asked for, but JAX finds {len(found)} here")
+        raise ValueError(
+            f"{count} devices are asked for, but JAX finds {len(found)} here: ask for fewer"
+        )
     if jax.process_count() > 1 and count not in (None, len(found)):
         raise ValueError(f"{count} devices of several hosts are asked for; they share all or none")
     chosen = found[:count]

@@ -22,7 +22,7 @@ def test_devices_share_members_first_and_then_rows():
 
 
 def test_more_devices_than_there_are():
-    words = r"^9 devices are asked for, but JAX finds 8 here$"
+    words = r"^9 devices are asked for, but JAX finds 8 here: ask for fewer$"
     with pytest.raises(ValueError, match=words), parallel.devices(9):
         pass
 
@@ -61,3 +61,25 @@ def test_a_cluster_that_cannot_be_joined(monkeypatch):
         parallel.start()
     monkeypatch.setenv("JAX_NUM_PROCESSES", "1")
     parallel.start()
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"JAX_NUM_PROCESSES": "two"}, "^JAX_NUM_PROCESSES=two; it must be a whole number$"),
+        (
+            {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
+            r"^coordinator_address should be defined\. Set all of JAX_COORDINATOR_ADDRESS, "
+            "JAX_NUM_PROCESSES, JAX_PROCESS_ID, or none$",
+        ),
+    ],
+)
+def test_variables_that_do_not_tell_of_a_cluster(monkeypatch, variables, words):
+    def initialize(**given):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=words):
+        parallel.start()
