@@ -148,11 +148,12 @@ def is_here(x: Array | np.ndarray | np.generic) -> bool:
 
 
 def share_members(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Shares the members of an ensemble, the first axis of each array, among the devices."""
-    shares = mesh.shape.get(MEMBERS, 1)
-    return jax.tree.map(
-        lambda x: _copy(NamedSharding(mesh, P(MEMBERS) if len(x) % shares == 0 else P()))(x), tree
-    )
+    """Shares the members of an ensemble, the first axis of each array, among the devices.
+
+    On a mesh without an axis for them, all devices have all.
+    """
+    where = NamedSharding(mesh, P(MEMBERS) if MEMBERS in mesh.shape else P())
+    return jax.tree.map(_copy(where), tree)
 
 
 @functools.lru_cache
@@ -225,7 +226,7 @@ def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
     """Copies arrays whole to all devices of a mesh, without one to the device."""
     where = None if mesh is None else NamedSharding(mesh, P())
 
-    def place(x):
+    def copy(x):
         if where is None:
             return jax.device_put(x)
         if isinstance(x, jax.Array):
@@ -234,4 +235,4 @@ def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
         # Each process its own copy: device_put would compare them.
         return jax.make_array_from_callback(x.shape, where, lambda index: x[index])
 
-    return jax.tree.map(place, tree)
+    return jax.tree.map(copy, tree)

@@ -111,7 +111,8 @@ class Checkpoints(contextlib.AbstractContextManager):
             target = jax.tree.map(_target, _encode(like))
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
             tree = self._manager.restore(step, args=args).tree
-            if any(a != b for a, b in zip(_checksums(tree), checksums, strict=True) if a and b):
+            pairs = zip(_checksums(tree), checksums, strict=True)
+            if any(a != b for a, b in pairs if None not in (a, b)):
                 raise ValueError("its arrays hold other bytes than were saved")
         return step, jax.tree.map(_place, like, tree)
 
@@ -224,12 +225,15 @@ def _check_fit(saved: dict[str, str], wanted: dict[str, str], what: str) -> None
         )
 
 
-def _checksums(tree: Any) -> list[int]:
-    """CRC-32 of the bytes of each array; 0 for those of which other hosts alone hold a part."""
-    return [
-        zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8)) if parallel.is_here(x) else 0
-        for x in jax.tree.leaves(tree)
-    ]
+def _checksums(tree: Any) -> list[int | None]:
+    """CRC-32 of the bytes of each array; None for those of which other hosts alone hold a part."""
+
+    def checksum(x):
+        if not parallel.is_here(x):
+            return None
+        return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+
+    return [checksum(x) for x in jax.tree.leaves(tree)]
 
 
 def _is_key(x: Any) -> bool:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from dbn_jax import parallel, rbm, training
 from dbn_jax.training import Checkpoints, Settings, ensemble, read_metrics
@@ -126,3 +127,14 @@ def test_members_may_have_learning_rates_of_their_own():
         alone = training.train(step, first(rate), settings=settings(seed=3 + i), **options)
         found = ensemble.member(together, i).params.weights
         np.testing.assert_allclose(found, alone.params.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_on_a_mesh_of_ones_own_all_devices_have_all_members():
+    mesh = jax.make_mesh((2,), ("mine",), axis_types=(jax.sharding.AxisType.Auto,))
+    state = ensemble.stack([first_state(i) for i in range(SIZE)])
+    options = {"settings": settings(ensemble=SIZE), "transform": scale}
+    expected = training.train(cd_step, state, images(), **options)["weights"]
+    state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    found = training.train(cd_step, state, images(), **options)["weights"]
+    assert len(found.sharding.device_set) == 2
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
