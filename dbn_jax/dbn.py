@@ -18,14 +18,13 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 "To recognize shapes, first learn to generate images" (2007).
 """
 
-import functools
 import itertools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import label_units, pytrees, random, rbm
+from dbn_jax import label_units, linear, pytrees, random, rbm, units
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float, Int, Key
@@ -79,13 +78,20 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
         raise ValueError("a deep belief net needs at least one layer")
     features = (*layers[:-1], label_units.without(layers[-1]))
     for i, (below, above) in enumerate(itertools.pairwise(features)):
-        lower, upper = (f"{x.num_units} {type(x).__name__}" for x in (below.hidden, above.visible))
+        lower, upper = _described(below.hidden, pooled=True), _described(above.visible)
         if lower != upper:
             raise ValueError(
                 f"layer {i} has {lower} hidden units, but layer {i + 1} has {upper} visible ones; "
                 "they are the same units"
             )
     return DBN(tuple(layers))
+
+
+def _described(side, *, pooled=False):
+    """Number and type of units; those of maps are in kind what they are at each place."""
+    kind = {units.MaxPooled: units.Bernoulli}.get(type(side), type(side))
+    kind = type(side.each) if isinstance(side, units.Maps) else kind
+    return f"{side.num_pooled if pooled else side.num_units} {kind.__name__}"
 
 
 def upside_down(params: rbm.RBM, below: rbm.RBM) -> rbm.RBM:
@@ -162,7 +168,7 @@ def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*bat
     """Mean-field recognition up to the features: each layer's means given the means below."""
     means = [rbm.as_visible(_first(net), v)]
     for layer in net.recognition:
-        means.append(rbm.hidden_mean(layer, means[-1]))
+        means.append(layer.hidden.pool(rbm.hidden_mean(layer, means[-1])))
     return tuple(means)
 
 
@@ -174,7 +180,7 @@ def sample_recognition(
     states = [rbm.as_visible(_first(net), v)]
     keys = random.split(key, len(net.recognition))
     for layer, layer_key in zip(net.recognition, keys, strict=True):
-        states.append(rbm.sample_hidden(layer_key, layer, states[-1]))
+        states.append(layer.hidden.pool(rbm.sample_hidden(layer_key, layer, states[-1])))
     return tuple(states)
 
 
@@ -189,7 +195,8 @@ def sample_generation(
     states = [features]
     keys = random.split(key, len(net.generative))
     for i, (layer, layer_key) in reversed(list(enumerate(zip(net.generative, keys, strict=True)))):
-        x = rbm.visible_inputs(layer, states[0])
+        unpool_key, layer_key = random.split(layer_key)
+        x = rbm.visible_inputs(layer, layer.hidden.unpool(unpool_key, states[0]))
         states.insert(0, layer.visible.sample(layer_key, x) if i else layer.visible.mean(x))
     return tuple(states)
 
@@ -234,7 +241,7 @@ def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]
     """The pixels' means given states or means of the last hidden layer, layer by layer."""
     x, _ = label_units.split(net.top, rbm.visible_mean(net.top, h))
     for layer in reversed(net.generative):
-        x = rbm.visible_mean(layer, x)
+        x = rbm.visible_mean(layer, layer.hidden.unpool_mean(x))
     return x
 
 
@@ -285,4 +292,8 @@ def feature_images(net: Net, layer: int) -> Float[Array, "V H"]:
     if not 0 <= layer <= len(net.generative):
         raise ValueError(f"layer is {layer}; the net's are 0 to {len(net.generative)}")
     layers = (*net.generative, label_units.without(net.top))
-    return functools.reduce(jnp.matmul, [each.weights for each in layers[: layer + 1]])
+    *below, last = layers[: layer + 1]
+    x = linear.matrix(last.weights).T
+    for each in reversed(below):
+        x = linear.product_transposed(each.hidden.pool_transposed(x), each.weights)
+    return x.T

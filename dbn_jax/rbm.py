@@ -1,6 +1,7 @@
 """Restricted Boltzmann machines: energy, conditionals, Gibbs sampling, contrastive divergence.
 
-For any unit types (`dbn_jax.units`), with W of shape (visible, hidden):
+For any unit types (`dbn_jax.units`) and weights W, a matrix of shape (visible, hidden) or one with
+structure (`dbn_jax.convolutional`):
 
     E(v, h) = U_v(v) + U_h(h) − s_v(v)ᵀ W s_h(h),          p(v, h) = exp(−E(v, h)) / Z.
 
@@ -27,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import parallel, precision, pytrees, random, sharded, units
+from dbn_jax import linear, parallel, precision, pytrees, random, sharded, units
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.examples import Examples, divide
 from dbn_jax.states import as_batch, as_examples, as_hidden, as_visible, check_steps
@@ -45,7 +46,7 @@ class RBM:
     `visible` and `hidden` are the two layers with their own parameters, such as ``visible.bias``.
     """
 
-    weights: Float[Array, "*models V H"]
+    weights: linear.Weights
     visible: units.Units
     hidden: units.Units
 
@@ -69,7 +70,7 @@ def init_params(
     >>> params.weights.shape, params.visible.bias.shape
     ((784, 500), (784,))
     """
-    _check_types(visible, hidden)
+    check_types(visible, hidden)
     weights = jax.random.normal(key, (num_visible, num_hidden), dtype)
     return RBM(
         jnp.asarray(weight_scale, dtype) * weights,
@@ -78,7 +79,7 @@ def init_params(
     )
 
 
-def _check_types(visible, hidden):
+def check_types(visible, hidden):
     for side in (visible, hidden):
         if not isinstance(side, units.Units):
             raise TypeError(f"{side!r} is not a unit type; pass an instance, such as Bernoulli()")
@@ -96,12 +97,12 @@ def fit_visible(params: RBM, data: Num[Array, "..."] | Examples) -> RBM:
 
 def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
     """Inputs to the hidden units, s_v(v)ᵀW, without their biases."""
-    return sharded.product(params.visible.statistic(as_visible(params, v)), params.weights)
+    return linear.product(params.visible.statistic(as_visible(params, v)), params.weights)
 
 
 def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
     """Inputs to the visible units, W s_h(h), without their biases."""
-    return sharded.product(params.hidden.statistic(as_hidden(params, h)), params.weights.T)
+    return linear.product_transposed(params.hidden.statistic(as_hidden(params, h)), params.weights)
 
 
 @jit
@@ -244,7 +245,7 @@ def _total_gradient(params, batch, inputs, factor=1):
     # products, and not each by itself.
     mean_statistic = factor * params.hidden.mean_statistic(inputs)
     # Needed only where s_v has parameters of its own (a learnt σ); dead code elsewhere.
-    x = sharded.product(mean_statistic, params.weights.T)
+    x = linear.product_transposed(mean_statistic, params.weights)
 
     def visible_part(visible):
         interaction = jnp.sum(visible.statistic(batch.values) * x, axis=-1)
@@ -255,7 +256,7 @@ def _total_gradient(params, batch, inputs, factor=1):
 
     statistic = batch.weigh(params.visible.statistic(batch.values))
     return RBM(
-        sharded.outer_total(statistic, mean_statistic, like=params.weights),
+        linear.outer_total(statistic, mean_statistic, like=params.weights),
         jax.grad(visible_part)(visible),
         jax.grad(hidden_part)(hidden),
     )
@@ -263,7 +264,7 @@ def _total_gradient(params, batch, inputs, factor=1):
 
 def _descent(total, count):
     """Down −F, per example: sign and division last, in the optimizer's pass over the weights."""
-    share = divide(-jnp.ones_like(total.weights, shape=()), count)
+    share = divide(-jnp.ones_like(jax.tree.leaves(total)[0], shape=()), count)
     return jax.tree.map(lambda x: share * x, total)
 
 

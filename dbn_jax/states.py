@@ -47,7 +47,7 @@ def as_examples(params: PyTree, batch: Array | Examples) -> Examples:
     """The same for examples that may have missing values."""
     batch = Examples.of(batch)
     v = as_visible(params, batch.values)
-    sharded.check(v, params.weights)
+    sharded.check(v, jax.tree.leaves(params.weights)[0])
     if not v.size:
         raise ValueError(f"the batch has shape {v.shape}: it holds no example to learn from")
     return dataclasses.replace(batch, values=v)

@@ -34,7 +34,7 @@ def weight_mask(params: PyTree) -> PyTree:
     ``optax.add_decayed_weights(2e-4, mask=rbm.weight_mask)`` decays weights and no biases.
     """
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: bool(path) and getattr(path[-1], "name", None) == "weights", params
+        lambda path, _: any(getattr(part, "name", None) == "weights" for part in path), params
     )
 
 

@@ -12,10 +12,11 @@ typing pytrees
 numerics parallel sharded
 files
 compilation examples sources precision
-random states
+random states linear
 units
 train_state data training figures embedding
 rbm
+convolutional
 label_units
 clamping
 dbn

@@ -36,6 +36,8 @@ _COSTLY = ("free_energy_data", "free_energy_fantasies", "gradient_norm")
 
 # (key, rows) -> values of visible units.
 View = Callable[..., jax.Array]
+# (key, num_visible) -> a layer before it learns, such as a partial of `convolutional.init_params`.
+Init = Callable[[jax.Array, int], rbm.RBM]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _up(to_pixels, layers, key, images):
 def recognise(layers: tuple[rbm.RBM, ...], v: jax.Array) -> jax.Array:
     """The hidden probabilities of the last of some layers."""
     for layer in layers:
-        v = rbm.hidden_mean(layer, v)
+        v = layer.hidden.pool(rbm.hidden_mean(layer, v))
     return v
 
 
@@ -135,7 +137,7 @@ class BesideLabels:
 def add_layer(
     stack: Stack,
     images: np.ndarray,
-    num_hidden: int,
+    layer: int | Init,
     *,
     settings: training.Settings,
     samples: bool = False,
@@ -148,8 +150,8 @@ def add_layer(
     _check_binary(stack, options)
     settings = _of_layer(settings, stack)
     view = stack.view(samples=samples)
-    layer = train(stack.rows(images), num_hidden, view=view, settings=settings, **options)
-    return stack.add(layer.params)
+    state = train(stack.rows(images), layer, view=view, settings=settings, **options)
+    return stack.add(state.params)
 
 
 def add_top(
@@ -196,7 +198,7 @@ def _of_layer(settings, stack):
 
 def train(
     rows: Any,
-    num_hidden: int,
+    layer: int | Init,
     *,
     view: View,
     learner: learners.Learner,
@@ -213,6 +215,8 @@ def train(
 
     Args:
       rows: what it learns from, as `Stack.rows` returns it.
+      layer: the number of hidden units of a dense layer, whose types are `visible` and `hidden`; or
+        what makes a layer of any kind.
       view: see `Stack.view`.
       visible: `label_units.visible_units` for a top RBM with labels.
       below: the layer below, if its transposed weights are the first ones (`dbn.upside_down`).
@@ -222,7 +226,7 @@ def train(
         init_state(
             training.spare_key(seed),
             rows,
-            num_hidden,
+            layer,
             view=view,
             learner=learner,
             optimizer=optimizer,
@@ -240,7 +244,7 @@ def train(
 def init_state(
     key: jax.Array,
     rows: Any,
-    num_hidden: int,
+    layer: int | Init,
     *,
     view: View,
     learner: learners.Learner,
@@ -256,7 +260,10 @@ def init_state(
     """
     init_key, chain_key, move_key, view_key = jax.random.split(key, 4)
     x = data.apply(view, view_key, data.spread(rows, _NUM_FIRST))
-    params = rbm.init_params(init_key, x.shape[1], num_hidden, visible=visible, hidden=hidden)
+    if isinstance(layer, int):
+        params = rbm.init_params(init_key, x.shape[1], layer, visible=visible, hidden=hidden)
+    else:
+        params = layer(init_key, x.shape[1])
     params = rbm.fit_visible(params, x)
     if below is not None:
         params = dbn.upside_down(params, below)

@@ -8,9 +8,10 @@ Melchior, Fischer, Wiskott, "How to center deep Boltzmann machines" (2016); Hint
 import dataclasses
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from dbn_jax import clamping, random, rbm
+from dbn_jax import clamping, linear, random, rbm
 from dbn_jax.learning.learners import CD, Learner
 from dbn_jax.typing import Array, Float
 
@@ -70,6 +71,12 @@ class Centred(_Wrapper):
 
     def init(self, key, params):
         """Offsets at the means under the biases alone, which `Units.fit` takes from the data."""
+        for side in (params.visible, params.hidden):
+            if side.bias.shape[-1] != side.num_units:
+                raise ValueError(
+                    f"{side.num_units} {type(side).__name__} units share {side.bias.shape[-1]} "
+                    "biases; the centred gradient needs one for each: learn without `Centred`"
+                )
         visible = params.visible.mean_statistic(jnp.zeros_like(params.visible.bias))
         hidden = params.hidden.mean_statistic(jnp.zeros_like(params.hidden.bias))
         return Offsets(visible, hidden, self.learner.init(key, params))
@@ -100,7 +107,7 @@ class Centred(_Wrapper):
 class Activity(NamedTuple):
     """What persists with a sparsity target: mean activities, and the inner learner's chains."""
 
-    mean: Float[Array, " H"]
+    mean: Float[Array, " K"]
     inner: Any
 
 
@@ -110,18 +117,22 @@ class Sparse(_Wrapper):
 
     The cross-entropy penalty of the guide, section 11: its derivative by a unit's total input,
     cost · (q − target) with q a moving average of the unit's mean, is applied to the bias and,
-    times the mean visible statistic, to the incoming weights.
+    times the mean visible statistic, to the incoming weights. Of units that share a bias q is the
+    mean, and each of them is pulled.
 
     Attributes:
       target: wanted mean activity; the guide suggests 0.01 to 0.1 for binary units.
       cost: strength of the pull.
       decay: of the moving average; the guide suggests 0.9 to 0.99.
+      bias_only: whether the weights are left alone. With a decay of 0 it is the rule of Lee,
+        Ekanadham, Ng, "Sparse deep belief net model for visual area V2" (2008).
     """
 
     learner: Learner = CD()
     target: float = 0.1
     cost: float = 0.1
     decay: float = 0.9
+    bias_only: bool = False
 
     def __post_init__(self):
         if not self.cost >= 0 or not 0 <= self.decay < 1:
@@ -146,14 +157,17 @@ class Sparse(_Wrapper):
         batch = rbm.as_batch(params, batch)
         gradient, inner, metrics = self.learner.estimate(key, params, chains.inner, batch)
         active = batch.unit_means(params.hidden.mean(rbm.hidden_inputs(params, batch.values)))
+        sharing = params.hidden.num_units // params.hidden.bias.shape[-1]
+        active = params.hidden.total_shared(active) / sharing
         mean = self.decay * chains.mean + (1 - self.decay) * active
-        pull = self.cost * (mean - self.target)
-        statistic = batch.unit_means(params.visible.statistic(batch.values))
-        gradient = dataclasses.replace(
-            gradient,
-            weights=gradient.weights + jnp.outer(statistic, pull),
-            hidden=gradient.hidden.add_to_bias(pull),
-        )
+        pull = params.hidden.spread(self.cost * (mean - self.target))
+        weights = gradient.weights
+        if not self.bias_only:
+            statistic = batch.unit_means(params.visible.statistic(batch.values))
+            outer = linear.outer_total(statistic[None], pull[None], like=params.weights)
+            weights = jax.tree.map(jnp.add, weights, outer)
+        hidden = gradient.hidden.add_to_bias(params.hidden.total_shared(pull))
+        gradient = dataclasses.replace(gradient, weights=weights, hidden=hidden)
         return gradient, Activity(mean, inner), metrics
 
 

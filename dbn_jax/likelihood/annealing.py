@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import numerics, parallel, precision, random, rbm, sharded, units
+from dbn_jax import linear, numerics, parallel, precision, random, rbm, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 from dbn_jax.units import normalisable
@@ -156,7 +156,7 @@ def _path(params, base, betas):
 
 
 def _check_path(params, base, betas):
-    if not isinstance(params.weights, jax.core.Tracer):
+    if not isinstance(jax.tree.leaves(params)[0], jax.core.Tracer):
         normalisable.check(params)  # annealing would give a plausible number
     given, own = (jax.tree.map(jnp.shape, side) for side in (base, params.visible))
     if given != own:
@@ -184,7 +184,7 @@ def _visible_at(params, base, beta):
 def _inputs_at(params, visible, beta, v):
     # Scaled after the product: where the statistic has no parameters, XLA then finds that the
     # products for neighbouring β are one.
-    return beta * sharded.product(visible.statistic(v), params.weights)
+    return beta * linear.product(visible.statistic(v), params.weights)
 
 
 def _log_weight(params, base, beta, v):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax import precision, random, rbm, sharded, units
+from dbn_jax import linear, precision, random, rbm, sharded, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -49,7 +49,7 @@ def log_pseudo_likelihood(
     shares = zip(
         random.split(key, len(parts)),
         parts,
-        jnp.split(params.weights, ends),
+        jnp.split(linear.matrix(params.weights), ends),
         jnp.split(v, ends, axis=-1),
         strict=True,
     )

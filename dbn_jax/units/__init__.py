@@ -22,6 +22,7 @@ guide to training restricted Boltzmann machines" (2010), section 13.
 from dbn_jax.units.base import Units
 from dbn_jax.units.concat import Concat
 from dbn_jax.units.discrete import Bernoulli, Binomial, Poisson, Softmax, Spin
+from dbn_jax.units.maps import Maps, MaxPooled
 from dbn_jax.units.real import Gaussian, ReLU
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "Binomial",
     "Concat",
     "Gaussian",
+    "Maps",
+    "MaxPooled",
     "Poisson",
     "ReLU",
     "Softmax",

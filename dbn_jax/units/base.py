@@ -127,9 +127,44 @@ class Units(abc.ABC):
         interaction = jnp.sum(inputs * self.statistic(x), axis=-1)
         return interaction - self.energy(x) - self.cumulant(inputs)
 
-    def add_to_bias(self, change: Float[Array, " N"]) -> "Units":
+    def add_to_bias(self, change: Float[Array, " K"]) -> "Units":
         """Returns the same units (or gradient) with `change` added to the biases."""
         return dataclasses.replace(self, bias=self.bias + change)
+
+    # Units may share parameters (`units.maps`): then there are K biases, fewer than units.
+
+    def spread(self, shared: Float[Array, "*models K"]) -> Float[Array, "*models N"]:
+        """Gives each unit its own of what units share, such as the bias."""
+        return shared
+
+    def total_shared(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch K"]:
+        """The sum over the units that share their parameters; the transpose of `spread`."""
+        return x
+
+    # The layer above may see less than the units (`units.maps.MaxPooled`): P pooled ones.
+
+    @property
+    def num_pooled(self) -> int:
+        """Number P of units that the layer above sees."""
+        return self.num_units
+
+    def pool(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch P"]:
+        """What the layer above sees of states or means; a linear map."""
+        return x
+
+    def pool_transposed(self, x: Float[Array, "*batch P"]) -> Float[Array, "*batch N"]:
+        """The input that units get from what acts on the pooled ones."""
+        return x
+
+    def unpool(
+        self, key: Key[Array, ""], pooled: Float[Array, "*batch P"]
+    ) -> Float[Array, "*batch N"]:
+        """Draws states given the pooled ones, without any other input."""
+        return pooled
+
+    def unpool_mean(self, pooled: Float[Array, "*batch P"]) -> Float[Array, "*batch N"]:
+        """The means given the means of the pooled ones, without any other input."""
+        return pooled
 
     @property
     def _num_values(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import units
+from dbn_jax import linear, units
 
 
 def zero_sum_gauge(params: Any) -> Any:
@@ -24,7 +24,10 @@ def zero_sum_gauge(params: Any) -> Any:
     All probabilities, of (v, h) and of v, stay as they are; all energies, and log Z, move by one
     constant. Without softmax units it is the same RBM.
     """
-    weights = params.weights
+    sides = (*params.visible.elements(), *params.hidden.elements())
+    if not any(isinstance(part, units.Softmax) for part in sides):
+        return params
+    weights = linear.matrix(params.weights)
     common = _common(params.visible, weights)
     into_hidden = _once_per_group(params.visible, common)
     weights = weights - common

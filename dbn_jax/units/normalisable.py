@@ -7,9 +7,10 @@ annealing gives a plausible number.
 
 from typing import Any
 
+import jax
 import numpy as np
 
-from dbn_jax import units
+from dbn_jax import linear, units
 
 
 def check_types(visible: units.Units, hidden: units.Units) -> None:
@@ -35,8 +36,7 @@ def check(params: Any) -> None:
     cannot look into traced ones, and learning can leave the allowed region.
     """
     check_types(params.visible, params.hidden)
-    weights = np.asarray(params.weights, np.float64)
-    if not np.isfinite(weights).all():
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params.weights)):
         raise ValueError(
             "the weights hold NaN or infinity, and there is no density: learning has diverged; use "
             "a smaller learning rate"
@@ -46,9 +46,9 @@ def check(params: Any) -> None:
         np.concatenate([np.full(part.num_units, part.tail == "quadratic") for part in side])
         for side in sides
     ]
-    weights = weights[np.ix_(*quadratic)]
-    if not weights.size:
+    if not all(side.any() for side in quadratic):
         return
+    weights = np.asarray(linear.matrix(params.weights), np.float64)[np.ix_(*quadratic)]
     if all(part.support[0] == 0 for side in sides for part in side if part.tail == "quadratic"):
         weights = np.maximum(weights, 0)
     norm = np.linalg.norm(weights, 2)

@@ -65,7 +65,7 @@ def train_layer(
     settings: RBMSettings,
     rows: Any,
     held_out: Any,
-    num_hidden: int,
+    layer: int | greedy.Init,
     *,
     view: greedy.View,
     seed: int,
@@ -110,7 +110,7 @@ def train_layer(
     with run.training(name, callback=watch, held_out=held_out, **options) as workdir:
         return greedy.train(
             rows,
-            num_hidden,
+            layer,
             view=view,
             learner=settings.make_learner(),
             optimizer=optimizer,

@@ -1,0 +1,275 @@
+"""Convolutional RBMs: weights that know that an image has two dimensions.
+
+A convolutional RBM is an `rbm.RBM` whose weights are a `Convolution`: K filters of a few rows and
+columns that all places share, so that hidden unit (place, k) has the input
+
+    I = Σ_{i, j, c} filters[i, j, c, k] · v[place + (i, j), c].
+
+Its hidden units lie in K maps of one bias each (`units.Maps`), or in maps that are pooled block by
+block (`units.MaxPooled`); its visible units are the channels of an image. All of the package works
+on it unchanged: `rbm.cd_step`, every learner that needs no bias of its own for each unit, annealing,
+exact log Z of small ones, stacks (`dbn`, `learning.greedy`), fine-tuning.
+
+    params = convolutional.init_params(key, (28, 28, 1), num_maps=40, filter_size=11, block=2)
+    state = rbm.init_state(params, optimizer)
+    state, metrics = rbm.cd_step(key, state, images, optimizer=optimizer)
+
+`LocalConnections` are such filters without the sharing: every place has its own.
+
+An image (rows, columns, channels) is given as the vector of its numbers, (..., V), channels
+neighbours, as everywhere in the package; `as_images` gives it its shape back. Gradients are sums
+over places, so that learning rates are smaller than those of dense layers, by about the number of
+places of a map. Keys are consumed; "..." are batch axes; V visible, H hidden units.
+
+References: Lee, Grosse, Ranganath, Ng, "Convolutional deep belief networks for scalable
+unsupervised learning of hierarchical representations" (2009); Desjardins, Bengio, "Empirical
+evaluation of convolutional RBMs for vision" (2008).
+"""
+
+import abc
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dbn_jax import linear, pytrees, rbm, units
+from dbn_jax.typing import Array, Float, Key
+
+# Zeros around an image, before and after it, by the size of a filter: "valid" filters lie within
+# the image; "same" gives maps as large as it; "full" has all filters that touch it.
+_BORDERS = {
+    "valid": lambda size: (0, 0),
+    "same": lambda size: ((size - 1) // 2, size // 2),
+    "full": lambda size: (size - 1, size - 1),
+}
+
+# Images, filters, maps: channels and maps last, which is the fastest order on CPUs and TPUs.
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+class Local(linear.LinearMap):
+    """Weights between an image and maps of hidden units that see a few rows and columns each.
+
+    Attributes:
+      image_shape: rows, columns, channels.
+      border: "valid", "same" or "full".
+    """
+
+    image_shape: tuple[int, int, int]
+    border: str
+
+    @property
+    @abc.abstractmethod
+    def filter_shape(self) -> tuple[int, int, int, int]:
+        """Rows, columns, channels, maps."""
+
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """Rows, columns, maps of the hidden units."""
+        sizes = (
+            size + sum(pad) - filter_size + 1
+            for size, pad, filter_size in zip(
+                self.image_shape, self._padding(), self.filter_shape, strict=False
+            )
+        )
+        return *sizes, self.filter_shape[-1]
+
+    def _padding(self):
+        return tuple(_BORDERS[self.border](size) for size in self.filter_shape[:2])
+
+    def _shape(self, models):
+        return *models, math.prod(self.image_shape), math.prod(self.map_shape)
+
+    def _windows(self, x):
+        """What each place sees: (..., V) -> (N, rows, columns, numbers of a filter)."""
+        num_rows, num_columns, _ = self.map_shape
+        x = jnp.pad(as_images(x, self.image_shape), ((0, 0), *self._padding(), (0, 0)))
+        size = self.filter_shape
+        return jnp.concatenate(
+            [
+                x[:, i : i + num_rows, j : j + num_columns]
+                for i in range(size[0])
+                for j in range(size[1])
+            ],
+            axis=-1,
+        )
+
+    def _fold(self, windows, like):
+        """The transpose of `_windows`: numbers of all places add up to images like these (N, V)."""
+        return jax.linear_transpose(self._windows, like)(windows)[0]
+
+
+@pytrees.dataclass
+class Convolution(Local):
+    """Filters that all places share.
+
+    Attributes:
+      filters: (rows, columns, channels, K).
+      image_shape: rows, columns, channels of the image.
+      border: "valid", "same" or "full".
+    """
+
+    filters: Float[Array, "*models rows columns channels K"]
+    image_shape: tuple[int, int, int] = pytrees.static(())
+    border: str = pytrees.static("valid")
+
+    @property
+    def filter_shape(self):
+        return self.filters.shape[-4:]
+
+    @property
+    def shape(self):
+        return self._shape(self.filters.shape[:-4])
+
+    def up(self, x):
+        image = as_images(x, self.image_shape)
+        return self._convolve(image, self.filters).reshape(*x.shape[:-1], -1)
+
+    def down(self, y):
+        maps = as_images(y, self.map_shape)
+        image = jnp.zeros_like(maps, shape=(len(maps), *self.image_shape))
+
+        # XLA's convolutions are slow on CPUs where few channels come out, as they do here, by a
+        # factor of up to eight; where memory is fast they are faster than any detour.
+        def fold(maps):
+            weights = self.filters.reshape(-1, self.filters.shape[-1])
+            return self._fold(maps @ weights.T, image.reshape(len(maps), -1))
+
+        def transposed(maps):
+            image_of = jax.linear_transpose(lambda x: self._convolve(x, self.filters), image)
+            return image_of(maps)[0].reshape(len(maps), -1)
+
+        flat = jax.lax.platform_dependent(maps, cpu=fold, default=transposed)
+        return flat.reshape(*y.shape[:-1], -1)
+
+    def outer_total(self, x, y):
+        image, maps = as_images(x, self.image_shape), as_images(y, self.map_shape)
+        filters = jnp.zeros_like(maps, shape=self.filters.shape)
+        of_filters = jax.linear_transpose(lambda filters: self._convolve(image, filters), filters)
+        return dataclasses.replace(self, filters=of_filters(maps)[0])
+
+    def _convolve(self, image, filters):
+        return jax.lax.conv_general_dilated(
+            image, filters, (1, 1), self._padding(), dimension_numbers=_LAYOUT
+        )
+
+
+@pytrees.dataclass
+class LocalConnections(Local):
+    """Local receptive fields: every place has filters of its own.
+
+    Attributes:
+      filters: (places, rows · columns · channels, K), places in the order of the maps' units.
+      image_shape: rows, columns, channels of the image.
+      filter_size: rows, columns of a filter.
+      border: "valid", "same" or "full".
+    """
+
+    filters: Float[Array, "*models places numbers K"]
+    image_shape: tuple[int, int, int] = pytrees.static(())
+    filter_size: tuple[int, int] = pytrees.static(())
+    border: str = pytrees.static("valid")
+
+    @property
+    def filter_shape(self):
+        return *self.filter_size, self.image_shape[-1], self.filters.shape[-1]
+
+    @property
+    def shape(self):
+        return self._shape(self.filters.shape[:-3])
+
+    def up(self, x):
+        windows = self._windows(x)
+        windows = windows.reshape(len(windows), -1, windows.shape[-1])
+        return jnp.einsum("npi,pik->npk", windows, self.filters).reshape(*x.shape[:-1], -1)
+
+
+Layer = Convolution | LocalConnections
+
+
+def init_params(
+    key: Key[Array, ""],
+    image_shape: tuple[int, int, int],
+    num_maps: int,
+    filter_size: int,
+    *,
+    block: int = 1,
+    shared: bool = True,
+    border: str = "valid",
+    visible: units.Units = units.Bernoulli(),
+    hidden: units.Units = units.Bernoulli(),
+    weight_scale: float = 0.01,
+    dtype=jnp.float32,
+) -> rbm.RBM:
+    """Makes a convolutional RBM with filters from N(0, weight_scale²) and zero biases.
+
+    Args:
+      image_shape: rows, columns, channels; those of a layer above are `pooled_shape`.
+      filter_size: rows and columns of a filter.
+      block: of pooled hidden units, C of blocks of C×C; 1: none are pooled. Those are binary.
+      shared: whether all places share the filters; False: `LocalConnections`.
+      border: "valid": filters lie within the image; "same": maps are as large as the image;
+        "full": all filters that touch the image.
+      visible: the type of a pixel's channels; the parameters are those of a channel, everywhere.
+      hidden: the type of the hidden units, if they are not pooled.
+
+    >>> params = init_params(jax.random.key(0), (28, 28, 1), num_maps=40, filter_size=11, block=2)
+    >>> params.weights.shape, params.weights.map_shape, params.visible.bias.shape
+    ((784, 12960), (18, 18, 40), (1,))
+    """
+    _check(image_shape, num_maps, filter_size, block, border, hidden)
+    numbers = (filter_size, filter_size, image_shape[-1])
+    if shared:
+        filters = jax.random.normal(key, (*numbers, num_maps), dtype)
+        weights = Convolution(filters, tuple(image_shape), border)
+    else:
+        places = math.prod(_map_size(image_shape, filter_size, border))
+        filters = jax.random.normal(key, (places, math.prod(numbers), num_maps), dtype)
+        weights = LocalConnections(filters, tuple(image_shape), (filter_size,) * 2, border)
+    weights = jax.tree.map(lambda x: jnp.asarray(weight_scale, dtype) * x, weights)
+    rows, columns, _ = weights.map_shape
+    if block > 1:
+        maps = units.MaxPooled(shape=(rows, columns), block=block)
+    else:
+        maps = units.Maps(hidden, rows * columns)
+    pixels = units.Maps(visible, math.prod(image_shape[:2]))
+    rbm.check_types(pixels, maps)
+    num_visible, num_hidden = weights.shape
+    return rbm.RBM(weights, pixels.init(num_visible, dtype), maps.init(num_hidden, dtype))
+
+
+def pooled_shape(params: rbm.RBM) -> tuple[int, int, int]:
+    """Rows, columns and maps of what the layer above sees: its `image_shape`."""
+    rows, columns, num_maps = params.weights.map_shape
+    block = getattr(params.hidden, "block", 1)
+    return rows // block, columns // block, num_maps
+
+
+def as_images(x: Any, shape: tuple[int, int, int]) -> Any:
+    """Vectors as images, all batch axes in one: (..., V) -> (N, rows, columns, channels)."""
+    return x.reshape(-1, *shape)
+
+
+def _map_size(image_shape, filter_size, border):
+    return tuple(n + sum(_BORDERS[border](filter_size)) - filter_size + 1 for n in image_shape[:2])
+
+
+def _check(image_shape, num_maps, filter_size, block, border, hidden):
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape is {image_shape}; expected rows, columns, channels")
+    if num_maps < 1 or filter_size < 1:
+        raise ValueError(
+            f"num_maps is {num_maps} and filter_size {filter_size}; each is at least 1"
+        )
+    if border not in _BORDERS:
+        raise ValueError(f"border is {border!r}; it is one of {', '.join(_BORDERS)}")
+    size = _map_size(image_shape, filter_size, border)
+    if min(size) < 1:
+        raise ValueError(
+            f"filters of {filter_size}×{filter_size} do not fit into images of {image_shape[0]}×"
+            f"{image_shape[1]}: choose smaller ones, or another border"
+        )
+    if block > 1 and not isinstance(hidden, units.Bernoulli):
+        raise ValueError(f"hidden is {hidden}, but pooled units are binary: leave block at 1")
