@@ -7,8 +7,8 @@ columns that all places share, so that hidden unit (place, k) has the input
 
 Its hidden units lie in K maps of one bias each (`units.Maps`), or in maps that are pooled block by
 block (`units.MaxPooled`); its visible units are the channels of an image. All of the package works
-on it unchanged: `rbm.cd_step`, every learner that needs no bias of its own for each unit, annealing,
-exact log Z of small ones, stacks (`dbn`, `learning.greedy`), fine-tuning.
+on it unchanged: `rbm.cd_step`, every learner but `Centred`, which needs a bias for each unit,
+annealing, exact log Z of small ones, stacks (`dbn`, `learning.greedy`), fine-tuning.
 
     params = convolutional.init_params(key, (28, 28, 1), num_maps=40, filter_size=11, block=2)
     state = rbm.init_state(params, optimizer)

@@ -79,7 +79,8 @@ def init_params(
     )
 
 
-def check_types(visible, hidden):
+def check_types(visible: units.Units, hidden: units.Units) -> None:
+    """Raises unless these are unit types that can make an RBM."""
     for side in (visible, hidden):
         if not isinstance(side, units.Units):
             raise TypeError(f"{side!r} is not a unit type; pass an instance, such as Bernoulli()")
