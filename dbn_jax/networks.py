@@ -3,7 +3,8 @@
 A *classifier* is the stack's recognition weights, logistic layers or convolutional ones, with a
 softmax layer on top. A *deep autoencoder* is the stack unrolled: the recognition weights encode an
 image in the code layer, which is linear, and the transposed generative weights decode it (Hinton
-and Salakhutdinov 2006, figure 1). Both also start from random weights: that comparison is what motivates pretraining.
+and Salakhutdinov 2006, figure 1). Both also start from random weights: that comparison is what
+motivates pretraining.
 
 Models are Flax NNX modules, and these are pytrees: they pass through `jax.jit`, `jax.grad` and
 `jax.vmap` as they are, and an ensemble is one module of stacked arrays. Nothing in them changes or
