@@ -13,7 +13,7 @@ from tests import significance
 
 @pytest.fixture
 def net(x64):
-    """A 3×3 image, one pooled map of 2×2 units, and two units above the one that it is pooled to."""
+    """A 3×3 image, a map of 2×2 units pooled to one, and two units above that."""
     below = convolutional.init_params(
         jax.random.key(0), (3, 3, 1), 1, 2, block=2, weight_scale=1.0, dtype=jnp.float64
     )
