@@ -92,7 +92,7 @@ def _start(settings: Settings) -> tuple[networks.Classifier, data.Dataset, data.
     net, source = pretrained.load(settings.pretrained, pretrained.NETS, settings.data.data_dir)
     dataset, transform = source.load()
     model = networks.classifier_of(net, dataset.num_classes)
-    shapes = [layer.kernel[...].shape for layer in model.layers()]
+    shapes = [layer.shape for layer in model.layers()]
     pretrained.check_data(dataset, shapes[0][0])
     hidden = tuple(outputs for _, outputs in shapes[:-1])
     if settings.hidden_sizes not in (None, hidden):

@@ -20,7 +20,7 @@ convolutional
 label_units
 clamping
 dbn
-associative_memory networks
+associative_memory networks joint
 likelihood trajectories recognition
 belief_nets learning temporal
 model_file
