@@ -207,7 +207,7 @@ def _layers(
 
 def _kept(settings, image_shape):
     """The layers of the run below, on images of this shape."""
-    net, _ = pretrained.load(settings.below, ("train_convolutional",), flag="below")
+    net, _ = pretrained.load(settings.below, (pretrained.CONVOLUTIONAL,), flag="below")
     count = settings.keep_layers or len(net.layers)
     if count > len(net.layers):
         raise ValueError(

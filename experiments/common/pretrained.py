@@ -17,6 +17,8 @@ NONE = "none"
 _STARTS = ("pretrained", "below")
 # The commands that make nets.
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
+# The command that makes nets of convolutional layers, of which not all fine-tunings are.
+CONVOLUTIONAL = "train_convolutional"
 # The command that makes models of sequences, which have data of another kind.
 SEQUENCES = "train_sequences"
 
