@@ -74,12 +74,14 @@ class Local(linear.LinearMap):
         sizes = (
             size + sum(pad) - filter_size + 1
             for size, pad, filter_size in zip(
-                self.image_shape, self._padding(), self.filter_shape, strict=False
+                self.image_shape, self.padding, self.filter_shape, strict=False
             )
         )
         return *sizes, self.filter_shape[-1]
 
-    def _padding(self):
+    @property
+    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Zeros before and after an image, of its rows and of its columns."""
         return tuple(_BORDERS[self.border](size) for size in self.filter_shape[:2])
 
     def _shape(self, models):
@@ -88,7 +90,7 @@ class Local(linear.LinearMap):
     def _windows(self, x):
         """What each place sees: (..., V) -> (N, rows, columns, numbers of a filter)."""
         num_rows, num_columns, _ = self.map_shape
-        x = jnp.pad(as_images(x, self.image_shape), ((0, 0), *self._padding(), (0, 0)))
+        x = jnp.pad(as_images(x, self.image_shape), ((0, 0), *self.padding, (0, 0)))
         size = self.filter_shape
         return jnp.concatenate(
             [
@@ -155,7 +157,7 @@ class Convolution(Local):
 
     def _convolve(self, image, filters):
         return jax.lax.conv_general_dilated(
-            image, filters, (1, 1), self._padding(), dimension_numbers=_LAYOUT
+            image, filters, (1, 1), self.padding, dimension_numbers=_LAYOUT
         )
 
 
