@@ -42,10 +42,11 @@ import jax.numpy as jnp
 
 from dbn_jax import convolutional, data, dbn, rbm, training, units
 from dbn_jax.learning import greedy
-from experiments.common import data_settings, pretrained, pretraining, runs
+from experiments.common import data_settings, layer_measures, pretrained, pretraining, runs
 from experiments.common.data_settings import UNITS, DataSettings
 from experiments.common.rbm_settings import ConvolutionalSettings
 from experiments.common.settings import Given, about, group, setting
+from experiments.pictures import convolutional as pictures
 
 _BELOW = Given("below", lambda beside: beside.below is not None, " of another run")
 _ALONE = Given("below", lambda beside: beside.below is None, " left out")
@@ -140,31 +141,10 @@ def run(settings: Settings, workdir: str) -> dict:
         stack = stack.add(state.params)
     net = dbn.stack(stack.layers)
     run.save_model(net)
-    measure_key, _ = jax.random.split(run.key)
-    results = measure(measure_key, net, held_out, to_pixels)
-    run.save_figures(pretraining.layer_curves(run, len(net.layers), first=len(kept) + 1))
-    return run.finish(results)
-
-
-def measure(
-    key: jax.Array, net: dbn.DBN, split: data.Split, transform: data.Transform
-) -> dict[str, float]:
-    """Of each layer the error of images reconstructed from it, and the mean activity."""
-    values = data.in_blocks(functools.partial(_measures, transform, net), key, split.images)
-    return {name: float(x.mean()) for name, x in values.items()}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _measures(transform, net, key, images):
-    v = transform(key, images)
-    below, found = v, {}
-    for i, layer in enumerate(net.layers):
-        h = rbm.hidden_mean(layer, below)
-        below = layer.hidden.pool(h)
-        error = jnp.sum((v - dbn.reconstruct(dbn.DBN(net.layers[: i + 1]), v)) ** 2, axis=-1)
-        found[f"reconstruction_error_layer_{i + 1}"] = error
-        found[f"hidden_activity_layer_{i + 1}"] = jnp.mean(h, axis=-1)
-    return found
+    measure_key, picture_key = jax.random.split(run.key)
+    curves = pretraining.layer_curves(run, len(net.layers), first=len(kept) + 1)
+    run.save_figures(pictures.draw(picture_key, net, dataset, to_pixels) | curves)
+    return run.finish(layer_measures.measure(measure_key, net, held_out, to_pixels))
 
 
 def _layers(
