@@ -36,7 +36,7 @@ def test_the_softmax_layer_alone_does_not_learn_longer_than_all():
 
 
 def test_each_presentation_distorts_the_images_anew_if_that_is_asked_for():
-    rows = {"images": np.full((2, 16), 255, np.uint8), "labels": np.array([1, 2])}
+    rows = {"images": jnp.full((2, 16), 255, jnp.uint8), "labels": jnp.array([1, 2])}
     transform = data.Transform(scale=255.0)
     plain = classification.Labelled(transform, (4, 4), 0.0, 0.0)
     np.testing.assert_array_equal(plain(None, rows)[0], np.ones((2, 16)))
