@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
 from typing import Any
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path
 
-from dbn_jax import dbn, files, parallel, rbm, temporal, units
+from dbn_jax import convolutional, dbn, files, parallel, rbm, temporal, units
 
 _SEQUENCES = (
     temporal.ConditionalRBM,
@@ -26,10 +27,12 @@ _SEQUENCES = (
     temporal.RNNRBM,
     temporal.Stack,
 )
+_WEIGHTS = (convolutional.Convolution, convolutional.LocalConnections)
 _MODELS = (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *_SEQUENCES)
 # Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax. So does
 # `temporal.cells`.
-_NETWORKS = ("Layer", "Classifier", "Autoencoder")
+_LAYERS = ("Layer", "ConvolutionalLayer")
+_NETWORKS = ("Classifier", "Autoencoder")
 _DESCRIPTION = "description"
 # An archive that unpacks to more than this many bytes, and to this many times its own size, is no
 # model: learnt weights compress to a half.
@@ -154,9 +157,10 @@ def _describe(value, name, arrays, dtype):
 
 def _parts(value):
     """What a model, or an object in it, is made of; None for anything else."""
-    if isinstance(value, (*_MODELS, units.Units)):
+    if isinstance(value, (*_MODELS, *_WEIGHTS, units.Units)):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if type(value).__name__ in _NETWORKS and type(value).__module__ == "dbn_jax.networks":
+    name = type(value).__name__
+    if name in _LAYERS + _NETWORKS and type(value).__module__ == "dbn_jax.networks":
         return value.parts()
     return None
 
@@ -201,12 +205,12 @@ def _build(description, arrays, dtype):
 
 
 def _class(name):
-    if name in _NETWORKS:
+    if name in _LAYERS + _NETWORKS:
         from dbn_jax import networks
 
         return getattr(networks, name)
     # Now: a program's own unit types may be defined after this module is imported.
-    classes = {cls.__name__: cls for cls in (*_unit_types(units.Units), *_MODELS)}
+    classes = {cls.__name__: cls for cls in (*_unit_types(units.Units), *_MODELS, *_WEIGHTS)}
     if name not in classes:
         raise ValueError(f"there is no class {name}; import the module that defines it, first")
     return classes[name]
@@ -236,7 +240,7 @@ def _check_model(model):
                     )
         case temporal.TemporalRBM():
             _check_sequences(model)
-        case _ if type(model).__name__ in _NETWORKS[1:]:
+        case _ if type(model).__name__ in _NETWORKS:
             _check_network(model)
         case _:
             raise ValueError(f"it holds a {type(model).__name__}, which is no model")
@@ -296,11 +300,31 @@ def _check_stack(name, layers):
 
 
 def _check_rbm(name, params):
-    if getattr(params.weights, "ndim", 0) < 2:
-        raise ValueError(f"{name}: the weights are no matrix")
+    _check_weights(name, params.weights)
     *models, num_visible, num_hidden = params.weights.shape
     for side, size in (("visible", num_visible), ("hidden", num_hidden)):
         _check_units(f"{name}, {side}", getattr(params, side), (*models, size))
+
+
+def _check_weights(name, weights):
+    """Compares filters with the image that they are for."""
+    if not isinstance(weights, convolutional.Local):
+        if not (hasattr(weights, "dtype") and weights.ndim >= 2):
+            raise ValueError(f"{name}: the weights are no matrix")
+        return
+    *size, channels, num_maps = weights.filter_shape
+    rows, columns, _ = weights.map_shape
+    places = rows * columns
+    whole = all(isinstance(n, int) for n in (*weights.image_shape, *size))
+    if not whole or channels != weights.image_shape[-1] or min(rows, columns) < 1:
+        raise ValueError(
+            f"{name}: filters of the shape {weights.filter_shape} do not fit into images of the "
+            f"shape {weights.image_shape}"
+        )
+    if isinstance(weights, convolutional.LocalConnections):
+        *models, _, _, _ = found = weights.filters.shape
+        wanted = (*models, places, math.prod(size) * channels, num_maps)
+        _check_shapes(name, {".filters": wanted}, {".filters": found})
 
 
 def _check_units(name, layer, shape):
@@ -313,6 +337,8 @@ def _check_units(name, layer, shape):
             if not isinstance(value, (int, kind) if kind is float else kind):
                 raise ValueError(f"{name}.{field.name} is {value!r}, not of type {kind.__name__}")
     *models, size = shape
+    if isinstance(layer, units.Maps):
+        _check_units(f"{name}.each", layer.each, (*models, size // layer.num_places))
     wanted, found = (
         {jax.tree_util.keystr(path): np.shape(x) for path, x in tree_leaves_with_path(tree)}
         for tree in (jax.eval_shape(lambda: layer.init(size)), layer)
@@ -323,10 +349,17 @@ def _check_units(name, layer, shape):
 def _check_network(model):
     if not all(model.parts().values()):
         raise ValueError("a part of the network has no layers")
-    shapes = [layer.kernel[...].shape for layer in model.layers()]
-    for i, (layer, (*models, _, outputs)) in enumerate(zip(model.layers(), shapes, strict=True)):
-        bias = layer.bias[...].shape
-        _check_shapes(f"layer {i}", {".bias": (*models, outputs)}, {".bias": bias})
+    shapes = []
+    for i, layer in enumerate(model.layers()):
+        name, parts = f"layer {i}", layer.parts()
+        if "maps" in parts:
+            _check_weights(name, parts["weights"])
+            *models, _, num_hidden = parts["weights"].shape
+            _check_units(name, parts["maps"], (*models, num_hidden))
+        else:
+            *models, _, outputs = parts["kernel"].shape
+            _check_shapes(name, {".bias": (*models, outputs)}, {".bias": parts["bias"].shape})
+        shapes.append(layer.shape)
     if "decoder" in model.parts() and shapes[-1][-1] != shapes[0][-2]:
         raise ValueError(f"it takes {shapes[0][-2]} pixels and returns {shapes[-1][-1]}")
 

@@ -15,13 +15,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, dbn, model_file, networks, pytrees, rbm, temporal, units
+from dbn_jax import (
+    associative_memory,
+    convolutional,
+    dbn,
+    model_file,
+    networks,
+    pytrees,
+    rbm,
+    temporal,
+    units,
+)
 from dbn_jax.temporal import cells
 from tests.random_models import at_random, random_net
 
 
 def pair(*sizes, **types):
     return rbm.init_params(jax.random.key(0), *sizes, **types)
+
+
+def convolutional_net(**options):
+    """Of 6×4 images of 2 channels: maps, which are pooled, then 3 units over what is left."""
+    keys = jax.random.split(jax.random.key(0))
+    options = {"border": "same", **options}
+    low = convolutional.init_params(keys[0], (6, 4, 2), 3, 3, block=2, **options)
+    return dbn.stack((low, rbm.init_params(keys[1], low.hidden.num_pooled, 3)))
 
 
 def of_sequences(kind, **options):
@@ -42,6 +60,11 @@ MODELS = {
     "untied": lambda: dbn.untie(random_net(0, (6, 5, 4), 3)),
     "classifier": lambda: networks.init_classifier(jax.random.key(0), (6, 5, 3)),
     "autoencoder": lambda: networks.init_autoencoder(jax.random.key(0), (6, 5, 2)),
+    "convolutional": lambda: convolutional_net(visible=units.Gaussian(learn_sigma=True)),
+    "local connections": lambda: convolutional_net(shared=False),
+    "convolutional classifier": lambda: networks.classifier_of(
+        convolutional_net(border="valid"), 4
+    ),
     "conditional": lambda: of_sequences("conditional", order=2),
     "style": lambda: of_sequences("conditional", order=1, style_size=2),
     "stack": lambda: temporal.Stack(
@@ -199,6 +222,10 @@ def forge(path, model, arrays=(), **fields):
     np.savez(path, description=np.frombuffer(json.dumps(description).encode(), np.uint8), **found)
 
 
+FIRST = "layers.0"
+FILTERS = f"{FIRST}.weights.filters"
+
+
 @pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize(
     ("name", "array", "change", "words"),
@@ -213,6 +240,12 @@ def forge(path, model, arrays=(), **fields):
         ("rbm", "weights", lambda x: x.astype(int), "the array weights is of int64, not of real"),
         ("rbm", "weights", lambda x: x.astype(object), "Object arrays cannot be loaded"),
         ("learnt sigma", "visible.log_sigma", lambda x: x[:1], "visible.log_sigma has the shape "),
+        ("convolutional", FILTERS, lambda x: x[:, :, :1], "layer 0: filters of the shape (3, 3, "),
+        ("convolutional", FILTERS, lambda x: x[..., :2], "hidden.bias has the shape (3,); beside"),
+        ("convolutional", f"{FIRST}.visible.each.bias", lambda x: x[:1], "visible.each.bias has "),
+        ("local connections", FILTERS, lambda x: x[:-1], "layer 0.filters has the shape (23, 18"),
+        ("convolutional classifier", "hidden.0.maps.bias", lambda x: x[:1], "layer 0 has 2 out"),
+        ("convolutional classifier", "hidden.0.weights.filters", lambda x: x[:, :, 1:], "(3, 3, 1"),
         ("untied", "recognition.0.weights", lambda x: x[:-1], "recognition layer 0, visible.bias "),
         ("classifier", "softmax.kernel", np.transpose, "layer 0 has 5 outputs, but layer 1 "),
         ("classifier", "softmax.bias", lambda x: x[:1], "layer 1.bias has the shape (1,); beside"),
