@@ -27,7 +27,8 @@ those of the flags are for all layers that a run trains.
 The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and summary.json. This
 tells of every layer, on held-out images, `reconstruction_error_layer_<i>`, the squared error of
 images that went up to the layer and down again, summed over pixels, and
-`hidden_activity_layer_<i>`, the mean probability of its units before pooling.
+`hidden_activity_layer_<i>`, the mean probability of its units before pooling. Of filters of
+Gaussian pixels it tells how many are edges: `gabor_share` and the like (`pictures.gabor.describe`).
 
 Reference: Lee, Grosse, Ranganath, Ng, "Convolutional deep belief networks for scalable unsupervised
 learning of hierarchical representations" (2009).
@@ -143,8 +144,9 @@ def run(settings: Settings, workdir: str) -> dict:
     run.save_model(net)
     measure_key, picture_key = jax.random.split(run.key)
     curves = pretraining.layer_curves(run, len(net.layers), first=len(kept) + 1)
-    run.save_figures(pictures.draw(picture_key, net, dataset, to_pixels) | curves)
-    return run.finish(layer_measures.measure(measure_key, net, held_out, to_pixels))
+    found, drawn = pictures.draw(picture_key, net, dataset, to_pixels)
+    run.save_figures(drawn | curves)
+    return run.finish(layer_measures.measure(measure_key, net, held_out, to_pixels) | found)
 
 
 def _layers(

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import convolutional, data, dbn, figures, rbm, receptive_fields
+from dbn_jax import convolutional, data, dbn, figures, rbm, receptive_fields, units
+from experiments.pictures import gabor
 
 _NUM_UNITS = 100  # of a layer that are shown, at most
 _NUM_SEARCHED = 2000  # unseen images that are searched for what units prefer
@@ -20,8 +21,13 @@ _NOWHERE = (0.78, 0.86, 0.94)  # the colour where there is no unit, and no patch
 
 def draw(
     key: jax.Array, net: dbn.Net, dataset: data.Dataset, to_pixels: data.Transform
-) -> dict[str, Figure]:
-    """Draws the pictures of the convolutional layers of a net, which are its lowest ones."""
+) -> tuple[dict[str, float], dict[str, Figure]]:
+    """Draws the pictures of the convolutional layers of a net, which are its lowest ones.
+
+    Returns:
+      Results for the summary, and the pictures. Filters of Gaussian pixels may be edges: the
+      results say how many are (`gabor.describe`). Of others there are none.
+    """
     layers = convolutional_layers(net)
     _, held_out = dataset.held_out
     v = data.apply(to_pixels, key, data.spread(held_out.images, _NUM_SEARCHED))
@@ -29,13 +35,14 @@ def draw(
     pictures = {"reconstructions": _reconstructions(layers, dataset, v)}
     values, places = _preferred(layers, v)
     means = _means(layers, v[:1])
+    results, edges = _edges(layers[0])
     for i in range(len(layers)):
-        pictures[f"features_{i + 1}"] = _features(layers[: i + 1], dataset)
+        pictures[f"features_{i + 1}"] = _features(layers[: i + 1], dataset, edges)
         pictures[f"preferred_{i + 1}"] = _preferences(
             layers[: i + 1], shown, np.asarray(values[i]), np.asarray(places[i])
         )
         pictures[f"maps_{i + 1}"] = _maps(layers[: i + 1], shown[0], np.asarray(means[i])[0])
-    return pictures
+    return results, pictures
 
 
 def convolutional_layers(net: dbn.Net) -> tuple[rbm.RBM, ...]:
@@ -50,7 +57,16 @@ def _shown(dataset, v):
     return np.clip(dataset.pictures(v), 0, 1)
 
 
-def _features(layers, dataset) -> Figure:
+def _edges(layer):
+    """How many filters of grey Gaussian pixels are Gabor functions: results and words."""
+    rows, columns, channels, _ = layer.weights.filter_shape
+    if not isinstance(layer.visible.each, units.Gaussian) or channels > 1 or min(rows, columns) < 4:
+        return {}, ""
+    _, results, words = gabor.describe(receptive_fields.unit_images((layer,))[..., 0])
+    return results, f"; {words}"
+
+
+def _features(layers, dataset, edges) -> Figure:
     images = np.asarray(receptive_fields.unit_images(layers))
     count, rows, columns, _ = images.shape
     number, first = len(layers), len(layers) == 1
@@ -61,7 +77,7 @@ def _features(layers, dataset) -> Figure:
         images.reshape(count, -1).T,
         image_shape=(rows, columns, *dataset.image_shape[2:]),
         title=f"What the units of hidden layer {number} look for",
-        subtitle="the filter of each map"
+        subtitle=f"the filter of each map{edges}"
         if first
         else f"one unit of each map, and the pixels that it sees: its weights to the {below}",
         max_units=min(count, _NUM_UNITS),

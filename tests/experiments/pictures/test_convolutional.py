@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import convolutional, data, dbn, figures, rbm
+from dbn_jax import convolutional, data, dbn, figures, rbm, units
 from experiments.pictures import convolutional as pictures
 from tests.pictures import assert_readable, words
 from tests.random_models import jolt
@@ -51,7 +51,7 @@ def drawn(monkeypatch):
 
 
 def draw_all(net, dataset):
-    return pictures.draw(jax.random.key(0), net, dataset, data.Transform("none", 255.0))
+    return pictures.draw(jax.random.key(0), net, dataset, data.Transform("none", 255.0))[1]
 
 
 def test_every_layer_has_its_pictures(drawn):
@@ -130,3 +130,25 @@ def test_colour_images(drawn):
     dataset = data.Dataset("mine", split, None, split, (6, 6, 3), 1)
     draw_all(dbn.stack((layer,)), dataset)
     assert drawn["What the units of hidden layer 1 prefer"].shape == (4, 11, 11, 3)
+
+
+def test_edges_are_counted_among_filters_of_gaussian_pixels(drawn):
+    """Of four filters, two waves, noise, and a blob, which is close to a Gabor function too."""
+    row, column = np.mgrid[:9, :9] - 4.0
+    window = np.exp(-(row**2 + column**2) / 8)
+    noise = np.random.default_rng(0).normal(size=(9, 9))
+    filters = [window * np.sin(row), window * np.sin(column - row), noise, window]
+    layer = convolutional.init_params(
+        jax.random.key(0), (12, 12, 1), 4, 9, block=2, visible=units.Gaussian()
+    )
+    weights = jnp.asarray(np.stack(filters, axis=-1)[:, :, None], jnp.float32)
+    layer = dataclasses.replace(layer, weights=dataclasses.replace(layer.weights, filters=weights))
+    images = np.random.default_rng(1).normal(size=(10, 144)).astype(np.float32)
+    split = data.Split(images, np.zeros(10, np.int32))
+    shown = data.Standardisation(np.full(144, 0.5, np.float32), np.full(144, 0.1, np.float32))
+    dataset = data.Dataset("mine", split, None, split, (12, 12), 1, 1.0, shown)
+    key, to_pixels = jax.random.key(0), data.Transform("none", 1.0)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam mixes counts and rates
+        results, found = pictures.draw(key, dbn.stack((layer,)), dataset, to_pixels)
+    assert (results["gabor_share"], results["oriented_gabor_share"]) == (0.75, 0.5)
+    assert "75% of all 4 correlate by over 0.8 with a" in words(found["features_1"])
