@@ -46,7 +46,7 @@ from dbn_jax.learning import greedy
 from experiments.common import data_settings, layer_measures, pretrained, pretraining, runs
 from experiments.common.data_settings import UNITS, DataSettings
 from experiments.common.rbm_settings import ConvolutionalSettings
-from experiments.common.settings import Given, about, group, setting
+from experiments.common.settings import Given, about, group, only, setting
 from experiments.pictures import convolutional as pictures
 
 _BELOW = Given("below", lambda beside: beside.below is not None, " of another run")
@@ -85,6 +85,14 @@ class Settings(runs.TrainingSettings):
         "Type of the units that see a pixel's channels.",
         choices=("bernoulli", "gaussian", "gaussian_learnt"),
         given=_ALONE,
+    )
+    sigma: float = setting(
+        1.0,
+        "Standard deviation of Gaussian pixels given the hidden units; that of standardised or "
+        "whitened pixels by themselves is 1.",
+        at_least=1e-3,
+        at_most=1e3,
+        given=only("visible", "gaussian"),
     )
     below: str | None = setting(
         None,
@@ -160,6 +168,8 @@ def _layers(
     data_settings.check_updates(settings.learning, num_images)
     image_shape = (*dataset.image_shape, 1)[:3]
     kept, visible = (), UNITS[settings.visible]
+    if settings.visible == "gaussian":
+        visible = dataclasses.replace(visible, sigma=settings.sigma)
     if settings.below is not None:
         kept = _kept(settings, image_shape)
         image_shape, visible = convolutional.pooled_shape(kept[-1]), units.Bernoulli()

@@ -58,7 +58,7 @@ def test_every_layer_has_its_pictures(drawn):
     dataset, _ = corners()
     found = draw_all(corner_net(), dataset)
     each = {f"{what}_{i}" for what in ("features", "preferred", "maps") for i in (1, 2)}
-    assert set(found) == {"reconstructions", *each}
+    assert set(found) == {"reconstructions", "halves", *each}
     for figure in found.values():
         assert_readable(figure)
     assert "What the units of hidden layer 2 look for" in words(found["features_2"])
@@ -112,6 +112,42 @@ def test_maps_are_drawn_where_their_units_look(drawn):
     np.testing.assert_allclose(
         shown[1:, 1:5:2, 1:5:2, 0], np.moveaxis(means, -1, 0), rtol=1e-5, atol=1e-6
     )
+
+
+def test_right_halves_are_filled_in_and_left_ones_stay(monkeypatch):
+    """By the first layer, whose pixels are on, and by both, of which the second wants a corner."""
+    drawn, draw = [], figures.image_rows
+    monkeypatch.setattr(
+        figures,
+        "image_rows",
+        lambda rows, **options: (drawn.append(rows), draw(rows, **options))[1],
+    )
+    dataset, _ = corners()
+    first, second = corner_net().layers
+    bright = dataclasses.replace(
+        first.visible, each=first.visible.each.add_to_bias(jnp.full(1, 10.0))
+    )
+    quiet = dataclasses.replace(first.hidden, bias=jnp.full(2, -200.0))
+    first = dataclasses.replace(first, visible=bright, hidden=quiet)
+    # One that is always on turns a unit of each block below on, and with it some pixels off.
+    filters = jnp.zeros_like(second.weights.filters).at[:, :, 0].set(300.0)
+    second = dataclasses.replace(
+        second,
+        weights=dataclasses.replace(second.weights, filters=filters),
+        hidden=dataclasses.replace(
+            second.hidden, each=second.hidden.each.add_to_bias(jnp.full(3, 1e3))
+        ),
+    )
+    draw_all(dbn.stack((first, second)), dataset)
+    rows = next(rows for rows in drawn if "left halves" in rows)
+    assert list(rows) == ["unseen images", "left halves", "by layer 1 alone", "by 2 layers"]
+    images = rows.pop("unseen images")
+    for row in rows.values():
+        np.testing.assert_array_equal(row[:, :, :3], images[:, :, :3])
+    right = {name: row[:, :, 3:] for name, row in rows.items()}
+    np.testing.assert_array_equal(right["left halves"], 0.5)
+    np.testing.assert_allclose(right["by layer 1 alone"], 1, atol=1e-3)
+    assert 0.05 < (right["by 2 layers"] < 0.5).mean() < 0.6
 
 
 def test_a_dense_top_layer_is_left_out(drawn):
