@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path
 
-from dbn_jax import dbn, files, parallel, rbm, temporal, units
+from dbn_jax import convolutional, dbn, files, linear, parallel, rbm, temporal, units
 
 _SEQUENCES = (
     temporal.ConditionalRBM,
@@ -44,9 +44,9 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
       path: of the file, such as ``model.npz``.
       model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`, a `networks.Classifier` or
         `networks.Autoencoder`, or a `temporal.TemporalRBM`; TypeError if it is something else.
-      dtype: of the weight matrices in the file, such as ``jnp.bfloat16``, which makes it half as
-        large or smaller; OverflowError if a weight is too large for it. None keeps theirs. Biases,
-        which take little room, are kept as they are.
+      dtype: of weight matrices and filters in the file, such as ``jnp.bfloat16``, which makes it
+        half as large or smaller; OverflowError if a weight is too large for it. None keeps theirs.
+        Biases, which take little room, are kept as they are.
     """
     arrays: dict[str, np.ndarray] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
@@ -154,7 +154,7 @@ def _describe(value, name, arrays, dtype):
 
 def _parts(value):
     """What a model, or an object in it, is made of; None for anything else."""
-    if isinstance(value, (*_MODELS, units.Units)):
+    if isinstance(value, (*_MODELS, linear.LinearMap, units.Units)):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if type(value).__name__ in _NETWORKS and type(value).__module__ == "dbn_jax.networks":
         return value.parts()
@@ -206,16 +206,17 @@ def _class(name):
 
         return getattr(networks, name)
     # Now: a program's own unit types may be defined after this module is imported.
-    classes = {cls.__name__: cls for cls in (*_unit_types(units.Units), *_MODELS)}
+    parts = (*_subclasses(units.Units), *_subclasses(linear.LinearMap))
+    classes = {cls.__name__: cls for cls in (*parts, *_MODELS)}
     if name not in classes:
         raise ValueError(f"there is no class {name}; import the module that defines it, first")
     return classes[name]
 
 
-def _unit_types(cls):
+def _subclasses(cls):
     for subclass in cls.__subclasses__():
         yield subclass
-        yield from _unit_types(subclass)
+        yield from _subclasses(subclass)
 
 
 def _check_model(model):
@@ -301,6 +302,12 @@ def _check_rbm(name, params):
     *models, num_visible, num_hidden = params.weights.shape
     for side, size in (("visible", num_visible), ("hidden", num_hidden)):
         _check_units(f"{name}, {side}", getattr(params, side), (*models, size))
+    if isinstance(params.weights, convolutional.Local):
+        of_maps = params.weights.map_shape[:2]
+        if (shape := getattr(params.hidden, "shape", of_maps)) != of_maps:
+            raise ValueError(
+                f"{name}, hidden: maps of {shape} units; beside its weights, {of_maps}"
+            )
 
 
 def _check_units(name, layer, shape):

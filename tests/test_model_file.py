@@ -15,7 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import associative_memory, dbn, model_file, networks, pytrees, rbm, temporal, units
+from dbn_jax import (
+    associative_memory,
+    convolutional,
+    dbn,
+    model_file,
+    networks,
+    pytrees,
+    rbm,
+    temporal,
+    units,
+)
 from dbn_jax.temporal import cells
 from tests.random_models import at_random, random_net
 
@@ -40,6 +50,20 @@ MODELS = {
     "learnt sigma": lambda: pair(3, 2, visible=units.Gaussian(learn_sigma=True)),
     "net": lambda: random_net(0, (6, 5, 4), 3),
     "untied": lambda: dbn.untie(random_net(0, (6, 5, 4), 3)),
+    "convolution": lambda: convolutional.init_params(
+        jax.random.key(0), (4, 4, 2), 3, 3, block=2, visible=units.Gaussian(learn_sigma=True)
+    ),
+    "local connections": lambda: convolutional.init_params(
+        jax.random.key(0), (4, 4, 1), 2, 3, shared=False, border="same", hidden=units.Spin()
+    ),
+    "convolutional net": lambda: dbn.stack(
+        (
+            convolutional.init_params(jax.random.key(0), (5, 5, 1), 2, 2, block=2),
+            convolutional.init_params(jax.random.key(1), (2, 2, 2), 3, 2, border="full"),
+            pair(27, 4),
+        )
+    ),
+    "untied convolutional net": lambda: dbn.untie(MODELS["convolutional net"]()),
     "classifier": lambda: networks.init_classifier(jax.random.key(0), (6, 5, 3)),
     "autoencoder": lambda: networks.init_autoencoder(jax.random.key(0), (6, 5, 2)),
     "conditional": lambda: of_sequences("conditional", order=2),
@@ -77,6 +101,8 @@ def test_round_trip(tmp_path, name):
         ("net", jnp.float16, 2**-11),
         ("net", jnp.bfloat16, 2**-8),
         ("classifier", jnp.bfloat16, 2**-8),
+        ("convolution", jnp.bfloat16, 2**-8),
+        ("local connections", jnp.float16, 2**-11),
         ("lstm", jnp.bfloat16, 2**-8),
     ],
 )
