@@ -252,6 +252,13 @@ def forge(path, model, arrays=(), **fields):
         ("plain", "to_hidden", lambda x: x[:3], "to_hidden has the shape (3, 2); beside its weigh"),
         ("lstm", "initial.0", lambda x: x[:1], "the memory[0] has the shape (1,); beside its weig"),
         ("gru", "cell.dense_h.kernel.value", np.transpose, "the gru cell has arrays "),
+        ("convolution", "weights.filters", lambda x: x[:, :, :1], "(3, 3, 1, 3) do not fit images"),
+        ("convolution", "weights.filters", lambda x: x[0], "filters of shape (3, 2, 3) do not fit"),
+        ("convolution", "weights.filters", lambda x: x[:1], "hidden.bias has the shape (3,); bes"),
+        ("convolution", "hidden.bias", lambda x: x[:1], "hidden.bias has the shape (1,); beside "),
+        ("convolution", "visible.each.bias", lambda x: x[:1], "visible.each.bias has the shap"),
+        ("local connections", "weights.filters", lambda x: x[:-1], "(15, 9, 2) do not fit images"),
+        ("convolutional net", "layers.2.weights", lambda x: x[:-1], "layer 2, visible.bias has"),
     ],
 )  # fmt: skip
 def test_arrays_that_fit_no_model(tmp_path, name, array, change, words):
@@ -262,6 +269,50 @@ def test_arrays_that_fit_no_model(tmp_path, name, array, change, words):
 
 BARE = {"class": "Gaussian", "fields": {}}
 WIDE = {"class": "Gaussian", "fields": {"sigma": {"value": "wide"}}}
+
+
+def weights(image_shape=(4, 4, 2), border="valid"):
+    """The description of those of the convolution."""
+    fields = {
+        "filters": {"array": "weights.filters"},
+        "image_shape": {"tuple": [{"value": size} for size in image_shape]},
+        "border": {"value": border},
+    }
+    return {"weights": {"class": "Convolution", "fields": fields}}
+
+
+def maps(shape, block):
+    fields = {
+        "bias": {"array": "hidden.bias"},
+        "shape": {"tuple": [{"value": size} for size in shape]},
+        "block": {"value": block},
+    }
+    return {"hidden": {"class": "MaxPooled", "fields": fields}}
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (weights((4, 4)), "image_shape is (4, 4); expected rows, columns, channels"),
+        (weights((4, 4, 0)), "image_shape is (4, 4, 0); expected rows, columns, channels"),
+        (weights(("4", 4, 2)), "TypeError"),
+        (weights((4.5, 4, 2)), "36.0 units are no whole number of maps of 16 places"),
+        (weights((2, 4, 2)), "filters of 3×3 do not fit into images of 2×4"),
+        (weights((4, 4, 1)), "filters of shape (3, 3, 2, 3) do not fit images of shape (4, 4, 1)"),
+        (weights((2, 8, 2), "same"), "hidden.bias has the shape (3,); beside its weights, (12,)"),
+        (weights((5, 4, 2)), "40 units are no whole number of maps of 16 places"),
+        (weights(border="zeros"), "border is 'zeros'; it is one of valid, same, full"),
+        (maps((1, 4), 1), "hidden: maps of (1, 4) units; beside its weights, (2, 2)"),
+        (maps((4, 4), 2), "12 units are no whole number of maps of 16 places"),
+        (maps((2, 2), 3), "maps of 2×2 units cannot be pooled in blocks of 3×3"),
+        (maps((2, 2), "2"), "TypeError"),
+    ],
+)
+def test_damaged_geometry(tmp_path, field, words):
+    forge(tmp_path / "model.npz", made("convolution"), **field)
+    with pytest.raises(ValueError, match=rf"model.npz' is no .*damaged .*{re.escape(words)}"):
+        model_file.load(tmp_path / "model.npz")
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
