@@ -82,7 +82,10 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
         if all(isinstance(layer.weights, convolutional.Local) for layer in (below, above)):
             shapes = convolutional.pooled_shape(below), above.weights.image_shape
             sizes = tuple("×".join(map(str, shape)) for shape in shapes)
-        lower, upper = (sizes[0], _kind(below.hidden)), (sizes[1], _kind(above.visible))
+        lower, upper = (
+            (sizes[0], kind_of_units(below.hidden)),
+            (sizes[1], kind_of_units(above.visible)),
+        )
         if lower != upper:
             raise ValueError(
                 f"layer {i} has {' '.join(map(str, lower))} hidden units, but layer {i + 1} has "
@@ -91,8 +94,8 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
     return DBN(tuple(layers))
 
 
-def _kind(side):
-    """The type of units; of those in maps, what they are for the layer above."""
+def kind_of_units(side: units.Units) -> str:
+    """The type of units by name; of those in maps, what they are for the layer above."""
     kind = type(side.each) if isinstance(side, units.Maps) else type(side)
     return "Bernoulli" if kind is units.MaxPooled else kind.__name__
 
