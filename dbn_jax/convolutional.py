@@ -19,7 +19,8 @@ annealing, exact log Z of small ones, stacks (`dbn`, `learning.greedy`), fine-tu
 An image (rows, columns, channels) is given as the vector of its numbers, (..., V), channels
 neighbours, as everywhere in the package; `as_images` gives it its shape back. Gradients are sums
 over places, so that learning rates are smaller than those of dense layers, by about the number of
-places of a map. Keys are consumed; "..." are batch axes; V visible, H hidden units.
+places of a map; behind `per_place` they are those of dense layers. Keys are consumed; "..." are
+batch axes; V visible, H hidden units.
 
 References: Lee, Grosse, Ranganath, Ng, "Convolutional deep belief networks for scalable
 unsupervised learning of hierarchical representations" (2009); Desjardins, Bengio, "Empirical
@@ -29,10 +30,13 @@ evaluation of convolutional RBMs for vision" (2008).
 import abc
 import dataclasses
 import math
+import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from dbn_jax import linear, pytrees, rbm, units
 from dbn_jax.typing import Array, Float, Key
@@ -84,7 +88,9 @@ class Local(linear.LinearMap):
         size = _map_size(self.image_shape, self.filter_shape[:2], self.border)
         return *size, self.filter_shape[-1]
 
-    def _padding(self):
+    @property
+    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Zeros before and after an image, of its rows and of its columns."""
         return tuple(_BORDERS[self.border](size) for size in self.filter_shape[:2])
 
     def _shape(self, models):
@@ -93,7 +99,7 @@ class Local(linear.LinearMap):
     def _windows(self, x):
         """What each place sees: (..., V) -> (N, rows, columns, numbers of a filter)."""
         num_rows, num_columns, _ = self.map_shape
-        x = jnp.pad(as_images(x, self.image_shape), ((0, 0), *self._padding(), (0, 0)))
+        x = jnp.pad(as_images(x, self.image_shape), ((0, 0), *self.padding, (0, 0)))
         size = self.filter_shape
         return jnp.concatenate(
             [
@@ -163,7 +169,7 @@ class Convolution(Local):
 
     def _convolve(self, image, filters):
         return jax.lax.conv_general_dilated(
-            image, filters, (1, 1), self._padding(), dimension_numbers=_LAYOUT
+            image, filters, (1, 1), self.padding, dimension_numbers=_LAYOUT
         )
 
 
@@ -269,9 +275,67 @@ def pooled_shape(params: rbm.RBM) -> tuple[int, int, int]:
     return rows // block, columns // block, num_maps
 
 
+def on_images(layers: Sequence[rbm.RBM], image_shape: tuple[int, int, int]) -> tuple[rbm.RBM, ...]:
+    """The same filters on images of another size: layers of a stack, from the pixels up.
+
+    Layers without sharing are a ValueError there: their filters are those of the places they saw.
+    """
+    moved = []
+    for layer in layers:
+        same = layer.weights.image_shape == tuple(image_shape)
+        moved.append(layer if same else _on_image(layer, tuple(image_shape)))
+        image_shape = pooled_shape(moved[-1])
+    return tuple(moved)
+
+
+def per_place() -> optax.GradientTransformation:
+    """Makes means over places of gradients, which are sums over the places that share a parameter.
+
+    In a chain before all else, so that weight decay is what it is elsewhere:
+
+        optimizer = optax.chain(convolutional.per_place(), optax.add_decayed_weights(2e-4, …), …)
+    """
+    return optax.stateless(_per_place)
+
+
+def _per_place(gradient, params):
+    def mean(side, of):
+        places = of.num_units // of.bias.shape[-1]
+        return jax.tree.map(lambda x: x / places, side)
+
+    shared = isinstance(params.weights, Convolution)
+    return rbm.RBM(
+        mean(gradient.weights, params.hidden) if shared else gradient.weights,
+        mean(gradient.visible, params.visible),
+        mean(gradient.hidden, params.hidden),
+    )
+
+
 def as_images(x: Any, shape: tuple[int, int, int]) -> Any:
     """Vectors as images, all batch axes in one: (..., V) -> (N, rows, columns, channels)."""
     return x.reshape(-1, *shape)
+
+
+def _on_image(layer, image_shape):
+    if not isinstance(layer.weights, Convolution):
+        raise ValueError(
+            f"the weights of a layer are {type(layer.weights).__name__}: only filters that all "
+            "places share (Convolution) are the same on images of another size"
+        )
+    *_, channels, _ = layer.weights.filter_shape
+    if image_shape[-1] != channels:
+        raise ValueError(
+            f"the filters are of {channels} channels, but the images have {image_shape[-1]}: they "
+            "cannot be moved there"
+        )
+    weights = dataclasses.replace(layer.weights, image_shape=image_shape)
+    maps = weights.map_shape[:2]
+    visible = dataclasses.replace(layer.visible, num_places=math.prod(image_shape[:2]))
+    if isinstance(layer.hidden, units.MaxPooled):
+        hidden = dataclasses.replace(layer.hidden, shape=maps)
+    else:
+        hidden = dataclasses.replace(layer.hidden, num_places=math.prod(maps))
+    return rbm.RBM(weights, visible, hidden)
 
 
 def _map_size(image_shape, filter_size, border):
@@ -280,7 +344,8 @@ def _map_size(image_shape, filter_size, border):
 
 
 def _check_geometry(image_shape, filter_size, border):
-    if len(image_shape) != 3 or min(image_shape) < 1:
+    whole = all(isinstance(size, numbers.Integral) for size in (*image_shape, *filter_size))
+    if not whole or len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape is {image_shape}; expected rows, columns, channels")
     if border not in _BORDERS:
         raise ValueError(f"border is {border!r}; it is one of {', '.join(_BORDERS)}")

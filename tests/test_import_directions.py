@@ -17,7 +17,7 @@ units
 train_state data training figures embedding
 rbm
 convolutional
-label_units
+label_units receptive_fields
 clamping
 dbn
 associative_memory networks joint
