@@ -322,7 +322,7 @@ def _on_image(layer, image_shape):
             f"the weights of a layer are {type(layer.weights).__name__}: only filters that all "
             "places share (Convolution) are the same on images of another size"
         )
-    *_, channels, _ = layer.weights.filter_shape
+    channels = layer.weights.filter_shape[-2]
     if image_shape[-1] != channels:
         raise ValueError(
             f"the filters are of {channels} channels, but the images have {image_shape[-1]}: they "
