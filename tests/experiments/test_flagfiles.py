@@ -13,6 +13,7 @@ FOLDER = binaries.ROOT / "experiments/flagfiles"
 COMMANDS = {  # by the first letters of the file's name
     "autoencoder": "train_autoencoder",
     "classifier": "finetune_classifier",
+    "convolutional": "train_convolutional",
     "dbn": "train_dbn",
     "digit_model_greedy": "train_dbn",
     "digit_model_memory": "finetune_memory",
