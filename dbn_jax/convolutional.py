@@ -19,7 +19,8 @@ annealing, exact log Z of small ones, stacks (`dbn`, `learning.greedy`), fine-tu
 An image (rows, columns, channels) is given as the vector of its numbers, (..., V), channels
 neighbours, as everywhere in the package; `as_images` gives it its shape back. Gradients are sums
 over places, so that learning rates are smaller than those of dense layers, by about the number of
-places of a map. Keys are consumed; "..." are batch axes; V visible, H hidden units.
+places of a map; behind `per_place` they are those of dense layers. Keys are consumed; "..." are
+batch axes; V visible, H hidden units.
 
 References: Lee, Grosse, Ranganath, Ng, "Convolutional deep belief networks for scalable
 unsupervised learning of hierarchical representations" (2009); Desjardins, Bengio, "Empirical
@@ -29,10 +30,12 @@ evaluation of convolutional RBMs for vision" (2008).
 import abc
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from dbn_jax import linear, pytrees, rbm, units
 from dbn_jax.typing import Array, Float, Key
@@ -60,6 +63,19 @@ class Local(linear.LinearMap):
     image_shape: tuple[int, int, int]
     border: str
 
+    def __post_init__(self):
+        _check_geometry(self.image_shape, self.filter_shape[:2], self.border)
+        wanted = self._wanted_shape()
+        if self.filters.shape[-len(wanted) :] != wanted:
+            raise ValueError(
+                f"filters of shape {self.filters.shape} do not fit images of shape "
+                f"{self.image_shape}: these take filters of shape {wanted}"
+            )
+
+    @abc.abstractmethod
+    def _wanted_shape(self):
+        """The shape of the filters of one model."""
+
     @property
     @abc.abstractmethod
     def filter_shape(self) -> tuple[int, int, int, int]:
@@ -68,15 +84,12 @@ class Local(linear.LinearMap):
     @property
     def map_shape(self) -> tuple[int, int, int]:
         """Rows, columns, maps of the hidden units."""
-        sizes = (
-            size + sum(pad) - filter_size + 1
-            for size, pad, filter_size in zip(
-                self.image_shape, self._padding(), self.filter_shape, strict=False
-            )
-        )
-        return *sizes, self.filter_shape[-1]
+        size = _map_size(self.image_shape, self.filter_shape[:2], self.border)
+        return *size, self.filter_shape[-1]
 
-    def _padding(self):
+    @property
+    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Zeros before and after an image, of its rows and of its columns."""
         return tuple(_BORDERS[self.border](size) for size in self.filter_shape[:2])
 
     def _shape(self, models):
@@ -85,7 +98,7 @@ class Local(linear.LinearMap):
     def _windows(self, x):
         """What each place sees: (..., V) -> (N, rows, columns, numbers of a filter)."""
         num_rows, num_columns, _ = self.map_shape
-        x = jnp.pad(as_images(x, self.image_shape), ((0, 0), *self._padding(), (0, 0)))
+        x = jnp.pad(as_images(x, self.image_shape), ((0, 0), *self.padding, (0, 0)))
         size = self.filter_shape
         return jnp.concatenate(
             [
@@ -114,6 +127,9 @@ class Convolution(Local):
     filters: Float[Array, "*models rows columns channels K"]
     image_shape: tuple[int, int, int] = pytrees.static(())
     border: str = pytrees.static("valid")
+
+    def _wanted_shape(self):
+        return *self.filter_shape[:2], self.image_shape[-1], self.filters.shape[-1]
 
     @property
     def filter_shape(self):
@@ -152,7 +168,7 @@ class Convolution(Local):
 
     def _convolve(self, image, filters):
         return jax.lax.conv_general_dilated(
-            image, filters, (1, 1), self._padding(), dimension_numbers=_LAYOUT
+            image, filters, (1, 1), self.padding, dimension_numbers=_LAYOUT
         )
 
 
@@ -171,6 +187,10 @@ class LocalConnections(Local):
     image_shape: tuple[int, int, int] = pytrees.static(())
     filter_size: tuple[int, int] = pytrees.static(())
     border: str = pytrees.static("valid")
+
+    def _wanted_shape(self):
+        rows, columns, num_maps = self.map_shape
+        return rows * columns, math.prod(self.filter_shape[:-1]), num_maps
 
     @property
     def filter_shape(self):
@@ -219,13 +239,21 @@ def init_params(
     >>> params.weights.shape, params.weights.map_shape, params.visible.bias.shape
     ((784, 12960), (18, 18, 40), (1,))
     """
-    _check(image_shape, num_maps, filter_size, block, border, hidden)
+    rbm.check_types(visible, hidden)
+    if min(num_maps, filter_size, block) < 1:
+        raise ValueError(
+            f"num_maps is {num_maps}, filter_size {filter_size} and block {block}; "
+            "each is at least 1"
+        )
+    if block > 1 and not isinstance(hidden, units.Bernoulli):
+        raise ValueError(f"hidden is {hidden}, but pooled units are binary: leave block at 1")
+    _check_geometry(image_shape, (filter_size,) * 2, border)
     numbers = (filter_size, filter_size, image_shape[-1])
     if shared:
         filters = jax.random.normal(key, (*numbers, num_maps), dtype)
         weights = Convolution(filters, tuple(image_shape), border)
     else:
-        places = math.prod(_map_size(image_shape, filter_size, border))
+        places = math.prod(_map_size(image_shape, (filter_size,) * 2, border))
         filters = jax.random.normal(key, (places, math.prod(numbers), num_maps), dtype)
         weights = LocalConnections(filters, tuple(image_shape), (filter_size,) * 2, border)
     weights = jax.tree.map(lambda x: jnp.asarray(weight_scale, dtype) * x, weights)
@@ -235,7 +263,6 @@ def init_params(
     else:
         maps = units.Maps(hidden, rows * columns)
     pixels = units.Maps(visible, math.prod(image_shape[:2]))
-    rbm.check_types(pixels, maps)
     num_visible, num_hidden = weights.shape
     return rbm.RBM(weights, pixels.init(num_visible, dtype), maps.init(num_hidden, dtype))
 
@@ -247,29 +274,82 @@ def pooled_shape(params: rbm.RBM) -> tuple[int, int, int]:
     return rows // block, columns // block, num_maps
 
 
+def on_images(layers: Sequence[rbm.RBM], image_shape: tuple[int, int, int]) -> tuple[rbm.RBM, ...]:
+    """The same filters on images of another size: layers of a stack, from the pixels up.
+
+    Layers without sharing are a ValueError there: their filters are those of the places they saw.
+    """
+    moved = []
+    for layer in layers:
+        same = layer.weights.image_shape == tuple(image_shape)
+        moved.append(layer if same else _on_image(layer, tuple(image_shape)))
+        image_shape = pooled_shape(moved[-1])
+    return tuple(moved)
+
+
+def per_place() -> optax.GradientTransformation:
+    """Makes means over places of gradients, which are sums over the places that share a parameter.
+
+    In a chain before all else, so that weight decay is what it is elsewhere:
+
+        optimizer = optax.chain(convolutional.per_place(), optax.add_decayed_weights(2e-4, …), …)
+    """
+    return optax.stateless(_per_place)
+
+
+def _per_place(gradient, params):
+    def mean(side, of):
+        places = of.num_units // of.bias.shape[-1]
+        return jax.tree.map(lambda x: x / places, side)
+
+    shared = isinstance(params.weights, Convolution)
+    return rbm.RBM(
+        mean(gradient.weights, params.hidden) if shared else gradient.weights,
+        mean(gradient.visible, params.visible),
+        mean(gradient.hidden, params.hidden),
+    )
+
+
 def as_images(x: Any, shape: tuple[int, int, int]) -> Any:
     """Vectors as images, all batch axes in one: (..., V) -> (N, rows, columns, channels)."""
     return x.reshape(-1, *shape)
 
 
+def _on_image(layer, image_shape):
+    if not isinstance(layer.weights, Convolution):
+        raise ValueError(
+            f"the weights of a layer are {type(layer.weights).__name__}: only filters that all "
+            "places share (Convolution) are the same on images of another size"
+        )
+    channels = layer.weights.filter_shape[-2]
+    if image_shape[-1] != channels:
+        raise ValueError(
+            f"the filters are of {channels} channels, but the images have {image_shape[-1]}: they "
+            "cannot be moved there"
+        )
+    weights = dataclasses.replace(layer.weights, image_shape=image_shape)
+    maps = weights.map_shape[:2]
+    visible = dataclasses.replace(layer.visible, num_places=math.prod(image_shape[:2]))
+    if isinstance(layer.hidden, units.MaxPooled):
+        hidden = dataclasses.replace(layer.hidden, shape=maps)
+    else:
+        hidden = dataclasses.replace(layer.hidden, num_places=math.prod(maps))
+    return rbm.RBM(weights, visible, hidden)
+
+
 def _map_size(image_shape, filter_size, border):
-    return tuple(n + sum(_BORDERS[border](filter_size)) - filter_size + 1 for n in image_shape[:2])
+    pairs = zip(image_shape[:2], filter_size, strict=True)
+    return tuple(n + sum(_BORDERS[border](size)) - size + 1 for n, size in pairs)
 
 
-def _check(image_shape, num_maps, filter_size, block, border, hidden):
+def _check_geometry(image_shape, filter_size, border):
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape is {image_shape}; expected rows, columns, channels")
-    if num_maps < 1 or filter_size < 1:
-        raise ValueError(
-            f"num_maps is {num_maps} and filter_size {filter_size}; each is at least 1"
-        )
     if border not in _BORDERS:
         raise ValueError(f"border is {border!r}; it is one of {', '.join(_BORDERS)}")
-    size = _map_size(image_shape, filter_size, border)
-    if min(size) < 1:
+    rows, columns = filter_size
+    if min(filter_size) < 1 or min(_map_size(image_shape, filter_size, border)) < 1:
         raise ValueError(
-            f"filters of {filter_size}×{filter_size} do not fit into images of {image_shape[0]}×"
+            f"filters of {rows}×{columns} do not fit into images of {image_shape[0]}×"
             f"{image_shape[1]}: choose smaller ones, or another border"
         )
-    if block > 1 and not isinstance(hidden, units.Bernoulli):
-        raise ValueError(f"hidden is {hidden}, but pooled units are binary: leave block at 1")

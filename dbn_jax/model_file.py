@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path
 
-from dbn_jax import dbn, files, parallel, rbm, temporal, units
+from dbn_jax import convolutional, dbn, files, linear, parallel, rbm, temporal, units
 
 _SEQUENCES = (
     temporal.ConditionalRBM,
@@ -29,7 +29,8 @@ _SEQUENCES = (
 _MODELS = (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *_SEQUENCES)
 # Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax. So does
 # `temporal.cells`.
-_NETWORKS = ("Layer", "Classifier", "Autoencoder")
+_LAYERS = ("Layer", "ConvolutionalLayer")
+_NETWORKS = ("Classifier", "Autoencoder")
 _DESCRIPTION = "description"
 # An archive that unpacks to more than this many bytes, and to this many times its own size, is no
 # model: learnt weights compress to a half.
@@ -44,9 +45,9 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
       path: of the file, such as ``model.npz``.
       model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`, a `networks.Classifier` or
         `networks.Autoencoder`, or a `temporal.TemporalRBM`; TypeError if it is something else.
-      dtype: of the weight matrices in the file, such as ``jnp.bfloat16``, which makes it half as
-        large or smaller; OverflowError if a weight is too large for it. None keeps theirs. Biases,
-        which take little room, are kept as they are.
+      dtype: of weight matrices and filters in the file, such as ``jnp.bfloat16``, which makes it
+        half as large or smaller; OverflowError if a weight is too large for it. None keeps theirs.
+        Biases, which take little room, are kept as they are.
     """
     arrays: dict[str, np.ndarray] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
@@ -154,9 +155,10 @@ def _describe(value, name, arrays, dtype):
 
 def _parts(value):
     """What a model, or an object in it, is made of; None for anything else."""
-    if isinstance(value, (*_MODELS, units.Units)):
+    if isinstance(value, (*_MODELS, linear.LinearMap, units.Units)):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if type(value).__name__ in _NETWORKS and type(value).__module__ == "dbn_jax.networks":
+    name = type(value).__name__
+    if name in _LAYERS + _NETWORKS and type(value).__module__ == "dbn_jax.networks":
         return value.parts()
     return None
 
@@ -201,21 +203,22 @@ def _build(description, arrays, dtype):
 
 
 def _class(name):
-    if name in _NETWORKS:
+    if name in _LAYERS + _NETWORKS:
         from dbn_jax import networks
 
         return getattr(networks, name)
     # Now: a program's own unit types may be defined after this module is imported.
-    classes = {cls.__name__: cls for cls in (*_unit_types(units.Units), *_MODELS)}
+    parts = (*_subclasses(units.Units), *_subclasses(linear.LinearMap))
+    classes = {cls.__name__: cls for cls in (*parts, *_MODELS)}
     if name not in classes:
         raise ValueError(f"there is no class {name}; import the module that defines it, first")
     return classes[name]
 
 
-def _unit_types(cls):
+def _subclasses(cls):
     for subclass in cls.__subclasses__():
         yield subclass
-        yield from _unit_types(subclass)
+        yield from _subclasses(subclass)
 
 
 def _check_model(model):
@@ -236,7 +239,7 @@ def _check_model(model):
                     )
         case temporal.TemporalRBM():
             _check_sequences(model)
-        case _ if type(model).__name__ in _NETWORKS[1:]:
+        case _ if type(model).__name__ in _NETWORKS:
             _check_network(model)
         case _:
             raise ValueError(f"it holds a {type(model).__name__}, which is no model")
@@ -298,9 +301,18 @@ def _check_stack(name, layers):
 def _check_rbm(name, params):
     if getattr(params.weights, "ndim", 0) < 2:
         raise ValueError(f"{name}: the weights are no matrix")
-    *models, num_visible, num_hidden = params.weights.shape
-    for side, size in (("visible", num_visible), ("hidden", num_hidden)):
-        _check_units(f"{name}, {side}", getattr(params, side), (*models, size))
+    *models, num_visible, _ = params.weights.shape
+    _check_units(f"{name}, visible", params.visible, (*models, num_visible))
+    _check_hidden(f"{name}, hidden", params.weights, params.hidden)
+
+
+def _check_hidden(name, weights, maps):
+    *models, _, num_hidden = weights.shape
+    _check_units(name, maps, (*models, num_hidden))
+    if isinstance(weights, convolutional.Local):
+        of_maps = weights.map_shape[:2]
+        if (shape := getattr(maps, "shape", of_maps)) != of_maps:
+            raise ValueError(f"{name}: maps of {shape} units; beside its weights, {of_maps}")
 
 
 def _check_units(name, layer, shape):
@@ -313,6 +325,8 @@ def _check_units(name, layer, shape):
             if not isinstance(value, (int, kind) if kind is float else kind):
                 raise ValueError(f"{name}.{field.name} is {value!r}, not of type {kind.__name__}")
     *models, size = shape
+    if isinstance(layer, units.Maps):
+        _check_units(f"{name}.each", layer.each, (*models, size // layer.num_places))
     wanted, found = (
         {jax.tree_util.keystr(path): np.shape(x) for path, x in tree_leaves_with_path(tree)}
         for tree in (jax.eval_shape(lambda: layer.init(size)), layer)
@@ -323,10 +337,15 @@ def _check_units(name, layer, shape):
 def _check_network(model):
     if not all(model.parts().values()):
         raise ValueError("a part of the network has no layers")
-    shapes = [layer.kernel[...].shape for layer in model.layers()]
-    for i, (layer, (*models, _, outputs)) in enumerate(zip(model.layers(), shapes, strict=True)):
-        bias = layer.bias[...].shape
-        _check_shapes(f"layer {i}", {".bias": (*models, outputs)}, {".bias": bias})
+    shapes = []
+    for i, layer in enumerate(model.layers()):
+        name, parts = f"layer {i}", layer.parts()
+        if "maps" in parts:
+            _check_hidden(name, **parts)
+        else:
+            *models, _, outputs = parts["kernel"].shape
+            _check_shapes(name, {".bias": (*models, outputs)}, {".bias": parts["bias"].shape})
+        shapes.append(layer.shape)
     if "decoder" in model.parts() and shapes[-1][-1] != shapes[0][-2]:
         raise ValueError(f"it takes {shapes[0][-2]} pixels and returns {shapes[-1][-1]}")
 

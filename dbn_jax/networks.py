@@ -1,9 +1,10 @@
 """Networks made from a stack of RBMs, to be fine-tuned by backpropagation.
 
-A *classifier* is the stack's recognition weights, logistic layers, with a softmax layer on top. A
-*deep autoencoder* is the stack unrolled: the recognition weights encode an image in the code layer,
-which is linear, and the transposed generative weights decode it (Hinton and Salakhutdinov 2006,
-figure 1). Both also start from random weights: that comparison is what motivates pretraining.
+A *classifier* is the stack's recognition weights, logistic layers or convolutional ones, with a
+softmax layer on top. A *deep autoencoder* is the stack unrolled: the recognition weights encode an
+image in the code layer, which is linear, and the transposed generative weights decode it (Hinton
+and Salakhutdinov 2006, figure 1). Both also start from random weights: that comparison is what
+motivates pretraining.
 
 Models are Flax NNX modules, and these are pytrees: they pass through `jax.jit`, `jax.grad` and
 `jax.vmap` as they are, and an ensemble is one module of stacked arrays. Nothing in them changes or
@@ -18,6 +19,7 @@ References: Hinton, Salakhutdinov, "Reducing the dimensionality of data with neu
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dbn_jax import dbn, label_units, numerics, precision, random, units
+from dbn_jax import convolutional, dbn, label_units, linear, numerics, precision, random, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float, Key
 
@@ -50,20 +52,63 @@ class Layer(nnx.Module):
         y = self.as_input(x) @ self.kernel[...]
         return y + numerics.per_unit(self.bias[...], y)
 
+    def activities(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
+        """Those of logistic units."""
+        return jax.nn.sigmoid(self(x))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(*models, I, O)."""
+        return self.kernel[...].shape
+
     def as_input(self, x: Array) -> Float[Array, "*batch I"]:
         """Gives an input the weights' dtype; raises as `rbm.as_visible`."""
-        kernel = self.kernel[...]
-        return numerics.as_states(x, kernel.shape[-2], kernel.dtype, "inputs of the layer")
+        return numerics.as_states(x, self.shape[-2], self.kernel[...].dtype, "inputs of the layer")
 
-    def parts(self) -> dict[str, Array]:
+    def parts(self) -> dict[str, Any]:
         """What it is made of, by the names of the constructor's arguments."""
         return {"kernel": self.kernel[...], "bias": self.bias[...]}
 
 
-class Classifier(nnx.Module):
-    """Logistic layers, then a softmax layer."""
+class ConvolutionalLayer(nnx.Module):
+    """A hidden layer of maps: x ↦ the probabilities of its units, of each block if pooled.
 
-    def __init__(self, hidden: Sequence[Layer], softmax: Layer):
+    Of the weights and units that it is made of, `kernel` are the filters and `bias` the biases.
+    """
+
+    def __init__(self, weights: convolutional.Local, maps: units.Units):
+        (kernel,), self._kind_of_weights = jax.tree.flatten(weights)
+        (bias,), self._kind_of_maps = jax.tree.flatten(maps)
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(bias)
+
+    def activities(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
+        """The probabilities."""
+        weights, maps = self.parts().values()
+        return maps.pool(maps.mean(weights.up(self.as_input(x))))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(*models, I, O)."""
+        weights, maps = self.parts().values()
+        return *weights.shape[:-1], maps.num_pooled
+
+    def as_input(self, x: Array) -> Float[Array, "*batch I"]:
+        """Gives an input the filters' dtype; raises as `rbm.as_visible`."""
+        return numerics.as_states(x, self.shape[-2], self.kernel[...].dtype, "inputs of the layer")
+
+    def parts(self) -> dict[str, Any]:
+        """What it is made of, by the names of the constructor's arguments."""
+        return {
+            "weights": jax.tree.unflatten(self._kind_of_weights, [self.kernel[...]]),
+            "maps": jax.tree.unflatten(self._kind_of_maps, [self.bias[...]]),
+        }
+
+
+class Classifier(nnx.Module):
+    """Hidden layers, then a softmax layer."""
+
+    def __init__(self, hidden: Sequence[Layer | ConvolutionalLayer], softmax: Layer):
         _check_chain((*hidden, softmax))
         self.hidden = nnx.List(hidden)
         self.softmax = softmax
@@ -76,7 +121,7 @@ class Classifier(nnx.Module):
         """The activities of every hidden layer, first to last."""
         return _activities(self.hidden, v)
 
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[Layer | ConvolutionalLayer, ...]:
         """All layers, first to last."""
         return *self.hidden, self.softmax
 
@@ -131,13 +176,13 @@ def as_input(model: Network, v: Array) -> Float[Array, "*batch V"]:
 def _activities(layers, x):
     states = []
     for layer in layers:
-        x = jax.nn.sigmoid(layer(x))
+        x = layer.activities(x)
         states.append(x)
     return tuple(states)
 
 
 def _check_chain(layers):
-    shapes = [layer.kernel[...].shape for layer in layers]
+    shapes = [layer.shape for layer in layers]
     for i, (below, above) in enumerate(itertools.pairwise(shapes)):
         if below[-1] != above[-2]:
             raise ValueError(
@@ -198,7 +243,8 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
     The softmax layer of a net without label units starts at zero: all classes are equally
     probable, and nothing is random. That of a net with label units starts with their weights and
     biases, and the hidden biases take in the input from neutral labels, 1/L each; so its first
-    answers are those of the associative memory after one mean-field iteration from there.
+    answers are those of the associative memory after one mean-field iteration from there. A
+    convolutional layer becomes one of the same maps.
     """
     num_labels = dbn.num_labels(net)
     if num_labels not in (0, num_classes):
@@ -212,9 +258,34 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
         _, of_labels = label_units.parts(net.top)
         softmax = Layer(of_labels.weights.T, of_labels.visible.bias)
     else:
-        num_hidden, dtype = net.top.hidden.num_units, net.top.weights.dtype
+        num_hidden, dtype = net.top.hidden.num_pooled, net.top.weights.dtype
         softmax = Layer(jnp.zeros((num_hidden, num_classes), dtype), jnp.zeros(num_classes, dtype))
-    return Classifier([_layer(*each) for each in hidden], softmax)
+    return Classifier([_hidden_layer(*each) for each in hidden], softmax)
+
+
+def with_random_weights(key: Key[Array, ""], model: Classifier) -> Classifier:
+    """A classifier of the same layers with random weights (Glorot and Bengio 2010), zero biases."""
+    *hidden_keys, key = random.split(key, len(model.hidden) + 1)
+    hidden = [
+        _with_random_weights(layer_key, layer, _LOGISTIC)
+        for layer_key, layer in zip(hidden_keys, model.hidden, strict=True)
+    ]
+    return Classifier(hidden, _with_random_weights(key, model.softmax, _LINEAR))
+
+
+def _with_random_weights(key, layer, init):
+    parts = layer.parts()
+    if isinstance(parts.get("weights"), convolutional.LocalConnections):  # each place by itself
+        init = functools.partial(_by_place, init)
+
+    def redrawn(x):
+        return init(key, x.shape, x.dtype) if x.ndim > 1 else jnp.zeros_like(x)
+
+    return type(layer)(**jax.tree.map(redrawn, parts))
+
+
+def _by_place(init, key, shape, dtype):
+    return jax.vmap(lambda key: init(key, shape[1:], dtype))(jax.random.split(key, shape[0]))
 
 
 def unroll(net: dbn.Net) -> Autoencoder:
@@ -245,6 +316,35 @@ def _generation(net):
     return [(layer.weights.T, layer.hidden, layer.visible) for layer in layers]
 
 
+def _hidden_layer(weights, below, above):
+    if isinstance(weights, linear.LinearMap):
+        return _convolutional_layer(weights, below, above)
+    return _layer(weights, below, above)
+
+
+@precision.full
+def _convolutional_layer(weights, below, above):
+    # As in `_layer`; what units send up while they are 0 is the same at all places, and so a bias,
+    # only if these share filters that lie within the image.
+    zero = jnp.zeros(weights.shape[-2], weights.dtype)
+    offset = below.statistic(zero)
+    slope = below.statistic(zero + 1) - offset
+    alike = isinstance(weights, convolutional.Convolution) and weights.border == "valid"
+    if not alike and bool(jnp.any(offset != 0)):
+        raise ValueError(
+            "the pixels have a learnt sigma and a mean that is not 0; a classifier can be made of "
+            "them only below shared filters within the image: train with the border valid, or with "
+            "pixels of a fixed sigma"
+        )
+    bias = above.total_shared(weights.up(offset)) / (above.num_units // above.bias.shape[-1])
+    slope = slope[: weights.image_shape[-1]]  # the same at all places
+    filters = weights.filters.reshape(-1, len(slope), weights.filters.shape[-1])
+    filters = (filters * slope[None, :, None]).reshape(weights.filters.shape)
+    return ConvolutionalLayer(
+        dataclasses.replace(weights, filters=filters), above.add_to_bias(bias)
+    )
+
+
 @precision.full
 def _layer(weights, below, above):
     """x ↦ the mean of `above` given x in `below`, but for the logistic function of binary units."""
@@ -261,7 +361,8 @@ def _layer(weights, below, above):
 
 def _check_bernoulli(hidden, count, what):
     for i, part in enumerate(hidden[:count]):
-        if not isinstance(part, units.Bernoulli):
+        kind = part.each if isinstance(part, units.Maps) else part
+        if not isinstance(kind, (units.Bernoulli, units.MaxPooled)):
             raise ValueError(
                 f"hidden layer {i + 1} of {len(hidden)} has {type(part).__name__} units; {what} is "
                 "made of Bernoulli ones"

@@ -71,7 +71,7 @@ def run(settings: Settings, workdir: str) -> dict:
     """Makes the maps in a workdir, or resumes there."""
     model, source = settings.load(("train_autoencoder",))
     dataset, transform = source.load()
-    pretrained.check_data(dataset, model.layers()[0].kernel.shape[0])
+    pretrained.check_data(dataset, model.layers()[0].shape[0])
     part, held_out = dataset.held_out
     if settings.num_images is not None:
         if settings.num_images > len(held_out.labels):

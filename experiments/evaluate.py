@@ -2,16 +2,17 @@
 
     python -m experiments.evaluate --workdir=runs/evaluation --pretrained=runs/updown
 
-takes a run of `train_rbm`, `train_dbn`, a fine-tuning of a net or `train_sequences`, or a folder
-that `publish` made (with --data_dir). For the validation images of that run, or else its test
-images, it prints:
+takes a run of `train_rbm`, `train_dbn`, `train_convolutional`, a fine-tuning of a net or
+`train_sequences`, or a folder that `publish` made (with --data_dir). For the validation images of
+that run, or else its test images, it prints:
 
 - for a net with label units, the error of each way to recognise, how often the ways agree, and how
   well calibrated its confidence is. figures/ then holds the confusion matrix, the reliability of
   the confidence, the errors, and correctly recognised images, the hardest of each class first;
 - for an RBM the log-likelihood, and for a deeper net the variational bound on it, estimated by
   annealed importance sampling, and conservatively by reverse annealing. Pixels are drawn from the
-  grey levels, as published;
+  grey levels, as published. There is none for nets that pool layers below the top;
+- for a net with convolutional layers, the error of images reconstructed from each of them;
 - for a model of sequences, the table of `train_sequences`.
 
 The published schedule of 14,500 steps with --ais_chains=300 --reverse_images=300 takes under five
@@ -29,19 +30,37 @@ import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
-from dbn_jax import data, dbn, figures, label_units, numerics, random, recognition, units
+from dbn_jax import (
+    data,
+    dbn,
+    figures,
+    label_units,
+    numerics,
+    random,
+    receptive_fields,
+    recognition,
+    units,
+)
 from dbn_jax.likelihood import evaluation
-from experiments.common import pretrained, runs, sequence_data, sequence_results, yardsticks
+from experiments.common import (
+    layer_measures,
+    pretrained,
+    runs,
+    sequence_data,
+    sequence_results,
+    yardsticks,
+)
 from experiments.common.sequence_data import SequenceData
 from experiments.common.settings import above_0, setting
 from experiments.pictures import errors
 
-_PROGRAMS = ("train_rbm", *pretrained.NETS, pretrained.SEQUENCES)
+_PROGRAMS = ("train_rbm", *pretrained.NETS, pretrained.CONVOLUTIONAL, pretrained.SEQUENCES)
 # Correctly recognised images shown of each class: the hardest, then as many of the others.
 _NUM_HARD = 6
 _FEW_CHAINS = 10  # fewer effective ones of many, and the standard error of log Z says nothing
 _LARGE_GAP = 2.0  # nats from the estimate to its conservative value; a well annealed RBM has 0.5
 _IMAGES = {"ais_steps": 14_500, "ais_chains": 100}
+_LIKELIHOOD = ("ais_steps", "ais_chains", "passes", "reverse_images")
 _NUM_BASE = 10_000  # training images for the base rates of annealing
 
 
@@ -103,9 +122,15 @@ def run(settings: Settings, workdir: str) -> dict:
     if isinstance(source, SequenceData):
         return _run_sequences(settings, workdir, model, source)
     settings.refuse(("ais_frames",), "with a model of images")
-    settings = _with_defaults(settings, _IMAGES)
     net = evaluation.as_net(model)
-    _check_model(settings, net, source)
+    has_likelihood = not any(map(_is_pooled, net.recognition))
+    if has_likelihood:
+        settings = _with_defaults(settings, _IMAGES)
+        _check_model(settings, net, source)
+    else:
+        settings.refuse(
+            _LIKELIHOOD, "with a net that pools layers below the top: no bound is known"
+        )
     dataset, transform = source.load()
     part, held_out = _held_out(settings, dataset)
     pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
@@ -119,7 +144,9 @@ def run(settings: Settings, workdir: str) -> dict:
         found, pictures = _recognise(recognise_key, net, dataset, held_out, transform, part)
         results |= found
         run.save_figures(pictures)
-    if settings.ais_steps:
+    if any(map(receptive_fields.is_convolutional, _layers(net))):
+        results |= layer_measures.measure(recognise_key, net, held_out, transform)
+    if has_likelihood and settings.ais_steps:
         estimates = evaluation.evaluate(
             likelihood_key,
             net,
@@ -167,12 +194,22 @@ def _with_defaults(settings, defaults):
     return dataclasses.replace(settings, **unset)
 
 
+def _layers(net):
+    return *net.recognition, label_units.without(net.top)
+
+
+def _is_pooled(layer):
+    return layer.hidden.num_pooled != layer.hidden.num_units
+
+
 def _check_model(settings, net, data_settings):
     """Raises unless there is something to evaluate."""
     first = net.generative[0] if net.generative else label_units.without(net.top)
-    pixels = first.visible
-    if not isinstance(pixels, units.Bernoulli) or data_settings.standardise:
-        kind = "standardised" if data_settings.standardise else f"{type(pixels).__name__} units"
+    pixels = first.visible.each if isinstance(first.visible, units.Maps) else first.visible
+    if not isinstance(pixels, units.Bernoulli) or data_settings.made_real:
+        kind = f"{type(pixels).__name__} units"
+        if data_settings.made_real:
+            kind = f"made real numbers by {data_settings.made_real}"
         raise ValueError(
             f"the pixels of --pretrained={settings.pretrained} are {kind}; evaluate is for models "
             "of Bernoulli units, learnt from grey levels or binary pixels"

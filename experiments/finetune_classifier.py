@@ -4,10 +4,11 @@
     python -m experiments.finetune_classifier --workdir=runs/classifier --pretrained=runs/digits
 
 The net may or may not have label units; the data are those that it was trained on. For comparison,
---pretrained=none starts from random weights instead, with --hidden_sizes and the data flags. The
-error on training images, and on validation images if there are any, is measured after every epoch;
-the test set is looked at once, at the end. --early_stopping returns the epoch with the fewest
-errors on the validation images; its error on these is then too optimistic.
+--pretrained=none starts from random weights instead, with --hidden_sizes and the data flags, and
+--random_start has the data and the layers of the net, maps and pooling included, but draws all
+weights anew. The error on training images, and on validation images if there are any, is measured
+after every epoch; the test set is looked at once, at the end. --early_stopping returns the epoch
+with the fewest errors on the validation images; its error on these is then too optimistic.
 
 figures/ holds the errors, the learning curves, and the features before and after. summary.json says
 how much fine-tuning changed each layer: the relative change of its weights, and the correlation of
@@ -26,11 +27,11 @@ Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006)
 simple way to prevent neural networks from overfitting" (2014).
 """
 
-from dbn_jax import data, networks
+from dbn_jax import data, networks, training
 from experiments.common import classification, pretrained, runs, yardsticks
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
-from experiments.common.settings import group, setting
+from experiments.common.settings import Given, group, setting
 from experiments.pictures import classifier as pictures
 
 _HIDDEN_SIZES = (500, 500, 2000)
@@ -50,6 +51,11 @@ class Settings(runs.TrainingSettings):
         "Number of units of each hidden layer; by default those of the pretrained net, and "
         f"{','.join(map(str, _HIDDEN_SIZES))} for random weights.",
         at_least=1,
+    )
+    random_start: bool = setting(
+        False,
+        "Start from random weights in the layers of the pretrained net.",
+        given=Given("pretrained", lambda beside: beside.pretrained != pretrained.NONE, " of a net"),
     )
     learning: ClassifierSettings = group(ClassifierSettings)
 
@@ -89,10 +95,11 @@ def _start(settings: Settings) -> tuple[networks.Classifier, data.Dataset, data.
         hidden = settings.hidden_sizes or _HIDDEN_SIZES
         model = classification.random_classifier(settings.seed, dataset, hidden)
         return model, dataset, transform
-    net, source = pretrained.load(settings.pretrained, pretrained.NETS, settings.data.data_dir)
+    programs = (*pretrained.NETS, pretrained.CONVOLUTIONAL)
+    net, source = pretrained.load(settings.pretrained, programs, settings.data.data_dir)
     dataset, transform = source.load()
     model = networks.classifier_of(net, dataset.num_classes)
-    shapes = [layer.kernel[...].shape for layer in model.layers()]
+    shapes = [layer.shape for layer in model.layers()]
     pretrained.check_data(dataset, shapes[0][0])
     hidden = tuple(outputs for _, outputs in shapes[:-1])
     if settings.hidden_sizes not in (None, hidden):
@@ -101,6 +108,8 @@ def _start(settings: Settings) -> tuple[networks.Classifier, data.Dataset, data.
             f"--pretrained={settings.pretrained} has layers of {', '.join(map(str, hidden))} "
             "units; leave the flag out, or train another net"
         )
+    if settings.random_start:
+        model = networks.with_random_weights(training.spare_key(settings.seed), model)
     return model, dataset, transform
 
 

@@ -2,7 +2,7 @@
 
     python -m experiments.generate --workdir=runs/generated --pretrained=runs/updown
 
-takes a net of `train_dbn` or of a fine-tuning, and draws in figures/
+takes a net of `train_dbn`, `train_convolutional` or a fine-tuning, and draws in figures/
 
 - `classes.png`: samples of each class in a row, with the label unit clamped and 1000 Gibbs
   iterations in the top RBM between two samples, as published;
@@ -16,7 +16,8 @@ A judge, a classifier trained on real images only (`experiments.baseline_models.
 how many samples show the intended class: 100 of each class, each from a chain of its own.
 It rejects images that are almost empty or full. The chains start at real images of *other* classes,
 so that the start cannot count in favour of the net. The command takes a minute and a half on 2
-cores. For a net without label units it draws the movie and `mind_and_brain` only.
+cores. For a net without label units it draws the movie and `mind_and_brain`, and `chains.png`, of
+which each row is a chain in the top RBM that starts at an unseen image.
 
 Of a model of `train_sequences` it draws `dreams`: three that go on from the beginnings of held-out
 sequences, and one that begins with nothing, of --frames each. Balls and people are films, pieces of
@@ -27,6 +28,7 @@ References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief ne
 """
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +50,7 @@ STARTS = {
 }
 _OF_CLASSES = ("start", "steps", "columns", "judged", "judge_images")
 _NUM_FRAMES = 100
+_NUM_CHAINS, _CHAIN_STEPS = 8, (0, *steps.milestones(1000))
 
 
 class Settings(runs.RunSettings, pretrained.Pretrained):
@@ -92,7 +95,8 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
 def run(settings: Settings, workdir: str) -> dict:
     """Generates in a workdir; nothing is trained, and an interrupted run starts anew."""
-    net, source = settings.load((*pretrained.NETS, pretrained.SEQUENCES))
+    programs = (*pretrained.NETS, pretrained.CONVOLUTIONAL, pretrained.SEQUENCES)
+    net, source = settings.load(programs)
     if isinstance(source, SequenceData):
         return _run_sequences(settings, workdir, net, source)
     settings.refuse(("frames",), "with a net, which is no model of sequences")
@@ -106,7 +110,7 @@ def run(settings: Settings, workdir: str) -> dict:
             "needs a net of at least two classes, or one without label units"
         )
     if not labelled:
-        settings.refuse(_OF_CLASSES, "with a net without label units, which only makes the movies")
+        settings.refuse(_OF_CLASSES, "with a net without label units, whose classes are not chosen")
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -114,7 +118,7 @@ def run(settings: Settings, workdir: str) -> dict:
     results = {}
     if labelled:
         # Grey levels, since the generated images are means of pixels too.
-        plain = dataclasses.replace(source, binarisation="none", standardise=False)
+        plain = dataclasses.replace(source, binarisation="none", standardise=False, whiten=False)
         real = svm_judge.train(plain.load()[0], settings.judge_images, seed=settings.seed)
         print(
             f"the judge learnt {real.num_train:,} real images; of unseen real ones it gets "
@@ -124,6 +128,7 @@ def run(settings: Settings, workdir: str) -> dict:
         run.save_figures(pictures)
     else:
         print("the net has no label units: no images of chosen classes, and nothing to judge")
+        run.save_figures({"chains": _chains(class_key, net, dataset, transform)})
     movies.movie(movie_key, run, net, classes if labelled else [None], dataset)
     movies.mind_and_brain(mind_key, run, net, dataset)
     return run.finish(results)
@@ -203,6 +208,24 @@ def _classes(
         "judge_images": real.num_train,
     }
     return results, pictures
+
+
+def _chains(key, net, dataset, transform) -> Figure:
+    """Free chains in the top RBM, from unseen images."""
+    view_key, chain_key = jax.random.split(key)
+    part, held_out = dataset.held_out
+    v = data.apply(transform, view_key, held_out.spread(_NUM_CHAINS).images)
+    frames, h = [v], dbn.up_pass(net, v)[-1]
+    for t, (done, step) in enumerate(itertools.pairwise(_CHAIN_STEPS)):
+        v, h = dbn.generate(jax.random.fold_in(chain_key, t), net, h, step - done)
+        frames.append(v)
+    return figures.chains(
+        dataset.pictures(np.stack(frames)),
+        image_shape=dataset.image_shape,
+        steps=_CHAIN_STEPS,
+        title=f"Gibbs sampling in the top RBM from {part} images",
+        subtitle="the image first, then means of the pixels after one pass down",
+    )
 
 
 def start(

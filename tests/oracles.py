@@ -20,12 +20,16 @@ Below: S and T are numbers of states, V, H, N numbers of units.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import scipy.special
 import scipy.stats
+
+from tests import convolutional_oracle
 
 _POISSON_STATES = 80
 _RELU_NODES = 80
@@ -102,11 +106,13 @@ class Layer:
       blocks: its units.
       states: (S, N) all joint states, or quadrature nodes.
       log_weights: (S,) −U(x), with the log weight of the node.
+      places: how many units share each parameter.
     """
 
     blocks: tuple[Block, ...]
     states: np.ndarray
     log_weights: np.ndarray
+    places: int = 1
 
     @classmethod
     def of(cls, units, max_input=4.0):
@@ -116,7 +122,13 @@ class Layer:
           units: with parameters.
           max_input: largest input (absolute) for which quadrature nodes must suffice.
         """
-        return cls.make(_blocks(units), max_input)
+        layer = cls.make(_blocks(units), max_input)
+        layer = dataclasses.replace(layer, places=_num_places(units))
+        if not hasattr(units, "block"):
+            return layer
+        kept = convolutional_oracle.allowed(layer.states, units.shape, units.block)
+        states, log_weights = layer.states[kept], layer.log_weights[kept]
+        return dataclasses.replace(layer, states=states, log_weights=log_weights)
 
     @classmethod
     def make(cls, blocks, max_input=4.0):
@@ -136,6 +148,14 @@ class Layer:
     @property
     def sigma(self):
         return np.concatenate([block.sigma for block in self.blocks])
+
+    def spread(self, x):
+        """Gives each unit what it shares with others: (..., K) -> (..., N)."""
+        return np.tile(x, self.places)
+
+    def total(self, x):
+        """Sums over the units that share: (..., N) -> (..., K)."""
+        return x.reshape(*x.shape[:-1], self.places, -1).sum(axis=-2)
 
     def split(self, x):
         """Each block's share of (..., N)."""
@@ -207,18 +227,22 @@ class Model:
       weights: (V, H).
       visible: a layer.
       hidden: a layer.
+      fold: what is said of the matrix, summed over entries that are tied.
     """
 
     weights: np.ndarray
     visible: Layer
     hidden: Layer
+    fold: Callable[[np.ndarray], np.ndarray] = lambda of_matrix: of_matrix
 
     @classmethod
     def of(cls, params, max_input=4.0):
         """From a dbn_jax RBM; `max_input` as for `Layer.of`."""
-        weights = np.asarray(params.weights, np.float64)
         visible, hidden = (Layer.of(side, max_input) for side in (params.visible, params.hidden))
-        return cls(weights, visible, hidden)
+        if not hasattr(params.weights, "filters"):
+            return cls(np.asarray(params.weights, np.float64), visible, hidden)
+        fold = functools.partial(convolutional_oracle.fold, params.weights)
+        return cls(convolutional_oracle.matrix(params.weights), visible, hidden, fold)
 
     def energy(self, v, h):
         """E(v, h) of any values: (..., V), (..., H) -> (...)."""
@@ -292,11 +316,11 @@ class Model:
         v_sigma = self.visible.log_sigma_derivative(v, h_mean @ self.weights.T)
         h_sigma = self.hidden.log_sigma_derivative(h, v_mean @ self.weights)
         return {
-            "weights": -v_statistic.T @ joint @ h_statistic,
-            "visible.bias": -probability @ v_statistic,
-            "hidden.bias": -joint.sum(0) @ h_statistic,
-            "visible.log_sigma": -probability @ v_sigma,
-            "hidden.log_sigma": -joint.sum(0) @ h_sigma,
+            "weights": self.fold(-v_statistic.T @ joint @ h_statistic),
+            "visible.bias": self.visible.total(-probability @ v_statistic),
+            "hidden.bias": self.hidden.total(-joint.sum(0) @ h_statistic),
+            "visible.log_sigma": self.visible.total(-probability @ v_sigma),
+            "hidden.log_sigma": self.hidden.total(-joint.sum(0) @ h_sigma),
         }
 
     def log_likelihood_gradient(self, v):
@@ -380,7 +404,8 @@ def leaves(params):
     """
     sides = {side: unit_leaves(getattr(params, side)) for side in ("visible", "hidden")}
     named = {f"{side}.{name}": x for side, own in sides.items() for name, x in own.items()}
-    return {"weights": np.asarray(params.weights, np.float64), **named}
+    weights = getattr(params.weights, "filters", params.weights)
+    return {"weights": np.asarray(weights, np.float64), **named}
 
 
 def unit_leaves(units):
@@ -397,7 +422,13 @@ def unit_leaves(units):
     }
 
 
+def _num_places(units):
+    """How many units share each parameter."""
+    return getattr(units, "num_places", math.prod(getattr(units, "shape", ())))
+
+
 def _parts(units):
+    units = getattr(units, "each", units)
     nested = getattr(units, "parts", None)
     return [units] if nested is None else [p for part in nested for p in _parts(part)]
 
@@ -417,7 +448,8 @@ def _blocks(units):
                 )
                 sigma = np.exp(np.maximum(log_sigma, log_bound))
         count = getattr(part, "num_classes", 0) or getattr(part, "num_trials", 0)
-        blocks.append(Block(kind, bias, sigma, location, learnt, count))
+        arrays = (np.tile(x, _num_places(units)) for x in (bias, sigma, location))
+        blocks.append(Block("Bernoulli" if kind == "MaxPooled" else kind, *arrays, learnt, count))
     return blocks
 
 

@@ -27,6 +27,7 @@ PAIRS = {
         (units.Concat((units.Bernoulli(), units.Softmax(num_classes=2)), (2, 2)), 4),
         (units.Bernoulli(), 3),
     ),
+    "maps": ((units.Maps(units.Bernoulli(), 2), 4), (units.MaxPooled(shape=(2, 2)), 4)),
 }
 
 

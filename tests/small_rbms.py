@@ -16,6 +16,8 @@ FINITE = {
     "softmax": (units.Softmax(num_classes=3), 6),
     "binomial": (units.Binomial(num_trials=3), 2),
     "concat": (units.Concat((units.Bernoulli(), units.Softmax(num_classes=3)), (2, 3)), 5),
+    "maps": (units.Maps(units.Bernoulli(), 2), 4),
+    "pooled": (units.MaxPooled(shape=(2, 2)), 4),
 }
 QUADRATIC = {
     "gaussian": (units.Gaussian(sigma=0.6), 2),
@@ -29,7 +31,10 @@ QUADRATIC = {
 LAYERS = {**FINITE, **QUADRATIC, "poisson": (units.Poisson(), 2)}
 FORBIDDEN = [("poisson", layer) for layer in LAYERS if layer not in FINITE]
 FORBIDDEN += [(layer, "poisson") for layer in QUADRATIC]
-PAIRS = [(v, h) for v in LAYERS for h in LAYERS if (v, h) not in FORBIDDEN]
+# Beside each other, and the values of any type.
+IN_MAPS = [("maps", "pooled"), ("gaussian learnt", "pooled"), ("maps", "relu")]
+PLAIN = [name for name in LAYERS if name not in ("maps", "pooled")]
+PAIRS = [(v, h) for v in PLAIN for h in PLAIN if (v, h) not in FORBIDDEN] + IN_MAPS
 
 
 def make(visible, hidden, **options):

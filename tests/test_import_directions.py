@@ -17,10 +17,10 @@ units
 train_state data training figures embedding
 rbm
 convolutional
-label_units
+label_units receptive_fields
 clamping
 dbn
-associative_memory networks
+associative_memory networks joint
 likelihood trajectories recognition
 belief_nets learning temporal
 model_file

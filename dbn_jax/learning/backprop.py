@@ -39,7 +39,7 @@ def dropped_logits(
     keys = random.split(key, len(model.hidden) + 1)
     x = random.dropout(keys[0], networks.as_input(model, v), input_rate)
     for layer, layer_key in zip(model.hidden, keys[1:], strict=True):
-        x = random.dropout(layer_key, jax.nn.sigmoid(layer(x)), hidden_rate)
+        x = random.dropout(layer_key, layer.activities(x), hidden_rate)
     return model.softmax(x)
 
 

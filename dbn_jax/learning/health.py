@@ -30,6 +30,8 @@ def check_data(
       "narrow"; of `units.Concat` by part and kind, such as "0.range".
     """
     data, warnings = np.asarray(data), {}
+    if isinstance(visible, units.Maps):  # what places share is fitted to all of them
+        return check_data(visible.each, data.reshape(len(data) * visible.num_places, -1))
     if isinstance(visible, units.Concat):
         shares = np.split(data, np.cumsum(visible.sizes)[:-1], axis=-1)
         for i, (part, share) in enumerate(zip(visible.parts, shares, strict=True)):

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from dbn_jax import data, model_file, networks, train_state, training
+from dbn_jax.data import distortions
 from dbn_jax.learning import backprop
 from experiments.common import data_settings, finetuning, optimizers, runs
 from experiments.common.settings import MAX_EPOCHS, Declared, setting
@@ -44,6 +45,16 @@ class ClassifierSettings(Declared, title="Learning"):
         "between images; 0 for none. It makes an update take 2.5 times as long.",
         at_least=0,
     )
+    stretch: float = setting(
+        0.0,
+        "Each presentation stretches and turns the image at random: standard deviation of the "
+        "entries that the map of the plane has beside the identity's; 0.1 is about 6° and 10 %.",
+        at_least=0,
+        at_most=1,
+    )
+    shift: float = setting(
+        0.0, "The same for shifts: their standard deviation, in pixels.", at_least=0, at_most=1000
+    )
     top_only_epochs: int = setting(
         0, "Number of epochs at the start in which only the softmax layer is trained.", at_least=0
     )
@@ -65,13 +76,26 @@ class ClassifierSettings(Declared, title="Learning"):
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """Makes pixels of the data set's rows, and keeps their labels."""
+    """Makes pixels of the data set's rows, distorted or as they are, and keeps their labels."""
 
     transform: data.Transform
+    image_shape: tuple[int, ...]
+    stretch: float
+    shift: float
 
     def __call__(self, key, rows):
         """(key, {"images", "labels"}) -> (v (..., V), labels (...))."""
-        return self.transform(key, rows["images"]), rows["labels"]
+        key, distort_key = jax.random.split(key) if self._distorts else (key, None)
+        v = self.transform(key, rows["images"])
+        if self._distorts:
+            v = distortions.affine(
+                distort_key, v, self.image_shape, stretch=self.stretch, shift=self.shift
+            )
+        return v, rows["labels"]
+
+    @property
+    def _distorts(self):
+        return self.stretch > 0 or self.shift > 0
 
 
 def check(settings: ClassifierSettings, dataset: data.Dataset) -> None:
@@ -124,7 +148,7 @@ def train(
         functools.partial(backprop.step, graphdef=graphdef, loss=loss, optimizer=optimizer),
         train_state.init_state(params, optimizer),
         dataset.train.arrays(),
-        transform=Labelled(transform),
+        transform=Labelled(transform, dataset.image_shape, settings.stretch, settings.shift),
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         evaluate=lambda state: errors(backprop.merge(graphdef, state.params)),

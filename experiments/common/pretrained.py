@@ -13,8 +13,12 @@ from experiments.common.settings import Declared, setting
 
 # What --pretrained is for a start from random weights.
 NONE = "none"
+# The flags that name the run which another one starts from.
+_STARTS = ("pretrained", "below")
 # The commands that make nets.
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
+# The command that makes nets of convolutional layers, of which not all fine-tunings are.
+CONVOLUTIONAL = "train_convolutional"
 # The command that makes models of sequences, which have data of another kind.
 SEQUENCES = "train_sequences"
 
@@ -35,24 +39,27 @@ class Pretrained(Declared, title="Model"):
         return load(self.pretrained, programs, self.data_dir)
 
 
-def run_summary(path: str | os.PathLike, later: tuple[files.Path, ...] = ()) -> dict[str, Any]:
+def run_summary(
+    path: str | os.PathLike, later: tuple[files.Path, ...] = (), *, flag: str = "pretrained"
+) -> dict[str, Any]:
     """Reads the summary of a finished run, or of a published one.
 
-    Under "pretrained" it has the summary of the run that this one started from; `later` are the
-    folders of runs that started from this one.
+    Under "pretrained" or "below" it has the summary of the run that this one started from; `later`
+    are the folders of runs that started from this one. The flag named the path.
     """
     folder = files.path(path)
     if folder in later:
         raise ValueError(f"{path}/summary.json is damaged: the run started from its own model")
     if not (folder / "summary.json").is_file():
         raise FileNotFoundError(
-            f"--pretrained={path}: there is no finished run (no summary.json in it)"
+            f"--{flag}={path}: there is no finished run (no summary.json in it)"
         )
     summary = training.read_summary(path)
     _check_settings(summary, path)
-    origin = summary["settings"].pop("pretrained", NONE)
-    if origin != NONE:
-        summary["pretrained"] = run_summary(origin, (*later, folder))
+    for name in _STARTS:
+        origin = summary["settings"].pop(name, None) or NONE
+        if origin != NONE:
+            summary[name] = run_summary(origin, (*later, folder), flag=name)
     return summary
 
 
@@ -62,31 +69,36 @@ def _check_settings(summary: Any, path: str | os.PathLike) -> None:
     if (
         not isinstance(settings, dict)
         or not isinstance(settings.get("data", {}), dict)
-        or not isinstance(settings.get("pretrained", NONE), str)
+        or not all(isinstance(settings.get(name) or NONE, str) for name in _STARTS)
     ):
         raise ValueError(
             f"{path}/summary.json is damaged: the settings in it are not those of a run; delete "
             "it, and the run's own command writes it anew"
         )
-    if "pretrained" in summary:
-        _check_settings(summary["pretrained"], path)
+    for name in _STARTS:
+        if name in summary:
+            _check_settings(summary[name], path)
 
 
 def load(
-    path: str, programs: tuple[str, ...], data_dir: str | None = None
+    path: str,
+    programs: tuple[str, ...],
+    data_dir: str | None = None,
+    *,
+    flag: str = "pretrained",
 ) -> tuple[Any, DataSettings | SequenceData]:
-    """Loads the model of a run, and the settings of the data it was trained on.
+    """Loads the model of a run that a flag names, and the settings of the data it was trained on.
 
     Raises:
       FileNotFoundError: there is no finished run.
       ValueError: its summary is damaged, or it was made by none of these programs.
     """
     jax.devices()  # if there are none, let not the model file be blamed for it
-    summary = run_summary(path)
+    summary = run_summary(path, flag=flag)
     made_by = summary["program"].removeprefix("experiments.")
     if made_by not in programs:
         raise ValueError(
-            f"--pretrained={path} was made by {made_by}; expected a run of {', '.join(programs)}"
+            f"--{flag}={path} was made by {made_by}; expected a run of {', '.join(programs)}"
         )
     while "pretrained" in summary:  # the data are those of the first run
         settings = summary["settings"]
@@ -96,9 +108,7 @@ def load(
         kind = SequenceData if made_by == SEQUENCES else DataSettings
         data_settings = kind.from_json(summary["settings"].get("data", {}))
     except (TypeError, ValueError) as e:
-        raise ValueError(
-            f"--pretrained={path} tells of no data set in its summary.json: {e}"
-        ) from e
+        raise ValueError(f"--{flag}={path} tells of no data set in its summary.json: {e}") from e
     if data_dir is not None:
         data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
     return model_file.load(files.path(path) / "model.npz"), data_settings

@@ -25,7 +25,7 @@ _EXAMINED = 2**32 - 1  # number of their key
 def check(
     settings: RBMSettings,
     num_visible: int,
-    num_hidden: int,
+    layer: int | greedy.Init,
     *,
     flags: str,
     prefix: str = "",
@@ -39,7 +39,10 @@ def check(
     """
 
     def first_update(key):
-        params = rbm.init_params(key, num_visible, num_hidden, visible=visible, hidden=hidden)
+        if isinstance(layer, int):
+            params = rbm.init_params(key, num_visible, layer, visible=visible, hidden=hidden)
+        else:
+            params = layer(key, num_visible)
         chains = learner.init(key, params)
         batch = jnp.zeros((1, num_visible))
         return params, chains, learner.estimate(key, params, chains, batch)
@@ -48,8 +51,10 @@ def check(
     with about(flags):
         learner = settings.make_learner()
         params, chains, _ = jax.eval_shape(first_update, jax.random.key(0))
-    # Weights, their gradient, momentum and the next weights; hidden and visible states.
+    # Weights, their gradient, momentum and the next weights; hidden and visible states, and those
+    # of a batch after the data and after a Gibbs step.
     needed = 4 * memory.of(jax.tree.leaves(params)) + 2 * memory.of(jax.tree.leaves(chains))
+    needed += 2 * settings.batch_size * sum(params.weights.shape) * params.weights.dtype.itemsize
     memory.check(needed, f"{flags}: learning", "choose smaller layers, or fewer chains")
 
 
@@ -88,8 +93,9 @@ def train_layer(
     optimizer = settings.make_optimizer(num_rows // settings.batch_size)
     view_key = jax.random.fold_in(training.spare_key(seed), _EXAMINED)
     examined = [data.apply(view, view_key, data.spread(x, _NUM_EXAMINED)) for x in (rows, held_out)]
-    two_valued = isinstance(visible, (units.Bernoulli, units.Spin)) and bool(
-        np.isin(examined[1], visible.support).all()
+    pixels = visible.each if isinstance(visible, units.Maps) else visible
+    two_valued = isinstance(pixels, (units.Bernoulli, units.Spin)) and bool(
+        np.isin(examined[1], pixels.support).all()
     )
     for warning in health.check_data(visible, examined[0]).values():
         logging.warning("%s: %s", name, warning)
@@ -177,9 +183,9 @@ def learning_curves(run: Run, name: str, title: str) -> Figure:
     return figures.learning_curves(curves, title=title, x_label="epoch")
 
 
-def layer_curves(run: Run, count: int) -> dict[str, Figure]:
-    """The learning curves of layers 1 to `count`, by file name."""
+def layer_curves(run: Run, count: int, first: int = 1) -> dict[str, Figure]:
+    """The learning curves of layers `first` to `count`, by file name."""
     return {
         f"curves_layer_{i}": learning_curves(run, f"layer_{i}", f"Training of layer {i}")
-        for i in range(1, count + 1)
+        for i in range(first, count + 1)
     }

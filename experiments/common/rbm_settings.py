@@ -3,11 +3,11 @@
 import dataclasses
 import functools
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 import optax
 
-from dbn_jax import learning, rbm
+from dbn_jax import convolutional, learning, rbm
 from experiments.common import optimizers
 from experiments.common.settings import MAX_EPOCHS, Declared, Given, above_0, only, setting
 
@@ -17,6 +17,7 @@ _EPOCHS, _ENOUGH = 60, 4000
 _PIXELS, _MOST_UPDATES = 784, 4
 _RATE, _MOST_RATE = 0.1, 1.0
 _TOP_RATE, _TOP_RATE_GREY = 0.02, 0.005
+_CONVOLUTIONAL_EPOCHS = 10
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 _LEARNER_FLAGS = (
     "learner", "gibbs_steps", "num_chains", "temperatures", "min_beta", "centring",
@@ -27,12 +28,14 @@ _WITH_CHAINS = Given(
     lambda beside: beside.learner not in ("cd", "exact"),
     "=pcd, fast_pcd or tempering",
 )
+_WITH_TARGET = Given("sparsity_target", lambda beside: beside.sparsity_target, " other than 0")
 _WITH_STEPS = Given("learner", lambda beside: beside.learner != "exact", " other than exact")
 
 
 class RBMSettings(Declared, title="Learning"):
     """Settings of the training of an RBM; the defaults are those of Hinton's programs."""
 
+    default_epochs: ClassVar[int] = _EPOCHS
     learner: str = setting(
         "cd",
         "Estimator of the gradient: contrastive divergence (cd), persistent CD (pcd), PCD with "
@@ -89,7 +92,7 @@ class RBMSettings(Declared, title="Learning"):
         0.1,
         "Strength of the pull to the sparsity target.",
         at_least=0,
-        given=Given("sparsity_target", lambda beside: beside.sparsity_target, " other than 0"),
+        given=_WITH_TARGET,
     )
     learning_rate: float = setting(0.1, "Learning rate of weights and biases.", at_least=0)
     learning_rate_decay: str = setting(
@@ -112,7 +115,7 @@ class RBMSettings(Declared, title="Learning"):
         at_most=1,
         given=Given(
             "epochs",
-            lambda beside: (beside.epochs or _EPOCHS) > beside.momentum_epochs,
+            lambda beside: (beside.epochs or beside.default_epochs) > beside.momentum_epochs,
             " above those of the initial momentum",
         ),
     )
@@ -149,7 +152,7 @@ class RBMSettings(Declared, title="Learning"):
         """
         found = {}
         if self.epochs is None:
-            passes = _EPOCHS * max(1, _ENOUGH / num_images)
+            passes = self.default_epochs * max(1, _ENOUGH / num_images)
             found["epochs"] = math.ceil(passes * _more_updates(num_pixels))
         if self.reconstruction is None and self.learner == "cd":
             found["reconstruction"] = "probabilities" if grey else "samples"
@@ -159,7 +162,8 @@ class RBMSettings(Declared, title="Learning"):
         """The flags that decide the learner, for messages about it."""
         words = self.as_flags()
         plain = RBMSettings().as_flags()
-        names = (*_LEARNER_FLAGS[:1], *(x for x in _LEARNER_FLAGS[1:] if words[x] != plain[x]))
+        given = (x for x in _LEARNER_FLAGS[1:] if x in words and words[x] != plain[x])
+        names = (*_LEARNER_FLAGS[:1], *given)
         return " ".join(f"--{prefix}{name}={words[name]}" for name in names)
 
     def make_learner(self) -> learning.Learner:
@@ -257,6 +261,64 @@ class MemorySettings(RBMSettings, title="Learning of the top RBM"):
         if self.learner == "labelled_pcd":
             return learning.LabelledPCD(self.num_chains, self.gibbs_steps, self.label_cost)
         return super()._plain_learner()
+
+
+class ConvolutionalSettings(RBMSettings, title="Learning"):
+    """Settings of the training of convolutional RBMs, whose rates are per place."""
+
+    default_epochs = _CONVOLUTIONAL_EPOCHS
+    # The centred gradient needs a bias for each unit.
+    centring: ClassVar[str] = "none"
+    fast_rate: ClassVar[float] = 0.0
+    learner: str = setting(
+        "cd",
+        "Estimator of the gradient: contrastive divergence (cd), persistent CD (pcd), or parallel "
+        "tempering.",
+        choices=("cd", "pcd", "tempering"),
+    )
+    sparsity_through: str = setting(
+        "weights_and_biases",
+        "What pulls hidden units to the sparsity target: their weights and biases, towards a mean "
+        "over many updates, or biases alone, by the mean of each batch (Lee et al.).",
+        choices=("weights_and_biases", "biases"),
+        given=_WITH_TARGET,
+    )
+    start_share: float = setting(
+        1.0,
+        "Odds that a hidden unit is on before training, if no other one of its block is.",
+        at_least=1e-9,
+        at_most=1,
+    )
+    learning_rate: float = setting(
+        0.1,
+        "Learning rate of filters and biases per place: it is divided by the number of places that "
+        "share them, over which gradients are sums.",
+        at_least=0,
+    )
+    epochs: int | None = setting(
+        None,
+        "Number of passes over the data.",
+        unset=f"{_CONVOLUTIONAL_EPOCHS}, and more over fewer than {_ENOUGH:,} images, for as many "
+        "updates",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+    )
+
+    def make_learner(self) -> learning.Learner:
+        """See `RBMSettings.make_learner`."""
+        learner = super().make_learner()
+        if self.sparsity_target and self.sparsity_through == "biases":
+            return dataclasses.replace(learner, bias_only=True, decay=0.0)
+        return learner
+
+    def make_optimizer(self, updates_per_epoch: int) -> optax.GradientTransformation:
+        """See `RBMSettings.make_optimizer`; gradients become means over places first."""
+        return _per_place(super().make_optimizer(updates_per_epoch))
+
+
+@functools.cache
+def _per_place(optimizer):
+    return optax.chain(convolutional.per_place(), optimizer)
 
 
 def _more_updates(num_pixels):

@@ -236,11 +236,14 @@ class Run:
             np.savez(file, **arrays)
 
     def _model(self):
-        """The checksum of the model that the run starts from, if it starts from one."""
-        if (start := getattr(self.settings, "pretrained", None)) is None:
-            return {}
-        model = files.path(start) / "model.npz"
-        return {"pretrained model": files.sha256(model)[:16] if model.is_file() else None}
+        """The checksums of the models that the run starts from, if it starts from any."""
+        checksums = {}
+        for name in ("pretrained", "below"):
+            if (start := getattr(self.settings, name, None)) is not None:
+                model = files.path(start) / "model.npz"
+                checksum = files.sha256(model)[:16] if model.is_file() else None
+                checksums[f"{name} model"] = checksum
+        return checksums
 
     @property
     def _table(self):

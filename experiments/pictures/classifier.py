@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import data, figures, networks, recognition
+from dbn_jax import convolutional, data, figures, networks, recognition
 from experiments.common import classification, finetuning
 from experiments.pictures import errors
 
@@ -43,18 +43,30 @@ def draw(
     curves = {"loss (nats)": {"training": "loss"}}
     pictures = {"curves": finetuning.learning_curves(table, curves, "Training of the classifier")}
     pictures |= errors.sheet(dataset, held_out, log_p, part)
-    fields = {"before": before.hidden[0].kernel[...], "after": after.hidden[0].kernel[...]}
+    fields = {"before": _filters(before.hidden[0]), "after": _filters(after.hidden[0])}
     # One scale for both, so that they can be compared.
     limit = float(np.percentile(np.abs(np.stack(list(fields.values()))), 99.8)) or None
     for when, kernel in fields.items():
         pictures[f"features_{when}"] = figures.receptive_fields(
-            kernel,
-            image_shape=dataset.image_shape,
+            kernel.reshape(-1, kernel.shape[-1]),
+            image_shape=kernel.shape[:-1] if kernel.ndim > 2 else dataset.image_shape,
             title=f"Features of the first layer {when} fine-tuning",
-            max_units=min(kernel.shape[1], _NUM_FEATURES),
+            max_units=min(kernel.shape[-1], _NUM_FEATURES),
             limit=limit,
         )
     return results, pictures
+
+
+def _filters(layer):
+    """The weights of a layer, (pixels, H); of maps (rows, columns[, colours], K), at one place."""
+    weights = layer.parts().get("weights")
+    if weights is None:
+        return layer.kernel[...]
+    rows, columns, channels, num_maps = weights.filter_shape
+    filters = weights.filters
+    if isinstance(weights, convolutional.LocalConnections):
+        filters = filters[len(filters) // 2]  # in the middle
+    return filters.reshape(rows, columns, *(channels,) * (channels > 1), num_maps)
 
 
 @jax.jit

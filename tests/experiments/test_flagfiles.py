@@ -12,12 +12,14 @@ from tests import binaries
 FOLDER = binaries.ROOT / "experiments/flagfiles"
 COMMANDS = {  # by the first letters of the file's name
     "autoencoder": "train_autoencoder",
+    "cars": "train_convolutional",
     "classifier": "finetune_classifier",
     "dbn": "train_dbn",
     "digit_model_greedy": "train_dbn",
     "digit_model_memory": "finetune_memory",
     "digit_model_updown": "finetune_updown",
     "features": "train_rbm",
+    "photographs": "train_convolutional",
     "rbm": "train_rbm",
     "sequences": "train_sequences",
     "updown": "finetune_updown",

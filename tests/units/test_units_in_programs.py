@@ -140,7 +140,7 @@ def test_results_have_the_parameters_dtype(name, dtype):
     def results(key, inputs):
         made = description.init(num_units, dtype)
         values, gradients = everything(key, made, inputs)
-        return values, gradients(), made.fit(inputs)
+        return values, gradients(), None if "pooled" in name else made.fit(inputs)
 
     with jax.enable_x64(True):
         shape = jax.ShapeDtypeStruct((4, num_units), dtype)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dbn_jax import data
 from experiments.common import classification
 
 
@@ -32,3 +33,14 @@ def test_the_best_epoch_is_known_by_its_number():
 def test_the_softmax_layer_alone_does_not_learn_longer_than_all():
     with pytest.raises(ValueError, match="--top_only_epochs=9 is more than --epochs=4"):
         classification.ClassifierSettings(epochs=4, top_only_epochs=9)
+
+
+def test_each_presentation_distorts_the_images_anew_if_that_is_asked_for():
+    rows = {"images": jnp.full((2, 16), 255, jnp.uint8), "labels": jnp.array([1, 2])}
+    transform = data.Transform(scale=255.0)
+    plain = classification.Labelled(transform, (4, 4), 0.0, 0.0)
+    np.testing.assert_array_equal(plain(None, rows)[0], np.ones((2, 16)))
+    moved = classification.Labelled(transform, (4, 4), 0.0, 1.0)
+    (one, labels), (other, _) = (moved(jax.random.key(seed), rows) for seed in (0, 1))
+    assert not np.array_equal(one, other)
+    np.testing.assert_array_equal(labels, rows["labels"])

@@ -1,0 +1,212 @@
+"""Trains a linear classifier, or an SVM with a Gaussian kernel, on the features of a net.
+
+    python -m experiments.classify_features --workdir=runs/svm --pretrained=runs/convolutional
+
+takes a net of `train_convolutional` or `train_dbn`, or a fine-tuned one, and the data that it
+learnt from. The features of an image are the probabilities of the hidden units, of blocks of them
+where they are pooled, of all layers or of --layers; with --raw they are the pixels. The classifiers
+are scikit-learn's. One number is chosen for them, C, the weight of errors beside that of small
+weights: the best one on validation images. Then the classifier learns the validation images too,
+and the test images are looked at once.
+
+Validation images are those of the net's run, if it held any out, or --num_validation of its
+training images. With --num_labels=1000 --draws=5 only so many images have labels, drawn at random
+five times; summary.json gives the mean of the five error rates and their standard deviation.
+
+Features are divided by the root mean square of their lengths, so that C means the same for few and
+for many. The command takes a minute and a half on 2 cores for the default net.
+
+Reference: Lee, Grosse, Ranganath, Ng, "Convolutional deep belief networks for scalable unsupervised
+learning of hierarchical representations" (2009), section 4.4.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC, LinearSVC
+
+from dbn_jax import data, dbn
+from experiments.common import memory, pretrained, runs, yardsticks
+from experiments.common.settings import Given, only, setting
+
+# The values of C that are tried.
+_COSTS = {
+    "svm": (0.01, 0.1, 1.0, 10.0, 100.0),
+    "logistic": (0.1, 1.0, 10.0, 100.0, 1000.0),
+    "rbf_svm": (1.0, 3.0, 10.0, 30.0, 100.0),
+}
+_VALIDATION_SHARE = 1 / 5
+_MANY_LABELS = Given("num_labels", lambda beside: beside.num_labels is not None, " of fewer images")
+
+
+class Settings(runs.RunSettings, pretrained.Pretrained):
+    """Everything that decides the result."""
+
+    classifier: str = setting(
+        "svm",
+        "Classifier: linear support vector machines, one for each class (svm), logistic "
+        "regression, or support vector machines with a Gaussian kernel on principal components "
+        "(rbf_svm).",
+        choices=tuple(_COSTS),
+    )
+    raw: bool = setting(False, "Classify the pixels, not the features of the net.")
+    layers: tuple[int, ...] | None = setting(
+        None,
+        "Numbers of the hidden layers, from 1, whose units are the features; by default all.",
+        at_least=1,
+        given=only("raw", False),
+    )
+    components: int = setting(
+        100,
+        "Number of principal components; of fewer features, all.",
+        at_least=1,
+        at_most=10_000,
+        given=only("classifier", "rbf_svm"),
+    )
+    num_validation: int | None = setting(
+        None,
+        "Number of labelled images that choose C.",
+        unset="the validation images of the net's run, if it has any and all labels are used, else "
+        "a fifth of the labelled images",
+        at_least=1,
+    )
+    num_labels: int | None = setting(
+        None,
+        "Number of images whose labels are used, drawn at random; by default all but those of the "
+        "test set.",
+        at_least=20,
+    )
+    draws: int = setting(
+        1, "Number of times that they are drawn.", at_least=1, at_most=1000, given=_MANY_LABELS
+    )
+
+
+def run(settings: Settings, workdir: str) -> dict:
+    """Trains the classifiers in a workdir; an interrupted run starts anew."""
+    net, source = settings.load((*pretrained.NETS, pretrained.CONVOLUTIONAL))
+    dataset, transform = source.load()
+    pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
+    labelled = [part for part in (dataset.train, dataset.validation) if part is not None]
+    images, labels = (
+        np.concatenate([getattr(part, name) for part in labelled]) for name in ("images", "labels")
+    )
+    draws = _draws(settings, len(dataset.train), len(labels))
+    _check(settings, net, labels, draws)
+    run = runs.open(settings, workdir)
+    if run.is_done:
+        return run.report()
+    up = functools.partial(_features, transform, settings.layers, settings.raw, net)
+    known, asked = (data.in_blocks(up, run.key, x) for x in (images, dataset.test.images))
+    length = np.sqrt(np.mean(np.sum(known**2, axis=1)))
+    known, asked = known / length, asked / length
+    found = [_classify(settings, known, labels, *draw) for draw in draws]
+    errors = [float(np.mean(best.predict(asked) != dataset.test.labels)) for _, _, best in found]
+    results = {
+        "error_rate": float(np.mean(errors)),
+        "error_rate_validation": float(np.mean([error for _, error, _ in found])),
+        "num_features": known.shape[1],
+        "costs": [cost for cost, _, _ in found],
+    }
+    if settings.draws > 1:
+        results["error_rate_standard_deviation"] = float(np.std(errors, ddof=1))
+        results["error_rates"] = errors
+    yardsticks.warn({"error_rate": results["error_rate"]}, dataset, dataset.test)
+    return run.finish(results)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _features(transform, numbers, raw, net, key, images):
+    """The features of images, (N, D)."""
+    v = transform(key, images)
+    if raw:
+        return v
+    layers = features(net, v)
+    return jnp.concatenate([layers[i - 1] for i in numbers or range(1, len(layers) + 1)], axis=-1)
+
+
+def features(net: dbn.Net, v: jax.Array) -> tuple[jax.Array, ...]:
+    """What a layer above would see of each hidden layer: probabilities, pooled where they are."""
+    *below, top = dbn.up_pass(net, v)
+    return *below, net.top.hidden.pool(top)
+
+
+def _classify(settings, x, labels, learnt, validation) -> tuple[float, float, ClassifierMixin]:
+    """The best C, its error on the validation images, and a classifier that has learnt all."""
+    errors = {}
+    for cost in _COSTS[settings.classifier]:
+        classifier = _make(settings, cost, x.shape[1], len(learnt))
+        classifier.fit(x[learnt], labels[learnt])
+        errors[cost] = float(np.mean(classifier.predict(x[validation]) != labels[validation]))
+    best = min(errors, key=errors.get)
+    both = np.concatenate([learnt, validation])
+    classifier = _make(settings, best, x.shape[1], len(learnt))
+    return best, errors[best], classifier.fit(x[both], labels[both])
+
+
+def _make(settings, cost, num_features, num_images):
+    match settings.classifier:
+        case "svm":
+            return LinearSVC(C=cost, dual=False)
+        case "logistic":
+            return LogisticRegression(C=cost, max_iter=1000)
+    count = min(settings.components, num_features, num_images)
+    components = PCA(count, svd_solver="covariance_eigh")
+    return make_pipeline(components, SVC(C=cost, gamma="scale", cache_size=1000))
+
+
+def _draws(settings, num_train, num_images) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each draw the rows that are learnt from, and those that choose C."""
+    if settings.num_labels is None and settings.num_validation is None and num_train < num_images:
+        return [(np.arange(num_train), np.arange(num_train, num_images))]
+    num_labels = settings.num_labels or num_images
+    if num_labels > num_images:
+        raise ValueError(
+            f"--num_labels={num_labels}, but the run of --pretrained={settings.pretrained} has "
+            f"{num_images} labelled images beside those of the test set; choose at most as many"
+        )
+    num_validation = settings.num_validation or round(_VALIDATION_SHARE * num_labels)
+    if num_validation >= num_labels:
+        raise ValueError(
+            f"--num_validation={num_validation} of {num_labels} labelled images leaves none to "
+            "learn from; choose fewer"
+        )
+    drawn = []
+    for i in range(settings.draws):
+        rows = np.random.default_rng((settings.seed, i)).permutation(num_images)[:num_labels]
+        drawn.append((rows[num_validation:], rows[:num_validation]))
+    return drawn
+
+
+def _check(settings, net, labels, draws) -> None:
+    """Raises the errors that would come after the features are computed."""
+    sizes = jax.eval_shape(features, net, jnp.zeros((1, dbn.num_pixels(net))))
+    if settings.layers and max(settings.layers) > len(sizes):
+        raise ValueError(
+            f"--layers={','.join(map(str, settings.layers))}, but the net of "
+            f"--pretrained={settings.pretrained} has layers 1 to {len(sizes)}; choose of these"
+        )
+    for learnt, _ in draws:
+        if len(classes := np.unique(labels[learnt])) < 2:
+            raise ValueError(
+                f"the images to learn from are all of class {classes[0]}: a classifier needs two "
+                "classes; take more --num_labels, or a net that learnt from other classes"
+            )
+    of_layers = [each.shape[1] for each in sizes]
+    chosen = [of_layers[i - 1] for i in settings.layers] if settings.layers else of_layers
+    count = dbn.num_pixels(net) if settings.raw else sum(chosen)
+    # Single precision here, and double in scikit-learn.
+    memory.check(
+        12 * count * len(labels),
+        f"{count:,} features of {len(labels):,} images",
+        "choose some --layers, or fewer labelled images",
+    )
+
+
+if __name__ == "__main__":
+    runs.main(run, Settings)
