@@ -28,6 +28,7 @@ SMALL = ahead_of_time.Size(
     batch_sizes=(6,),
     net=net_updates.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8),
     classifier=(24, 12, 10, 3),
+    images=(convolutional_updates.Size((6, 5, 1), 3, filter_size=3, block=1, batch_size=2),),
     num_images=200,
 )
 SETTINGS = benchmark.Settings(
@@ -208,7 +209,7 @@ def test_updates_for_tpus_are_compiled_and_nothing_is_timed(monkeypatch, tmp_pat
     monkeypatch.setattr(benchmark, "_AHEAD_OF_TIME", SMALL)
     summary = benchmark.run(benchmark.Settings(tpu="v5e:2x2"), tmp_path)
     assert summary["results"].keys() == {"machine", "tpu"}
-    assert len(summary["results"]["tpu"]) == 2 * 7
+    assert len(summary["results"]["tpu"]) == 2 * 8
     table = (tmp_path / "table.txt").read_text()
     assert "Updates compiled for v5e:2x2, nothing run" in table
     (row,) = (line.split() for line in table.splitlines() if line.startswith("PCD-1, 6 "))
