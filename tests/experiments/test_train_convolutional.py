@@ -13,6 +13,7 @@ from experiments import train_convolutional
 from experiments.common import pretraining, runs
 from experiments.common.rbm_settings import ConvolutionalSettings
 from experiments.pictures import convolutional as pictures
+from experiments.pictures import gabor
 from tests import binaries, finished_runs
 from tests.data.test_idx import idx_bytes
 from tests.resumption import broken_and_resumed
@@ -30,7 +31,7 @@ def two_layers(tmp_path_factory):
     """The workdir of a run whose pictures were not drawn."""
     path = tmp_path_factory.mktemp("below") / "run"
     with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
-        patch.setattr(pictures, "draw", lambda *args: {})
+        patch.setattr(pictures, "draw", lambda *args: ({}, {}))
         run(small_convolutional(), path)
     return path
 
@@ -39,7 +40,9 @@ def test_it_leaves_a_whole_workdir(tmp_path):
     results = run(small_convolutional(), tmp_path)
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     kinds = ("features", "preferred", "maps", "curves_layer")
-    assert drawn == {"reconstructions"} | {f"{kind}_{i}" for kind in kinds for i in (1, 2)}
+    assert drawn == {"reconstructions", "halves"} | {
+        f"{kind}_{i}" for kind in kinds for i in (1, 2)
+    }
     first, second = load_net(tmp_path).layers
     assert first.weights.map_shape == (6, 6, 6)
     assert second.weights.map_shape == (2, 2, 5)
@@ -70,7 +73,7 @@ def layers(monkeypatch):
 
     monkeypatch.setattr(pretraining, "train_layer", watch)
     monkeypatch.setattr(pretraining, "layer_curves", lambda *args, **options: {})
-    monkeypatch.setattr(pictures, "draw", lambda *args: {})
+    monkeypatch.setattr(pictures, "draw", lambda *args: ({}, {}))
     return seen
 
 
@@ -90,6 +93,23 @@ def test_what_layers_are_made_of_and_learn_from(tmp_path, layers):
     dataset, _ = DIGITS.load()
     np.testing.assert_array_equal(first["rows"], dataset.train.images)
     assert second["rows"].shape == (len(dataset.train), 4 * 4 * 6)
+
+
+def test_photographs_have_gaussian_pixels_whose_edges_are_counted(tmp_path):
+    settings = small_convolutional(
+        data=dataclasses.replace(DIGITS, whiten=True),
+        visible="gaussian",
+        sigma=0.5,
+        maps=(6,),
+        filter_sizes=(5,),
+        blocks=(2,),
+    )
+    results = run(settings, tmp_path)
+    (layer,) = load_net(tmp_path).layers
+    assert layer.visible.each.scale == 0.5
+    found, _, _ = gabor.describe(jnp.moveaxis(layer.weights.filters[..., 0, :], -1, 0))
+    share = np.mean(np.asarray(found.correlation) > 0.8)
+    assert results["gabor_share"] == pytest.approx(share)
 
 
 def test_rates_are_per_place():
@@ -134,7 +154,7 @@ def test_settings_make_their_learner(changes, expected):
 @pytest.mark.usefixtures("undrawn")
 def test_layers_of_another_run_are_kept_on_images_of_another_size(tmp_path, two_layers):
     """Its first layer, from 8×8 images, on 6×6 ones; only what is above is trained."""
-    smaller = dataclasses.replace(DIGITS, image_size=6)
+    smaller = dataclasses.replace(DIGITS, image_size=(6,))
     settings = small_convolutional(
         data=smaller,
         below=str(two_layers),
@@ -188,8 +208,8 @@ OTHER = {"maps": (4,), "filter_sizes": (2,), "blocks": (1,)}
         ),
         ({"learning": ConvolutionalSettings(batch_size=9000)}, "^--batch_size=9000, but there are"),
         (
-            {"data": dataclasses.replace(DIGITS, standardise=True)},
-            "--visible=bernoulli takes grey ",
+            {"data": dataclasses.replace(DIGITS, whiten=True)},
+            "^--whiten makes real numbers of pixels, and --visible=bernoulli takes grey levels in ",
         ),
         (
             {"below": "here", **OTHER},
@@ -217,7 +237,7 @@ def test_settings_that_do_not_fit(tmp_path, changes, words):
 def test_layers_of_another_run_that_do_not_fit(tmp_path, two_layers, changes, words):
     images = DIGITS
     if size := changes.pop("size", None):
-        images = dataclasses.replace(DIGITS, image_size=size)
+        images = dataclasses.replace(DIGITS, image_size=(size,))
     if changes.pop("colour", False):
         images = dataclasses.replace(DIGITS, dataset="mine", data_dir=str(_in_colour(tmp_path)))
     settings = small_convolutional(data=images, below=str(two_layers), **OTHER, **changes)
@@ -248,6 +268,10 @@ def test_images_in_colour_have_three_channels(tmp_path, layers):
         (
             ["--keep_layers=1"],
             "--keep_layers=1 does nothing with --below=None; it goes with --below",
+        ),
+        (
+            ["--sigma=2"],
+            "--sigma=2.0 does nothing with --visible=bernoulli; it goes with --visible",
         ),
         (["--centring=centred"], "--centring is no flag of this command"),
         (["--sparsity_through=biases"], "does nothing with --sparsity_target=0.0; it goes with "),
