@@ -16,8 +16,7 @@ _AT_ONCE = 16  # images whose maps are in memory
 _NUM_PREFERRED = 9  # in three rows
 _NUM_CANDIDATES = 200  # from which these are taken
 _ALIKE = 0.95  # correlation of patches that show the same
-_NUM_CHOICES = 12  # images of which one has its maps drawn
-_NUM_RECONSTRUCTED = 12
+_NUM_RECONSTRUCTED = 12  # images; of the first so many one has its maps drawn
 _HALF_STEPS = 100  # of Gibbs sampling
 _PAGE = 900  # pixels across a sheet
 _NOWHERE = (0.78, 0.86, 0.94)  # the colour where there is no unit, and no patch
@@ -42,8 +41,9 @@ def draw(
         "halves": _halves(half_key, layers, dataset, v),
     }
     values, places = _preferred(layers, v)
-    # Of the most contrast, so that there is something to be on for.
-    chosen = np.argmax(np.std(shown[:_NUM_CHOICES].reshape(len(shown[:_NUM_CHOICES]), -1), axis=1))
+    # The image of most contrast, so that there is something to be on for.
+    few = shown[:_NUM_RECONSTRUCTED]
+    chosen = np.argmax(few.reshape(len(few), -1).std(axis=1))
     means = _means(layers, v[chosen][None])
     results, edges = _edges(layers[0])
     for i in range(len(layers)):
@@ -135,8 +135,8 @@ def _preferences(layers, shown, values, places) -> Figure:
         image_shape=tiles.shape[1:],
         title=f"What the units of hidden layer {number} prefer",
         subtitle=f"in each box one unit: of {len(shown):,} unseen images the nine in which it is "
-        f"most likely to be on, and of each the {size[0]}×{size[1]} pixels that it then sees, if "
-        f"they are not nearly those of another; {_counted(count, shape[-1])}",
+        f"most likely to be on, and of each the {size[0]}×{size[1]} pixels that it then sees; what "
+        f"is nearly the same is shown once; {_counted(count, shape[-1])}",
     )
 
 
