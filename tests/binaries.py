@@ -26,8 +26,8 @@ _CONTEXT.set_forkserver_preload(
     [
         "experiments.baselines", "experiments.evaluate", "experiments.finetune_classifier",
         "experiments.finetune_updown", "experiments.generate", "experiments.train_autoencoder",
-        "experiments.train_patches", "experiments.train_rbm", "experiments.train_sequences",
-        "ipykernel.ipkernel", "orbax.checkpoint",
+        "experiments.train_convolutional", "experiments.train_patches", "experiments.train_rbm",
+        "experiments.train_sequences", "ipykernel.ipkernel", "orbax.checkpoint",
     ]
 )  # fmt: skip
 

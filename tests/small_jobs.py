@@ -1,11 +1,11 @@
-"""Settings of train_rbm and train_dbn that take seconds."""
+"""Settings of train_rbm, train_dbn and train_convolutional that take seconds."""
 
 import dataclasses
 
 from dbn_jax import model_file
-from experiments import train_dbn, train_rbm
+from experiments import train_convolutional, train_dbn, train_rbm
 from experiments.common.data_settings import DataSettings
-from experiments.common.rbm_settings import MemorySettings, RBMSettings
+from experiments.common.rbm_settings import ConvolutionalSettings, MemorySettings, RBMSettings
 
 DIGITS = DataSettings(dataset="digits")
 BINARY = dataclasses.replace(DIGITS, binarisation="stochastic")
@@ -29,6 +29,17 @@ def small_dbn(**changes):
         "sample_steps": 3,
     }
     return train_dbn.Settings(**settings | changes)
+
+
+def small_convolutional(**changes):
+    settings = {
+        "data": DIGITS,
+        "learning": ConvolutionalSettings(epochs=2, batch_size=50, start_share=0.05),
+        "maps": (6, 5),
+        "filter_sizes": (3, 2),
+        "blocks": (2, 2),
+    }
+    return train_convolutional.Settings(**settings | changes)
 
 
 def load_net(workdir):

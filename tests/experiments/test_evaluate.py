@@ -6,12 +6,14 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from dbn_jax import dbn, figures, rbm, units
+from dbn_jax import convolutional, dbn, figures, linear, rbm, units
 from dbn_jax.likelihood import evaluation
 from experiments import evaluate, train_dbn, train_rbm
 from experiments.common.data_settings import DataSettings
 from tests import finished_runs
+from tests.small_jobs import small_convolutional
 
 DIGITS = DataSettings(dataset="digits", classes=(3, 5))
 QUICK = {"ais_steps": 300, "ais_chains": 60, "passes": 2, "reverse_images": 6}
@@ -142,3 +144,62 @@ def test_hard_images_come_first_in_each_class():
     np.testing.assert_array_equal(rows[6:12], [11, 9, 7, 5, 3, 0])
     assert right[rows].all()
     assert not len(evaluate._hard_and_others(labels, confidence, np.zeros(60, bool)))
+
+
+def maps(*blocks, weight_scale=0.3):
+    """Convolutional layers over 8×8 pixels, with filters of 3×3."""
+    shape, layers = (8, 8, 1), []
+    for i, (num_maps, size, block) in enumerate(zip((3, 4), (3, 3), blocks, strict=False)):
+        options = {"block": block, "weight_scale": weight_scale}
+        key = jax.random.key(i)
+        layers.append(convolutional.init_params(key, shape, num_maps, size, **options))
+        shape = convolutional.pooled_shape(layers[-1])
+    return dbn.stack(tuple(layers))
+
+
+def evaluated(tmp_path, net, **changes):
+    settings = small_convolutional(data=DIGITS)
+    path = finished_runs.save(tmp_path / "net", net, settings)
+    settings = evaluate.Settings(pretrained=path, **changes)
+    return evaluate.run(settings, str(tmp_path / "out"))["results"]
+
+
+@pytest.mark.parametrize("blocks", [(1,), (2,), (1, 2)])
+def test_maps_have_a_likelihood_unless_they_are_pooled_below_the_top(tmp_path, blocks):
+    """That of the dense RBMs with the same weights, written out, within the errors of both."""
+    net = maps(*blocks)
+    single = len(blocks) == 1
+    name = "log_likelihood" if single else "log_likelihood_bound"
+    passes = {"passes": evaluate.Settings(pretrained="").passes} if single else {}
+    results = evaluated(tmp_path, net, **QUICK | passes)
+    assert {f"{kind}_layer_{i + 1}" for i in range(len(blocks))
+            for kind in ("reconstruction_error", "hidden_activity")} < results.keys()  # fmt: skip
+    dense = dbn.DBN(
+        tuple(
+            dataclasses.replace(layer, weights=linear.matrix(layer.weights)) for layer in net.layers
+        )
+    )
+    dataset, transform = DIGITS.load()
+    binary = [
+        evaluate._examples(jax.random.key(i), dense, split, transform)
+        for i, split in enumerate((dataset.train, dataset.test))
+    ]
+    expected = evaluation.evaluate(
+        jax.random.key(7), dense, *binary, num_steps=300, num_chains=60, num_passes=2, num_reverse=6
+    )
+    error = np.hypot(results[f"{name}_standard_error"], expected[f"{name}_standard_error"])
+    assert abs(results[name] - expected[name]) < 4 * error
+
+
+def test_of_pooled_layers_below_the_top_images_are_reconstructed(tmp_path):
+    results = evaluated(tmp_path, maps(2, 1))
+    assert results.keys() == {"split"} | {
+        f"{kind}_layer_{i}" for kind in ("reconstruction_error", "hidden_activity") for i in (1, 2)
+    }
+
+
+def test_pooled_layers_below_the_top_have_no_likelihood(tmp_path):
+    words = "^--ais_steps=300 does nothing with a net that pools layers below the top"
+    with pytest.raises(ValueError, match=words):
+        evaluated(tmp_path, maps(2, 1), ais_steps=300)
+    assert not (tmp_path / "out").exists()

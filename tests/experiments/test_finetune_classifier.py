@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, model_file, networks, rbm, training, units
+from dbn_jax import convolutional, dbn, model_file, networks, rbm, training, units
 from dbn_jax.learning import backprop
 from experiments import finetune_classifier, train_dbn
 from experiments.common import finetuning
@@ -18,8 +18,9 @@ from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
 from experiments.finetune_classifier import Settings
 from tests import finished_runs
+from tests.random_models import at_random
 from tests.resumption import broken_and_resumed
-from tests.small_jobs import DIGITS
+from tests.small_jobs import DIGITS, small_convolutional
 
 RANDOM = {"pretrained": pretrained_runs.NONE, "data": DIGITS}
 VALIDATED = dataclasses.replace(DIGITS, num_validation=100)
@@ -169,3 +170,45 @@ def test_a_net_of_other_data_is_refused(tmp_path):
 def test_data_come_from_one_place():
     moved = Settings(pretrained="runs/net", data=DataSettings(data_dir="/moved"))
     assert moved.data.data_dir == "/moved"
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    """A net of two convolutional layers with random filters."""
+    net = dbn.stack(at_random(0, lambda: _layers(jax.random.key(0)), scale=0.5))
+    return finished_runs.save(tmp_path_factory.mktemp("maps"), net, small_convolutional())
+
+
+def _layers(key):
+    low = convolutional.init_params(key, (8, 8, 1), 6, 3, block=2)
+    return low, convolutional.init_params(key, (3, 3, 6), 5, 2)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("random_start", [False, True])
+def test_maps_are_fine_tuned_from_learnt_and_from_random_filters(maps, tmp_path, random_start):
+    settings = Settings(
+        pretrained=maps, random_start=random_start, learning=learning(learning_rate=0.02)
+    )
+    results = run(settings, tmp_path / "run")["results"]
+    assert {p.stem for p in (tmp_path / "run/figures").iterdir()} == PICTURES
+    assert results["error_rate"] < 0.8
+    model = model_file.load(tmp_path / "run/model.npz")
+    start = networks.classifier_of(model_file.load(pathlib.Path(maps, "model.npz")), 10)
+    assert [layer.shape for layer in model.layers()] == [layer.shape for layer in start.layers()]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_random_weights_in_the_layers_of_a_net(pretrained, tmp_path):
+    """Those of the seed, and not of the net."""
+    quick = learning(epochs=1, learning_rate=0.0)
+    models = []
+    for seed in (1, 2):
+        settings = Settings(pretrained=pretrained, random_start=True, learning=quick, seed=seed)
+        run(settings, tmp_path / f"run_{seed}")
+        models.append(model_file.load(tmp_path / f"run_{seed}/model.npz"))
+    net = networks.classifier_of(model_file.load(pathlib.Path(pretrained, "model.npz")), 10)
+    key = training.spare_key(1)
+    expected = networks.with_random_weights(key, net)
+    jax.tree.map(np.testing.assert_array_equal, models[0], expected)
+    assert float(jnp.abs(models[0].hidden[0].kernel[...] - models[1].hidden[0].kernel[...]).max())

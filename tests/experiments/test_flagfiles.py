@@ -14,6 +14,7 @@ COMMANDS = {  # by the first letters of the file's name
     "autoencoder": "train_autoencoder",
     "cars": "train_convolutional",
     "classifier": "finetune_classifier",
+    "convolutional": "train_convolutional",
     "dbn": "train_dbn",
     "digit_model_greedy": "train_dbn",
     "digit_model_memory": "finetune_memory",

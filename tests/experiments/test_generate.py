@@ -8,12 +8,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dbn_jax import data, dbn, figures, label_units, rbm, units
+from dbn_jax import convolutional, data, dbn, figures, label_units, rbm, units
 from experiments import finetune_updown, generate, train_dbn
 from experiments.baseline_models import svm_judge
 from experiments.pictures import movies
 from tests import finished_runs
-from tests.small_jobs import DIGITS
+from tests.small_jobs import DIGITS, small_convolutional
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,9 @@ def test_a_net_that_mistakes_classes_is_found_out(tmp_path, quick, dataset):
     assert found["recognised_standard_error"] == pytest.approx((p * (1 - p) / n) ** 0.5)
 
 
+UNLABELLED_PICTURES = {"movie.gif", "mind_and_brain.gif", "mind_and_brain.png", "chains.png"}
+
+
 def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick):
     keys = jax.random.split(jax.random.key(0), 3)
     sizes = ((64, 12), (12, 9), (9, 7))
@@ -160,7 +163,7 @@ def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick
     settings = generate.Settings(pretrained=save_run(tmp_path / "net", dbn.stack(tuple(layers))))
     summary = generate.run(settings, str(tmp_path / "run"))
     names = {path.name for path in (tmp_path / "run/figures").iterdir()}
-    assert names == {"movie.gif", "mind_and_brain.gif", "mind_and_brain.png"}
+    assert names == UNLABELLED_PICTURES
     assert summary["results"] == {}
     assert "the net has no label units" in capsys.readouterr().out
     _, kw = quick["moment"][0]
@@ -169,6 +172,29 @@ def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick
     (((_, layers), kw),) = quick["moments"]
     assert [states.shape[1] for states in layers.values()] == [12, 9, 7]
     assert kw["notes"] is None
+
+
+def test_a_net_of_pooled_maps_generates_from_unseen_images(tmp_path, monkeypatch, quick):
+    """By Gibbs sampling in its top RBM, and a pass down through the blocks."""
+    low = convolutional.init_params(jax.random.key(0), (8, 8, 1), 4, 3, block=2)
+    shape = convolutional.pooled_shape(low)
+    net = dbn.stack((low, convolutional.init_params(jax.random.key(1), shape, 5, 2, block=2)))
+    shown = []
+    monkeypatch.setattr(generate, "_CHAIN_STEPS", (0, 1, 4))
+    draw = figures.chains
+    monkeypatch.setattr(figures, "chains", lambda x, **kw: shown.append(x) or draw(x, **kw))
+    path = finished_runs.save(tmp_path / "net", net, small_convolutional())
+    generate.run(generate.Settings(pretrained=path), str(tmp_path / "run"))
+    assert {path.name for path in (tmp_path / "run/figures").iterdir()} == UNLABELLED_PICTURES
+    (frames,) = shown
+    assert frames.shape == (3, 8, 8, 8)
+    dataset, _ = DIGITS.load()
+    images = dataset.pictures(dataset.test.spread(8).images)
+    np.testing.assert_allclose(frames[0], images, rtol=1e-6)
+    # With weights this small, pixels are at their biases, whatever is above them.
+    np.testing.assert_allclose(frames[1:], 0.5, atol=0.15)
+    (((_, layers), _),) = quick["moments"]
+    assert [states.shape[1] for states in layers.values()] == [3 * 3 * 4, 2 * 2 * 5]
 
 
 def test_chains_start_at_real_images_of_other_classes(dataset):
