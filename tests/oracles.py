@@ -421,7 +421,6 @@ def unit_leaves(units):
 
 
 def _num_places(units):
-    """How many units share each parameter."""
     return getattr(units, "num_places", math.prod(getattr(units, "shape", ())))
 
 
