@@ -57,7 +57,18 @@ class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: ConvolutionalSettings = group(ConvolutionalSettings)
+    learning: ConvolutionalSettings = group(
+        ConvolutionalSettings,
+        sparsity_target=0.03,
+        sparsity_cost=5.0,
+        sparsity_through="biases",
+        start_share=0.03,
+        learning_rate=0.5,
+        learning_rate_decay="linear",
+        momentum_epochs=1,
+        weight_decay=1e-3,
+        batch_size=20,
+    )
     maps: tuple[int, ...] = setting(
         (40, 40), "Number of maps of each layer that is trained.", at_least=1
     )
@@ -116,8 +127,7 @@ class Settings(runs.TrainingSettings):
 def run(settings: Settings, workdir: str) -> dict:
     """Trains the net in a workdir, or resumes there, and draws its pictures."""
     dataset, to_pixels = settings.data.load()
-    grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, to_pixels)
-    learning = settings.learning.suited(len(dataset.train.images), grey=grey)
+    learning = settings.learning.suited(len(dataset.train.images), grey=False)
     settings = dataclasses.replace(settings, learning=learning)
     kept, inits = _layers(settings, dataset)
     run = runs.open(settings, workdir)

@@ -125,10 +125,7 @@ def test_rates_are_per_place():
     ],
 )
 def test_settings_make_their_learner(changes, expected):
-    settings = ConvolutionalSettings(**changes)
-    if settings.learner == "cd":
-        settings = dataclasses.replace(settings, reconstruction="probabilities")
-    assert settings.make_learner() == expected
+    assert ConvolutionalSettings(**changes).make_learner() == expected
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -250,7 +247,10 @@ def test_images_in_colour_have_three_channels(tmp_path, layers):
             "--keep_layers=1 does nothing with --below=None; it goes with --below",
         ),
         (["--centring=centred"], "--centring is no flag of this command"),
-        (["--sparsity_through=biases"], "does nothing with --sparsity_target=0.0; it goes with "),
+        (
+            ["--sparsity_target=0", "--sparsity_cost=3"],
+            "--sparsity_cost=3.0 does nothing with --sparsity_target=0.0; it goes with ",
+        ),
     ],
 )
 def test_flags_that_do_nothing(tmp_path, flags, words):
