@@ -42,7 +42,7 @@ import jax.numpy as jnp
 
 from dbn_jax import convolutional, data, dbn, rbm, training, units
 from dbn_jax.learning import greedy
-from experiments.common import data_settings, layer_measures, pretrained, pretraining, runs
+from experiments.common import data_settings, layer_measures, memory, pretrained, pretraining, runs
 from experiments.common.data_settings import UNITS, DataSettings
 from experiments.common.rbm_settings import ConvolutionalSettings
 from experiments.common.settings import Given, about, group, setting
@@ -185,12 +185,16 @@ def _layers(
             border=settings.border,
             visible=visible,
         )
-        of_layer = f"{flags}: layer {number}"
+        of_layer, num_visible = f"{flags}: layer {number}", math.prod(image_shape)
         with about(of_layer):
             image_shape, visible = convolutional.pooled_shape(_template(init)), units.Bernoulli()
-        pretraining.check(
-            settings.learning, math.prod(init.keywords["image_shape"]), init, flags=of_layer
-        )
+        pretraining.check(settings.learning, num_visible, init, flags=of_layer)
+        if number > 1 and not settings.data.redrawn(dataset):
+            memory.check(
+                4 * num_images * num_visible,
+                f"{of_layer}: what it sees of {num_images:,} images",
+                "choose fewer maps below it, or larger blocks",
+            )
         inits.append(init)
     return kept, inits
 

@@ -10,7 +10,7 @@ import pytest
 
 from dbn_jax import convolutional, data, dbn, learning, rbm, training, units
 from experiments import train_convolutional
-from experiments.common import pretraining, runs
+from experiments.common import memory, pretraining, runs
 from experiments.common.rbm_settings import ConvolutionalSettings
 from experiments.pictures import convolutional as pictures
 from tests import binaries, finished_runs
@@ -221,6 +221,14 @@ def test_layers_of_another_run_that_do_not_fit(tmp_path, two_layers, changes, wo
     with pytest.raises(ValueError, match=words):
         run(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_maps_of_all_images_that_memory_does_not_hold(tmp_path, monkeypatch):
+    """1,433 times 3×3×6 numbers are 0.3 MB."""
+    monkeypatch.setattr(memory, "physical", lambda: 250_000)
+    words = "layer 2: what it sees of 1,433 images takes at least 0 GB, and this machine has 0 GB; "
+    with pytest.raises(ValueError, match=f"{words}choose fewer maps below it, or larger blocks$"):
+        run(small_convolutional(), tmp_path / "run")
 
 
 def _in_colour(folder):
