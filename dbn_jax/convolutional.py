@@ -30,6 +30,7 @@ evaluation of convolutional RBMs for vision" (2008).
 import abc
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,6 +64,19 @@ class Local(linear.LinearMap):
     image_shape: tuple[int, int, int]
     border: str
 
+    def __post_init__(self):
+        _check_geometry(self.image_shape, self.filter_shape[:2], self.border)
+        wanted = self._wanted_shape()
+        if self.filters.shape[-len(wanted) :] != wanted:
+            raise ValueError(
+                f"filters of shape {self.filters.shape} do not fit images of shape "
+                f"{self.image_shape}: these take filters of shape {wanted}"
+            )
+
+    @abc.abstractmethod
+    def _wanted_shape(self):
+        """The shape of the filters of one model."""
+
     @property
     @abc.abstractmethod
     def filter_shape(self) -> tuple[int, int, int, int]:
@@ -71,13 +85,8 @@ class Local(linear.LinearMap):
     @property
     def map_shape(self) -> tuple[int, int, int]:
         """Rows, columns, maps of the hidden units."""
-        sizes = (
-            size + sum(pad) - filter_size + 1
-            for size, pad, filter_size in zip(
-                self.image_shape, self.padding, self.filter_shape, strict=False
-            )
-        )
-        return *sizes, self.filter_shape[-1]
+        size = _map_size(self.image_shape, self.filter_shape[:2], self.border)
+        return *size, self.filter_shape[-1]
 
     @property
     def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -119,6 +128,9 @@ class Convolution(Local):
     filters: Float[Array, "*models rows columns channels K"]
     image_shape: tuple[int, int, int] = pytrees.static(())
     border: str = pytrees.static("valid")
+
+    def _wanted_shape(self):
+        return *self.filter_shape[:2], self.image_shape[-1], self.filters.shape[-1]
 
     @property
     def filter_shape(self):
@@ -177,6 +189,10 @@ class LocalConnections(Local):
     filter_size: tuple[int, int] = pytrees.static(())
     border: str = pytrees.static("valid")
 
+    def _wanted_shape(self):
+        rows, columns, num_maps = self.map_shape
+        return rows * columns, math.prod(self.filter_shape[:-1]), num_maps
+
     @property
     def filter_shape(self):
         return *self.filter_size, self.image_shape[-1], self.filters.shape[-1]
@@ -224,13 +240,21 @@ def init_params(
     >>> params.weights.shape, params.weights.map_shape, params.visible.bias.shape
     ((784, 12960), (18, 18, 40), (1,))
     """
-    _check(image_shape, num_maps, filter_size, block, border, hidden)
+    rbm.check_types(visible, hidden)
+    if min(num_maps, filter_size, block) < 1:
+        raise ValueError(
+            f"num_maps is {num_maps}, filter_size {filter_size} and block {block}; "
+            "each is at least 1"
+        )
+    if block > 1 and not isinstance(hidden, units.Bernoulli):
+        raise ValueError(f"hidden is {hidden}, but pooled units are binary: leave block at 1")
+    _check_geometry(image_shape, (filter_size,) * 2, border)
     numbers = (filter_size, filter_size, image_shape[-1])
     if shared:
         filters = jax.random.normal(key, (*numbers, num_maps), dtype)
         weights = Convolution(filters, tuple(image_shape), border)
     else:
-        places = math.prod(_map_size(image_shape, filter_size, border))
+        places = math.prod(_map_size(image_shape, (filter_size,) * 2, border))
         filters = jax.random.normal(key, (places, math.prod(numbers), num_maps), dtype)
         weights = LocalConnections(filters, tuple(image_shape), (filter_size,) * 2, border)
     weights = jax.tree.map(lambda x: jnp.asarray(weight_scale, dtype) * x, weights)
@@ -240,7 +264,6 @@ def init_params(
     else:
         maps = units.Maps(hidden, rows * columns)
     pixels = units.Maps(visible, math.prod(image_shape[:2]))
-    rbm.check_types(pixels, maps)
     num_visible, num_hidden = weights.shape
     return rbm.RBM(weights, pixels.init(num_visible, dtype), maps.init(num_hidden, dtype))
 
@@ -299,7 +322,7 @@ def _on_image(layer, image_shape):
             f"the weights of a layer are {type(layer.weights).__name__}: only filters that all "
             "places share (Convolution) are the same on images of another size"
         )
-    *filter_size, channels, _ = layer.weights.filter_shape
+    channels = layer.weights.filter_shape[-2]
     if image_shape[-1] != channels:
         raise ValueError(
             f"the filters are of {channels} channels, but the images have {image_shape[-1]}: they "
@@ -307,7 +330,6 @@ def _on_image(layer, image_shape):
         )
     weights = dataclasses.replace(layer.weights, image_shape=image_shape)
     maps = weights.map_shape[:2]
-    _check_fit(image_shape, filter_size, maps)
     visible = dataclasses.replace(layer.visible, num_places=math.prod(image_shape[:2]))
     if isinstance(layer.hidden, units.MaxPooled):
         hidden = dataclasses.replace(layer.hidden, shape=maps)
@@ -317,26 +339,19 @@ def _on_image(layer, image_shape):
 
 
 def _map_size(image_shape, filter_size, border):
-    return tuple(n + sum(_BORDERS[border](filter_size)) - filter_size + 1 for n in image_shape[:2])
+    pairs = zip(image_shape[:2], filter_size, strict=True)
+    return tuple(n + sum(_BORDERS[border](size)) - size + 1 for n, size in pairs)
 
 
-def _check(image_shape, num_maps, filter_size, block, border, hidden):
-    if len(image_shape) != 3 or min(image_shape) < 1:
+def _check_geometry(image_shape, filter_size, border):
+    whole = all(isinstance(size, numbers.Integral) for size in (*image_shape, *filter_size))
+    if not whole or len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape is {image_shape}; expected rows, columns, channels")
-    if num_maps < 1 or filter_size < 1:
-        raise ValueError(
-            f"num_maps is {num_maps} and filter_size {filter_size}; each is at least 1"
-        )
     if border not in _BORDERS:
         raise ValueError(f"border is {border!r}; it is one of {', '.join(_BORDERS)}")
-    _check_fit(image_shape, (filter_size,) * 2, _map_size(image_shape, filter_size, border))
-    if block > 1 and not isinstance(hidden, units.Bernoulli):
-        raise ValueError(f"hidden is {hidden}, but pooled units are binary: leave block at 1")
-
-
-def _check_fit(image_shape, filter_size, map_size):
-    if min(map_size) < 1:
+    rows, columns = filter_size
+    if min(filter_size) < 1 or min(_map_size(image_shape, filter_size, border)) < 1:
         raise ValueError(
-            f"filters of {filter_size[0]}×{filter_size[1]} do not fit into images of "
-            f"{image_shape[0]}×{image_shape[1]}: choose smaller ones, or another border"
+            f"filters of {rows}×{columns} do not fit into images of {image_shape[0]}×"
+            f"{image_shape[1]}: choose smaller ones, or another border"
         )

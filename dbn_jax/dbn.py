@@ -24,7 +24,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import label_units, linear, pytrees, random, rbm, units
+from dbn_jax import convolutional, label_units, linear, pytrees, random, rbm, units
 from dbn_jax.compilation import jit, jit_checking
 from dbn_jax.examples import Examples
 from dbn_jax.typing import Array, Float, Int, Key
@@ -78,20 +78,26 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
         raise ValueError("a deep belief net needs at least one layer")
     features = (*layers[:-1], label_units.without(layers[-1]))
     for i, (below, above) in enumerate(itertools.pairwise(features)):
-        lower, upper = _described(below.hidden, pooled=True), _described(above.visible)
+        sizes = below.hidden.num_pooled, above.visible.num_units
+        if all(isinstance(layer.weights, convolutional.Local) for layer in (below, above)):
+            shapes = convolutional.pooled_shape(below), above.weights.image_shape
+            sizes = tuple("×".join(map(str, shape)) for shape in shapes)
+        lower, upper = (
+            (sizes[0], kind_of_units(below.hidden)),
+            (sizes[1], kind_of_units(above.visible)),
+        )
         if lower != upper:
             raise ValueError(
-                f"layer {i} has {lower} hidden units, but layer {i + 1} has {upper} visible ones; "
-                "they are the same units"
+                f"layer {i} has {' '.join(map(str, lower))} hidden units, but layer {i + 1} has "
+                f"{' '.join(map(str, upper))} visible ones; they are the same units"
             )
     return DBN(tuple(layers))
 
 
-def _described(side, *, pooled=False):
-    """Number and type of units; those of maps are in kind what they are at each place."""
-    kind = {units.MaxPooled: units.Bernoulli}.get(type(side), type(side))
-    kind = type(side.each) if isinstance(side, units.Maps) else kind
-    return f"{side.num_pooled if pooled else side.num_units} {kind.__name__}"
+def kind_of_units(side: units.Units) -> str:
+    """The type of units by name; of those in maps, what they are for the layer above."""
+    kind = type(side.each) if isinstance(side, units.Maps) else type(side)
+    return "Bernoulli" if kind is units.MaxPooled else kind.__name__
 
 
 def upside_down(params: rbm.RBM, below: rbm.RBM) -> rbm.RBM:
@@ -119,6 +125,12 @@ def upside_down(params: rbm.RBM, below: rbm.RBM) -> rbm.RBM:
 
 
 def _check_upside_down(features, below):
+    for layer in (features, below):
+        if isinstance(layer.weights, linear.LinearMap):
+            raise ValueError(
+                f"weights of type {type(layer.weights).__name__} cannot be turned upside down; "
+                "only a matrix can"
+            )
     num_features, num_hidden = features.weights.shape
     num_visible, num_needed = below.weights.shape
     if num_features != num_needed or num_hidden < num_visible:
@@ -205,6 +217,7 @@ def log_recognition(
     layers: Sequence[rbm.RBM], states: Sequence[Float[Array, "*batch _"]]
 ) -> Float[Array, "*batch"]:
     """Σ_l log q(hˡ | hˡ⁻¹) of the layers' states: what recognition draws them by."""
+    _check_unpooled(layers)
     total = jnp.zeros_like(states[0][..., 0])
     for layer, (below, above) in zip(layers, itertools.pairwise(states), strict=True):
         above = rbm.as_hidden(layer, above)
@@ -216,11 +229,21 @@ def log_generative(
     layers: Sequence[rbm.RBM], states: Sequence[Float[Array, "*batch _"]]
 ) -> Float[Array, "*batch"]:
     """Σ_l log p(hˡ⁻¹ | hˡ) of the layers' states: what generation draws them by."""
+    _check_unpooled(layers)
     total = jnp.zeros_like(states[0][..., 0])
     for layer, (below, above) in zip(layers, itertools.pairwise(states), strict=True):
         below = rbm.as_visible(layer, below)
         total += layer.visible.log_prob(below, rbm.visible_inputs(layer, above))
     return total
+
+
+def _check_unpooled(layers):
+    for i, layer in enumerate(layers):
+        if layer.hidden.num_pooled != layer.hidden.num_units:
+            raise ValueError(
+                f"layer {i} pools its hidden units: the net's probabilities, and so its bound and "
+                "what ascends it, are for layers that do not; learn it greedily, or take block=1"
+            )
 
 
 # Through the whole net, the top RBM included.

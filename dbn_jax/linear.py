@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from dbn_jax import sharded
-from dbn_jax.typing import Array, Float, PyTree
+from dbn_jax.typing import Array, Float
 
 
 class LinearMap(abc.ABC):
@@ -58,14 +58,14 @@ def product(x: Float[Array, "*batch V"], weights: Weights) -> Float[Array, "*bat
     """x W."""
     if not isinstance(weights, LinearMap):
         return sharded.product(x, weights)
-    return sharded.automatic(lambda x, weights: weights.up(x), x, _as_rows(x))(x, weights)
+    return _automatic(lambda x, weights: weights.up(x), x, weights)
 
 
 def product_transposed(y: Float[Array, "*batch H"], weights: Weights) -> Float[Array, "*batch V"]:
     """y Wᵀ."""
     if not isinstance(weights, LinearMap):
         return sharded.product(y, weights.T)
-    return sharded.automatic(lambda y, weights: weights.down(y), y, _as_rows(y))(y, weights)
+    return _automatic(lambda y, weights: weights.down(y), y, weights)
 
 
 def outer_total(x: Float[Array, "*batch V"], y: Float[Array, "*batch H"], like: Weights) -> Weights:
@@ -76,15 +76,18 @@ def outer_total(x: Float[Array, "*batch V"], y: Float[Array, "*batch H"], like: 
     def total(x, y, weights):
         return weights.outer_total(x, y)
 
-    return sharded.automatic(total, x, jax.tree.map(sharded.spec, like))(x, y, like)
+    specs = jax.tree.map(sharded.spec, like)
+    return sharded.automatic(total, (x, like), specs)(x, y, like)
 
 
 def matrix(weights: Weights) -> Float[Array, "V H"]:
     """The matrix itself: V·H numbers, which of images are many."""
     if not isinstance(weights, LinearMap):
         return weights
-    return weights.up(jnp.eye(weights.shape[-2], dtype=weights.dtype))
+    return product(jnp.eye(weights.shape[-2], dtype=weights.dtype), weights)
 
 
-def _as_rows(x: PyTree) -> P:
-    return P(*sharded.spec(x)[:-1], None)
+def _automatic(function, x, weights):
+    """Its results lie as the rows x do, all units of a row in one place."""
+    rows = P(*sharded.spec(x)[:-1], None)
+    return sharded.automatic(function, (x, weights), rows)(x, weights)

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import math
 import os
 import zipfile
 from typing import Any
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path
 
-from dbn_jax import convolutional, dbn, files, parallel, rbm, temporal, units
+from dbn_jax import convolutional, dbn, files, linear, parallel, rbm, temporal, units
 
 _SEQUENCES = (
     temporal.ConditionalRBM,
@@ -27,7 +26,6 @@ _SEQUENCES = (
     temporal.RNNRBM,
     temporal.Stack,
 )
-_WEIGHTS = (convolutional.Convolution, convolutional.LocalConnections)
 _MODELS = (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *_SEQUENCES)
 # Of `dbn_jax.networks`, which is imported only for files that hold one: it needs Flax. So does
 # `temporal.cells`.
@@ -47,9 +45,9 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
       path: of the file, such as ``model.npz``.
       model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`, a `networks.Classifier` or
         `networks.Autoencoder`, or a `temporal.TemporalRBM`; TypeError if it is something else.
-      dtype: of the weight matrices in the file, such as ``jnp.bfloat16``, which makes it half as
-        large or smaller; OverflowError if a weight is too large for it. None keeps theirs. Biases,
-        which take little room, are kept as they are.
+      dtype: of weight matrices and filters in the file, such as ``jnp.bfloat16``, which makes it
+        half as large or smaller; OverflowError if a weight is too large for it. None keeps theirs.
+        Biases, which take little room, are kept as they are.
     """
     arrays: dict[str, np.ndarray] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
@@ -157,7 +155,7 @@ def _describe(value, name, arrays, dtype):
 
 def _parts(value):
     """What a model, or an object in it, is made of; None for anything else."""
-    if isinstance(value, (*_MODELS, *_WEIGHTS, units.Units)):
+    if isinstance(value, (*_MODELS, linear.LinearMap, units.Units)):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     name = type(value).__name__
     if name in _LAYERS + _NETWORKS and type(value).__module__ == "dbn_jax.networks":
@@ -210,16 +208,17 @@ def _class(name):
 
         return getattr(networks, name)
     # Now: a program's own unit types may be defined after this module is imported.
-    classes = {cls.__name__: cls for cls in (*_unit_types(units.Units), *_MODELS, *_WEIGHTS)}
+    parts = (*_subclasses(units.Units), *_subclasses(linear.LinearMap))
+    classes = {cls.__name__: cls for cls in (*parts, *_MODELS)}
     if name not in classes:
         raise ValueError(f"there is no class {name}; import the module that defines it, first")
     return classes[name]
 
 
-def _unit_types(cls):
+def _subclasses(cls):
     for subclass in cls.__subclasses__():
         yield subclass
-        yield from _unit_types(subclass)
+        yield from _subclasses(subclass)
 
 
 def _check_model(model):
@@ -300,31 +299,20 @@ def _check_stack(name, layers):
 
 
 def _check_rbm(name, params):
-    _check_weights(name, params.weights)
-    *models, num_visible, num_hidden = params.weights.shape
-    for side, size in (("visible", num_visible), ("hidden", num_hidden)):
-        _check_units(f"{name}, {side}", getattr(params, side), (*models, size))
+    if getattr(params.weights, "ndim", 0) < 2:
+        raise ValueError(f"{name}: the weights are no matrix")
+    *models, num_visible, _ = params.weights.shape
+    _check_units(f"{name}, visible", params.visible, (*models, num_visible))
+    _check_hidden(f"{name}, hidden", params.weights, params.hidden)
 
 
-def _check_weights(name, weights):
-    """Compares filters with the image that they are for."""
-    if not isinstance(weights, convolutional.Local):
-        if not (hasattr(weights, "dtype") and weights.ndim >= 2):
-            raise ValueError(f"{name}: the weights are no matrix")
-        return
-    *size, channels, num_maps = weights.filter_shape
-    rows, columns, _ = weights.map_shape
-    places = rows * columns
-    whole = all(isinstance(n, int) for n in (*weights.image_shape, *size))
-    if not whole or channels != weights.image_shape[-1] or min(rows, columns) < 1:
-        raise ValueError(
-            f"{name}: filters of the shape {weights.filter_shape} do not fit into images of the "
-            f"shape {weights.image_shape}"
-        )
-    if isinstance(weights, convolutional.LocalConnections):
-        *models, _, _, _ = found = weights.filters.shape
-        wanted = (*models, places, math.prod(size) * channels, num_maps)
-        _check_shapes(name, {".filters": wanted}, {".filters": found})
+def _check_hidden(name, weights, maps):
+    *models, _, num_hidden = weights.shape
+    _check_units(name, maps, (*models, num_hidden))
+    if isinstance(weights, convolutional.Local):
+        of_maps = weights.map_shape[:2]
+        if (shape := getattr(maps, "shape", of_maps)) != of_maps:
+            raise ValueError(f"{name}: maps of {shape} units; beside its weights, {of_maps}")
 
 
 def _check_units(name, layer, shape):
@@ -353,9 +341,7 @@ def _check_network(model):
     for i, layer in enumerate(model.layers()):
         name, parts = f"layer {i}", layer.parts()
         if "maps" in parts:
-            _check_weights(name, parts["weights"])
-            *models, _, num_hidden = parts["weights"].shape
-            _check_units(name, parts["maps"], (*models, num_hidden))
+            _check_hidden(name, **parts)
         else:
             *models, _, outputs = parts["kernel"].shape
             _check_shapes(name, {".bias": (*models, outputs)}, {".bias": parts["bias"].shape})

@@ -35,14 +35,19 @@ def outer_total(
     return jax.lax.dot_general(x, y, ((rows, rows), ((), ())), out_sharding=where)
 
 
-def automatic(function: Callable[..., PyTree], rows: Array, specs: PyTree) -> Callable[..., PyTree]:
-    """The function, in which JAX itself decides how arrays lie, of any mesh that the rows are on.
+def automatic(
+    function: Callable[..., PyTree], arrays: PyTree, specs: PyTree
+) -> Callable[..., PyTree]:
+    """The function, in which JAX itself decides how arrays lie, of any mesh that these are on.
 
     `specs` say how its results lie, P for each of their leaves or branches.
     """
-    if not _is_explicit(rows):
+    there = next(filter(_is_explicit, jax.tree.leaves(arrays)), None)
+    if there is None:
         return function
-    where = jax.tree.map(functools.partial(_where, rows), specs, is_leaf=lambda x: isinstance(x, P))
+    where = jax.tree.map(
+        functools.partial(_where, there), specs, is_leaf=lambda x: isinstance(x, P)
+    )
     return jax.sharding.auto_axes(function, out_sharding=where)
 
 

@@ -13,10 +13,11 @@ timed; to install all of them:
 
     pip install -e '.[peers]'
 
-Updates of the whole digit model, by up-down and by ascent of the bound, and of RNN-RBMs, on the
-sizes of piano rolls and of bouncing balls, are timed beside floors of their own (`updown_products`,
-`bound_products`, `temporal_updates`). summary.json holds every single time, table.txt the
-medians and quartiles.
+Updates of the whole digit model, by up-down and by ascent of the bound, of RNN-RBMs, on the sizes
+of piano rolls and of bouncing balls, and of convolutional RBMs, on images from 28×28 to 512×512 and
+with 16 to 256 maps, are timed beside floors of their own (`updown_products`, `bound_products`,
+`temporal_updates`, `convolutional_updates`). The target of the last is at most 1.3 × the floor.
+summary.json holds every single time, table.txt the medians and quartiles.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ import jax
 from dbn_jax import files
 from experiments.benchmarks import (
     ahead_of_time,
+    convolutional_updates,
     memory,
     net_updates,
     other_libraries,
@@ -43,7 +45,7 @@ from experiments.benchmarks.updown_products import UPDOWN
 from experiments.common import runs
 from experiments.common.settings import Declared, setting
 
-_PEERS = tuple(p.name for p in (*other_libraries.PEERS, *other_libraries.SEQUENCE_PEERS))
+_PEERS = tuple(p.name for p in other_libraries.everyone())
 _CASES = ("784x500x100", "784x2000x100", "784x500x1000", "500x500x100")
 _SCALING = {
     "batch": (10, 30, 100, 300, 1000),
@@ -53,6 +55,7 @@ _SCALING = {
 }
 _NET = net_updates.Net()
 _SEQUENCES = temporal_updates.SIZES
+_IMAGES = convolutional_updates.SIZES
 _AHEAD_OF_TIME = ahead_of_time.Size()
 _STREAMED = (100, 1000)  # sizes of batches
 _SECONDS = 0.15  # that one call of a program should take
@@ -82,6 +85,9 @@ class Settings(Declared):
     updown: bool = setting(True, "Time the up-down update of a whole net.")
     bound: bool = setting(True, "Time the update of a whole net by ascent of the bound.")
     temporal: bool = setting(True, "Time the update of RNN-RBMs, on sequences.")
+    convolutional: bool = setting(
+        True, "Time the update of convolutional RBMs, by size of image and number of maps."
+    )
     streamed: bool = setting(
         True, "Time updates on rows that are read from a file beside those on the device."
     )
@@ -125,8 +131,7 @@ def run(settings: Settings, workdir: str) -> dict:
         log(table.memory(results["memory"]))
     log(f"device: {jax.devices()[0].device_kind} × {jax.device_count()}")
 
-    everyone = (*other_libraries.PEERS, *other_libraries.SEQUENCE_PEERS)
-    asked = [peer for peer in everyone if peer.name in settings.peers]
+    asked = [peer for peer in other_libraries.everyone() if peer.name in settings.peers]
     results["peers"] = {peer.name: peer.version() for peer in asked}
     missing = sorted({peer.package for peer in asked if results["peers"][peer.name] is None})
     if missing:
@@ -155,6 +160,11 @@ def run(settings: Settings, workdir: str) -> dict:
         results["temporal"] = temporal_updates.compare(sizes, peers, rounds, _SECONDS)
         for name, found in results["temporal"].items():
             log(table.sequences(sizes[name], found))
+    if settings.convolutional:
+        sizes = dict(list(_IMAGES.items())[::stride])
+        peers = present(other_libraries.IMAGE_PEERS)
+        results["convolutional"] = convolutional_updates.compare(sizes, peers, rounds, _SECONDS)
+        log(table.images(sizes, results["convolutional"]))
     if settings.streamed:
         results["streamed"] = {
             str(case): streamed_updates.compare(case, rounds, _SECONDS)

@@ -206,8 +206,10 @@ def _check_model(settings, net, data_settings):
     """Raises unless there is something to evaluate."""
     first = net.generative[0] if net.generative else label_units.without(net.top)
     pixels = first.visible.each if isinstance(first.visible, units.Maps) else first.visible
-    if not isinstance(pixels, units.Bernoulli) or data_settings.standardise:
-        kind = "standardised" if data_settings.standardise else f"{type(pixels).__name__} units"
+    if not isinstance(pixels, units.Bernoulli) or data_settings.made_real:
+        kind = f"{type(pixels).__name__} units"
+        if data_settings.made_real:
+            kind = f"made real numbers by {data_settings.made_real}"
         raise ValueError(
             f"the pixels of --pretrained={settings.pretrained} are {kind}; evaluate is for models "
             "of Bernoulli units, learnt from grey levels or binary pixels"

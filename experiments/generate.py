@@ -118,7 +118,7 @@ def run(settings: Settings, workdir: str) -> dict:
     results = {}
     if labelled:
         # Grey levels, since the generated images are means of pixels too.
-        plain = dataclasses.replace(source, binarisation="none", standardise=False)
+        plain = dataclasses.replace(source, binarisation="none", standardise=False, whiten=False)
         real = svm_judge.train(plain.load()[0], settings.judge_images, seed=settings.seed)
         print(
             f"the judge learnt {real.num_train:,} real images; of unseen real ones it gets "

@@ -91,9 +91,9 @@ class Settings(runs.TrainingSettings):
                 f"--hidden_sizes={','.join(map(str, self.hidden_sizes))}: a deep autoencoder has "
                 "at least one hidden layer below its code"
             )
-        if self.data.standardise:
+        if flag := self.data.made_real:
             raise ValueError(
-                "--standardise: the autoencoder's cost is the cross-entropy of pixels in [0, 1]"
+                f"{flag}: the autoencoder's cost is the cross-entropy of pixels in [0, 1]"
             )
 
     @property

@@ -27,7 +27,8 @@ those of the flags are for all layers that a run trains.
 The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and summary.json. This
 tells of every layer, on held-out images, `reconstruction_error_layer_<i>`, the squared error of
 images that went up to the layer and down again, summed over pixels, and
-`hidden_activity_layer_<i>`, the mean probability of its units before pooling.
+`hidden_activity_layer_<i>`, the mean probability of its units before pooling. Of filters of
+Gaussian pixels it tells how many are edges: `gabor_share` and the like (`pictures.gabor.describe`).
 
 Reference: Lee, Grosse, Ranganath, Ng, "Convolutional deep belief networks for scalable unsupervised
 learning of hierarchical representations" (2009).
@@ -45,7 +46,7 @@ from dbn_jax.learning import greedy
 from experiments.common import data_settings, layer_measures, memory, pretrained, pretraining, runs
 from experiments.common.data_settings import UNITS, DataSettings
 from experiments.common.rbm_settings import ConvolutionalSettings
-from experiments.common.settings import Given, about, group, setting
+from experiments.common.settings import Given, about, group, only, setting
 from experiments.pictures import convolutional as pictures
 
 _BELOW = Given("below", lambda beside: beside.below is not None, " of another run")
@@ -96,6 +97,14 @@ class Settings(runs.TrainingSettings):
         choices=("bernoulli", "gaussian", "gaussian_learnt"),
         given=_ALONE,
     )
+    sigma: float = setting(
+        1.0,
+        "Standard deviation of Gaussian pixels given the hidden units; that of standardised or "
+        "whitened pixels by themselves is 1.",
+        at_least=1e-3,
+        at_most=1e3,
+        given=only("visible", "gaussian"),
+    )
     below: str | None = setting(
         None,
         "Workdir of another run of this command, or the folder where it is published, whose layers "
@@ -112,10 +121,10 @@ class Settings(runs.TrainingSettings):
             raise ValueError(
                 f"{self.layer_flags()}: each has a number for every layer; give as many of each"
             )
-        if self.data.standardise and self.visible == "bernoulli" and self.below is None:
+        if self.data.made_real and self.visible == "bernoulli" and self.below is None:
             raise ValueError(
-                "--standardise makes real numbers of pixels, and --visible=bernoulli takes grey "
-                "levels in [0, 1]; choose --visible=gaussian or gaussian_learnt"
+                f"{self.data.made_real} makes real numbers of pixels, and --visible=bernoulli "
+                "takes grey levels in [0, 1]; choose --visible=gaussian or gaussian_learnt"
             )
 
     def layer_flags(self) -> str:
@@ -153,8 +162,9 @@ def run(settings: Settings, workdir: str) -> dict:
     run.save_model(net)
     measure_key, picture_key = jax.random.split(run.key)
     curves = pretraining.layer_curves(run, len(net.layers), first=len(kept) + 1)
-    run.save_figures(pictures.draw(picture_key, net, dataset, to_pixels) | curves)
-    return run.finish(layer_measures.measure(measure_key, net, held_out, to_pixels))
+    found, drawn = pictures.draw(picture_key, net, dataset, to_pixels)
+    run.save_figures(drawn | curves)
+    return run.finish(layer_measures.measure(measure_key, net, held_out, to_pixels) | found)
 
 
 def _layers(
@@ -168,6 +178,8 @@ def _layers(
     data_settings.check_updates(settings.learning, num_images)
     image_shape = (*dataset.image_shape, 1)[:3]
     kept, visible = (), UNITS[settings.visible]
+    if settings.visible == "gaussian":
+        visible = dataclasses.replace(visible, sigma=settings.sigma)
     if settings.below is not None:
         kept = _kept(settings, image_shape)
         image_shape, visible = convolutional.pooled_shape(kept[-1]), units.Bernoulli()

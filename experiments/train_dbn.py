@@ -94,8 +94,8 @@ class Settings(runs.TrainingSettings):
         if self.top.learner is None:  # what a run was made with is written down
             top = dataclasses.replace(self.top, learner="labelled_pcd" if self.labels else "pcd")
             object.__setattr__(self, "top", top)
-        if self.data.standardise:
-            raise ValueError("--standardise: the pixels of the net are binary units, in [0, 1]")
+        if flag := self.data.made_real:
+            raise ValueError(f"{flag}: the pixels of the net are binary units, in [0, 1]")
         if self.top.learner == "labelled_pcd" and not self.labels:
             raise ValueError(
                 "--top_learner=labelled_pcd keeps the labels of its chains, and --nolabels leaves "

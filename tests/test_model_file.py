@@ -34,11 +34,10 @@ def pair(*sizes, **types):
     return rbm.init_params(jax.random.key(0), *sizes, **types)
 
 
-def convolutional_net(**options):
+def convolutional_net():
     """Of 6×4 images of 2 channels: maps, which are pooled, then 3 units over what is left."""
     keys = jax.random.split(jax.random.key(0))
-    options = {"border": "same", **options}
-    low = convolutional.init_params(keys[0], (6, 4, 2), 3, 3, block=2, **options)
+    low = convolutional.init_params(keys[0], (6, 4, 2), 3, 3, block=2)
     return dbn.stack((low, rbm.init_params(keys[1], low.hidden.num_pooled, 3)))
 
 
@@ -58,13 +57,23 @@ MODELS = {
     "learnt sigma": lambda: pair(3, 2, visible=units.Gaussian(learn_sigma=True)),
     "net": lambda: random_net(0, (6, 5, 4), 3),
     "untied": lambda: dbn.untie(random_net(0, (6, 5, 4), 3)),
+    "convolution": lambda: convolutional.init_params(
+        jax.random.key(0), (4, 4, 2), 3, 3, block=2, visible=units.Gaussian(learn_sigma=True)
+    ),
+    "local connections": lambda: convolutional.init_params(
+        jax.random.key(0), (4, 4, 1), 2, 3, shared=False, border="same", hidden=units.Spin()
+    ),
+    "convolutional net": lambda: dbn.stack(
+        (
+            convolutional.init_params(jax.random.key(0), (5, 5, 1), 2, 2, block=2),
+            convolutional.init_params(jax.random.key(1), (2, 2, 2), 3, 2, border="full"),
+            pair(27, 4),
+        )
+    ),
+    "untied convolutional net": lambda: dbn.untie(MODELS["convolutional net"]()),
     "classifier": lambda: networks.init_classifier(jax.random.key(0), (6, 5, 3)),
     "autoencoder": lambda: networks.init_autoencoder(jax.random.key(0), (6, 5, 2)),
-    "convolutional": lambda: convolutional_net(visible=units.Gaussian(learn_sigma=True)),
-    "local connections": lambda: convolutional_net(shared=False),
-    "convolutional classifier": lambda: networks.classifier_of(
-        convolutional_net(border="valid"), 4
-    ),
+    "convolutional classifier": lambda: networks.classifier_of(convolutional_net(), 4),
     "conditional": lambda: of_sequences("conditional", order=2),
     "style": lambda: of_sequences("conditional", order=1, style_size=2),
     "stack": lambda: temporal.Stack(
@@ -100,6 +109,8 @@ def test_round_trip(tmp_path, name):
         ("net", jnp.float16, 2**-11),
         ("net", jnp.bfloat16, 2**-8),
         ("classifier", jnp.bfloat16, 2**-8),
+        ("convolution", jnp.bfloat16, 2**-8),
+        ("local connections", jnp.float16, 2**-11),
         ("lstm", jnp.bfloat16, 2**-8),
     ],
 )
@@ -222,10 +233,6 @@ def forge(path, model, arrays=(), **fields):
     np.savez(path, description=np.frombuffer(json.dumps(description).encode(), np.uint8), **found)
 
 
-FIRST = "layers.0"
-FILTERS = f"{FIRST}.weights.filters"
-
-
 @pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize(
     ("name", "array", "change", "words"),
@@ -240,10 +247,6 @@ FILTERS = f"{FIRST}.weights.filters"
         ("rbm", "weights", lambda x: x.astype(int), "the array weights is of int64, not of real"),
         ("rbm", "weights", lambda x: x.astype(object), "Object arrays cannot be loaded"),
         ("learnt sigma", "visible.log_sigma", lambda x: x[:1], "visible.log_sigma has the shape "),
-        ("convolutional", FILTERS, lambda x: x[:, :, :1], "layer 0: filters of the shape (3, 3, "),
-        ("convolutional", FILTERS, lambda x: x[..., :2], "hidden.bias has the shape (3,); beside"),
-        ("convolutional", f"{FIRST}.visible.each.bias", lambda x: x[:1], "visible.each.bias has "),
-        ("local connections", FILTERS, lambda x: x[:-1], "layer 0.filters has the shape (23, 18"),
         ("convolutional classifier", "hidden.0.maps.bias", lambda x: x[:1], "layer 0 has 2 out"),
         ("convolutional classifier", "hidden.0.weights.filters", lambda x: x[:, :, 1:], "(3, 3, 1"),
         ("untied", "recognition.0.weights", lambda x: x[:-1], "recognition layer 0, visible.bias "),
@@ -259,6 +262,13 @@ FILTERS = f"{FIRST}.weights.filters"
         ("plain", "to_hidden", lambda x: x[:3], "to_hidden has the shape (3, 2); beside its weigh"),
         ("lstm", "initial.0", lambda x: x[:1], "the memory[0] has the shape (1,); beside its weig"),
         ("gru", "cell.dense_h.kernel.value", np.transpose, "the gru cell has arrays "),
+        ("convolution", "weights.filters", lambda x: x[:, :, :1], "(3, 3, 1, 3) do not fit images"),
+        ("convolution", "weights.filters", lambda x: x[0], "filters of shape (3, 2, 3) do not fit"),
+        ("convolution", "weights.filters", lambda x: x[:1], "hidden.bias has the shape (3,); bes"),
+        ("convolution", "hidden.bias", lambda x: x[:1], "hidden.bias has the shape (1,); beside "),
+        ("convolution", "visible.each.bias", lambda x: x[:1], "visible.each.bias has the shap"),
+        ("local connections", "weights.filters", lambda x: x[:-1], "(15, 9, 2) do not fit images"),
+        ("convolutional net", "layers.2.weights", lambda x: x[:-1], "layer 2, visible.bias has"),
     ],
 )  # fmt: skip
 def test_arrays_that_fit_no_model(tmp_path, name, array, change, words):
@@ -269,6 +279,50 @@ def test_arrays_that_fit_no_model(tmp_path, name, array, change, words):
 
 BARE = {"class": "Gaussian", "fields": {}}
 WIDE = {"class": "Gaussian", "fields": {"sigma": {"value": "wide"}}}
+
+
+def weights(image_shape=(4, 4, 2), border="valid"):
+    """The description of those of the convolution."""
+    fields = {
+        "filters": {"array": "weights.filters"},
+        "image_shape": {"tuple": [{"value": size} for size in image_shape]},
+        "border": {"value": border},
+    }
+    return {"weights": {"class": "Convolution", "fields": fields}}
+
+
+def maps(shape, block):
+    fields = {
+        "bias": {"array": "hidden.bias"},
+        "shape": {"tuple": [{"value": size} for size in shape]},
+        "block": {"value": block},
+    }
+    return {"hidden": {"class": "MaxPooled", "fields": fields}}
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (weights((4, 4)), "image_shape is (4, 4); expected rows, columns, channels"),
+        (weights((4, 4, 0)), "image_shape is (4, 4, 0); expected rows, columns, channels"),
+        (weights(("4", 4, 2)), "image_shape is ('4', 4, 2); expected rows, columns, channels"),
+        (weights((4.0, 4, 2)), "image_shape is (4.0, 4, 2); expected rows, columns, channels"),
+        (weights((2, 4, 2)), "filters of 3×3 do not fit into images of 2×4"),
+        (weights((4, 4, 1)), "filters of shape (3, 3, 2, 3) do not fit images of shape (4, 4, 1)"),
+        (weights((2, 8, 2), "same"), "hidden.bias has the shape (3,); beside its weights, (12,)"),
+        (weights((5, 4, 2)), "40 units are no whole number of maps of 16 places"),
+        (weights(border="zeros"), "border is 'zeros'; it is one of valid, same, full"),
+        (maps((1, 4), 1), "hidden: maps of (1, 4) units; beside its weights, (2, 2)"),
+        (maps((4, 4), 2), "12 units are no whole number of maps of 16 places"),
+        (maps((2, 2), 3), "maps of 2×2 units cannot be pooled in blocks of 3×3"),
+        (maps((2, 2), "2"), "TypeError"),
+    ],
+)
+def test_damaged_geometry(tmp_path, field, words):
+    forge(tmp_path / "model.npz", made("convolution"), **field)
+    with pytest.raises(ValueError, match=rf"model.npz' is no .*damaged .*{re.escape(words)}"):
+        model_file.load(tmp_path / "model.npz")
 
 
 @pytest.mark.usefixtures("unchecked_annotations")

@@ -14,7 +14,17 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax import associative_memory, dbn, label_units, learning, networks, rbm, temporal, units
+from dbn_jax import (
+    associative_memory,
+    convolutional,
+    dbn,
+    label_units,
+    learning,
+    networks,
+    rbm,
+    temporal,
+    units,
+)
 from dbn_jax.examples import Examples
 from dbn_jax.learning import backprop, bound_gradient, updown
 from dbn_jax.likelihood import annealing, bound, partition, pseudo_likelihood
@@ -34,12 +44,26 @@ def binary(size):
 
 LABELS = np.eye(2, dtype=np.float32)[np.arange(NUM) % 2]
 PIXELS = binary(6)
+IMAGES = binary(15)
 RBM = random_rbm((units.Bernoulli(), 6), (units.Bernoulli(), 8))
 REAL = random_rbm((units.Gaussian(learn_sigma=True), 6), (units.Bernoulli(), 8))
 MEMORY = at_random(
     0, lambda: label_units.init_params(jax.random.key(0), 6, 8, 2, features=units.Bernoulli())
 )
+CONVOLUTION, UNSHARED = (
+    at_random(
+        0,
+        lambda shared=shared: convolutional.init_params(
+            jax.random.key(0), (3, 5, 1), 2, 2, block=2, shared=shared
+        ),
+        0.3,
+    )
+    for shared in (True, False)
+)
 NET = dbn.untie(random_net(0, (6, 8, 8, 8), 2, scale=0.5))
+POOLED = at_random(
+    0, lambda: dbn.stack((CONVOLUTION, rbm.init_params(jax.random.key(0), 4, 8))), 0.3
+)
 LABELLED = np.concatenate([PIXELS, LABELS], axis=1)
 
 
@@ -177,6 +201,23 @@ TABLE = {
         *learner(learning.Incomplete(), None),
         Examples(PIXELS, observed=binary(6) > 0),
     ),
+    "CD, convolution": (CONVOLUTION, *learner(learning.CD(2)), IMAGES),
+    "PCD, convolution": (CONVOLUTION, *learner(learning.PCD(NUM, 2)), IMAGES),
+    "CD, local connections": (UNSHARED, *learner(learning.CD()), IMAGES),
+    "sparse, convolution": (
+        CONVOLUTION,
+        *learner(learning.Sparse(), learning.Activity(P(), None)),
+        IMAGES,
+    ),
+    "annealing, convolution": (CONVOLUTION, anneal, *CHAINS, IMAGES),
+    "likelihood, convolution": (CONVOLUTION, by_row(likelihoods), *NO_CHAINS, IMAGES),
+    "generation, convolution": (
+        POOLED,
+        generate,
+        lambda key, net: rbm.init_chains(key, net.top, NUM),
+        ROWS,
+        IMAGES,
+    ),
     "up-down": (NET, without_chains(up_down), *NO_CHAINS, (PIXELS, LABELS)),
     "bound": (NET, *bound_ascent(bound_gradient.LeaveOneOut()), (PIXELS, LABELS)),
     "bound, antithetic": (NET, *bound_ascent(bound_gradient.Antithetic()), (PIXELS, LABELS)),
@@ -234,7 +275,7 @@ def run(name, mesh=None, spec=lambda path, leaf: P()):
 
 def hidden_units(path, leaf):
     """The weights of hidden units are shared over the axis "model"; biases lie everywhere."""
-    return P(None, "model") if leaf.ndim == 2 else P()
+    return P(*[None] * (leaf.ndim - 1), "model") if leaf.ndim > 1 else P()
 
 
 MESHES = {

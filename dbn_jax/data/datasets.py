@@ -1,4 +1,4 @@
-"""Image data sets as arrays: embedded digits, IDX folders and TFDS, with explicit binarisation.
+"""Image data sets as arrays: digits, photographs, IDX folders and TFDS; explicit binarisation.
 
 `load` reads a data set into arrays on the host, mostly of bytes. They go to the device as they are,
 and the function that `binarise` returns turns a batch of them into float32 inside the compiled
@@ -13,11 +13,12 @@ import sys
 import numpy as np
 
 from dbn_jax import files, sources
-from dbn_jax.data import embedded, idx, intensity, tfds_folder
-from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink
+from dbn_jax.data import embedded, idx, intensity, photographs, tfds_folder
+from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink, whiten_waves
 from dbn_jax.typing import Array, Float, Num
 
 _MIN_STD = 0.1  # of a standardised pixel
+_SHOWN = 3  # standard deviations of whitened images that are shown as black and as white
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,14 +72,36 @@ class Standardisation:
         grey = split.images.astype(np.float32) / np.float32(scale)
         return Split((grey - self.mean) / self.std, split.labels)
 
+    def grey(self, images: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """The grey levels of standardised images."""
+        return images * self.std + self.mean
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Whitening:
+    """What `whiten` divided whitened images by, so that their variance is 1 in training."""
+
+    std: float
+    image_shape: tuple[int, ...]
+
+    def apply(self, split: Split, scale: float) -> Split:
+        """Whitens images whose full intensity is `scale`."""
+        waves = whiten_waves(split.images.reshape(-1, *self.image_shape) / scale)
+        images = (waves / self.std).astype(np.float32).reshape(split.images.shape)
+        return Split(images, split.labels)
+
+    def grey(self, images: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Grey levels that show whitened images: 0 is half of the intensity, ±3 are its ends."""
+        return 0.5 + images / (2 * _SHOWN)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set: what models learn from, what settings are chosen on, what is reported on.
 
     Images are whole numbers from 0 to `scale`, the value of full intensity, such as bytes; or grey
-    levels in [0, 1] as floats; or standardised ones. Without a scale they tell it themselves
-    (`intensity.resolve`).
+    levels in [0, 1] as floats; or standardised or whitened ones. Without a scale they tell it
+    themselves (`intensity.resolve`).
     """
 
     name: str
@@ -88,7 +111,7 @@ class Dataset:
     image_shape: tuple[int, ...]  # (rows, columns[, channels])
     num_classes: int  # labels are 0 to num_classes − 1
     scale: float | None = None  # images / scale are grey levels in [0, 1]
-    standardisation: Standardisation | None = None
+    standardisation: Standardisation | Whitening | None = None
     class_names: tuple[str, ...] | None = None  # of all classes; None where they are numbers
 
     def __post_init__(self):
@@ -130,13 +153,13 @@ class Dataset:
         """Pictures (*batch, rows, columns[, channels]), full intensity at 1, not clipped.
 
         Images are bytes of this data set, or floats in a model's units: what the function that
-        `binarise` returns gives, or standardised pixels.
+        `binarise` returns gives, or standardised or whitened pixels.
         """
         grey = np.asarray(images)
         if np.issubdtype(grey.dtype, np.integer):
             grey = grey / np.float32(self.scale)
         elif self.standardisation is not None:
-            grey = grey * self.standardisation.std + self.standardisation.mean
+            grey = self.standardisation.grey(grey)
         return grey.astype(np.float32).reshape(*grey.shape[:-1], *self.image_shape)
 
     def _check(self, part, split):
@@ -160,7 +183,7 @@ def load(
     data_dir: str | os.PathLike | None = None,
     classes: list[int] | tuple[int, ...] | None = None,
     full_intensity: float | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     num_validation: int = 0,
     seed: int = 0,
     resident_bytes: int = sys.maxsize,
@@ -171,6 +194,10 @@ def load(
       of MNIST's training set. The first 400 of each class train, the last 100 test.
     - ``digits``: scikit-learn's 1,797 digits of 8×8 pixels, grey levels 0..16 stretched to 0..255.
       The first four fifths of each class train, the rest test.
+    - ``photographs``: crops of the photographs that packages ship, 64×64 pixels if ``image_size``
+      does not say otherwise; parts share no pixel (`photographs.crops`).
+    - ``folder``: the JPEG and PNG files in ``data_dir``, as grey levels, shrunk and cut to
+      ``image_size``; every fifth is for the test (`photographs.folder`).
     - any other name: from the four IDX files if ``data_dir`` holds them, else from the TFDS folder
       ``data_dir`` under that name. The published splits are kept.
 
@@ -179,14 +206,14 @@ def load(
       classes: whose images are kept. Labels keep their values.
       full_intensity: the value of a pixel of full intensity, such as 255 or 1; None: as the images
         tell (`intensity.resolve`). Floats are divided by it, other numbers stay.
-      image_size: rows and columns to shrink images to, by averaging over areas; of full intensity
-        255 then.
+      image_size: rows and columns to shrink images to, one number or two, by averaging over areas;
+        of full intensity 255 then.
       num_validation: examples to split off the training set, in equal proportions of each class.
-      seed: chooses which examples are split off.
+      seed: chooses which examples are split off, and where photographs are cropped.
       resident_bytes: images of a part that are more bytes stay in a file, as a `np.memmap`, and
         training reads them as it needs them. What would make others of them is refused.
     """
-    arrays, names = _read(name, data_dir, resident_bytes)
+    arrays, names = _read(name, data_dir, image_size, seed, resident_bytes)
     _check_published(name, arrays)
     changes = {"classes": classes, "image_size": image_size, "num_validation": num_validation}
     for option, value in changes.items():
@@ -236,8 +263,8 @@ def binarise(dataset: Dataset, mode: str, *, seed: int = 0) -> tuple[Dataset, Tr
         raise ValueError(f"binarisation {mode!r} is not one of {', '.join(BINARISATIONS)}")
     if dataset.standardisation is not None and mode != "none":
         raise ValueError(
-            f"binarisation {mode!r} of standardised images: {dataset.name} was standardised, which "
-            "goes with 'none' only"
+            f"binarisation {mode!r} of standardised images: {dataset.name} was standardised or "
+            "whitened, which goes with 'none' only"
         )
     if mode != "fixed":
         return dataset, Transform(mode, dataset.scale)
@@ -258,7 +285,7 @@ def standardise(dataset: Dataset) -> Dataset:
     pixels that are constant, or nearly so, from growing without bound where they do change.
     """
     if dataset.standardisation is not None:
-        raise ValueError(f"{dataset.name} is standardised already")
+        raise ValueError(f"{dataset.name} is standardised or whitened already")
     _check_resident(dataset.name, dataset.images(), "standardise")
     images = dataset.train.images
     mean = images.mean(0, dtype=np.float64) / dataset.scale
@@ -268,14 +295,33 @@ def standardise(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, **parts, scale=1.0, standardisation=used)
 
 
-def _read(name, data_dir, resident_bytes):
+def whiten(dataset: Dataset) -> Dataset:
+    """The data set with whitened float32 images (`transforms.whiten_waves`), of variance 1.
+
+    The variance is that of all pixels of all training images; all parts are divided by the same
+    number. It is what natural images are given to models of edges as (Olshausen, Field 1997).
+    """
+    if dataset.standardisation is not None:
+        raise ValueError(f"{dataset.name} is standardised or whitened already")
+    _check_resident(dataset.name, dataset.images(), "whiten")
+    plain = Whitening(1.0, dataset.image_shape).apply(dataset.train, dataset.scale)
+    std = float(plain.images.std(dtype=np.float64))
+    if not std > 0:
+        raise ValueError(f"{dataset.name}: the training images are flat; whitening leaves nothing")
+    used = Whitening(std, dataset.image_shape)
+    parts = {part: used.apply(split, dataset.scale) for part, split in dataset.splits().items()}
+    return dataclasses.replace(dataset, **parts, scale=1.0, standardisation=used)
+
+
+def _read(name, data_dir, image_size, seed, resident_bytes):
     """(images, labels) of each part, images (examples, rows, columns[, channels]); class names."""
+    if name in photographs.NAMES:
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        found = _read_photographs(name, data_dir, size, seed)
+        labelled = {part: (x, np.zeros(len(x), np.int32)) for part, x in found.items()}
+        return labelled, _numbers(1)
     if name in embedded.NAMES:
-        if data_dir is not None:
-            raise ValueError(
-                f"the data set {name} is shipped with a Python package and takes no data_dir "
-                f"(got {data_dir!r}): leave it out, or name another data set, such as mnist"
-            )
+        _check_shipped(name, data_dir)
         splits, num_classes = embedded.read(name)
         return splits, _numbers(num_classes)
     if data_dir is not None:
@@ -285,6 +331,23 @@ def _read(name, data_dir, resident_bytes):
             splits = idx.read_folder(data_dir, resident_bytes)
             return splits, _numbers(1 + max(int(labels.max()) for _, labels in splits.values()))
     return tfds_folder.read(name, data_dir, resident_bytes)
+
+
+def _read_photographs(name, data_dir, size, seed):
+    if name == "photographs":
+        _check_shipped(name, data_dir)
+        return photographs.crops(size, seed)
+    if data_dir is None:
+        raise ValueError("the data set folder is that of image files in a data_dir: say which")
+    return photographs.folder(files.path(os.path.expanduser(data_dir)), size)
+
+
+def _check_shipped(name, data_dir):
+    if data_dir is not None:
+        raise ValueError(
+            f"the data set {name} is shipped with a Python package and takes no data_dir "
+            f"(got {data_dir!r}): leave it out, or name another data set, such as mnist"
+        )
 
 
 def _numbers(num_classes):

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import scipy.fft
 
 from dbn_jax import random
 from dbn_jax.typing import Array, Float, Key, Num, UInt8
@@ -63,28 +64,52 @@ def sample_once(
 
 
 def shrink(
-    images: Num[np.ndarray, "examples ..."], size: int, scale: float = 255.0
+    images: Num[np.ndarray, "examples ..."], size: int | tuple[int, int], scale: float = 255.0
 ) -> UInt8[np.ndarray, "..."]:
     """Downscales images of full intensity `scale` by averaging over areas, to the nearest byte.
 
     Each new pixel is the mean of the area that it covers, old pixels counting by the share of them
     that lies inside, so that 28 → 16 neither drops nor repeats a pixel. The last axis may be that
-    of the channels: (examples, rows, columns[, channels]) -> (examples, size, size[, channels]).
+    of the channels. The size is one number for rows and columns, or both.
     """
     rows, columns = images.shape[1:3]
-    if not 1 <= size <= min(rows, columns):
+    new = (size, size) if isinstance(size, int) else size
+    if not (1 <= new[0] <= rows and 1 <= new[1] <= columns):
+        most = min(rows, columns) if isinstance(size, int) else f"{rows},{columns}"
         raise ValueError(
-            f"image_size={size}, but the images have {rows}×{columns} pixels and are only shrunk: "
-            f"choose from 1 to {min(rows, columns)}"
+            f"image_size={size if isinstance(size, int) else ','.join(map(str, new))}, but the "
+            f"images have {rows}×{columns} pixels and are only shrunk: choose from 1 to {most}"
         )
     # Whole-number weights make the sums exact, and so the bytes the same on every machine.
-    down, across = _overlaps(rows, size), _overlaps(columns, size)
-    result = np.empty((len(images), size, size, *images.shape[3:]), np.uint8)
+    down, across = _overlaps(rows, new[0]), _overlaps(columns, new[1])
+    result = np.empty((len(images), *new, *images.shape[3:]), np.uint8)
     for start in range(0, len(images), 1024):  # keeps the float64 copies small
         block = images[start : start + 1024].astype(np.float64)
         sums = np.einsum("ri,nij...,cj->nrc...", down, block, across, optimize=True)
         result[start : start + 1024] = np.rint(sums * (255 / scale) / (rows * columns))
     return result
+
+
+def whiten_waves(
+    images: Num[np.ndarray, "examples rows columns ..."], cutoff: float = 0.4
+) -> Float[np.ndarray, "examples rows columns ..."]:
+    """Makes waves of all frequencies equally strong in natural images, but for the finest ones.
+
+    Amplitudes of natural images fall as 1/f with the frequency f, in cycles per pixel; they are
+    multiplied by f·exp(−(f/cutoff)⁴), which ends before the noise of single pixels. Images go on
+    beyond their borders as in a mirror: the waves are those of the cosine transform. Each image
+    loses its mean. The last axis may be that of the channels, which are whitened each by itself.
+
+    Reference: Olshausen, Field, "Sparse coding with an overcomplete basis set: a strategy employed
+    by V1?" (1997), section 5.1, whose cutoff is 200 cycles in 512 pixels.
+    """
+    rows, columns = images.shape[1:3]
+    halves = np.arange(rows)[:, None] / (2 * rows), np.arange(columns)[None] / (2 * columns)
+    f = np.hypot(*halves)
+    gain = f * np.exp(-((f / cutoff) ** 4))
+    gain = gain.reshape(rows, columns, *(1 for _ in images.shape[3:]))
+    waves = scipy.fft.dctn(images.astype(np.float64), axes=(1, 2), norm="ortho")
+    return scipy.fft.idctn(gain * waves, axes=(1, 2), norm="ortho")
 
 
 def _overlaps(old: int, new: int) -> Float[np.ndarray, "new old"]:

@@ -36,7 +36,8 @@ _COSTLY = ("free_energy_data", "free_energy_fantasies", "gradient_norm")
 
 # (key, rows) -> values of visible units.
 View = Callable[..., jax.Array]
-# (key, num_visible) -> a layer before it learns, such as a partial of `convolutional.init_params`.
+# (key, num_visible) -> a layer before it learns, such as
+# lambda key, _: convolutional.init_params(key, (28, 28, 1), num_maps=40, filter_size=11).
 Init = Callable[[jax.Array, int], rbm.RBM]
 
 
@@ -148,6 +149,8 @@ def add_layer(
     The first layer may see pixels of another type (`visible`). For `samples` see `Stack.view`.
     """
     _check_binary(stack, options)
+    if not isinstance(layer, int):
+        layer = functools.partial(_make_binary, stack, layer)
     settings = _of_layer(settings, stack)
     view = stack.view(samples=samples)
     state = train(stack.rows(images), layer, view=view, settings=settings, **options)
@@ -183,11 +186,18 @@ def add_top(
 
 def _check_binary(stack, options):
     for side in ("visible", "hidden") if stack.layers else ("hidden",):
-        given = options.get(side, units.Bernoulli())
-        if not isinstance(given, units.Bernoulli):
+        kind = dbn.kind_of_units(options.get(side, units.Bernoulli()))
+        if kind != "Bernoulli":
             raise ValueError(
-                f"{side} is {given}; layers of other than binary units are for greedy.train"
+                f"the {side} units are {kind}; layers of other than binary units are for "
+                "greedy.train"
             )
+
+
+def _make_binary(stack, layer, key, num_visible):
+    params = layer(key, num_visible)
+    _check_binary(stack, {"visible": params.visible, "hidden": params.hidden})
+    return params
 
 
 def _of_layer(settings, stack):

@@ -27,6 +27,7 @@ def zero_sum_gauge(params: Any) -> Any:
     sides = (*params.visible.elements(), *params.hidden.elements())
     if not any(isinstance(part, units.Softmax) for part in sides):
         return params
+    _check(params)
     weights = linear.matrix(params.weights)
     common = _common(params.visible, weights)
     into_hidden = _once_per_group(params.visible, common)
@@ -39,6 +40,15 @@ def zero_sum_gauge(params: Any) -> Any:
         visible=_with_zero_sums(params.visible.add_to_bias(into_visible)),
         hidden=_with_zero_sums(params.hidden.add_to_bias(into_hidden)),
     )
+
+
+def _check(params):
+    for side in (params.visible, params.hidden):
+        if side.bias.shape[-1] != side.num_units:
+            raise ValueError(
+                f"{side.num_units} {type(side).__name__} units share {side.bias.shape[-1]} biases; "
+                "the gauge moves the bias of each unit by itself"
+            )
 
 
 def _common(layer, x):

@@ -157,12 +157,12 @@ class MaxPooled(Units):
         return -(self.total_shared(x) @ self.bias)
 
     def cumulant(self, inputs):
-        return jnp.sum(self._log_norm(self._blocks(self._total(inputs))), axis=(-3, -2, -1))
+        largest, _, total = self._exponentials(inputs)
+        return jnp.sum(largest + jnp.log(total), axis=(-5, -4, -3, -2, -1))
 
     def mean(self, inputs):
-        total = self._blocks(self._total(inputs))
-        log_norm = jnp.expand_dims(self._log_norm(total), (-4, -2))
-        return jnp.exp(total - jnp.broadcast_to(log_norm, total.shape)).reshape(inputs.shape)
+        _, exponentials, total = self._exponentials(inputs)
+        return (exponentials / total).reshape(inputs.shape)
 
     def sample(self, key, inputs):
         p = numerics.widen(self._blocks(self.mean(inputs)))
@@ -199,9 +199,6 @@ class MaxPooled(Units):
     def unpool_mean(self, pooled):
         return self.pool_transposed(pooled) / self.block**2
 
-    def _total(self, inputs):
-        return inputs + numerics.per_unit(self.spread(self.bias), inputs)
-
     def _blocks(self, x):
         """(..., N) -> (..., rows of blocks, C, columns of blocks, C, K)."""
         rows, columns = (size // self.block for size in self.shape)
@@ -219,13 +216,17 @@ class MaxPooled(Units):
         *batch, rows, _, columns, _, num_maps = blocks.shape
         return random.uniform(key, (*batch, rows, columns, num_maps)).astype(blocks.dtype)
 
-    def _log_norm(self, total):
-        """log(1 + Σ exp) of each block: (..., rows of blocks, columns of blocks, K)."""
-        largest = jnp.maximum(jnp.max(total, axis=(-4, -2), keepdims=True), 0)
+    def _exponentials(self, inputs):
+        """The largest x = I + b of each block, or 0; exp(x − largest) of its units, of all states.
+
+        In this form the mean and the slope of the cumulant are one division, made once.
+        """
+        x = self._blocks(inputs + numerics.per_unit(self.spread(self.bias), inputs))
+        largest = jnp.maximum(jnp.max(x, axis=(-4, -2), keepdims=True), 0)
         largest = jax.lax.stop_gradient(largest)
-        ratios = jnp.exp(total - jnp.broadcast_to(largest, total.shape))
-        largest = jnp.squeeze(largest, (-4, -2))
-        return largest + jnp.log(jnp.exp(-largest) + jnp.sum(ratios, axis=(-4, -2)))
+        exponentials = jnp.exp(x - largest)
+        total = jnp.exp(-largest) + jnp.sum(exponentials, axis=(-4, -2), keepdims=True)
+        return largest, exponentials, total
 
     @property
     def num_states(self):

@@ -30,7 +30,13 @@ from dbn_jax import networks, parallel, rbm
 from dbn_jax.learning import backprop
 from dbn_jax.likelihood import annealing
 from dbn_jax.training import batches, chunk
-from experiments.benchmarks import hlo, net_updates, programs, rbm_updates
+from experiments.benchmarks import (
+    convolutional_updates,
+    hlo,
+    net_updates,
+    programs,
+    rbm_updates,
+)
 from experiments.benchmarks.bound_products import BOUND
 from experiments.benchmarks.programs import Case, Learning
 from experiments.benchmarks.updown_products import UPDOWN
@@ -87,6 +93,9 @@ class Size:
     net: net_updates.Net = dataclasses.field(default_factory=net_updates.Net)
     num_gibbs_steps: int = 3
     classifier: tuple[int, ...] = (784, 500, 2000, 10)
+    images: tuple[convolutional_updates.Size, ...] = tuple(
+        convolutional_updates.SIZES[name] for name in ("28×28", "64×64")
+    )
     num_images: int = 60_000
 
 
@@ -145,6 +154,12 @@ def works(size: Size, num_chips: int) -> Iterator[Work]:
         yield Work(method.title, size.net.batch_size, functools.partial(_loop, learning))
     learning = _classification(size.classifier, net.batch_size)
     yield Work("Classifier", size.net.batch_size, functools.partial(_loop, learning))
+    for images in size.images:
+        case = dataclasses.replace(images, batch_size=images.batch_size * num_chips)
+        learning = convolutional_updates.learning(case)
+        rows, columns, _ = images.image_shape
+        name = f"Convolutional CD-1, {rows}×{columns}"
+        yield Work(name, images.batch_size, functools.partial(_loop, learning))
     num_chains = size.batch_sizes[0]
     case = Case(*size.rbm, num_chains * num_chips)
     yield Work("AIS, a temperature", num_chains, functools.partial(_ais, case))

@@ -214,16 +214,43 @@ def _num_turns(program, loop):
 
 
 def _flops(program, computation):
-    """2 M K N of each product of (M, K) and (K, N) in a computation, its fusions included."""
+    """Of the products in a computation, its fusions included."""
     total = 0
     for x in computation.values():
         if x.operation == "fusion":
             total += _flops(program, program[x.called("calls")])
         elif x.operation in _PRODUCTS:
             arrays = [x, *computation.operands(x)]
-            sizes = [_num_elements(re.search(r"\[([\d,]*)\]", y.type)[1]) for y in arrays]
-            total += 2 * math.isqrt(math.prod(sizes))
+            lengths = [re.search(r"\[([\d,]*)\]", y.type)[1] for y in arrays]
+            if "window=" in x.text:
+                total += 2 * _num_multiplications(x.text, *lengths)
+            else:  # M K N of (M, K) and (K, N)
+                total += 2 * math.isqrt(math.prod(map(_num_elements, lengths)))
     return total
+
+
+def _num_multiplications(text, result, image, filters):
+    """Of a convolution, without those by zeros around an image or between its numbers."""
+    names = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", text).groups()
+    image, filters, result = (
+        dict(zip(order, map(int, lengths.split(",")), strict=True))
+        for order, lengths in zip(names, (image, filters, result), strict=True)
+    )
+    axes = sorted(name for name in filters if name.isdigit())
+    window = dict(re.findall(r"(\w+)=([\dx_-]+)", re.search(r"window=\{(.*?)\}", text)[1]))
+
+    def setting(name, default):
+        return window[name].split("x") if name in window else [default] * len(axes)
+
+    number = result["b"] * result["f"] * filters["i"]
+    pads, strides = setting("pad", "0_0"), map(int, setting("stride", "1"))
+    spreads, gaps = map(int, setting("lhs_dilate", "1")), map(int, setting("rhs_dilate", "1"))
+    for axis, pad, stride, spread, gap in zip(axes, pads, strides, spreads, gaps, strict=True):
+        start, end = -int(pad.split("_")[0]), spread * (image[axis] - 1)
+        taps, places = range(filters[axis]), range(result[axis])
+        touched = (start + stride * place + gap * tap for place in places for tap in taps)
+        number *= sum(0 <= x <= end and x % spread == 0 for x in touched)
+    return number
 
 
 def _traffic(program, computation, x):

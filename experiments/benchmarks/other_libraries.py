@@ -4,7 +4,8 @@ All of `PEERS` train the same binary RBM on the same batches with one Gibbs step
 what else each of them does. None needs to be installed; `INSTALL` installs all of them.
 
 None of these libraries has an RBM with a memory (learnergy 2.0 and rbms 0.5 have none), so that
-`SEQUENCE_PEERS` is an RNN-RBM in plain PyTorch.
+`SEQUENCE_PEERS` is an RNN-RBM in plain PyTorch. `IMAGE_PEERS` are convolutional RBMs; none of them
+pools its hidden units block by block as it learns.
 """
 
 import dataclasses
@@ -24,7 +25,8 @@ _RATE = 0.05
 _MOMENTUM = 0.5
 
 # (sizes, batches, number of updates) -> a function that makes them. Sizes are a `Case`, batches
-# (batches, batch, visible); for sequences a `temporal_updates.Size`, and its batches.
+# (batches, batch, visible); for sequences a `temporal_updates.Size`, and its batches; for images a
+# `convolutional_updates.Size`, and its batches.
 _Maker = Callable[[Any, np.ndarray, int], Callable[[], None]]
 
 
@@ -250,21 +252,34 @@ def _rbms(case: Case, batches: np.ndarray, num_updates: int, *, persistent: bool
 
 
 def _learnergy(case: Case, batches: np.ndarray, num_updates: int):
-    torch, device = _torch()
     from learnergy.models.bernoulli import RBM
 
-    model = RBM(
-        n_visible=case.num_visible,
-        n_hidden=case.num_hidden,
-        learning_rate=_RATE,
-        momentum=_MOMENTUM,
-        use_gpu=device == "cuda",
-    )
+    sizes = {"n_visible": case.num_visible, "n_hidden": case.num_hidden}
+    return _fit(RBM, sizes, batches, num_updates)
+
+
+def _learnergy_conv(size, batches: np.ndarray, num_updates: int):
+    from learnergy.models.bernoulli import ConvRBM
+
+    *visible_shape, num_channels = size.image_shape
+    sizes = {
+        "visible_shape": tuple(visible_shape),
+        "n_channels": num_channels,
+        "filter_shape": (size.filter_size, size.filter_size),
+        "n_filters": size.num_maps,
+    }
+    return _fit(ConvRBM, sizes, batches, num_updates)
+
+
+def _fit(kind, sizes, batches, num_updates):
+    """A function that makes an epoch of updates of one of learnergy's models."""
+    torch, device = _torch()
+    model = kind(**sizes, learning_rate=_RATE, momentum=_MOMENTUM, use_gpu=device == "cuda")
     images = torch.from_numpy(batches[np.arange(num_updates) % len(batches)]).flatten(0, 1)
     dataset = torch.utils.data.TensorDataset(images, torch.zeros(len(images)))
 
     def run():
-        model.fit(dataset, batch_size=case.batch_size, epochs=1)
+        model.fit(dataset, batch_size=batches.shape[1], epochs=1)
         _wait()
 
     return run
@@ -323,3 +338,17 @@ SEQUENCE_PEERS = (
         make=_torch_rnn_rbm,
     ),
 )
+IMAGE_PEERS = (
+    Peer(
+        name="learnergy_conv",
+        package="learnergy",
+        learner="CD-1",
+        what="ConvRBM.fit; autograd, momentum and data loader included",
+        make=_learnergy_conv,
+    ),
+)
+
+
+def everyone() -> tuple[Peer, ...]:
+    """All of them."""
+    return (*PEERS, *SEQUENCE_PEERS, *IMAGE_PEERS)

@@ -131,6 +131,26 @@ class Learning:
         return jax.random.key(2), self.state, self.batches
 
 
+def memory(learning: Learning) -> dict[str, int] | None:
+    """Bytes that one update takes, compiled alone and not run; None if it does not say.
+
+    `arguments` are the state and a batch, `temporary` what it computes on the way.
+    """
+    key, state, batches = learning.arguments()
+    batch = (jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in batches)
+
+    def update(key, state, *batch):
+        return learning.step(key, state, *batch)[0]
+
+    found = jax.jit(update).lower(key, state, *batch).compile().memory_analysis()
+    if found is None:
+        return None
+    return {
+        "arguments": found.argument_size_in_bytes,
+        "temporary": found.temp_size_in_bytes,
+    }
+
+
 def updates(
     learning: Learning, num_updates: int, *, keep_metrics: bool = False, **description: Any
 ) -> Program:

@@ -1,11 +1,12 @@
 """The benchmark's results as tables of text."""
 
 import collections
+from collections.abc import Mapping
 
 import numpy as np
 
 from dbn_jax.training import workdir
-from experiments.benchmarks import net_updates, temporal_updates
+from experiments.benchmarks import convolutional_updates, net_updates, temporal_updates
 from experiments.benchmarks.programs import Case
 from experiments.common.tables import columns
 
@@ -154,6 +155,58 @@ def sequences(size: temporal_updates.Size, results: dict[str, dict]) -> str:
             ]
         )
     return f"\nRNN-RBM, {size}\n{columns(rows)}"
+
+
+def images(
+    sizes: Mapping[str, convolutional_updates.Size], results: dict[str, dict[str, dict]]
+) -> str:
+    """Updates of convolutional RBMs: time, by pixel, and ratios within a round; memory.
+
+    "–" is what was not measured.
+    """
+    rows = [
+        [
+            *("", "batch", "ms per update", "ns per pixel", "× products alone", "fastest"),
+            *("unpooled × them", "learnergy × unpooled", "dense × update"),
+            *("MiB temporary", "arguments", "dense: temporary", "arguments"),
+        ]
+    ]
+    for name, found in results.items():
+        size = sizes[name]
+        times = {program: np.array(result["milliseconds"]) for program, result in found.items()}
+        update = times["update"]
+        rows.append(
+            [
+                str(size),
+                str(size.batch_size),
+                median_and_quartiles(update),
+                f"{1e6 * np.median(update) / size.num_pixels:.0f}",
+                _ratio(times, "update", "floor"),
+                f"{min(update) / min(times['floor']):.2f}",
+                _ratio(times, "unpooled", "floor"),
+                _ratio(times, "learnergy_conv", "unpooled"),
+                _ratio(times, "dense", "update"),
+                *_update_mebibytes(found["update"]),
+                *_update_mebibytes(found.get("dense", {"memory": None})),
+            ]
+        )
+    return (
+        "\nConvolutional RBMs, CD-1, units pooled in blocks: median (quartiles) of the rounds, and "
+        "the fastest × the products' fastest;\nbuffers of an update compiled alone: temporary, and "
+        f"those of its state and batch\n{columns(rows)}"
+    )
+
+
+def _ratio(times, program, other):
+    if program not in times:
+        return "–"
+    return median_and_quartiles(times[program] / times[other], ".2f")
+
+
+def _update_mebibytes(result):
+    if result["memory"] is None:
+        return "–", "–"
+    return [f"{result['memory'][kind] / 2**20:.1f}" for kind in ("temporary", "arguments")]
 
 
 def ahead_of_time(topology: str, results: list[dict]) -> str:

@@ -35,11 +35,12 @@ class DataSettings(Declared, title="Data"):
 
     dataset: str = setting(
         "mnist5k",
-        "Name of the data set: mnist5k and digits ship with packages; mnist, fashion_mnist and "
-        "others are read from the IDX files in --data_dir, or through TFDS by name.",
+        "Name of the data set: mnist5k, digits and photographs ship with packages; folder is the "
+        "JPEG and PNG files in --data_dir; mnist, fashion_mnist and others are read from the IDX "
+        "files in --data_dir, or through TFDS by name.",
     )
     data_dir: str | None = setting(
-        None, "Folder of the IDX files, or of the TFDS data sets.", folder=True
+        None, "Folder of the image files, the IDX files, or the TFDS data sets.", folder=True
     )
     classes: tuple[int, ...] | None = setting(
         None, "Classes whose images are kept, such as 2 or 3,5; by default all.", at_least=0
@@ -49,8 +50,11 @@ class DataSettings(Declared, title="Data"):
         "Value of a pixel of full intensity, such as 255 or 1; by default as the images tell.",
         at_least=1e-9,
     )
-    image_size: int | None = setting(
-        None, "Number of rows and columns that the images are shrunk to.", at_least=1
+    image_size: tuple[int, ...] | None = setting(
+        None,
+        "Number of rows and columns that the images are shrunk to, or of each, such as 64,96; of "
+        "photographs, those of a crop.",
+        at_least=1,
     )
     num_validation: int = setting(
         0, "Number of training images to hold out for validation.", at_least=0
@@ -67,14 +71,31 @@ class DataSettings(Declared, title="Data"):
         at_least=0,
     )
     standardise: bool = setting(False, "Standardise each pixel to mean 0 and variance 1.")
+    whiten: bool = setting(
+        False,
+        "Whiten the images, as natural ones are for models of edges: waves of all frequencies but "
+        "the finest become equally strong, and the variance 1.",
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        if self.standardise and self.binarisation != "none":
+        if self.image_size is not None and len(self.image_size) > 2:
             raise ValueError(
-                f"--standardise and --binarisation={self.binarisation} exclude each other: "
-                "standardised pixels are real numbers"
+                f"--image_size={','.join(map(str, self.image_size))}: one number, or the numbers "
+                "of rows and of columns"
             )
+        if self.standardise and self.whiten:
+            raise ValueError("--standardise and --whiten exclude each other: choose one")
+        if self.made_real and self.binarisation != "none":
+            raise ValueError(
+                f"{self.made_real} and --binarisation={self.binarisation} exclude each other: "
+                "such pixels are real numbers"
+            )
+
+    @property
+    def made_real(self) -> str:
+        """The flag that makes real numbers of the pixels; empty where they are grey levels."""
+        return "--standardise" if self.standardise else "--whiten" if self.whiten else ""
 
     def redrawn(self, dataset: data.Dataset) -> bool:
         """Whether each presentation makes all layers see pixels anew (`greedy.Stack`).
@@ -89,6 +110,8 @@ class DataSettings(Declared, title="Data"):
         dataset = self._load(classes=self.classes, num_validation=self.num_validation)
         if self.standardise:
             dataset = data.standardise(dataset)
+        if self.whiten:
+            dataset = data.whiten(dataset)
         return data.binarise(dataset, self.binarisation)
 
     def left_out(self, dataset: data.Dataset) -> data.Split | None:
@@ -105,11 +128,12 @@ class DataSettings(Declared, title="Data"):
         return data.binarise(dataclasses.replace(whole, test=split), self.binarisation)[0].test
 
     def _load(self, **options):
+        size = self.image_size
         return data.load(
             self.dataset,
             data_dir=self.data_dir,
             full_intensity=self.full_intensity,
-            image_size=self.image_size,
+            image_size=size[0] if size is not None and len(size) == 1 else size,
             resident_bytes=round(1e9 * self.resident_gigabytes),
             **options,
         )

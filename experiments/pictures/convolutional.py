@@ -7,35 +7,47 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax import convolutional, data, dbn, figures, rbm, receptive_fields
+from dbn_jax import convolutional, data, dbn, figures, joint, rbm, receptive_fields, units
+from experiments.pictures import gabor, steps
 
 _NUM_UNITS = 100  # of a layer that are shown, at most
 _NUM_SEARCHED = 2000  # unseen images that are searched for what units prefer
 _AT_ONCE = 16  # images whose maps are in memory
 _NUM_PREFERRED = 9  # in three rows
 _NUM_RECONSTRUCTED = 12
+_HALF_STEPS = 100  # of Gibbs sampling
 _PAGE = 900  # pixels across a sheet
 _NOWHERE = (0.78, 0.86, 0.94)  # the colour where there is no unit, and no patch
 
 
 def draw(
     key: jax.Array, net: dbn.Net, dataset: data.Dataset, to_pixels: data.Transform
-) -> dict[str, Figure]:
-    """Draws the pictures of the convolutional layers of a net, which are its lowest ones."""
+) -> tuple[dict[str, float], dict[str, Figure]]:
+    """Draws the pictures of the convolutional layers of a net, which are its lowest ones.
+
+    Returns:
+      Results for the summary, and the pictures. Filters of Gaussian pixels may be edges: the
+      results say how many are (`gabor.describe`). Of others there are none.
+    """
     layers = convolutional_layers(net)
     _, held_out = dataset.held_out
-    v = data.apply(to_pixels, key, data.spread(held_out.images, _NUM_SEARCHED))
+    view_key, half_key = jax.random.split(key)
+    v = data.apply(to_pixels, view_key, data.spread(held_out.images, _NUM_SEARCHED))
     shown = _shown(dataset, v)
-    pictures = {"reconstructions": _reconstructions(layers, dataset, v)}
+    pictures = {
+        "reconstructions": _reconstructions(layers, dataset, v),
+        "halves": _halves(half_key, layers, dataset, v),
+    }
     values, places = _preferred(layers, v)
     means = _means(layers, v[:1])
+    results, edges = _edges(layers[0])
     for i in range(len(layers)):
-        pictures[f"features_{i + 1}"] = _features(layers[: i + 1], dataset)
+        pictures[f"features_{i + 1}"] = _features(layers[: i + 1], dataset, edges)
         pictures[f"preferred_{i + 1}"] = _preferences(
             layers[: i + 1], shown, np.asarray(values[i]), np.asarray(places[i])
         )
         pictures[f"maps_{i + 1}"] = _maps(layers[: i + 1], shown[0], np.asarray(means[i])[0])
-    return pictures
+    return results, pictures
 
 
 def convolutional_layers(net: dbn.Net) -> tuple[rbm.RBM, ...]:
@@ -50,7 +62,16 @@ def _shown(dataset, v):
     return np.clip(dataset.pictures(v), 0, 1)
 
 
-def _features(layers, dataset) -> Figure:
+def _edges(layer):
+    """How many filters of grey Gaussian pixels are Gabor functions: results and words."""
+    rows, columns, channels, _ = layer.weights.filter_shape
+    if not isinstance(layer.visible.each, units.Gaussian) or channels > 1 or min(rows, columns) < 4:
+        return {}, ""
+    _, results, words = gabor.describe(receptive_fields.unit_images((layer,))[..., 0])
+    return results, f"; {words}"
+
+
+def _features(layers, dataset, edges) -> Figure:
     images = np.asarray(receptive_fields.unit_images(layers))
     count, rows, columns, _ = images.shape
     number, first = len(layers), len(layers) == 1
@@ -61,7 +82,7 @@ def _features(layers, dataset) -> Figure:
         images.reshape(count, -1).T,
         image_shape=(rows, columns, *dataset.image_shape[2:]),
         title=f"What the units of hidden layer {number} look for",
-        subtitle="the filter of each map"
+        subtitle=f"the filter of each map{edges}"
         if first
         else f"one unit of each map, and the pixels that it sees: its weights to the {below}",
         max_units=min(count, _NUM_UNITS),
@@ -166,6 +187,36 @@ def _reconstructions(layers, dataset, v) -> Figure:
         "squared one, summed over its pixels",
         notes=notes,
     )
+
+
+def _halves(key, layers, dataset, v) -> Figure:
+    """Right halves of images, filled in by the first layer and by all of them."""
+    v = data.spread(v, _NUM_RECONSTRUCTED)
+    columns = np.arange(dataset.image_shape[1]) < dataset.image_shape[1] // 2
+    given = np.broadcast_to(columns[:, None], (*columns.shape, layers[0].weights.image_shape[2]))
+    given = jnp.asarray(np.broadcast_to(given, layers[0].weights.image_shape).reshape(-1))
+    rows = {"unseen images": _shown(dataset, v)}
+    hidden = np.asarray(given).reshape(dataset.image_shape)
+    rows["left halves"] = np.where(hidden, rows["unseen images"], np.float32(0.5))
+    for number in sorted({1, len(layers)}):
+        net = dbn.stack(layers[:number])
+        filled = _filled_in(jax.random.fold_in(key, number), net, v, given)
+        name = f"by {number} layers" if number > 1 else "by layer 1 alone"
+        rows[name] = _shown(dataset, filled)
+    return figures.image_rows(
+        rows,
+        image_shape=dataset.image_shape,
+        title="The left halves of unseen images, and the right halves that the net expects",
+        subtitle=f"{steps.in_words(_HALF_STEPS)} in all layers, each with input from below and "
+        "above, while the left half stays; then the means of the pixels",
+    )
+
+
+@jax.jit
+def _filled_in(key, net, v, given):
+    start = jnp.where(given, v, jnp.nan)
+    states = joint.gibbs(key, net, start, given, _HALF_STEPS)
+    return jnp.where(given, v, joint.mean(net, states, 0))
 
 
 def _in_colour(images):

@@ -40,6 +40,10 @@ _PADDING = 4  # times finer frequencies than those of the image's size
 _NUM_STARTS = 8
 _NUM_STEPS = 300
 _RATE = 0.05
+# A feature counts as a Gabor function above this correlation, and as oriented if the wave at right
+# angles has less than half of its amplitude.
+_FITS = 0.8
+_ORIENTED = 0.5
 
 
 class Fit(NamedTuple):
@@ -78,6 +82,38 @@ def fit(images: Float[Array, "*batch size size"]) -> Fit:
     flat = flat - jnp.broadcast_to(jnp.mean(flat, axis=-1, keepdims=True), flat.shape)
     parts = _fit(flat, jnp.asarray(_grid(size), flat.dtype), size)
     return Fit(*(part.reshape(*images.shape[:-2], *part.shape[1:]) for part in parts))
+
+
+def describe(images: Float[Array, "features size size"]) -> tuple[Fit, dict[str, float], str]:
+    """The fits, the results for a summary and the words that tell how many features fit.
+
+    The results: `gabor_share`, the share of features whose correlation with a Gabor function is
+    above 0.8; `oriented_gabor_share`, that of features which are oriented as well
+    (`orientation_selectivity` above 1/2); `gabor_correlation`, the median; and for features above
+    0.8 the medians `gabor_frequency` (cycles per pixel), `gabor_width` and `gabor_length` (pixels;
+    α and β).
+    """
+    fits = fit(images)
+    correlation = np.asarray(fits.correlation)
+    good = correlation > _FITS
+    oriented = good & (np.asarray(orientation_selectivity(images)) > _ORIENTED)
+    results = {
+        "gabor_share": float(good.mean()),
+        "oriented_gabor_share": float(oriented.mean()),
+        "gabor_correlation": float(np.median(correlation)),
+    }
+    if good.any():
+        widths = np.asarray(fits.widths)[good]
+        results |= {
+            "gabor_frequency": float(np.median(np.asarray(fits.frequency)[good])),
+            "gabor_width": float(np.median(widths[:, 0])),
+            "gabor_length": float(np.median(widths[:, 1])),
+        }
+    words = (
+        f"{good.mean():.0%} of all {len(good)} correlate by over {_FITS} with a Gabor function, "
+        f"and {oriented.mean():.0%} are oriented as well"
+    )
+    return fits, results, words
 
 
 @jit

@@ -11,10 +11,6 @@ from dbn_jax import figures, rbm
 from dbn_jax.data import patches
 from experiments.pictures import gabor, steps
 
-# A feature counts as a Gabor function above this correlation, and as oriented if the wave at right
-# angles has less than half of its amplitude.
-_FITS = 0.8
-_ORIENTED = 0.5
 _NUM_FITS_SHOWN = 24
 _NUM_SAMPLES = 24
 _COLUMNS = 12
@@ -38,11 +34,7 @@ def draw(
       num_steps: Gibbs steps before a sample.
 
     Returns:
-      Results for the summary, and the pictures. The results: `gabor_share`, the share of features
-      whose correlation with a Gabor function is above 0.8; `oriented_gabor_share`, that of features
-      which are oriented as well (`gabor.orientation_selectivity` above 1/2); `gabor_correlation`,
-      the median; and for features above 0.8 the medians `gabor_frequency` (cycles per pixel),
-      `gabor_width` and `gabor_length` (pixels; α and β of `experiments.pictures.gabor`).
+      Results for the summary (`gabor.describe`), and the pictures.
     """
     shape = data.image_shape
     # A hidden unit that is on adds σW_j to the mean of the whitened patch.
@@ -50,14 +42,7 @@ def draw(
     features = np.asarray(whitening.zca(added))
     grey = np.asarray((added * whitening.scales[None]) @ whitening.components)
     images = jnp.asarray(features).reshape(-1, *shape)
-    fits = gabor.fit(images)
-    correlation = np.asarray(fits.correlation)
-    good = correlation > _FITS
-    oriented = good & (np.asarray(gabor.orientation_selectivity(images)) > _ORIENTED)
-    share = (
-        f"{good.mean():.0%} of all {len(good)} correlate by over {_FITS} with a Gabor function, "
-        f"and {oriented.mean():.0%} are oriented as well"
-    )
+    fits, results, share = gabor.describe(images)
 
     def weights(images, what, subtitle=None):
         return figures.receptive_fields(
@@ -85,18 +70,6 @@ def draw(
         "samples": _samples(key, params, whitening, data, densities, num_steps),
         "curves": _curves(table),
     }
-    results = {
-        "gabor_share": float(good.mean()),
-        "oriented_gabor_share": float(oriented.mean()),
-        "gabor_correlation": float(np.median(correlation)),
-    }
-    if good.any():
-        widths = np.asarray(fits.widths)[good]
-        results |= {
-            "gabor_frequency": float(np.median(np.asarray(fits.frequency)[good])),
-            "gabor_width": float(np.median(widths[:, 0])),
-            "gabor_length": float(np.median(widths[:, 1])),
-        }
     return results, pictures
 
 

@@ -195,6 +195,10 @@ def test_standardise(digits):
         ({"classes": [3], "num_validation": 200}, "num_validation=200, but digits has 146"),
         ({"image_size": 0}, "image_size=0, but the images have 8×8 pixels"),
         ({"image_size": 9}, "8×8 pixels and are only shrunk: choose from 1 to 8"),
+        (
+            {"image_size": (4, 9)},
+            "image_size=4,9, but the images have 8×8 pixels and are only shrunk: choose from 1",
+        ),
         ({"data_dir": "/some/where"}, "takes no data_dir (got '/some/where')"),
     ],
 )
@@ -339,12 +343,32 @@ def test_full_intensity_of_what_is_loaded(tmp_path, full):
     np.testing.assert_allclose(shown, means, atol=0.5001 / 255)
 
 
+def test_whitened_images_have_variance_1(digits):
+    """By one number for all pixels, images and parts."""
+    whitened = data.whiten(digits)
+    assert whitened.train.images.dtype == np.float32
+    np.testing.assert_allclose(whitened.train.images.std(), 1, rtol=1e-5)
+    waves = transforms.whiten_waves(digits.test.images.reshape(-1, 8, 8) / 255)
+    ratio = waves.reshape(whitened.test.images.shape) / whitened.standardisation.std
+    np.testing.assert_allclose(whitened.test.images, ratio, atol=1e-5)
+    shown = whitened.pictures(np.array([[0.0, 3, -3, 1.5] * 16]))
+    np.testing.assert_allclose(shown[0, 0, :4], [0.5, 1, 0, 0.75])
+    assert data.binarise(whitened, "none") == (whitened, data.Transform("none", 1.0))
+
+
+def test_flat_images_are_not_whitened():
+    flat = data.Split(np.full((4, 9), 200, np.uint8), np.zeros(4, int))
+    with pytest.raises(ValueError, match="mine: the training images are flat; whitening leaves no"):
+        data.whiten(data.Dataset("mine", flat, None, flat, (3, 3), 1))
+
+
 def test_standardised_images_are_not_binarised(digits):
     standardised = data.standardise(digits)
     with pytest.raises(ValueError, match="'stochastic' of standardised images"):
         data.binarise(standardised, "stochastic")
-    with pytest.raises(ValueError, match="standardised already"):
-        data.standardise(standardised)
+    for prepare in (data.standardise, data.whiten):
+        with pytest.raises(ValueError, match="is standardised or whitened already"):
+            prepare(standardised)
     with pytest.raises(ValueError, match="'half' is not one of none, stochastic, fixed"):
         data.binarise(digits, "half")
 

@@ -98,3 +98,27 @@ def test_stochastic_transform_needs_a_key():
 def test_grey_levels_are_not_divided_again():
     with pytest.raises(TypeError, match=r"float32 numbers, grey levels .*, but scale=255: .*=1\.0"):
         transforms.Transform("none")(None, jnp.ones(4))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (48, 80), (64, 64, 2)])
+def test_whitening_makes_the_spectrum_of_natural_images_flat(shape):
+    """Images whose amplitudes fall as 1/f, made and judged by the Fourier transform of mirrors."""
+    rows, columns = shape[:2]
+    mirror = [(0, 0), (0, rows), (0, columns), (0, 0)][: len(shape) + 1]
+    mirrored = np.pad(RANDOM.normal(size=(300, *shape)), mirror, "symmetric")
+    f = np.hypot(np.fft.fftfreq(2 * rows)[:, None], np.fft.fftfreq(2 * columns)[None])
+    f = f.reshape(*f.shape, *(1 for _ in shape[2:]))
+    natural = np.fft.ifft2(np.fft.fft2(mirrored, axes=(1, 2)) / np.where(f > 0, f, 1), axes=(1, 2))
+    images = 3 + natural.real[:, :rows, :columns]
+    white = transforms.whiten_waves(images)
+    assert white.shape == images.shape
+    np.testing.assert_allclose(white.mean(axis=(1, 2)), 0, atol=1e-9)
+    again = np.pad(white, mirror, "symmetric")
+    # Of 300 images and at least ten waves of two amplitudes each, with a standard error of 3 %.
+    power = np.mean(np.abs(np.fft.fft2(again, axes=(1, 2))) ** 2, axis=0)
+    flat = np.mean(np.abs(np.fft.fft2(mirrored, axes=(1, 2))) ** 2, axis=0)
+    for low in np.arange(0.02, 0.5, 0.04):
+        ring = np.broadcast_to((f >= low) & (f < low + 0.04), power.shape)
+        middle = low + 0.02
+        expected = np.exp(-2 * (middle / 0.4) ** 4)
+        assert abs(power[ring].sum() / flat[ring].sum() / expected - 1) < 0.12, middle

@@ -9,6 +9,7 @@ import pytest
 from experiments import benchmark
 from experiments.benchmarks import (
     ahead_of_time,
+    convolutional_updates,
     memory,
     net_updates,
     other_libraries,
@@ -27,13 +28,14 @@ SMALL = ahead_of_time.Size(
     batch_sizes=(6,),
     net=net_updates.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8),
     classifier=(24, 12, 10, 3),
+    images=(convolutional_updates.Size((6, 5, 1), 3, filter_size=3, block=1, batch_size=2),),
     num_images=200,
 )
 SETTINGS = benchmark.Settings(
     quick=True,
     cases=("12x8x6",),
     rounds=2,
-    peers=("sklearn", "learnergy", "torch_rnn_rbm"),
+    peers=("sklearn", "learnergy", "torch_rnn_rbm", "learnergy_conv"),
     memory=False,
 )
 
@@ -47,16 +49,21 @@ def _all_small():
     ]
     (torch,) = other_libraries.SEQUENCE_PEERS
     stand_in = dataclasses.replace(torch, package="numpy", make=lambda *_: lambda: None)
+    (learnergy,) = other_libraries.IMAGE_PEERS
+    conv_stand_in = dataclasses.replace(learnergy, package="numpy", make=lambda *_: lambda: None)
     values = {"batch": (2,), "hidden units": (8,), "Gibbs steps": (1, 5, 2)}
     net = net_updates.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8)
     music = temporal_updates.Size(9, 8, 7, num_gibbs_steps=2, num_sequences=3, num_frames=4)
+    images = convolutional_updates.Size((5, 4, 1), 3, filter_size=2, block=1, batch_size=6)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(other_libraries, "PEERS", absent)
         patch.setattr(other_libraries, "SEQUENCE_PEERS", [stand_in])
+        patch.setattr(other_libraries, "IMAGE_PEERS", [conv_stand_in])
         patch.setattr(timing, "_WARM_UP", 0)
         patch.setattr(benchmark, "_SCALING", values | {"models under vmap": (3,)})
         patch.setattr(benchmark, "_NET", net)
         patch.setattr(benchmark, "_SEQUENCES", {"music": music, "balls": None})
+        patch.setattr(benchmark, "_IMAGES", {"images": images, "more": None})
         patch.setattr(benchmark, "_SECONDS", 1e-4)
         patch.setattr(benchmark, "_STREAMED", (3, 5))
         patch.setattr(streamed_updates, "_MAX_BYTES", 100)
@@ -115,6 +122,17 @@ def test_models_of_sequences_are_timed_beside_their_floor(results, table):
     assert "9 visible, 8 hidden, 7 recurrent units, CD-2, 3 sequences of 4 frames" in table
 
 
+def test_convolutional_rbms_are_timed_beside_their_floor(results, table):
+    """One of two sizes if quick."""
+    assert results["convolutional"].keys() == {"images"}
+    found = results["convolutional"]["images"]
+    assert list(found) == ["floor", "update", "unpooled", "dense", "learnergy_conv"]
+    for result in found.values():
+        assert len(result["milliseconds"]) == 2
+        assert min(result["milliseconds"]) > 0
+    assert "\n5×4×1, 3 maps of 2×2 " in table
+
+
 def test_rows_from_a_file_are_timed_beside_resident_ones(results, table):
     """One of two batch sizes if quick; 8 rows make epochs of 2 updates."""
     assert results["streamed"].keys() == {"12x8x3"}
@@ -171,7 +189,7 @@ def test_sizes_and_rounds(monkeypatch, tmp_path, given, cases, rounds, processes
 
     monkeypatch.setattr(rbm_updates, "compare", compare)
     others = {"scaling": False, "updown": False, "bound": False, "temporal": False}
-    others["streamed"] = False
+    others |= {"streamed": False, "convolutional": False}
     settings = benchmark.Settings(**given, **others, peers=("none",))
     summary = benchmark.run(settings, tmp_path)
     assert summary["results"].keys() == {"machine", "memory", "peers", "cases"}
@@ -191,7 +209,7 @@ def test_updates_for_tpus_are_compiled_and_nothing_is_timed(monkeypatch, tmp_pat
     monkeypatch.setattr(benchmark, "_AHEAD_OF_TIME", SMALL)
     summary = benchmark.run(benchmark.Settings(tpu="v5e:2x2"), tmp_path)
     assert summary["results"].keys() == {"machine", "tpu"}
-    assert len(summary["results"]["tpu"]) == 2 * 7
+    assert len(summary["results"]["tpu"]) == 2 * 8
     table = (tmp_path / "table.txt").read_text()
     assert "Updates compiled for v5e:2x2, nothing run" in table
     (row,) = (line.split() for line in table.splitlines() if line.startswith("PCD-1, 6 "))

@@ -12,6 +12,7 @@ from tests import binaries
 FOLDER = binaries.ROOT / "experiments/flagfiles"
 COMMANDS = {  # by the first letters of the file's name
     "autoencoder": "train_autoencoder",
+    "cars": "train_convolutional",
     "classifier": "finetune_classifier",
     "convolutional": "train_convolutional",
     "dbn": "train_dbn",
@@ -19,6 +20,7 @@ COMMANDS = {  # by the first letters of the file's name
     "digit_model_memory": "finetune_memory",
     "digit_model_updown": "finetune_updown",
     "features": "train_rbm",
+    "photographs": "train_convolutional",
     "rbm": "train_rbm",
     "sequences": "train_sequences",
     "updown": "finetune_updown",

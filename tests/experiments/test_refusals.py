@@ -157,7 +157,7 @@ def on(name, **changes):
         (evaluate, on("rbm", ais_steps=0), "nothing to evaluate: .*rbm has no label units"),
         (evaluate, on("rbm", split="validation"), "without a validation set .*--split=test"),
         (evaluate, on("gaussian"), "pixels of .*gaussian are Gaussian units; .* Bernoulli"),
-        (evaluate, on("standardised"), "are standardised; evaluate is for"),
+        (evaluate, on("standardised"), "are made real numbers by --standardise; evaluate is for"),
         (evaluate, on("large"), "10 classes, but the model has 81 pixels; are these"),
         (evaluate, on("codes"), "made by train_autoencoder; expected a run of train_rbm, train"),
         (generate, on("rbm"), "made by train_rbm; expected a run of train_dbn, finetune_updown"),

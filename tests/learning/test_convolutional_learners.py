@@ -97,6 +97,21 @@ def test_an_ensemble_learns_as_its_members_and_chains_keep_their_shapes(name):
     assert_trees_close(together, expected, rtol=1e-4, atol=1e-5)
 
 
+@every_learner
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_dtypes_are_kept(name, dtype):
+    options = {"learner": CHAINS[name][0], "optimizer": optax.sgd(0.1, momentum=0.9)}
+    init, step = (functools.partial(f, **options) for f in (learning.init_state, learning.step))
+    with jax.enable_x64(dtype == "float64"):
+        params = make(dtype=jnp.dtype(dtype), visible=units.Gaussian(learn_sigma=True))
+        state = jax.eval_shape(init, jax.random.key(0), params)
+        batch = jax.ShapeDtypeStruct((5, 9), "float32")
+        after, _ = jax.eval_shape(step, jax.random.key(0), state, batch)
+    described = [jax.tree.map(lambda x: (x.shape, x.dtype), each) for each in (after, state)]
+    assert described[0] == described[1]
+    assert {x.dtype for x in jax.tree.leaves(after.params)} == {jnp.dtype(dtype)}
+
+
 def test_exact_gradient():
     params = make()
     gradient, _, metrics = Exact().estimate(None, params, None, jnp.asarray(BATCH))

@@ -11,7 +11,16 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import data, label_units, learning, recognition, training, units
+from dbn_jax import (
+    convolutional,
+    data,
+    dbn,
+    label_units,
+    learning,
+    recognition,
+    training,
+    units,
+)
 from dbn_jax.learning import greedy
 from tests import significance
 from tests.random_models import random_rbm
@@ -163,7 +172,7 @@ def test_layers_of_other_than_binary_units_are_refused(layers):
     stack, options = greedy.Stack(GREY, layers=layers), {"settings": settings(), "samples": True}
     options |= {"learner": learning.CD(), "optimizer": OPTIMIZER}
     wrong = [{"hidden": units.Spin()}] + [{"visible": units.Spin()}] * bool(layers)
-    words = r"is Spin\(.*layers of other than binary units are for greedy\.train"
+    words = r"the \w+ units are Spin; layers of other than binary units are for greedy\.train"
     for side in wrong:
         with pytest.raises(ValueError, match=words):
             greedy.add_layer(stack, IMAGES, 4, **side, **options)
@@ -172,6 +181,62 @@ def test_layers_of_other_than_binary_units_are_refused(layers):
     if not layers:
         grown = greedy.add_layer(stack, IMAGES, 4, visible=units.Gaussian(), **options)
         assert isinstance(grown.layers[0].visible, units.Gaussian)
+
+
+def convolution(shape, filter_size=2, **options):
+    """A layer of 2 maps of all filters that touch the image."""
+
+    def init(key, num_visible):
+        del num_visible
+        return convolutional.init_params(key, shape, 2, filter_size, border="full", **options)
+
+    return init
+
+
+@pytest.mark.parametrize("samples", [False, True])
+def test_convolutional_layers_are_trained_one_after_the_other(samples):
+    """What a layer pools is what the next one sees; a dense one at the end."""
+    images = np.random.default_rng(1).integers(0, 256, (300, 16)).astype(np.uint8)
+    options = {"learner": learning.CD(), "optimizer": optax.sgd(0.01)}
+    layers = (convolution((4, 4, 1), 3, block=2), convolution((3, 3, 2), block=2), 5)
+    stack = grown = greedy.Stack(GREY)
+    for i, layer in enumerate(layers):
+        trained = {"samples": samples, "settings": settings(), **options}
+        stack = greedy.add_layer(stack, images, layer, **trained)
+        made = settings(seed=training.seed_of_phase(5, i))
+        view = greedy.Activities(samples) if i else GREY
+        alone = greedy.train(grown.rows(images), layer, view=view, settings=made, **options)
+        jax.tree.map(np.testing.assert_array_equal, stack.layers[i], alone.params)
+        grown = grown.add(alone.params)
+    assert [layer.weights.shape for layer in stack.layers] == [(16, 72), (18, 32), (8, 5)]
+    net = stack.net(random_rbm((units.Bernoulli(), 5), (units.Bernoulli(), 4)))
+    *_, features = dbn.recognise(net, jnp.asarray(images[:3] / 255, jnp.float32))
+    np.testing.assert_allclose(stack.rows(images[:3]), features, rtol=1e-5)
+
+
+def test_the_bias_of_a_channel_is_that_of_the_data_of_all_places():
+    state = first_state(IMAGES, convolution((2, 3, 1)))
+    mean = 1 / (1 + np.exp(-np.float64(state.params.visible.bias)))
+    np.testing.assert_allclose(mean, [IMAGES.mean() / 255], atol=0.01)
+    assert state.chains.shape == (7, 24)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_convolutional_layers_that_do_not_fit_are_refused():
+    options = {"learner": learning.CD(), "optimizer": OPTIMIZER, "settings": settings()}
+
+    def add(*layers, **more):
+        stack = greedy.Stack(GREY)
+        for layer in layers:
+            stack = greedy.add_layer(stack, IMAGES, layer, **options, **more)
+
+    with pytest.raises(ValueError, match=r"shape \(1000, 6\); .* must hold the 9 visible units"):
+        add(convolution((3, 3, 1)))
+    with pytest.raises(ValueError, match="the hidden units are Spin; layers of other than binary"):
+        add(convolution((2, 3, 1), hidden=units.Spin()))
+    with pytest.raises(ValueError, match="the visible units are Gaussian; layers of other than"):
+        add(convolution((2, 3, 1)), convolution((3, 4, 2), visible=units.Gaussian()))
+    add(convolution((2, 3, 1), visible=units.Gaussian()))  # pixels may be real
 
 
 @pytest.mark.parametrize("labels", [LABELS + 1, LABELS - 1])

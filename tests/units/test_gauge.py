@@ -46,3 +46,10 @@ def test_zero_sum_gauge_is_the_same_distribution(pair):
     jax.tree.map(allclose, again, found)
     if pair == "none":
         jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+def test_a_shared_bias_cannot_be_moved_by_itself():
+    in_maps = units.Maps(units.Softmax(num_classes=3), 2), 6
+    words = "^6 Maps units share 3 biases; the gauge moves the bias of each unit by itself$"
+    with pytest.raises(ValueError, match=words):
+        gauge.zero_sum_gauge(make(in_maps, (units.Bernoulli(), 2)))

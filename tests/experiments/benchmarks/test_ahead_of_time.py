@@ -5,7 +5,7 @@ import importlib.util
 import jax
 import pytest
 
-from experiments.benchmarks import ahead_of_time, net_updates
+from experiments.benchmarks import ahead_of_time, convolutional_updates, net_updates
 from experiments.benchmarks.ahead_of_time import Chip
 
 TINY = ahead_of_time.Size(
@@ -13,11 +13,12 @@ TINY = ahead_of_time.Size(
     batch_sizes=(6,),
     net=net_updates.Net(sizes=(24, 12, 10, 32), num_labels=3, batch_size=8),
     classifier=(24, 12, 10, 3),
+    images=(convolutional_updates.Size((6, 5, 1), 3, filter_size=3, block=1, batch_size=2),),
     num_images=200,
 )
 NAMES = [
     *("AIS, a temperature", "Ascent of the bound, 2 paths", "CD-1", "CD-1, training loop"),
-    *("Classifier", "PCD-1", "Up-down"),
+    *("Classifier", "Convolutional CD-1, 6×5", "PCD-1", "Up-down"),
 ]
 
 

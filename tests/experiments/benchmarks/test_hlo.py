@@ -1,5 +1,7 @@
 """Tests what is read in the text of compiled programs."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments.benchmarks import hlo
@@ -127,3 +129,25 @@ def test_a_loop_of_unknown_length_is_refused():
     expected = "^the text does not say how often a loop turns: %while.1 = "
     with pytest.raises(ValueError, match=expected):
         hlo.update(TPU.replace("constant(2)", "parameter(1)"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ((7, 6), {}),
+        ((7, 6), {"padding": ((2, 2), (0, 1)), "window_strides": (2, 1)}),
+        ((3, 4), {"padding": ((2, 1), (1, 1)), "lhs_dilation": (2, 1), "rhs_dilation": (1, 2)}),
+    ],
+    ids=["valid", "padded", "transposed"],
+)
+def test_convolutions_are_counted_without_zeros(shape, settings):
+    """What ones add up to is the number of multiplications."""
+    settings = {"padding": "VALID", "window_strides": (1, 1), **settings}
+    layout = ("NHWC", "HWIO", "NHWC")
+    image, filters = jnp.ones((4, *shape, 2)), jnp.ones((3, 2, 2, 5))
+
+    def convolve(image, filters):
+        return jax.lax.conv_general_dilated(image, filters, dimension_numbers=layout, **settings)
+
+    compiled = jax.jit(convolve).lower(image, filters).compile()
+    assert hlo.update(compiled.as_text()).flops == 2 * int(compiled(image, filters).sum())

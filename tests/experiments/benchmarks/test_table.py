@@ -1,10 +1,11 @@
 """The benchmark's text, from records made by hand."""
 
+import dataclasses
 import re
 
 import pytest
 
-from experiments.benchmarks import net_updates, table, temporal_updates
+from experiments.benchmarks import convolutional_updates, net_updates, table, temporal_updates
 from experiments.benchmarks.programs import Case
 from experiments.benchmarks.updown_products import UPDOWN
 
@@ -83,6 +84,28 @@ def test_sequences_are_counted_in_frames():
     # 30 frames in 4 ms; 1.5, 2 and 2 times the floor; the peer 2, 1 and 2 times the update.
     assert cells(text, "update")[2:5] == ["7,500", "2.00 (1.75–2.00)", "1.00 (1.00–1.00)"]
     assert cells(text, "peer")[3:5] == ["3.00 (2.50–3.50)", "2.00 (1.50–2.00)"]
+
+
+def test_images_are_timed_by_pixel_and_beside_three_others():
+    memory = {"temporary": 3 * 2**20, "arguments": 2**19}
+    small = convolutional_updates.Size((4, 5, 2), 3, filter_size=2, block=1, batch_size=50)
+    times = {
+        "floor": result([1.0, 2.0, 4.0], ""),
+        "update": result([2.0, 3.0, 5.0]) | {"memory": memory},
+        "unpooled": result([2.0, 2.0, 4.0]),
+        "dense": result([4.0, 6.0, 10.0]) | {"memory": {name: 8 * x for name, x in memory.items()}},
+        "learnergy_conv": result([6.0, 2.0, 4.0]),
+    }
+    alone = {name: times[name] for name in ("floor", "update", "unpooled")}
+    large = dataclasses.replace(small, image_shape=(40, 50, 2), num_maps=7)
+    text = table.images({"a": small, "b": large}, {"a": times, "b": alone})
+    # 3 ms for 50 images of 20 pixels.
+    ours = ["50", "3 (2.5–4)", "3000", "1.50 (1.38–1.75)", "2.00", "1.00 (1.00–1.50)"]
+    assert cells(text, "4×5×2, 3 maps of 2×2")[1:] == [
+        *(*ours, "1.00 (1.00–2.00)", "2.00 (2.00–2.00)", "3.0", "0.5", "24.0", "4.0")
+    ]
+    ours[2] = "30"
+    assert cells(text, "40×50×2, 7 maps of 2×2")[1:] == [*ours, "–", "–", "3.0", "0.5", "–", "–"]
 
 
 def test_scaling_is_relative_to_the_first_value():

@@ -46,9 +46,31 @@ def test_other_classes_are_prepared_as_those_that_were_learnt(standardise):
         np.testing.assert_allclose(split.images, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_standardised_pixels_are_not_binarised():
-    with pytest.raises(ValueError, match="--standardise and --binarisation=fixed exclude each"):
-        DataSettings(standardise=True, binarisation="fixed")
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"standardise": True, "binarisation": "fixed"},
+            "--standardise and --binarisation=fixed exclude each",
+        ),
+        ({"whiten": True, "binarisation": "fixed"}, "--whiten and --binarisation=fixed exclude"),
+        ({"whiten": True, "standardise": True}, "--standardise and --whiten exclude each other"),
+        ({"image_size": (1, 2, 3)}, "--image_size=1,2,3: one number, or the numbers of rows and"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        DataSettings(**settings)
+
+
+def test_other_classes_are_whitened_as_those_that_were_learnt():
+    settings = dataclasses.replace(DIGITS, classes=(2, 7), whiten=True, image_size=(4, 6))
+    dataset, _ = settings.load()
+    assert dataset.image_shape == (4, 6)
+    raw = dataclasses.replace(settings, whiten=False, classes=None).load()[0].test
+    others = ~np.isin(raw.labels, (2, 7))
+    expected = dataset.standardisation.apply(raw.take(others), 255.0)
+    np.testing.assert_array_equal(settings.left_out(dataset).images, expected.images)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +78,7 @@ def test_standardised_pixels_are_not_binarised():
     [
         ({"dataset": "mnist5k"}, False),
         ({"dataset": "mnist5k", "classes": (1,)}, False),
-        ({"dataset": "mnist5k", "image_size": 8}, True),
+        ({"dataset": "mnist5k", "image_size": (8,)}, True),
         ({"dataset": "digits"}, True),
         ({"dataset": "digits", "classes": (1,)}, True),
         ({"dataset": "digits", "binarisation": "stochastic"}, False),

@@ -78,7 +78,7 @@ def test_refusals(tmp_path):
             "tells of no data set in its summary.json: --dataset=3: expected",
         ),
         ({"data": {"classes": 3}}, "--classes=3: expected whole numbers of at least 0"),
-        ({"data": {"image_size": 10**400}}, "--image_size=10*: too large"),
+        ({"data": {"image_size": [10**400]}}, "--image_size=10*: too large"),
         ({"data": {"more": 3}}, "more: no setting of"),
     ],
 )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import convolutional, data, dbn, figures, rbm
+from dbn_jax import convolutional, data, dbn, figures, rbm, units
 from experiments.pictures import convolutional as pictures
 from tests.pictures import assert_readable, words
 from tests.random_models import jolt
@@ -51,14 +51,14 @@ def drawn(monkeypatch):
 
 
 def draw_all(net, dataset):
-    return pictures.draw(jax.random.key(0), net, dataset, data.Transform("none", 255.0))
+    return pictures.draw(jax.random.key(0), net, dataset, data.Transform("none", 255.0))[1]
 
 
 def test_every_layer_has_its_pictures(drawn):
     dataset, _ = corners()
     found = draw_all(corner_net(), dataset)
     each = {f"{what}_{i}" for what in ("features", "preferred", "maps") for i in (1, 2)}
-    assert set(found) == {"reconstructions", *each}
+    assert set(found) == {"reconstructions", "halves", *each}
     for figure in found.values():
         assert_readable(figure)
     assert "What the units of hidden layer 2 look for" in words(found["features_2"])
@@ -114,6 +114,42 @@ def test_maps_are_drawn_where_their_units_look(drawn):
     )
 
 
+def test_right_halves_are_filled_in_and_left_ones_stay(monkeypatch):
+    """By the first layer, whose pixels are on, and by both, of which the second wants a corner."""
+    drawn, draw = [], figures.image_rows
+    monkeypatch.setattr(
+        figures,
+        "image_rows",
+        lambda rows, **options: (drawn.append(rows), draw(rows, **options))[1],
+    )
+    dataset, _ = corners()
+    first, second = corner_net().layers
+    bright = dataclasses.replace(
+        first.visible, each=first.visible.each.add_to_bias(jnp.full(1, 10.0))
+    )
+    quiet = dataclasses.replace(first.hidden, bias=jnp.full(2, -200.0))
+    first = dataclasses.replace(first, visible=bright, hidden=quiet)
+    # One that is always on turns a unit of each block below on, and with it some pixels off.
+    filters = jnp.zeros_like(second.weights.filters).at[:, :, 0].set(300.0)
+    second = dataclasses.replace(
+        second,
+        weights=dataclasses.replace(second.weights, filters=filters),
+        hidden=dataclasses.replace(
+            second.hidden, each=second.hidden.each.add_to_bias(jnp.full(3, 1e3))
+        ),
+    )
+    draw_all(dbn.stack((first, second)), dataset)
+    rows = next(rows for rows in drawn if "left halves" in rows)
+    assert list(rows) == ["unseen images", "left halves", "by layer 1 alone", "by 2 layers"]
+    images = rows.pop("unseen images")
+    for row in rows.values():
+        np.testing.assert_array_equal(row[:, :, :3], images[:, :, :3])
+    right = {name: row[:, :, 3:] for name, row in rows.items()}
+    np.testing.assert_array_equal(right["left halves"], 0.5)
+    np.testing.assert_allclose(right["by layer 1 alone"], 1, atol=1e-3)
+    assert 0.05 < (right["by 2 layers"] < 0.5).mean() < 0.6
+
+
 def test_a_dense_top_layer_is_left_out(drawn):
     dataset, _ = corners()
     net = corner_net()
@@ -130,3 +166,25 @@ def test_colour_images(drawn):
     dataset = data.Dataset("mine", split, None, split, (6, 6, 3), 1)
     draw_all(dbn.stack((layer,)), dataset)
     assert drawn["What the units of hidden layer 1 prefer"].shape == (4, 11, 11, 3)
+
+
+def test_edges_are_counted_among_filters_of_gaussian_pixels(drawn):
+    """Of four filters, two waves, noise, and a blob, which is close to a Gabor function too."""
+    row, column = np.mgrid[:9, :9] - 4.0
+    window = np.exp(-(row**2 + column**2) / 8)
+    noise = np.random.default_rng(0).normal(size=(9, 9))
+    filters = [window * np.sin(row), window * np.sin(column - row), noise, window]
+    layer = convolutional.init_params(
+        jax.random.key(0), (12, 12, 1), 4, 9, block=2, visible=units.Gaussian()
+    )
+    weights = jnp.asarray(np.stack(filters, axis=-1)[:, :, None], jnp.float32)
+    layer = dataclasses.replace(layer, weights=dataclasses.replace(layer.weights, filters=weights))
+    images = np.random.default_rng(1).normal(size=(10, 144)).astype(np.float32)
+    split = data.Split(images, np.zeros(10, np.int32))
+    shown = data.Standardisation(np.full(144, 0.5, np.float32), np.full(144, 0.1, np.float32))
+    dataset = data.Dataset("mine", split, None, split, (12, 12), 1, 1.0, shown)
+    key, to_pixels = jax.random.key(0), data.Transform("none", 1.0)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam mixes counts and rates
+        results, found = pictures.draw(key, dbn.stack((layer,)), dataset, to_pixels)
+    assert (results["gabor_share"], results["oriented_gabor_share"]) == (0.75, 0.5)
+    assert "75% of all 4 correlate by over 0.8 with a" in words(found["features_1"])

@@ -1,0 +1,129 @@
+"""Whole images as grey levels: crops of the photographs that packages ship, and folders of files.
+
+They have no classes: all labels are 0.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dbn_jax import files
+from dbn_jax.data import patches
+from dbn_jax.data.transforms import shrink
+from dbn_jax.typing import UInt8
+
+NAMES = ("photographs", "folder")
+_SIZE = (64, 64)  # of a crop
+_SHRINK = 2  # what it does is said at `patches.load`
+# Of each photograph: the left part trains; the right one is cut into an upper and a lower half.
+_LEFT = 0.7
+_COUNTS = {"train": 4000, "validation": 500, "test": 500}
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_EVERY = 5  # images of a folder, of which one is held out
+
+Images = UInt8[np.ndarray, "examples rows columns"]
+
+
+def crops(size: tuple[int, int] | None, seed: int) -> dict[str, Images]:
+    """Crops at random places of `patches.PHOTOGRAPHS`, half of them mirrored, as many of each.
+
+    A photograph is shrunk by 2. Training, validation and test crops share no pixel of it.
+    """
+    size = _SIZE if size is None else size
+    pictures = {name: _parts(name, size) for name in patches.PHOTOGRAPHS}
+    return {
+        # RandomState's streams are frozen, so the same seed gives the same crops under any numpy.
+        part: _crops([each[part] for each in pictures.values()], count, size, [seed, number])
+        for number, (part, count) in enumerate(_COUNTS.items())
+    }
+
+
+def _parts(name, size) -> Mapping[str, np.ndarray]:
+    whole = patches.photograph(name)
+    rows, columns = (length // _SHRINK for length in whole.shape)
+    whole = shrink(whole[None, : rows * _SHRINK, : columns * _SHRINK], (rows, columns))[0]
+    right, low = round(_LEFT * columns), rows // 2
+    parts = {
+        "train": whole[:, :right],
+        "validation": whole[:low, right:],
+        "test": whole[low:, right:],
+    }
+    for part, region in parts.items():
+        if any(n > most for n, most in zip(size, region.shape, strict=True)):
+            raise ValueError(
+                f"image_size={size[0]},{size[1]}, but the {part} part of the photograph {name} has "
+                f"{region.shape[0]}×{region.shape[1]} pixels: choose smaller crops"
+            )
+    return parts
+
+
+def _crops(regions, count, size, seed):
+    random, found = np.random.RandomState(seed), []
+    for number in range(count):
+        region = regions[number % len(regions)]
+        row, column = (random.randint(n - k + 1) for n, k in zip(region.shape, size, strict=True))
+        crop = region[row : row + size[0], column : column + size[1]]
+        found.append(crop[:, ::-1] if random.randint(2) else crop)
+    return np.stack(found)
+
+
+def folder(path: files.Path, size: tuple[int, int] | None) -> dict[str, Images]:
+    """The JPEG and PNG files of a folder, in the order of their names; every fifth is a test image.
+
+    Args:
+      size: rows and columns. Images are shrunk until they just cover these, by averaging over
+        areas, and cut to their middle. None: all have one size already, and keep it.
+    """
+    paths = sorted(p for p in path.glob("*") if p.suffix.lower() in _SUFFIXES)
+    if len(paths) < 2:
+        raise ValueError(
+            f"{path} holds {len(paths)} files that end in {', '.join(_SUFFIXES)}: a folder of "
+            "images needs two at least, one to train on and one for the test"
+        )
+    images = [_grey(path) for path in paths]
+    if size is None:
+        _check_equal(paths, images)
+    else:
+        images = [_covering(*each, size) for each in zip(paths, images, strict=True)]
+    images = np.stack(images)
+    held_out = np.arange(len(images)) % _EVERY == 1
+    return {"train": images[~held_out], "test": images[held_out]}
+
+
+def _grey(path):
+    """Grey levels of an image as a viewer shows it."""
+    import PIL.Image
+    import PIL.ImageOps
+
+    try:
+        with path.open("rb") as file, PIL.Image.open(file) as picture:
+            mode = picture.mode
+            levels = np.asarray(PIL.ImageOps.exif_transpose(picture).convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises of files that are cut
+        raise ValueError(f"{path} is damaged, or no image ({error}): take it out") from error
+    if mode[0] in "IF":  # which Pillow cuts off at 255
+        raise ValueError(f"{path} has more than 8 bits a pixel (mode {mode}): make it 8 bits")
+    return levels
+
+
+def _covering(path, image, size):
+    rows, columns = image.shape
+    share = max(size[0] / rows, size[1] / columns)
+    if share > 1:
+        raise ValueError(
+            f"{path} has {rows}×{columns} pixels, and image_size={size[0]},{size[1]} is more: "
+            "images are only shrunk; choose a smaller size, or take it out"
+        )
+    near = [max(n, round(share * length)) for n, length in zip(size, image.shape, strict=True)]
+    top, left = ((length - n) // 2 for n, length in zip(size, near, strict=True))
+    return shrink(image[None], tuple(near))[0, top : top + size[0], left : left + size[1]]
+
+
+def _check_equal(paths, images):
+    shapes = [image.shape for image in images]
+    for path, shape in zip(paths, shapes, strict=True):
+        if shape != shapes[0]:
+            raise ValueError(
+                f"{paths[0]} has {shapes[0][0]}×{shapes[0][1]} pixels, but {path} {shape[0]}×"
+                f"{shape[1]}: set image_size to the rows and columns that all shall have"
+            )
