@@ -64,7 +64,7 @@ class Settings(runs.TrainingSettings):
         sparsity_cost=5.0,
         sparsity_through="biases",
         start_share=0.03,
-        learning_rate=0.5,
+        learning_rate=0.3,
         learning_rate_decay="linear",
         momentum_epochs=1,
         weight_decay=1e-3,

@@ -30,7 +30,7 @@ def two_layers(tmp_path_factory):
     """The workdir of a run whose pictures were not drawn."""
     path = tmp_path_factory.mktemp("below") / "run"
     with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
-        patch.setattr(pictures, "draw", lambda *args: {})
+        patch.setattr(pictures, "draw", lambda *args: ({}, {}))
         run(small_convolutional(), path)
     return path
 
@@ -39,7 +39,9 @@ def test_it_leaves_a_whole_workdir(tmp_path):
     results = run(small_convolutional(), tmp_path)
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     kinds = ("features", "preferred", "maps", "curves_layer")
-    assert drawn == {"reconstructions"} | {f"{kind}_{i}" for kind in kinds for i in (1, 2)}
+    assert drawn == {"reconstructions", "halves"} | {
+        f"{kind}_{i}" for kind in kinds for i in (1, 2)
+    }
     first, second = load_net(tmp_path).layers
     assert first.weights.map_shape == (6, 6, 6)
     assert second.weights.map_shape == (2, 2, 5)
@@ -70,7 +72,7 @@ def layers(monkeypatch):
 
     monkeypatch.setattr(pretraining, "train_layer", watch)
     monkeypatch.setattr(pretraining, "layer_curves", lambda *args, **options: {})
-    monkeypatch.setattr(pictures, "draw", lambda *args: {})
+    monkeypatch.setattr(pictures, "draw", lambda *args: ({}, {}))
     return seen
 
 
