@@ -133,7 +133,7 @@ def test_settings_make_their_learner(changes, expected):
 @pytest.mark.usefixtures("undrawn")
 def test_layers_of_another_run_are_kept_on_images_of_another_size(tmp_path, two_layers):
     """Its first layer, from 8×8 images, on 6×6 ones; only what is above is trained."""
-    smaller = dataclasses.replace(DIGITS, image_size=6)
+    smaller = dataclasses.replace(DIGITS, image_size=(6,))
     settings = small_convolutional(
         data=smaller,
         below=str(two_layers),
@@ -216,7 +216,7 @@ def test_settings_that_do_not_fit(tmp_path, changes, words):
 def test_layers_of_another_run_that_do_not_fit(tmp_path, two_layers, changes, words):
     images = DIGITS
     if size := changes.pop("size", None):
-        images = dataclasses.replace(DIGITS, image_size=size)
+        images = dataclasses.replace(DIGITS, image_size=(size,))
     if changes.pop("colour", False):
         images = dataclasses.replace(DIGITS, dataset="mine", data_dir=str(_in_colour(tmp_path)))
     settings = small_convolutional(data=images, below=str(two_layers), **OTHER, **changes)
