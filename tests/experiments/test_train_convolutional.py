@@ -271,5 +271,4 @@ def test_flags_that_do_nothing(tmp_path, flags, words):
 
 @pytest.mark.usefixtures("undrawn")
 def test_broken_run_goes_on_to_the_same_bits(tmp_path):
-    learning = dataclasses.replace(small_convolutional().learning, sparsity_target=0.05)
-    broken_and_resumed(tmp_path, train_convolutional, small_convolutional(learning=learning))
+    broken_and_resumed(tmp_path, train_convolutional, small_convolutional())
