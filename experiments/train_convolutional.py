@@ -5,14 +5,14 @@ the layer above sees one unit for each block (`dbn_jax.convolutional`).
 
     python -m experiments.train_convolutional --workdir=runs/convolutional
 
-trains two layers of 40 maps on 4,000 real digits that ship with a package, and draws their filters
-and what units of the second layer like best, in under 3 minutes on 2 cores. On full MNIST,
+trains two layers of 40 maps on 4,000 real digits that ship with a package, in under 3 minutes on 2
+cores: the first becomes strokes, the second larger parts of digits. A linear SVM on both layers
+(`classify_features`) gets 3.4 % of unseen digits wrong. On full MNIST,
 
     python -m experiments.train_convolutional --workdir=runs/convolutional --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/convolutional_mnist.flags
 
-`classify_features` says what a linear classifier makes of the pooled features, and
-`finetune_classifier` trains all layers by backpropagation.
+learns longer. `finetune_classifier` trains all layers by backpropagation.
 
 Gradients are sums over the places that share a filter or a bias. --learning_rate is per place: what
 the optimizer sees is divided by the number of places of the layer's maps (rows × columns), for the
