@@ -12,7 +12,7 @@ cores: the first becomes strokes, the second larger parts of digits. A linear SV
     python -m experiments.train_convolutional --workdir=runs/convolutional --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/convolutional_mnist.flags
 
-learns longer. `finetune_classifier` trains all layers by backpropagation.
+trains the same layers. `finetune_classifier` goes on by backpropagation through all of them.
 
 Gradients are sums over the places that share a filter or a bias. --learning_rate is per place: what
 the optimizer sees is divided by the number of places of the layer's maps (rows × columns), for the
