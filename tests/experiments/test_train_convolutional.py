@@ -10,7 +10,7 @@ import pytest
 
 from dbn_jax import convolutional, data, dbn, learning, rbm, training, units
 from experiments import train_convolutional
-from experiments.common import pretraining, runs
+from experiments.common import memory, pretraining, runs
 from experiments.common.rbm_settings import ConvolutionalSettings
 from experiments.pictures import convolutional as pictures
 from tests import binaries, finished_runs
@@ -30,7 +30,7 @@ def two_layers(tmp_path_factory):
     """The workdir of a run whose pictures were not drawn."""
     path = tmp_path_factory.mktemp("below") / "run"
     with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
-        patch.setattr(pictures, "draw", lambda *args: {})
+        patch.setattr(pictures, "draw", lambda *args: ({}, {}))
         run(small_convolutional(), path)
     return path
 
@@ -39,7 +39,9 @@ def test_it_leaves_a_whole_workdir(tmp_path):
     results = run(small_convolutional(), tmp_path)
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     kinds = ("features", "preferred", "maps", "curves_layer")
-    assert drawn == {"reconstructions"} | {f"{kind}_{i}" for kind in kinds for i in (1, 2)}
+    assert drawn == {"reconstructions", "halves"} | {
+        f"{kind}_{i}" for kind in kinds for i in (1, 2)
+    }
     first, second = load_net(tmp_path).layers
     assert first.weights.map_shape == (6, 6, 6)
     assert second.weights.map_shape == (2, 2, 5)
@@ -70,7 +72,7 @@ def layers(monkeypatch):
 
     monkeypatch.setattr(pretraining, "train_layer", watch)
     monkeypatch.setattr(pretraining, "layer_curves", lambda *args, **options: {})
-    monkeypatch.setattr(pictures, "draw", lambda *args: {})
+    monkeypatch.setattr(pictures, "draw", lambda *args: ({}, {}))
     return seen
 
 
@@ -125,16 +127,13 @@ def test_rates_are_per_place():
     ],
 )
 def test_settings_make_their_learner(changes, expected):
-    settings = ConvolutionalSettings(**changes)
-    if settings.learner == "cd":
-        settings = dataclasses.replace(settings, reconstruction="probabilities")
-    assert settings.make_learner() == expected
+    assert ConvolutionalSettings(**changes).make_learner() == expected
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_layers_of_another_run_are_kept_on_images_of_another_size(tmp_path, two_layers):
     """Its first layer, from 8×8 images, on 6×6 ones; only what is above is trained."""
-    smaller = dataclasses.replace(DIGITS, image_size=6)
+    smaller = dataclasses.replace(DIGITS, image_size=(6,))
     settings = small_convolutional(
         data=smaller,
         below=str(two_layers),
@@ -217,13 +216,21 @@ def test_settings_that_do_not_fit(tmp_path, changes, words):
 def test_layers_of_another_run_that_do_not_fit(tmp_path, two_layers, changes, words):
     images = DIGITS
     if size := changes.pop("size", None):
-        images = dataclasses.replace(DIGITS, image_size=size)
+        images = dataclasses.replace(DIGITS, image_size=(size,))
     if changes.pop("colour", False):
         images = dataclasses.replace(DIGITS, dataset="mine", data_dir=str(_in_colour(tmp_path)))
     settings = small_convolutional(data=images, below=str(two_layers), **OTHER, **changes)
     with pytest.raises(ValueError, match=words):
         run(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_maps_of_all_images_that_memory_does_not_hold(tmp_path, monkeypatch):
+    """1,433 times 3×3×6 numbers are 0.3 MB."""
+    monkeypatch.setattr(memory, "physical", lambda: 250_000)
+    words = "layer 2: what it sees of 1,433 images takes at least 0 GB, and this machine has 0 GB; "
+    with pytest.raises(ValueError, match=f"{words}choose fewer maps below it, or larger blocks$"):
+        run(small_convolutional(), tmp_path / "run")
 
 
 def _in_colour(folder):
@@ -250,7 +257,10 @@ def test_images_in_colour_have_three_channels(tmp_path, layers):
             "--keep_layers=1 does nothing with --below=None; it goes with --below",
         ),
         (["--centring=centred"], "--centring is no flag of this command"),
-        (["--sparsity_through=biases"], "does nothing with --sparsity_target=0.0; it goes with "),
+        (
+            ["--sparsity_target=0", "--sparsity_cost=3"],
+            "--sparsity_cost=3.0 does nothing with --sparsity_target=0.0; it goes with ",
+        ),
     ],
 )
 def test_flags_that_do_nothing(tmp_path, flags, words):
@@ -261,5 +271,4 @@ def test_flags_that_do_nothing(tmp_path, flags, words):
 
 @pytest.mark.usefixtures("undrawn")
 def test_broken_run_goes_on_to_the_same_bits(tmp_path):
-    learning = dataclasses.replace(small_convolutional().learning, sparsity_target=0.05)
-    broken_and_resumed(tmp_path, train_convolutional, small_convolutional(learning=learning))
+    broken_and_resumed(tmp_path, train_convolutional, small_convolutional())
