@@ -19,10 +19,17 @@ the optimizer sees is divided by the number of places of the layer's maps (rows 
 biases of the pixels by that of the pixels. So are the sparsity cost and weight decay what they are
 elsewhere: decay takes the share rate × decay of each weight.
 
---below=runs/photographs takes the layers of another run as the lowest, without training them: their
-filters are moved to the images of this one, whatever size these have. The authors learn edges on
-photographs, and on top of them the parts of cars. It is also how layers get settings of their own:
-those of the flags are for all layers that a run trains.
+Edges are learnt from whitened photographs that packages ship, in some minutes; on top of them
+corners and contours (photographs_2.flags), or the parts of cars:
+
+    python -m experiments.train_convolutional --workdir=runs/photographs_1 \
+        --flagfile=experiments/flagfiles/photographs_1.flags
+    python -m experiments.train_convolutional --workdir=runs/cars --data_dir=<folder of images> \
+        --flagfile=experiments/flagfiles/cars.flags
+
+--below=runs/photographs_1 takes the layers of another run as the lowest, without training them:
+their filters are moved to the images of this one, whatever size these have. It is also how layers
+get settings of their own: those of the flags are for all layers that a run trains.
 
 The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and summary.json. This
 tells of every layer, on held-out images, `reconstruction_error_layer_<i>`, the squared error of

@@ -14,7 +14,9 @@ _NUM_UNITS = 100  # of a layer that are shown, at most
 _NUM_SEARCHED = 2000  # unseen images that are searched for what units prefer
 _AT_ONCE = 16  # images whose maps are in memory
 _NUM_PREFERRED = 9  # in three rows
-_NUM_RECONSTRUCTED = 12
+_NUM_CANDIDATES = 200  # from which these are taken
+_ALIKE = 0.95  # correlation of patches that show the same
+_NUM_RECONSTRUCTED = 12  # images; of the first so many one has its maps drawn
 _HALF_STEPS = 100  # of Gibbs sampling
 _PAGE = 900  # pixels across a sheet
 _NOWHERE = (0.78, 0.86, 0.94)  # the colour where there is no unit, and no patch
@@ -39,14 +41,17 @@ def draw(
         "halves": _halves(half_key, layers, dataset, v),
     }
     values, places = _preferred(layers, v)
-    means = _means(layers, v[:1])
+    # The image of most contrast, so that there is something to be on for.
+    few = shown[:_NUM_RECONSTRUCTED]
+    chosen = np.argmax(few.reshape(len(few), -1).std(axis=1))
+    means = _means(layers, v[chosen][None])
     results, edges = _edges(layers[0])
     for i in range(len(layers)):
         pictures[f"features_{i + 1}"] = _features(layers[: i + 1], dataset, edges)
         pictures[f"preferred_{i + 1}"] = _preferences(
             layers[: i + 1], shown, np.asarray(values[i]), np.asarray(places[i])
         )
-        pictures[f"maps_{i + 1}"] = _maps(layers[: i + 1], shown[0], np.asarray(means[i])[0])
+        pictures[f"maps_{i + 1}"] = _maps(layers[: i + 1], shown[chosen], np.asarray(means[i])[0])
     return results, pictures
 
 
@@ -109,7 +114,7 @@ def _preferred(layers, v):
 def _preferences(layers, shown, values, places) -> Figure:
     """The nine patches of different images that each unit likes best, as one tile a unit."""
     shape = layers[-1].weights.map_shape
-    best = np.argsort(-values, axis=0, kind="stable")[:_NUM_PREFERRED]
+    best = np.argsort(-values, axis=0, kind="stable")[:_NUM_CANDIDATES]
     place = np.stack(np.unravel_index(np.take_along_axis(places, best, axis=0), shape[:2]), axis=-1)
     first, size = receptive_fields.receptive_field(layers, place)
     across = math.isqrt(_NUM_PREFERRED)
@@ -119,9 +124,10 @@ def _preferences(layers, shown, values, places) -> Figure:
     images = _in_colour(shown)
     # Lines between the patches of a unit, and boxes not full where there are too few images.
     tiles = np.tile(np.float32(_NOWHERE), (count, across, size[0] + 1, across, size[1] + 1, 1))
-    for rank, chosen in enumerate(best[:, :count]):
-        cut = _crops(jnp.asarray(images[chosen]), first[rank, :count], size)
-        tiles[:, rank // across, : size[0], rank % across, : size[1]] = cut
+    for unit in range(count):
+        patches = np.asarray(_crops(jnp.asarray(images[best[:, unit]]), first[:, unit], size))
+        for rank, patch in enumerate(patches[_different(patches)[:_NUM_PREFERRED]]):
+            tiles[unit, rank // across, : size[0], rank % across, : size[1]] = patch
     tiles = tiles.reshape(count, across * (size[0] + 1), across * (size[1] + 1), 3)[:, :-1, :-1]
     number = len(layers)
     return figures.image_sheet(
@@ -129,9 +135,21 @@ def _preferences(layers, shown, values, places) -> Figure:
         image_shape=tiles.shape[1:],
         title=f"What the units of hidden layer {number} prefer",
         subtitle=f"in each box one unit: of {len(shown):,} unseen images the nine in which it is "
-        f"most likely to be on, and of each the {size[0]}×{size[1]} pixels that it then sees; "
-        f"{_counted(count, shape[-1])}",
+        f"most likely to be on, and of each the {size[0]}×{size[1]} pixels that it then sees; what "
+        f"is nearly the same is shown once; {_counted(count, shape[-1])}",
     )
+
+
+def _different(patches):
+    """Numbers of patches without those that correlate with an earlier one: crops overlap."""
+    flat = patches.reshape(len(patches), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    flat = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    alike, kept = flat @ flat.T > _ALIKE, []
+    for number in range(len(patches)):
+        if not alike[number, kept].any():
+            kept.append(number)
+    return kept
 
 
 _crops = jax.jit(jax.vmap(receptive_fields.crop, in_axes=(0, 0, None)), static_argnums=2)

@@ -45,6 +45,18 @@ def test_crops_come_from_all_places_and_half_of_them_are_mirrored(in_parts):
     assert (crops != photographs.crops((30, 31), seed=1)["train"]).any()
 
 
+def test_crops_avoid_what_is_flat(monkeypatch):
+    """Of a photograph whose left part is half flat, four places in a row seldom are."""
+    picture = np.zeros((200, 400), np.uint8)
+    picture[:, :140] = np.random.default_rng(0).integers(0, 256, (200, 140))
+    monkeypatch.setattr(patches, "PHOTOGRAPHS", {"half": None})
+    monkeypatch.setattr(patches, "photograph", lambda name: picture)
+    crops = photographs.crops((1, 2), seed=0)["train"]
+    share = (69 / 139) ** 4  # 70 of 139 windows begin in the 70 columns that are not flat
+    error = np.sqrt(share * (1 - share) / len(crops))
+    assert abs((crops.std(axis=(1, 2)) == 0).mean() - share) < 4 * error
+
+
 def test_crops_larger_than_a_part_are_refused():
     words = (
         "image_size=64,80, but the validation part of the photograph brick has 128×77 pixels: "

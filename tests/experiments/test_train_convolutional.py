@@ -13,6 +13,7 @@ from experiments import train_convolutional
 from experiments.common import memory, pretraining, runs
 from experiments.common.rbm_settings import ConvolutionalSettings
 from experiments.pictures import convolutional as pictures
+from experiments.pictures import gabor
 from tests import binaries, finished_runs
 from tests.data.test_idx import idx_bytes
 from tests.resumption import broken_and_resumed
@@ -92,6 +93,23 @@ def test_what_layers_are_made_of_and_learn_from(tmp_path, layers):
     dataset, _ = DIGITS.load()
     np.testing.assert_array_equal(first["rows"], dataset.train.images)
     assert second["rows"].shape == (len(dataset.train), 4 * 4 * 6)
+
+
+def test_photographs_have_gaussian_pixels_whose_edges_are_counted(tmp_path):
+    settings = small_convolutional(
+        data=dataclasses.replace(DIGITS, whiten=True),
+        visible="gaussian",
+        sigma=0.5,
+        maps=(6,),
+        filter_sizes=(5,),
+        blocks=(2,),
+    )
+    results = run(settings, tmp_path)
+    (layer,) = load_net(tmp_path).layers
+    assert layer.visible.each.scale == 0.5
+    found, _, _ = gabor.describe(jnp.moveaxis(layer.weights.filters[..., 0, :], -1, 0))
+    share = np.mean(np.asarray(found.correlation) > 0.8)
+    assert results["gabor_share"] == pytest.approx(share)
 
 
 def test_rates_are_per_place():
@@ -187,8 +205,8 @@ OTHER = {"maps": (4,), "filter_sizes": (2,), "blocks": (1,)}
         ),
         ({"learning": ConvolutionalSettings(batch_size=9000)}, "^--batch_size=9000, but there are"),
         (
-            {"data": dataclasses.replace(DIGITS, standardise=True)},
-            "--visible=bernoulli takes grey ",
+            {"data": dataclasses.replace(DIGITS, whiten=True)},
+            "^--whiten makes real numbers of pixels, and --visible=bernoulli takes grey levels in ",
         ),
         (
             {"below": "here", **OTHER},
@@ -255,6 +273,10 @@ def test_images_in_colour_have_three_channels(tmp_path, layers):
         (
             ["--keep_layers=1"],
             "--keep_layers=1 does nothing with --below=None; it goes with --below",
+        ),
+        (
+            ["--sigma=2"],
+            "--sigma=2.0 does nothing with --visible=bernoulli; it goes with --visible",
         ),
         (["--centring=centred"], "--centring is no flag of this command"),
         (

@@ -69,7 +69,8 @@ def test_every_layer_has_its_pictures(drawn):
     assert "the 5×5 pixels that it then sees" in text
 
 
-def test_preferred_patches_are_of_nine_images_where_the_unit_is_on(drawn):
+def test_preferred_patches_are_of_nine_images_where_the_unit_is_on(drawn, monkeypatch):
+    monkeypatch.setattr(pictures, "_ALIKE", 2.0)
     dataset, _ = corners()
     draw_all(corner_net(), dataset)
     tiles = drawn["What the units of hidden layer 1 prefer"]
@@ -79,6 +80,16 @@ def test_preferred_patches_are_of_nine_images_where_the_unit_is_on(drawn):
     for row, column in itertools.product(range(3), range(3)):
         patch = tiles[0, 3 * row : 3 * row + 2, 3 * column : 3 * column + 2, 0]
         np.testing.assert_array_equal(patch, CORNER > 0)
+
+
+def test_patches_that_show_the_same_are_shown_once(drawn):
+    dataset, _ = corners()
+    draw_all(corner_net(), dataset)
+    tile = drawn["What the units of hidden layer 1 prefer"][0, ..., 0]
+    np.testing.assert_array_equal(tile[:2, :2], CORNER > 0)
+    np.testing.assert_array_equal(tile[:2, 3:5], 0)
+    patches = np.array([[0, 0, 1.0], [0, 0.1, 2], [1, 0, 0], [0, 0, 0.5], [2, 0.1, 0]])
+    assert pictures._different(patches[:, None]) == [0, 2]
 
 
 def test_preferences_of_few_images_leave_room(drawn):
