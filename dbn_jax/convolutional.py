@@ -249,13 +249,13 @@ def init_params(
     if block > 1 and not isinstance(hidden, units.Bernoulli):
         raise ValueError(f"hidden is {hidden}, but pooled units are binary: leave block at 1")
     _check_geometry(image_shape, (filter_size,) * 2, border)
-    numbers = (filter_size, filter_size, image_shape[-1])
+    each = (filter_size, filter_size, image_shape[-1])
     if shared:
-        filters = jax.random.normal(key, (*numbers, num_maps), dtype)
+        filters = jax.random.normal(key, (*each, num_maps), dtype)
         weights = Convolution(filters, tuple(image_shape), border)
     else:
         places = math.prod(_map_size(image_shape, (filter_size,) * 2, border))
-        filters = jax.random.normal(key, (places, math.prod(numbers), num_maps), dtype)
+        filters = jax.random.normal(key, (places, math.prod(each), num_maps), dtype)
         weights = LocalConnections(filters, tuple(image_shape), (filter_size,) * 2, border)
     weights = jax.tree.map(lambda x: jnp.asarray(weight_scale, dtype) * x, weights)
     rows, columns, _ = weights.map_shape
@@ -344,7 +344,7 @@ def _map_size(image_shape, filter_size, border):
 
 
 def _check_geometry(image_shape, filter_size, border):
-    whole = all(isinstance(size, numbers.Integral) for size in (*image_shape, *filter_size))
+    whole = all(isinstance(size, numbers.Integral) for size in image_shape)
     if not whole or len(image_shape) != 3 or min(image_shape) < 1:
         raise ValueError(f"image_shape is {image_shape}; expected rows, columns, channels")
     if border not in _BORDERS:

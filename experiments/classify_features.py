@@ -4,10 +4,11 @@
 
 takes a net of `train_convolutional` or `train_dbn`, or a fine-tuned one, and the data that it
 learnt from. The features of an image are the probabilities of the hidden units, of blocks of them
-where they are pooled, of all layers or of --layers; with --raw they are the pixels. The classifiers
-are scikit-learn's. One number is chosen for them, C, the weight of errors beside that of small
-weights: the best one on validation images. Then the classifier learns the validation images too,
-and the test images are looked at once.
+where they are pooled, of all layers or of --layers; with --raw they are the pixels. --window=3
+averages those of maps over windows of 3×3 places. The classifiers are scikit-learn's. One number is
+chosen for them, C, the weight of errors beside that of small weights: the best one on validation
+images. Then the classifier learns the validation images too, and the test images are looked at
+once.
 
 Validation images are those of the net's run, if it held any out, or --num_validation of its
 training images. With --num_labels=1000 --draws=5 only so many images have labels, drawn at random
@@ -31,7 +32,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, LinearSVC
 
-from dbn_jax import data, dbn
+from dbn_jax import convolutional, data, dbn, receptive_fields
 from experiments.common import memory, pretrained, runs, yardsticks
 from experiments.common.settings import Given, only, setting
 
@@ -60,6 +61,18 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         None,
         "Numbers of the hidden layers, from 1, whose units are the features; by default all.",
         at_least=1,
+        given=only("raw", False),
+    )
+    window: int = setting(
+        1,
+        "Rows and columns of the windows over which the probabilities of maps are averaged; they "
+        "overlap by half. What is known of the place is then less, and few labels go further.",
+        at_least=1,
+        given=only("raw", False),
+    )
+    root: bool = setting(
+        False,
+        "Take the square roots of the probabilities, or of their averages.",
         given=only("raw", False),
     )
     components: int = setting(
@@ -101,7 +114,7 @@ def run(settings: Settings, workdir: str) -> dict:
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
-    up = functools.partial(_features, transform, settings.layers, settings.raw, net)
+    up = functools.partial(_features, transform, settings, net)
     known, asked = (data.in_blocks(up, run.key, x) for x in (images, dataset.test.images))
     length = np.sqrt(np.mean(np.sum(known**2, axis=1)))
     known, asked = known / length, asked / length
@@ -121,14 +134,30 @@ def run(settings: Settings, workdir: str) -> dict:
     return run.finish(results)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _features(transform, numbers, raw, net, key, images):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _features(transform, settings, net, key, images):
     """The features of images, (N, D)."""
     v = transform(key, images)
-    if raw:
-        return v
+    return v if settings.raw else jnp.concatenate(_of_layers(settings, net, v), axis=-1)
+
+
+def _of_layers(settings, net, v):
+    """Those of the chosen layers, averaged over windows."""
     layers = features(net, v)
-    return jnp.concatenate([layers[i - 1] for i in numbers or range(1, len(layers) + 1)], axis=-1)
+    chosen = []
+    for i in settings.layers or range(1, len(layers) + 1):
+        x = layers[i - 1]
+        if settings.window > 1:
+            x = _averaged(x, (*net.recognition, net.top)[i - 1], settings.window)
+        chosen.append(jnp.sqrt(x) if settings.root else x)
+    return chosen
+
+
+def _averaged(x, layer, window):
+    maps = convolutional.as_images(x, convolutional.pooled_shape(layer))
+    size, steps = (1, window, window, 1), (1, *((window + 1) // 2,) * 2, 1)
+    total = jax.lax.reduce_window(maps, 0.0, jax.lax.add, size, steps, "VALID")
+    return total.reshape(len(x), -1) / window**2
 
 
 def features(net: dbn.Net, v: jax.Array) -> tuple[jax.Array, ...]:
@@ -192,21 +221,42 @@ def _check(settings, net, labels, draws) -> None:
             f"--layers={','.join(map(str, settings.layers))}, but the net of "
             f"--pretrained={settings.pretrained} has layers 1 to {len(sizes)}; choose of these"
         )
+    if settings.window > 1:
+        _check_windows(settings, net, len(sizes))
     for learnt, _ in draws:
         if len(classes := np.unique(labels[learnt])) < 2:
             raise ValueError(
                 f"the images to learn from are all of class {classes[0]}: a classifier needs two "
                 "classes; take more --num_labels, or a net that learnt from other classes"
             )
-    of_layers = [each.shape[1] for each in sizes]
-    chosen = [of_layers[i - 1] for i in settings.layers] if settings.layers else of_layers
-    count = dbn.num_pixels(net) if settings.raw else sum(chosen)
+    count = dbn.num_pixels(net)
+    if not settings.raw:
+        v = jnp.zeros((1, count))
+        count = sum(
+            x.shape[1] for x in jax.eval_shape(functools.partial(_of_layers, settings), net, v)
+        )
     # Single precision here, and double in scikit-learn.
     memory.check(
         12 * count * len(labels),
         f"{count:,} features of {len(labels):,} images",
         "choose some --layers, or fewer labelled images",
     )
+
+
+def _check_windows(settings, net, num_layers):
+    for i in settings.layers or range(1, num_layers + 1):
+        layer = (*net.recognition, net.top)[i - 1]
+        if not receptive_fields.is_convolutional(layer):
+            raise ValueError(
+                f"--window={settings.window} averages over places, and layer {i} of the net has "
+                "none: leave the flag out, or choose --layers that are convolutional"
+            )
+        rows, columns, _ = convolutional.pooled_shape(layer)
+        if settings.window > min(rows, columns):
+            raise ValueError(
+                f"--window={settings.window}, but layer {i} has maps of {rows}×{columns}: choose a "
+                "smaller one, or --layers of larger maps"
+            )
 
 
 if __name__ == "__main__":

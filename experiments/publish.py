@@ -81,8 +81,9 @@ def _without_folders(summary):
     if "data" in settings:
         settings["data"] = {k: v for k, v in settings["data"].items() if k != "data_dir"}
     summary = summary | {"settings": settings}
-    if "pretrained" in summary:
-        summary["pretrained"] = _without_folders(summary["pretrained"])
+    for name in pretrained_runs.STARTS:
+        if name in summary:
+            summary[name] = _without_folders(summary[name])
     return summary
 
 

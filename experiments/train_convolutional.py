@@ -5,14 +5,14 @@ the layer above sees one unit for each block (`dbn_jax.convolutional`).
 
     python -m experiments.train_convolutional --workdir=runs/convolutional
 
-trains two layers of 40 maps on 4,000 real digits that ship with a package, and draws their filters
-and what units of the second layer like best, in under 3 minutes on 2 cores. On full MNIST,
+trains two layers of 40 maps on 4,000 real digits that ship with a package, in under 3 minutes on 2
+cores: the first becomes strokes, the second larger parts of digits. A linear SVM on both layers
+(`classify_features`) gets 3.4 % of unseen digits wrong. On full MNIST,
 
     python -m experiments.train_convolutional --workdir=runs/convolutional --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/convolutional_mnist.flags
 
-`classify_features` says what a linear classifier makes of the pooled features, and
-`finetune_classifier` trains all layers by backpropagation.
+trains the same layers. `finetune_classifier` goes on by backpropagation through all of them.
 
 Gradients are sums over the places that share a filter or a bias. --learning_rate is per place: what
 the optimizer sees is divided by the number of places of the layer's maps (rows × columns), for the
@@ -50,7 +50,7 @@ import jax.numpy as jnp
 
 from dbn_jax import convolutional, data, dbn, rbm, training, units
 from dbn_jax.learning import greedy
-from experiments.common import data_settings, layer_measures, pretrained, pretraining, runs
+from experiments.common import data_settings, layer_measures, memory, pretrained, pretraining, runs
 from experiments.common.data_settings import UNITS, DataSettings
 from experiments.common.rbm_settings import ConvolutionalSettings
 from experiments.common.settings import Given, about, group, only, setting
@@ -65,7 +65,18 @@ class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: ConvolutionalSettings = group(ConvolutionalSettings)
+    learning: ConvolutionalSettings = group(
+        ConvolutionalSettings,
+        sparsity_target=0.03,
+        sparsity_cost=5.0,
+        sparsity_through="biases",
+        start_share=0.03,
+        learning_rate=0.3,
+        learning_rate_decay="linear",
+        momentum_epochs=1,
+        weight_decay=1e-3,
+        batch_size=20,
+    )
     maps: tuple[int, ...] = setting(
         (40, 40), "Number of maps of each layer that is trained.", at_least=1
     )
@@ -132,8 +143,7 @@ class Settings(runs.TrainingSettings):
 def run(settings: Settings, workdir: str) -> dict:
     """Trains the net in a workdir, or resumes there, and draws its pictures."""
     dataset, to_pixels = settings.data.load()
-    grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, to_pixels)
-    learning = settings.learning.suited(len(dataset.train.images), grey=grey)
+    learning = settings.learning.suited(len(dataset.train.images), grey=False)
     settings = dataclasses.replace(settings, learning=learning)
     kept, inits = _layers(settings, dataset)
     run = runs.open(settings, workdir)
@@ -194,12 +204,16 @@ def _layers(
             border=settings.border,
             visible=visible,
         )
-        of_layer = f"{flags}: layer {number}"
+        of_layer, num_visible = f"{flags}: layer {number}", math.prod(image_shape)
         with about(of_layer):
             image_shape, visible = convolutional.pooled_shape(_template(init)), units.Bernoulli()
-        pretraining.check(
-            settings.learning, math.prod(init.keywords["image_shape"]), init, flags=of_layer
-        )
+        pretraining.check(settings.learning, num_visible, init, flags=of_layer)
+        if number > 1 and not settings.data.redrawn(dataset):
+            memory.check(
+                4 * num_images * num_visible,
+                f"{of_layer}: what it sees of {num_images:,} images",
+                "choose fewer maps below it, or larger blocks",
+            )
         inits.append(init)
     return kept, inits
 

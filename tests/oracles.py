@@ -122,13 +122,11 @@ class Layer:
           units: with parameters.
           max_input: largest input (absolute) for which quadrature nodes must suffice.
         """
-        layer = cls.make(_blocks(units), max_input)
-        layer = dataclasses.replace(layer, places=_num_places(units))
+        layer = dataclasses.replace(cls.make(_blocks(units), max_input), places=_num_places(units))
         if not hasattr(units, "block"):
             return layer
         kept = convolutional_oracle.allowed(layer.states, units.shape, units.block)
-        states, log_weights = layer.states[kept], layer.log_weights[kept]
-        return dataclasses.replace(layer, states=states, log_weights=log_weights)
+        return cls(layer.blocks, layer.states[kept], layer.log_weights[kept], layer.places)
 
     @classmethod
     def make(cls, blocks, max_input=4.0):
@@ -423,7 +421,6 @@ def unit_leaves(units):
 
 
 def _num_places(units):
-    """How many units share each parameter."""
     return getattr(units, "num_places", math.prod(getattr(units, "shape", ())))
 
 
@@ -451,14 +448,3 @@ def _blocks(units):
         arrays = (np.tile(x, _num_places(units)) for x in (bias, sigma, location))
         blocks.append(Block("Bernoulli" if kind == "MaxPooled" else kind, *arrays, learnt, count))
     return blocks
-
-
-def equations(jaxpr):
-    """All equations of a jaxpr, those of nested jaxprs included."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, (tuple, list)) else [value]:
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)

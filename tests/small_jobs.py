@@ -34,7 +34,9 @@ def small_dbn(**changes):
 def small_convolutional(**changes):
     settings = {
         "data": DIGITS,
-        "learning": ConvolutionalSettings(epochs=2, batch_size=50, start_share=0.05),
+        "learning": ConvolutionalSettings(
+            epochs=2, batch_size=50, start_share=0.05, sparsity_target=0.05
+        ),
         "maps": (6, 5),
         "filter_sizes": (3, 2),
         "blocks": (2, 2),

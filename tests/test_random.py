@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import random
-from tests import binaries, oracles, significance
+from tests import binaries, jaxprs, significance
 
 SHAPES = [(), (0,), (1,), (7,), (3, 5), (2, 3, 400)]
 bernoulli = jax.jit(random.bernoulli)
@@ -24,7 +24,7 @@ def integers(key, shape):
 def primitives(function, *args):
     """Names of all primitives in a function's jaxpr."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    return {equation.primitive.name for equation in oracles.equations(jaxpr)}
+    return {equation.primitive.name for equation in jaxprs.equations(jaxpr)}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from dbn_jax import rbm
-from tests import oracles
+from tests import jaxprs, oracles
 from tests.small_rbms import allclose, make, some_states, trees_allclose
 
 SCHEDULE_CLIPPING_DECAY = optax.chain(
@@ -95,7 +95,7 @@ def test_an_update_keeps_the_chains_unless_they_have_moved():
 def called(function, *args):
     """Names of the compiled functions that remain calls inside a function."""
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    return {equation.params.get("name") for equation in oracles.equations(jaxpr)}
+    return {equation.params.get("name") for equation in jaxprs.equations(jaxpr)}
 
 
 def test_steps_are_inlined_into_the_callers_program():

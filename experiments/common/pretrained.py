@@ -14,7 +14,7 @@ from experiments.common.settings import Declared, setting
 # What --pretrained is for a start from random weights.
 NONE = "none"
 # The flags that name the run which another one starts from.
-_STARTS = ("pretrained", "below")
+STARTS = ("pretrained", "below")
 # The commands that make nets.
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
 # The command that makes nets of convolutional layers, of which not all fine-tunings are.
@@ -56,7 +56,7 @@ def run_summary(
         )
     summary = training.read_summary(path)
     _check_settings(summary, path)
-    for name in _STARTS:
+    for name in STARTS:
         origin = summary["settings"].pop(name, None) or NONE
         if origin != NONE:
             summary[name] = run_summary(origin, (*later, folder), flag=name)
@@ -69,13 +69,13 @@ def _check_settings(summary: Any, path: str | os.PathLike) -> None:
     if (
         not isinstance(settings, dict)
         or not isinstance(settings.get("data", {}), dict)
-        or not all(isinstance(settings.get(name) or NONE, str) for name in _STARTS)
+        or not all(isinstance(settings.get(name) or NONE, str) for name in STARTS)
     ):
         raise ValueError(
             f"{path}/summary.json is damaged: the settings in it are not those of a run; delete "
             "it, and the run's own command writes it anew"
         )
-    for name in _STARTS:
+    for name in STARTS:
         if name in summary:
             _check_settings(summary[name], path)
 

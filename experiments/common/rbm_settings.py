@@ -17,7 +17,7 @@ _EPOCHS, _ENOUGH = 60, 4000
 _PIXELS, _MOST_UPDATES = 784, 4
 _RATE, _MOST_RATE = 0.1, 1.0
 _TOP_RATE, _TOP_RATE_GREY = 0.02, 0.005
-_CONVOLUTIONAL_EPOCHS = 10
+_CONVOLUTIONAL_EPOCHS = 5
 LEARNERS = ("cd", "pcd", "fast_pcd", "tempering", "exact")
 _LEARNER_FLAGS = (
     "learner", "gibbs_steps", "num_chains", "temperatures", "min_beta", "centring",
@@ -275,6 +275,13 @@ class ConvolutionalSettings(RBMSettings, title="Learning"):
         "Estimator of the gradient: contrastive divergence (cd), persistent CD (pcd), or parallel "
         "tempering.",
         choices=("cd", "pcd", "tempering"),
+    )
+    reconstruction: str = setting(
+        "probabilities",
+        "What contrastive divergence takes as the reconstruction of the visible units: their "
+        "means, or drawn states (samples).",
+        choices=("samples", "probabilities"),
+        given=only("learner", "cd"),
     )
     sparsity_through: str = setting(
         "weights_and_biases",

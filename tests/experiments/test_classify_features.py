@@ -79,6 +79,21 @@ def test_it_learns_the_features_of_all_images_with_the_best_c(run_of, tmp_path, 
     assert error < 0.7  # 0.9 is chance
 
 
+def test_windows_average_maps_by_halves_and_roots_are_taken_after_that(run_of, tmp_path):
+    model, images = at_random(0, net), data.load("digits").test.images[:3]
+    settings = classify_features.Settings(
+        pretrained=run_of["all"], layers=(1,), window=2, root=True
+    )
+    found = classify_features._features(
+        lambda key, x: x / 255, settings, model, None, images.astype(np.float32)
+    )
+    maps = features(model, images)[0].reshape(3, 3, 3, 6)
+    windows = [maps[:, i : i + 2, j : j + 2].mean((1, 2)) for i in range(2) for j in range(2)]
+    np.testing.assert_allclose(found, np.sqrt(np.concatenate(windows, axis=1)), rtol=1e-5)
+    results = run(tmp_path, pretrained=run_of["all"], layers=(1,), window=2, root=True)
+    assert results["num_features"] == 4 * 6
+
+
 @pytest.mark.parametrize("name", ["logistic", "rbf_svm"])
 def test_other_classifiers_recognise(run_of, tmp_path, name):
     options = {"components": 20} if name == "rbf_svm" else {}
@@ -117,6 +132,10 @@ def test_few_labels_are_drawn_anew_each_time(run_of, tmp_path, monkeypatch):
     ("changes", "words"),
     [
         ({"layers": (1, 3)}, "^--layers=1,3, but the net of .*/all has layers 1 to 2; choose of "),
+        (
+            {"window": 2},
+            "^--window=2, but layer 2 has maps of 1×1: choose a smaller one, or --layer",
+        ),
         ({"num_labels": 9000}, "^--num_labels=9000, but .* has 1433 labelled images beside those "),
         ({"num_validation": 1433}, "^--num_validation=1433 of 1433 labelled .* leaves none to lea"),
         ({"num_labels": 30, "num_validation": 30}, "^--num_validation=30 of 30 labelled images "),
@@ -126,6 +145,11 @@ def test_settings_that_do_not_fit(run_of, tmp_path, changes, words):
     with pytest.raises(ValueError, match=words):
         run(tmp_path / "run", pretrained=run_of["all"], **changes)
     assert not (tmp_path / "run").exists()
+
+
+def test_windows_of_dense_layers(run_of, tmp_path):
+    with pytest.raises(ValueError, match=r"^--window=2 averages over places, and layer 1 of"):
+        run(tmp_path / "run", pretrained=run_of["dense"], window=2)
 
 
 def test_images_of_one_class(tmp_path):

@@ -9,13 +9,17 @@ import pytest
 from experiments import finetune_updown
 from experiments.common.rbm_settings import MemorySettings, RBMSettings
 from tests import binaries, finished_runs, small_sequences
-from tests.small_jobs import small_dbn
+from tests.small_jobs import small_convolutional, small_dbn
 
 
 def greedy(_):
     short = {"epochs": 2, "batch_size": 100}
     learning, top = RBMSettings(**short), MemorySettings(num_chains=20, **short)
     return small_dbn(hidden_sizes=(16, 20), learning=learning, top=top)
+
+
+def convolutional(_):
+    return small_convolutional()
 
 
 def updown(folder):
@@ -31,7 +35,12 @@ def music(folder):
 
 @pytest.mark.parametrize(
     ("command", "settings"),
-    [("train_dbn", greedy), ("finetune_updown", updown), ("train_sequences", music)],
+    [
+        ("train_dbn", greedy),
+        ("train_convolutional", convolutional),
+        ("finetune_updown", updown),
+        ("train_sequences", music),
+    ],
 )
 def test_a_killed_command_resumes_to_the_same_bits(tmp_path, command, settings):
     flags = [f"--{name}={text}" for name, text in settings(tmp_path).as_flags().items()]

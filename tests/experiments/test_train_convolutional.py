@@ -10,7 +10,7 @@ import pytest
 
 from dbn_jax import convolutional, data, dbn, learning, rbm, training, units
 from experiments import train_convolutional
-from experiments.common import pretraining, runs
+from experiments.common import memory, pretraining, runs
 from experiments.common.rbm_settings import ConvolutionalSettings
 from experiments.pictures import convolutional as pictures
 from experiments.pictures import gabor
@@ -145,10 +145,7 @@ def test_rates_are_per_place():
     ],
 )
 def test_settings_make_their_learner(changes, expected):
-    settings = ConvolutionalSettings(**changes)
-    if settings.learner == "cd":
-        settings = dataclasses.replace(settings, reconstruction="probabilities")
-    assert settings.make_learner() == expected
+    assert ConvolutionalSettings(**changes).make_learner() == expected
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -246,6 +243,14 @@ def test_layers_of_another_run_that_do_not_fit(tmp_path, two_layers, changes, wo
     assert not (tmp_path / "run").exists()
 
 
+def test_maps_of_all_images_that_memory_does_not_hold(tmp_path, monkeypatch):
+    """1,433 times 3×3×6 numbers are 0.3 MB."""
+    monkeypatch.setattr(memory, "physical", lambda: 250_000)
+    words = "layer 2: what it sees of 1,433 images takes at least 0 GB, and this machine has 0 GB; "
+    with pytest.raises(ValueError, match=f"{words}choose fewer maps below it, or larger blocks$"):
+        run(small_convolutional(), tmp_path / "run")
+
+
 def _in_colour(folder):
     digits = data.load("digits")
     for part, name in (("train", "train"), ("test", "t10k")):
@@ -274,7 +279,10 @@ def test_images_in_colour_have_three_channels(tmp_path, layers):
             "--sigma=2.0 does nothing with --visible=bernoulli; it goes with --visible",
         ),
         (["--centring=centred"], "--centring is no flag of this command"),
-        (["--sparsity_through=biases"], "does nothing with --sparsity_target=0.0; it goes with "),
+        (
+            ["--sparsity_target=0", "--sparsity_cost=3"],
+            "--sparsity_cost=3.0 does nothing with --sparsity_target=0.0; it goes with ",
+        ),
     ],
 )
 def test_flags_that_do_nothing(tmp_path, flags, words):
@@ -285,5 +293,4 @@ def test_flags_that_do_nothing(tmp_path, flags, words):
 
 @pytest.mark.usefixtures("undrawn")
 def test_broken_run_goes_on_to_the_same_bits(tmp_path):
-    learning = dataclasses.replace(small_convolutional().learning, sparsity_target=0.05)
-    broken_and_resumed(tmp_path, train_convolutional, small_convolutional(learning=learning))
+    broken_and_resumed(tmp_path, train_convolutional, small_convolutional())

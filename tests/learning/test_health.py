@@ -145,3 +145,14 @@ def test_units_of_wide_softmax_groups_are_not_dead_from_the_start():
     hidden = units.Softmax(num_classes=200)
     params = rbm.init_params(jax.random.key(0), 4, 400, hidden=hidden)
     assert health.check_hidden(params, jnp.ones((5, 4))) == {}
+
+
+def test_pixels_of_maps_are_judged_together():
+    """What places share has a spread if any place has; a border that never varies is no fault."""
+    maps = units.Maps(units.Gaussian(learn_sigma=True), 9)
+    data = np.zeros((50, 9, 2), np.float32)
+    data[:, 4] = np.random.default_rng(0).normal(size=(50, 2))
+    assert not health.check_data(maps, data.reshape(50, 18))
+    data[..., 1] = 0.0
+    words = "1 of 2 Gaussian visible units never vary in the data; leave them out"
+    assert words in health.check_data(maps, data.reshape(50, 18))["constant"]

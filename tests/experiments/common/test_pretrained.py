@@ -51,6 +51,24 @@ def test_data_may_have_moved(tmp_path, program, moved):
     assert found == DataSettings(dataset="mnist", classes=(2, 7), num_validation=7)
 
 
+def test_what_a_net_stands_on_is_told_but_brings_no_data(tmp_path):
+    """Nor do published models tell of the folder that it was in."""
+    low = finished(tmp_path / "low", "train_convolutional", data=DATA | {"data_dir": "/old"})
+    cars = {"dataset": "cars", "data_dir": "/cars"}
+    high = finished(tmp_path / "high", "train_convolutional", data=cars, below=low)
+    for path in (high, tmp_path / "published"):
+        _, found = pretrained.load(str(path), (pretrained.CONVOLUTIONAL,))
+        assert (found.dataset, found.num_validation) == ("cars", 0)
+        below = pretrained.run_summary(path)["below"]
+        assert below["settings"]["data"]["num_validation"] == 7
+        if path == high:
+            publish.publish(high, tmp_path / "published")
+    published = (tmp_path / "published/summary.json").read_text()
+    assert not {"/old", "/cars", low} & set(published.split('"'))
+    with pytest.raises(FileNotFoundError, match=r"^--below=/gone: there is no finished run"):
+        pretrained.load("/gone", (pretrained.CONVOLUTIONAL,), flag="below")
+
+
 def test_refusals(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished run"):
         pretrained.load(str(tmp_path), pretrained.NETS)
