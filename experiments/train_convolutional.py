@@ -20,12 +20,12 @@ biases of the pixels by that of the pixels. So are the sparsity cost and weight 
 elsewhere: decay takes the share rate × decay of each weight.
 
 Edges are learnt from whitened photographs that packages ship, in some minutes; on top of them
-corners and contours (photographs_2.flags), or the parts of cars:
+corners and contours (photographs_2.flags), or the parts of cars, small (cars_2) and large (cars_3):
 
     python -m experiments.train_convolutional --workdir=runs/photographs_1 \
         --flagfile=experiments/flagfiles/photographs_1.flags
-    python -m experiments.train_convolutional --workdir=runs/cars --data_dir=<folder of images> \
-        --flagfile=experiments/flagfiles/cars.flags
+    python -m experiments.train_convolutional --workdir=runs/cars_2 --data_dir=<folder of images> \
+        --flagfile=experiments/flagfiles/cars_2.flags
 
 --below=runs/photographs_1 takes the layers of another run as the lowest, without training them:
 their filters are moved to the images of this one, whatever size these have. It is also how layers
