@@ -196,7 +196,7 @@ def _reconstructions(layers, dataset, v) -> Figure:
         name = f"from layer {number}"
         rows[name] = dbn.reconstruct(dbn.stack(layers[:number]), v)
         error = np.mean(np.sum((np.asarray(rows[name]) - np.asarray(v)) ** 2, axis=-1))
-        notes[name] = f"error {error:.3g}"
+        notes[name] = f"error {float(f'{error:.3g}'):,g}"
     return figures.image_rows(
         {name: _shown(dataset, x) for name, x in rows.items()},
         image_shape=dataset.image_shape,
