@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dbn_jax import linear, pytrees, rbm, units
+from dbn_jax import convolve, linear, pytrees, rbm, units
 from dbn_jax.typing import Array, Float, Key
 
 # Zeros around an image, before and after it, by the size of a filter: "valid" filters lie within
@@ -48,9 +48,6 @@ _BORDERS = {
     "same": lambda size: ((size - 1) // 2, size // 2),
     "full": lambda size: (size - 1, size - 1),
 }
-
-# Images, filters, maps: channels and maps last, which is the fastest order on CPUs and TPUs.
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 class Local(linear.LinearMap):
@@ -96,24 +93,6 @@ class Local(linear.LinearMap):
     def _shape(self, models):
         return *models, math.prod(self.image_shape), math.prod(self.map_shape)
 
-    def _windows(self, x):
-        """What each place sees: (..., V) -> (N, rows, columns, numbers of a filter)."""
-        num_rows, num_columns, _ = self.map_shape
-        x = jnp.pad(as_images(x, self.image_shape), ((0, 0), *self.padding, (0, 0)))
-        size = self.filter_shape
-        return jnp.concatenate(
-            [
-                x[:, i : i + num_rows, j : j + num_columns]
-                for i in range(size[0])
-                for j in range(size[1])
-            ],
-            axis=-1,
-        )
-
-    def _fold(self, windows, like):
-        """The transpose of `_windows`: numbers of all places add up to images like these (N, V)."""
-        return jax.linear_transpose(self._windows, like)(windows)[0]
-
 
 @pytrees.dataclass
 class Convolution(Local):
@@ -141,36 +120,8 @@ class Convolution(Local):
         return self._shape(self.filters.shape[:-4])
 
     def up(self, x):
-        image = as_images(x, self.image_shape)
-        return self._convolve(image, self.filters).reshape(*x.shape[:-1], -1)
-
-    def down(self, y):
-        maps = as_images(y, self.map_shape)
-        image = jnp.zeros_like(maps, shape=(len(maps), *self.image_shape))
-
-        # XLA's convolutions are slow on CPUs where few channels come out, as they do here, by a
-        # factor of up to eight; where memory is fast they are faster than any detour.
-        def fold(maps):
-            weights = self.filters.reshape(-1, self.filters.shape[-1])
-            return self._fold(maps @ weights.T, image.reshape(len(maps), -1))
-
-        def transposed(maps):
-            image_of = jax.linear_transpose(lambda x: self._convolve(x, self.filters), image)
-            return image_of(maps)[0].reshape(len(maps), -1)
-
-        flat = jax.lax.platform_dependent(maps, cpu=fold, default=transposed)
-        return flat.reshape(*y.shape[:-1], -1)
-
-    def outer_total(self, x, y):
-        image, maps = as_images(x, self.image_shape), as_images(y, self.map_shape)
-        filters = jnp.zeros_like(maps, shape=self.filters.shape)
-        of_filters = jax.linear_transpose(lambda filters: self._convolve(image, filters), filters)
-        return dataclasses.replace(self, filters=of_filters(maps)[0])
-
-    def _convolve(self, image, filters):
-        return jax.lax.conv_general_dilated(
-            image, filters, (1, 1), self.padding, dimension_numbers=_LAYOUT
-        )
+        images = as_images(x, self.image_shape)
+        return convolve.convolve(images, self.filters, self.padding).reshape(*x.shape[:-1], -1)
 
 
 @pytrees.dataclass
@@ -202,7 +153,8 @@ class LocalConnections(Local):
         return self._shape(self.filters.shape[:-3])
 
     def up(self, x):
-        windows = self._windows(x)
+        images = as_images(x, self.image_shape)
+        windows = convolve.windows(images, self.filter_size, self.padding)
         windows = windows.reshape(len(windows), -1, windows.shape[-1])
         return jnp.einsum("npi,pik->npk", windows, self.filters).reshape(*x.shape[:-1], -1)
 

@@ -12,7 +12,7 @@ typing pytrees
 numerics parallel sharded
 files
 compilation examples sources precision
-random states linear
+random states linear convolve
 units
 train_state data training figures embedding
 rbm
