@@ -39,6 +39,16 @@ FAST = {
         "num_mapped": 100,
         "num_map_updates": 10,
     },
+    "locality": {
+        "num_maps": 4,
+        "num_epochs": 1,
+        "num_dreaming_epochs": 1,
+        "num_epochs_above": 1,
+        "num_memory_epochs": 1,
+        "num_searched": 50,
+        "num_gibbs_steps": 3,
+        "num_annealing_steps": 50,
+    },
     "sequences": {
         "num_frames": 20,
         "num_test": 3,
