@@ -62,15 +62,16 @@ def test_it_learns_the_features_of_all_images_with_the_best_c(run_of, tmp_path, 
 
     known = np.concatenate([x(images.train), x(images.validation)])
     labels = np.concatenate([images.train.labels, images.validation.labels])
-    length = np.sqrt(np.mean(np.sum(known**2, axis=1)))
-    known, asked = known / length, x(images.test) / length
+    mean = known.mean(axis=0)
+    length = np.sqrt(np.mean(np.sum((known - mean) ** 2, axis=1)))
+    known, asked = (known - mean) / length, (x(images.test) - mean) / length
     count = len(images.train)
     errors = {}
     for cost in (0.01, 0.1, 1.0, 10.0, 100.0):
         machine = LinearSVC(C=cost, dual=False).fit(known[:count], labels[:count])
         errors[cost] = np.mean(machine.predict(known[count:]) != labels[count:])
     best = min(errors, key=errors.get)
-    assert results["costs"] == [best]
+    assert results["chosen"] == [[best]]
     assert results["error_rate_validation"] == pytest.approx(errors[best])
     machine = LinearSVC(C=best, dual=False).fit(known, labels)
     error = np.mean(machine.predict(asked) != images.test.labels)
@@ -79,7 +80,7 @@ def test_it_learns_the_features_of_all_images_with_the_best_c(run_of, tmp_path, 
     assert error < 0.7  # 0.9 is chance
 
 
-def test_windows_average_maps_by_halves_and_roots_are_taken_after_that(run_of, tmp_path):
+def test_windows_average_maps_and_roots_are_taken_after_that(run_of, tmp_path):
     model, images = at_random(0, net), data.load("digits").test.images[:3]
     settings = classify_features.Settings(
         pretrained=run_of["all"], layers=(1,), window=2, root=True
@@ -88,7 +89,7 @@ def test_windows_average_maps_by_halves_and_roots_are_taken_after_that(run_of, t
         lambda key, x: x / 255, settings, model, None, images.astype(np.float32)
     )
     maps = features(model, images)[0].reshape(3, 3, 3, 6)
-    windows = [maps[:, i : i + 2, j : j + 2].mean((1, 2)) for i in range(2) for j in range(2)]
+    windows = [maps[:, i : i + 2, j : j + 2].mean((1, 2)) for i in (0, 1) for j in (0, 1)]
     np.testing.assert_allclose(found, np.sqrt(np.concatenate(windows, axis=1)), rtol=1e-5)
     results = run(tmp_path, pretrained=run_of["all"], layers=(1,), window=2, root=True)
     assert results["num_features"] == 4 * 6
@@ -99,6 +100,20 @@ def test_other_classifiers_recognise(run_of, tmp_path, name):
     options = {"components": 20} if name == "rbf_svm" else {}
     results = run(tmp_path, pretrained=run_of["dense"], classifier=name, **options)
     assert results["num_features"] == 50
+    assert results["error_rate"] < 0.15
+
+
+def test_one_candidate_learns_all_images_and_needs_none_to_choose(run_of, tmp_path):
+    results = run(
+        tmp_path,
+        pretrained=run_of["dense"],
+        classifier="rbf_svm",
+        components=20,
+        costs=(10.0,),
+        gammas=(0.5,),
+    )
+    assert results["chosen"] == [[10.0, 0.5]]
+    assert "error_rate_validation" not in results
     assert results["error_rate"] < 0.15
 
 
@@ -123,7 +138,7 @@ def test_few_labels_are_drawn_anew_each_time(run_of, tmp_path, monkeypatch):
     assert max(rows.max() for rows in both) >= 1133  # validation images of the run count too
     assert len({tuple(sorted(rows)) for rows in both}) == 3
     errors = results["error_rates"]
-    assert len(errors) == len(results["costs"]) == 3
+    assert len(errors) == len(results["chosen"]) == 3
     assert results["error_rate"] == pytest.approx(np.mean(errors))
     assert results["error_rate_standard_deviation"] == pytest.approx(np.std(errors, ddof=1))
 
