@@ -31,7 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, LinearSVC
 
@@ -44,7 +45,9 @@ _COSTS = {
     "svm": (0.01, 0.1, 1.0, 10.0, 100.0),
     "logistic": (0.1, 1.0, 10.0, 100.0, 1000.0),
     "rbf_svm": (1.0, 3.0, 10.0, 30.0, 100.0),
+    "least_squares": (10.0, 100.0, 1000.0, 10_000.0),
 }
+_KERNELS = ("rbf_svm", "least_squares")
 _VALIDATION_SHARE = 1 / 5
 
 Candidate = tuple[float, ...]  # C, or C and γ
@@ -56,9 +59,10 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
     classifier: str = setting(
         "svm",
-        "Classifier: linear support vector machines, one for each class (svm), logistic "
-        "regression, or support vector machines with a Gaussian kernel on principal components "
-        "(rbf_svm).",
+        "Classifier: linear support vector machines, one for each class (svm); logistic "
+        "regression; support vector machines with a Gaussian kernel on principal components, one "
+        "for each pair of classes (rbf_svm); or least squares with that kernel, which knows most "
+        "from few labels (least_squares).",
         choices=tuple(_COSTS),
     )
     raw: bool = setting(False, "Classify the pixels, not the features of the net.")
@@ -80,17 +84,19 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         "Take the square roots of the probabilities, or of their averages.",
         given=only("raw", False),
     )
-    components: int = setting(
-        100,
-        "Number of principal components; of fewer features, all.",
+    components: int | None = setting(
+        None,
+        "Number of principal components of rbf_svm; of images that span the functions of "
+        "least_squares.",
+        unset="100 components; 5,000 images, or all of fewer",
         at_least=1,
-        at_most=10_000,
-        given=only("classifier", "rbf_svm"),
+        at_most=20_000,
+        given=only("classifier", *_KERNELS),
     )
     costs: tuple[float, ...] | None = setting(
         None,
         "Values of C that are tried.",
-        unset="five, as suit the classifier",
+        unset="four or five, as suit the classifier",
         at_least=1e-9,
     )
     gammas: tuple[float, ...] = setting(
@@ -98,7 +104,7 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         "Values of γ that are tried for the Gaussian kernel: exp(−γd²) of features a distance d "
         "apart.",
         at_least=1e-9,
-        given=only("classifier", "rbf_svm"),
+        given=only("classifier", *_KERNELS),
     )
     num_validation: int | None = setting(
         None,
@@ -120,7 +126,7 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
     def candidates(self) -> list[Candidate]:
         """What is tried."""
         costs = self.costs or _COSTS[self.classifier]
-        return list(itertools.product(costs, *[self.gammas] * (self.classifier == "rbf_svm")))
+        return list(itertools.product(costs, *[self.gammas] * (self.classifier in _KERNELS)))
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -210,10 +216,14 @@ def _make(settings, candidate, num_images, num_features):
             return LinearSVC(C=cost, dual=False)
         case "logistic", (cost,):
             return LogisticRegression(C=cost, max_iter=1000)
+        case "rbf_svm", (cost, gamma):
+            count = min(settings.components or 100, num_features, num_images)
+            components = PCA(count, svd_solver="covariance_eigh")
+            return make_pipeline(components, SVC(C=cost, gamma=gamma, cache_size=1000))
     cost, gamma = candidate
-    count = min(settings.components, num_features, num_images)
-    components = PCA(count, svd_solver="covariance_eigh")
-    return make_pipeline(components, SVC(C=cost, gamma=gamma, cache_size=1000))
+    count = min(settings.components or 5000, num_images)
+    basis = Nystroem(gamma=gamma, n_components=count, random_state=settings.seed)
+    return make_pipeline(basis, RidgeClassifier(alpha=1 / cost))
 
 
 def _draws(settings, num_train, num_images) -> list[tuple[np.ndarray, np.ndarray]]:

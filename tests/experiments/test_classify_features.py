@@ -95,9 +95,9 @@ def test_windows_average_maps_and_roots_are_taken_after_that(run_of, tmp_path):
     assert results["num_features"] == 4 * 6
 
 
-@pytest.mark.parametrize("name", ["logistic", "rbf_svm"])
+@pytest.mark.parametrize("name", ["logistic", "rbf_svm", "least_squares"])
 def test_other_classifiers_recognise(run_of, tmp_path, name):
-    options = {"components": 20} if name == "rbf_svm" else {}
+    options = {} if name == "logistic" else {"components": 20 if name == "rbf_svm" else 300}
     results = run(tmp_path, pretrained=run_of["dense"], classifier=name, **options)
     assert results["num_features"] == 50
     assert results["error_rate"] < 0.15
