@@ -36,7 +36,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC, LinearSVC
 
-from dbn_jax import convolutional, data, dbn, receptive_fields
+from dbn_jax import convolutional, data, dbn, rbm, receptive_fields
 from experiments.common import memory, pretrained, runs, yardsticks
 from experiments.common.settings import Given, only, setting
 
@@ -66,6 +66,12 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
         choices=tuple(_COSTS),
     )
     raw: bool = setting(False, "Classify the pixels, not the features of the net.")
+    random_weights: bool = setting(
+        False,
+        "Draw the weights of each unit anew, with the mean and the variance that they have in the "
+        "net: features that nothing was learnt for.",
+        given=only("raw", False),
+    )
     layers: tuple[int, ...] | None = setting(
         None,
         "Numbers of the hidden layers, from 1, whose units are the features; by default all.",
@@ -143,6 +149,8 @@ def run(settings: Settings, workdir: str) -> dict:
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
+    if settings.random_weights:
+        net = _with_random_weights(run.key, net)
     up = functools.partial(_features, transform, settings, net)
     known, asked = (data.in_blocks(up, run.key, x) for x in (images, dataset.test.images))
     mean = known.mean(axis=0)
@@ -189,6 +197,21 @@ def _averaged(x, layer, window):
     size = (1, window, window, 1)
     total = jax.lax.reduce_window(maps, 0.0, jax.lax.add, size, (1, 1, 1, 1), "VALID")
     return total.reshape(len(x), -1) / window**2
+
+
+@jax.jit
+def _with_random_weights(key, net):
+    """Weights of each unit, of each filter, are normal numbers of their mean and variance."""
+
+    def redrawn(key, x):
+        of_unit = tuple(range(x.ndim - 1))
+        mean, spread = (f(x, axis=of_unit, keepdims=True) for f in (jnp.mean, jnp.std))
+        return mean + spread * jax.random.normal(key, x.shape, x.dtype)
+
+    leaves, structure = jax.tree.flatten(net)
+    keys, are_weights = jax.random.split(key, len(leaves)), jax.tree.leaves(rbm.weight_mask(net))
+    found = zip(keys, leaves, are_weights, strict=True)
+    return structure.unflatten(redrawn(k, x) if weights else x for k, x, weights in found)
 
 
 def features(net: dbn.Net, v: jax.Array) -> tuple[jax.Array, ...]:

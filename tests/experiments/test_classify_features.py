@@ -117,6 +117,23 @@ def test_one_candidate_learns_all_images_and_needs_none_to_choose(run_of, tmp_pa
     assert results["error_rate"] < 0.15
 
 
+def test_random_weights_have_the_mean_and_variance_of_each_filter():
+    model = at_random(0, net)
+    redrawn = classify_features._with_random_weights(jax.random.key(3), model)
+    for old, new in zip(model.layers, redrawn.layers, strict=True):
+        jax.tree.map(
+            np.testing.assert_array_equal, (old.hidden, old.visible), (new.hidden, new.visible)
+        )
+        x, y = (
+            np.asarray(layer.weights.filters).reshape(-1, old.hidden.bias.size)
+            for layer in (old, new)
+        )
+        z = (y - x.mean(0)) / x.std(0)
+        assert abs(z.mean()) < 5 / np.sqrt(z.size)
+        assert abs(z.std() - 1) < 5 / np.sqrt(2 * z.size)
+        assert not np.any(x == y)
+
+
 def test_pixels_alone(run_of, tmp_path):
     results = run(tmp_path, pretrained=run_of["all"], raw=True)
     assert results["num_features"] == 64
