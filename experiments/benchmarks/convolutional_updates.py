@@ -1,4 +1,4 @@
-"""Updates of a convolutional RBM beside its convolutions alone, and beside a dense RBM.
+"""Updates of a convolutional RBM beside its products alone, and beside a dense RBM.
 
 The *floor* makes the same five products with the filters and nothing else:
 
@@ -96,7 +96,7 @@ def floor(size: Size, num_updates: int) -> Program:
         (jax.device_put(size.batches()),),
         num_updates,
         name="floor",
-        what="its convolutions alone",
+        what="its products alone",
     )
 
 

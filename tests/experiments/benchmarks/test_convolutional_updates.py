@@ -55,8 +55,10 @@ def test_the_floor_computes_the_products():
 
 @pytest.mark.parametrize(("size", "pooled"), [(POOLED, True), (POOLED, False), (TINY, True)])
 def test_updates_compile_to_the_products_of_the_floor(size, pooled):
-    assert num_products(program(convolutional_updates.floor, size)) == 5
-    assert num_products(program(convolutional_updates.update, size, pooled=pooled)) == 5
+    # Two upwards, which are convolutions; one down, and two of both phases, one for each row.
+    needed = 2 + 3 * size.filter_size
+    assert num_products(program(convolutional_updates.floor, size)) == needed
+    assert num_products(program(convolutional_updates.update, size, pooled=pooled)) == needed
 
 
 def test_timed_updates_are_those_of_cd_step():
