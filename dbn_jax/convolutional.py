@@ -159,9 +159,6 @@ class LocalConnections(Local):
         return jnp.einsum("npi,pik->npk", windows, self.filters).reshape(*x.shape[:-1], -1)
 
 
-Layer = Convolution | LocalConnections
-
-
 def init_params(
     key: Key[Array, ""],
     image_shape: tuple[int, int, int],
