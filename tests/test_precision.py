@@ -13,8 +13,10 @@ from jax.extend import core
 
 from dbn_jax import (
     associative_memory,
+    convolutional,
     data,
     dbn,
+    joint,
     label_units,
     learning,
     networks,
@@ -42,6 +44,7 @@ V = jnp.zeros((2, 4))
 X = jnp.linspace(0, 1, 24).reshape(6, 4)
 LABELS = jnp.eye(3)[:2]
 PARAMS = random_rbm((units.Bernoulli(), 4), (units.Bernoulli(), 3))
+MAPS = convolutional.init_params(KEY, (2, 2, 1), 3, 1)
 NET = random_net(0, (4, 3, 5), 3)
 PLAIN = random_net(0, (4, 3, 5))
 BETAS = jnp.linspace(0, 1, 4)
@@ -67,6 +70,8 @@ def some_energies(params):
 FULL = {
     "rbm.energy": (some_energies, PARAMS),
     "rbm.free_energy": (rbm.free_energy, PARAMS, V),
+    "rbm.free_energy of maps": (rbm.free_energy, MAPS, V),
+    "joint.energy": (joint.energy, PLAIN, (V, jnp.zeros((2, 3)), jnp.zeros((2, 5)))),
     "label_units.free_energies": (label_units.free_energies, NET.top, jnp.zeros((2, 3))),
     "label_units.log_posterior": (label_units.log_posterior, NET.top, jnp.zeros((2, 3))),
     "classify": (associative_memory.classify, NET, V),
@@ -137,6 +142,7 @@ FULL = {
 # What learns, by the key of its randomness.
 LEARNERS = {
     "rbm.cd_gradient": lambda key: rbm.cd_gradient(key, PARAMS, V),
+    "rbm.cd_gradient of maps": lambda key: rbm.cd_gradient(key, MAPS, V),
     "labelled_pcd": lambda key: LABELLED.estimate(
         key, NET.top, LABELLED.init(key, NET.top), jnp.zeros((2, 6))
     ),
@@ -162,6 +168,8 @@ def products(function, *args):
                 sides = zip(eqn.invars, contracted, batch, strict=True)
                 free = [x.aval.ndim - len(i) - len(j) for x, i, j in sides]
                 yield eqn.params["precision"], min(*free, len(contracted[0])) > 0
+            if eqn.primitive.name == "conv_general_dilated":
+                yield eqn.params["precision"], True
             for inner in core.jaxprs_in_params(eqn.params):
                 yield from within(inner)
 
