@@ -83,9 +83,9 @@ class Units(abc.ABC):
         matched = self._match(mean, variance)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), matched)
 
-    @abc.abstractmethod
     def _match(self, mean, variance):
         """`fit`, given the moments: mean (N,) strictly inside the support, variance (N,)."""
+        raise TypeError(f"{type(self).__name__} units are hidden units: they are fitted to no data")
 
     @precision.full
     def energy(self, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:

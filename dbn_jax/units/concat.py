@@ -67,9 +67,6 @@ class Concat(Units):
         parts = tuple(part.fit(Examples(x, data.weights, o)) for part, x, o in shares)
         return dataclasses.replace(self, parts=parts)
 
-    def _match(self, mean, variance):
-        return dataclasses.replace(self, parts=tuple(self._each("_match", mean, variance)))
-
     def energy(self, x):
         return sum(self._each("energy", x))
 

@@ -63,9 +63,6 @@ class Maps(Units):
         each = self.each.fit(Examples(self._places(data.values), weights, observed))
         return dataclasses.replace(self, each=each)
 
-    def _match(self, mean, variance):
-        raise NotImplementedError("`fit` is that of the units of a place")
-
     def energy(self, x):
         return jnp.sum(self.each.energy(self._places(x)), axis=-1)
 
@@ -146,12 +143,6 @@ class MaxPooled(Units):
 
     def init(self, num_units, dtype=jnp.float32):
         return super().init(_num_maps(num_units, self._num_places), dtype)
-
-    def fit(self, data):
-        raise TypeError("pooled units are hidden units: they are fitted to no data")
-
-    def _match(self, mean, variance):
-        raise NotImplementedError("`fit` is for units that are given")
 
     def energy(self, x):
         return -(self.total_shared(x) @ self.bias)

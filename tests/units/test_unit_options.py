@@ -63,5 +63,5 @@ def test_maps_are_of_one_type():
 
 
 def test_pooled_units_are_fitted_to_no_data():
-    with pytest.raises(TypeError, match="pooled units are hidden units: they are fitted to no"):
-        units.MaxPooled(shape=(2, 2)).init(4).fit(None)
+    with pytest.raises(TypeError, match="MaxPooled units are hidden units: they are fitted"):
+        units.MaxPooled(shape=(2, 2)).init(4).fit(jnp.zeros((3, 4)))
