@@ -5,9 +5,9 @@ the layer above sees one unit for each block (`dbn_jax.convolutional`).
 
     python -m experiments.train_convolutional --workdir=runs/convolutional
 
-trains two layers of 40 maps on 4,000 real digits that ship with a package, in under 3 minutes on 2
-cores: the first becomes strokes, the second larger parts of digits. A linear SVM on both layers
-(`classify_features`) gets 3.4 % of unseen digits wrong. On full MNIST,
+trains two layers of 40 maps on 4,000 real digits that ship with a package, in under a minute: the
+first becomes strokes, the second larger parts of digits. A linear SVM on both layers
+(`classify_features`) gets some 3.4 % of unseen digits wrong. On full MNIST,
 
     python -m experiments.train_convolutional --workdir=runs/convolutional --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/convolutional_mnist.flags
