@@ -40,7 +40,15 @@ _LOGISTIC = jax.nn.initializers.variance_scaling(16.0, "fan_avg", "uniform")
 _LINEAR = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 
 
-class Layer(nnx.Module):
+class _Weighted(nnx.Module):
+    """What layers of any kind share; `kernel` holds their weights."""
+
+    def as_input(self, x: Array) -> Float[Array, "*batch I"]:
+        """Gives an input the weights' dtype; raises as `rbm.as_visible`."""
+        return numerics.as_states(x, self.shape[-2], self.kernel[...].dtype, "inputs of the layer")
+
+
+class Layer(_Weighted):
     """x ↦ x·kernel + bias."""
 
     def __init__(self, kernel: Float[Array, "I O"], bias: Float[Array, " O"]):
@@ -61,16 +69,12 @@ class Layer(nnx.Module):
         """(*models, I, O)."""
         return self.kernel[...].shape
 
-    def as_input(self, x: Array) -> Float[Array, "*batch I"]:
-        """Gives an input the weights' dtype; raises as `rbm.as_visible`."""
-        return numerics.as_states(x, self.shape[-2], self.kernel[...].dtype, "inputs of the layer")
-
     def parts(self) -> dict[str, Any]:
         """What it is made of, by the names of the constructor's arguments."""
         return {"kernel": self.kernel[...], "bias": self.bias[...]}
 
 
-class ConvolutionalLayer(nnx.Module):
+class ConvolutionalLayer(_Weighted):
     """A hidden layer of maps: x ↦ the probabilities of its units, of each block if pooled.
 
     Of the weights and units that it is made of, `kernel` are the filters and `bias` the biases.
@@ -92,10 +96,6 @@ class ConvolutionalLayer(nnx.Module):
         """(*models, I, O)."""
         weights, maps = self.parts().values()
         return *weights.shape[:-1], maps.num_pooled
-
-    def as_input(self, x: Array) -> Float[Array, "*batch I"]:
-        """Gives an input the filters' dtype; raises as `rbm.as_visible`."""
-        return numerics.as_states(x, self.shape[-2], self.kernel[...].dtype, "inputs of the layer")
 
     def parts(self) -> dict[str, Any]:
         """What it is made of, by the names of the constructor's arguments."""
@@ -294,6 +294,7 @@ def unroll(net: dbn.Net) -> Autoencoder:
     Its reconstruction is `dbn.reconstruct`. The net has no label units; the hidden units of its top
     RBM, the code, are Gaussian, all others Bernoulli.
     """
+    _check_dense((*net.generative, net.top))
     up, down = _recognition(net), _generation(net)
     _check_unrolled(net, [above for *_, above in up], [above for *_, above in down])
     return Autoencoder([_layer(*each) for each in up], [_layer(*each) for each in down])
@@ -366,6 +367,15 @@ def _check_bernoulli(hidden, count, what):
             raise ValueError(
                 f"hidden layer {i + 1} of {len(hidden)} has {type(part).__name__} units; {what} is "
                 "made of Bernoulli ones"
+            )
+
+
+def _check_dense(layers):
+    for i, layer in enumerate(layers):
+        if isinstance(layer.weights, linear.LinearMap):
+            raise ValueError(
+                f"layer {i} has weights of type {type(layer.weights).__name__}; an autoencoder is "
+                "made of dense layers: train a net without convolutions"
             )
 
 

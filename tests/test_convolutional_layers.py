@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from dbn_jax import convolutional, dbn, rbm, units
+from dbn_jax import convolutional, dbn, networks, rbm, units
 from tests.random_models import at_random
 
 
@@ -77,3 +77,8 @@ def test_behind_per_place_decay_is_what_it_is_elsewhere():
     found, _ = optimizer.update(zeros, optimizer.init(params), params)
     np.testing.assert_allclose(found.weights.filters, -0.05 * params.weights.filters, rtol=1e-5)
     np.testing.assert_array_equal(found.hidden.bias, 0)
+
+
+def test_convolutional_layers_make_no_autoencoder():
+    with pytest.raises(ValueError, match="layer 0 has weights of type Convolution; an autoenc"):
+        networks.unroll(dbn.stack(stack()))
