@@ -251,6 +251,20 @@ def train(
     return training.train(update, state, rows, settings=settings, transform=view, **options)
 
 
+def init_layer(
+    key: jax.Array,
+    layer: int | Init,
+    num_visible: int,
+    *,
+    visible: units.Units = units.Bernoulli(),
+    hidden: units.Units = units.Bernoulli(),
+) -> rbm.RBM:
+    """A layer before it learns; see `train`."""
+    if isinstance(layer, int):
+        return rbm.init_params(key, num_visible, layer, visible=visible, hidden=hidden)
+    return layer(key, num_visible)
+
+
 def init_state(
     key: jax.Array,
     rows: Any,
@@ -270,10 +284,7 @@ def init_state(
     """
     init_key, chain_key, move_key, view_key = jax.random.split(key, 4)
     x = data.apply(view, view_key, data.spread(rows, _NUM_FIRST))
-    if isinstance(layer, int):
-        params = rbm.init_params(init_key, x.shape[1], layer, visible=visible, hidden=hidden)
-    else:
-        params = layer(init_key, x.shape[1])
+    params = init_layer(init_key, layer, x.shape[1], visible=visible, hidden=hidden)
     params = rbm.fit_visible(params, x)
     if below is not None:
         params = dbn.upside_down(params, below)

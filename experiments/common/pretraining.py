@@ -39,10 +39,7 @@ def check(
     """
 
     def first_update(key):
-        if isinstance(layer, int):
-            params = rbm.init_params(key, num_visible, layer, visible=visible, hidden=hidden)
-        else:
-            params = layer(key, num_visible)
+        params = greedy.init_layer(key, layer, num_visible, visible=visible, hidden=hidden)
         chains = learner.init(key, params)
         batch = jnp.zeros((1, num_visible))
         return params, chains, learner.estimate(key, params, chains, batch)
