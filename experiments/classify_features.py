@@ -15,8 +15,8 @@ training images. With --num_labels=1000 --draws=5 only so many images have label
 five times; summary.json gives the mean of the five error rates and their standard deviation.
 
 Features have their means subtracted and are divided by the root mean square of their lengths then,
-so that C and γ mean the same for few and for many. The command takes a minute and a half on 2 cores
-for the default net.
+so that C and γ mean the same for few and for many. The command takes a minute on 2 cores for the
+default net.
 
 Reference: Lee, Grosse, Ranganath, Ng, "Convolutional deep belief networks for scalable unsupervised
 learning of hierarchical representations" (2009), section 4.4.

@@ -7,7 +7,7 @@ the layer above sees one unit for each block (`dbn_jax.convolutional`).
 
 trains two layers of 40 maps on 4,000 real digits that ship with a package, in under a minute: the
 first becomes strokes, the second larger parts of digits. A linear SVM on both layers
-(`classify_features`) gets some 3.4 % of unseen digits wrong. On full MNIST,
+(`classify_features`) gets 3.7 % of unseen digits wrong. On full MNIST,
 
     python -m experiments.train_convolutional --workdir=runs/convolutional --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/convolutional_mnist.flags
