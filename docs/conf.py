@@ -5,6 +5,7 @@ tests run them.
 """
 
 import pathlib
+import re
 import shutil
 import sys
 
@@ -39,6 +40,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+
+_MARKS = re.compile(r"\||(?<=\()\*(?=\w)")
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {
@@ -57,7 +62,19 @@ copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 
+def plain(app, what, name, obj, options, lines):
+    """Docstrings are written for readers of the source: what they show indented stays as it is."""
+    text = "\n".join(lines)
+    text = re.sub(r"(?<=[:,])\n\n(?=    +\S)", "\n\n::\n\n", text)
+    # Absolute values and (*batch, rows, columns) are no markup.
+    lines[:] = [
+        line if line.startswith("    ") or "``" in line else _MARKS.sub(r"\\\g<0>", line)
+        for line in text.splitlines()
+    ]
+
+
 def setup(app):
     """Notebooks lie in colab/; Sphinx reads only what is below this folder."""
     for notebook in (HERE.parent / "colab").glob("*.ipynb"):
         shutil.copy2(notebook, HERE / "learn" / notebook.name)
+    app.connect("autodoc-process-docstring", plain, priority=400)

@@ -7,12 +7,13 @@ matplotlib. Greys show intensities, blue to red through white shows signed weigh
 palette (2008, safe for colour-blind readers) tells lines and classes apart.
 
 Arguments of the same name mean the same everywhere:
-  title, subtitle: what is shown, and how it was made.
-  image_shape: (rows, columns), or (rows, columns, 3) for colour. Images are arrays (N, D) or
-    (N, *image_shape).
-  value_range: the values shown as black and as white.
-  columns: images in a row of the sheet.
-  zoom: pixels for the side of an image pixel; by default what fills a page.
+
+- title, subtitle: what is shown, and how it was made.
+- image_shape: (rows, columns), or (rows, columns, 3) for colour. Images are arrays (N, D) or
+  (N, rows, columns[, 3]).
+- value_range: the values shown as black and as white.
+- columns: images in a row of the sheet.
+- zoom: pixels for the side of an image pixel; by default what fills a page.
 
 Images that do not fit `image_shape`, are not finite or lie outside `value_range` are ValueErrors
 that say which, and so are empty arrays and labels of another number than what they label.
