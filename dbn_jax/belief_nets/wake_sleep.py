@@ -26,7 +26,6 @@ References: Hinton, Dayan, Frey, Neal, "The wake-sleep algorithm for unsupervise
 
 import dataclasses
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +46,8 @@ class HelmholtzMachine:
     weights and biases for them are not used, and are not trained.
     """
 
-    generative: Any
-    recognition: Any
+    generative: sbn.BeliefNet
+    recognition: sbn.BeliefNet
 
 
 def init(
