@@ -1,0 +1,76 @@
+"""What the pages of the site show: Python blocks run as they stand, commands have their flags."""
+
+import doctest
+import re
+import shlex
+import sys
+
+import jax
+import pytest
+from absl import flags
+
+from experiments.common import command_line
+from tests import binaries
+
+DOCS = binaries.ROOT / "docs"
+PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PYTHON = {
+    name: blocks
+    for name, text in PAGES.items()
+    if (blocks := [block for kind, block in BLOCK.findall(text) if kind == "python"])
+}
+# `tests/experiments/test_launch_tpu.py` compares what the launcher prints.
+COMMANDS = {
+    (module, flags)
+    for text in [*PAGES.values(), (binaries.ROOT / "README.md").read_text()]
+    for kind, block in BLOCK.findall(text)
+    if kind == "sh"
+    for module, flags in re.findall(
+        r"python -m (experiments\.(?!launch_tpu)\w+)((?: +--\S+)*)", block.replace("\\\n", " ")
+    )
+}
+
+
+def run(block, names):
+    """Executes a block, or compares what its prompts print."""
+    if not block.startswith(">>>"):
+        exec(compile(block, "page", "exec"), names)
+        return
+    test = doctest.DocTestParser().get_doctest(block, names, "page", None, 0)
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
+    runner.run(test, clear_globs=False)
+    assert runner.summarize(verbose=False).failed == 0
+    names.update(test.globs)
+
+
+@pytest.mark.usefixtures("implicit_promotion", "unchecked_annotations")
+@pytest.mark.parametrize("name", PYTHON)
+def test_the_blocks_of_a_page_run_one_after_the_other(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "1")  # JAX has started, and can join no cluster
+    names = {"__name__": "page"}
+    with jax.numpy_rank_promotion("allow"):  # as in a user's program
+        for block in PYTHON[name]:
+            run(block, names)
+
+
+def _only_read():
+    """Commands read their flags, and do nothing."""
+
+    def main(command, *declared, **_):
+        for settings in declared:
+            settings.define_flags()
+        flags.FLAGS(sys.argv)
+        for settings in declared:
+            settings.from_flags()
+
+    command_line.main = main
+
+
+@pytest.mark.parametrize(("module", "given"), sorted(COMMANDS))
+def test_the_flags_of_a_command_exist(module, given, tmp_path):
+    errors = tmp_path / "errors"
+    process = binaries.start(module, *shlex.split(given), errors=errors, prepare=_only_read)
+    process.join()
+    assert (process.exitcode, errors.read_text()) == (0, "")
