@@ -23,6 +23,7 @@ html_title = "dbn_jax"
 
 extensions = [
     "mathml",
+    "model_cards",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
