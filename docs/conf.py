@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 
+import ipython_pygments_lexers
 import jax
 import optax
 from sphinx.domains.python import PyObject
@@ -114,6 +115,7 @@ def setup(app):
     """Notebooks lie in colab/; Sphinx reads only what is below this folder."""
     for notebook in (HERE.parent / "colab").glob("*.ipynb"):
         shutil.copy2(notebook, HERE / "learn" / notebook.name)
+    app.add_lexer("python", ipython_pygments_lexers.IPython3Lexer)  # of cells with !git
     app.connect("autodoc-process-docstring", plain, priority=400)
     app.connect("autodoc-process-signature", short)
     app.connect("missing-reference", of_package)

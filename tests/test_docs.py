@@ -1,5 +1,6 @@
 """What the pages of the site show: Python blocks run as they stand, commands have their flags."""
 
+import ast
 import doctest
 import re
 import shlex
@@ -14,7 +15,8 @@ from tests import binaries
 
 DOCS = binaries.ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# Snippets with a name run in `test_readme.py`, smaller.
+BLOCK = re.compile(r"(?<!-->\n)^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PYTHON = {
     name: blocks
     for name, text in PAGES.items()
@@ -30,6 +32,8 @@ COMMANDS = {
         r"python -m (experiments\.(?!launch_tpu)\w+)((?: +--\S+)*)", block.replace("\\\n", " ")
     )
 }
+# What only the package itself uses.
+INTERNAL = {"compilation", "convolve", "numerics", "pytrees", "sources", "states", "typing"}
 
 
 def run(block, names):
@@ -47,6 +51,7 @@ def run(block, names):
 @pytest.mark.usefixtures("implicit_promotion", "unchecked_annotations")
 @pytest.mark.parametrize("name", PYTHON)
 def test_the_blocks_of_a_page_run_one_after_the_other(name, tmp_path, monkeypatch):
+    (tmp_path / "experiments").symlink_to(binaries.ROOT / "experiments")  # as in a clone
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JAX_NUM_PROCESSES", "1")  # JAX has started, and can join no cluster
     names = {"__name__": "page"}
@@ -74,3 +79,15 @@ def test_the_flags_of_a_command_exist(module, given, tmp_path):
     process = binaries.start(module, *shlex.split(given), errors=errors, prepare=_only_read)
     process.join()
     assert (process.exitcode, errors.read_text()) == (0, "")
+
+
+def test_the_reference_has_every_public_name():
+    reference = "".join(text for name, text in PAGES.items() if name.startswith("reference/"))
+    modules = {path.stem for path in (binaries.ROOT / "dbn_jax").glob("[!_]*.py")}
+    for module in modules - INTERNAL:
+        assert f"automodule:: dbn_jax.{module}\n" in reference, module
+    for package in (binaries.ROOT / "dbn_jax").glob("*/__init__.py"):
+        for statement in ast.parse(package.read_text()).body:
+            for name in getattr(statement, "names", []):
+                if isinstance(statement, ast.ImportFrom):
+                    assert re.search(rf"\b{name.name}\b", reference), (package, name.name)

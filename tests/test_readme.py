@@ -1,12 +1,13 @@
-"""The README's programs run as they stand, but for smaller numbers."""
+"""The programs of README and quick start run as they stand, but for smaller numbers."""
 
 import pathlib
 import re
 
 import pytest
 
-README = pathlib.Path(__file__).parent.parent.joinpath("README.md").read_text()
-SNIPPETS = dict(re.findall(r"<!-- snippet: (\w+) -->\n```python\n(.*?)```", README, re.DOTALL))
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = "".join((ROOT / page).read_text() for page in ("README.md", "docs/quickstart.md"))
+SNIPPETS = dict(re.findall(r"<!-- snippet: (\w+) -->\n```python\n(.*?)```", PAGES, re.DOTALL))
 SMALLER = {
     "rbm": {"images.reshape": "images[:200].reshape"},
     "stack": {

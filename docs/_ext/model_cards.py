@@ -1,4 +1,11 @@
-"""The facts of a published model, from its folder: ``{model} digit_model``."""
+"""The facts of a published model, from its folder.
+
+    ```{model} digit_model
+    error_rate_mean_field: test error
+    ```
+
+is a table of its file, of the figures that are named, and of the runs that made it.
+"""
 
 import json
 import pathlib
@@ -20,33 +27,39 @@ class Model(SphinxDirective):
     """What summary.json and the files of a folder of `publish` tell."""
 
     required_arguments = 1
+    has_content = True
 
     def run(self) -> list[nodes.Node]:
         """Writes the card in Markdown, and has it parsed."""
         folder = RESULTS / self.arguments[0]
         summary = folder / "summary.json"
         self.env.note_dependency(str(summary))
-        text = card(folder, json.loads(summary.read_text()))
+        named = dict(line.split(": ", 1) for line in self.content)
+        text = card(folder, json.loads(summary.read_text()), named)
         container = nodes.container()
         self.state.nested_parse(StringList(text, str(summary)), 0, container)
         return container.children
 
 
-def card(folder: pathlib.Path, summary: dict) -> list[str]:
-    """The lines of a card: the file, what the model reaches, the runs that made it."""
+def card(folder: pathlib.Path, summary: dict, named: dict[str, str]) -> list[str]:
+    """The lines of a card; `named` says which figures are shown, and how they are called."""
     size = (folder / "model.npz").stat().st_size / 1e6
-    lines = ["| | |", "|---|---|"]
-    lines += [f"| file | `{folder.relative_to(RESULTS.parents[1])}/model.npz`, {size:.1f} MB |"]
-    if digest := summary.get("files", {}).get("model.npz"):
-        lines += [f"| SHA-256 | `{digest[:16]}…` |"]
-    lines += [f"| {_words(name)} | {shown(name, x)} |" for name, x in summary["results"].items()]
-    lines += ["", "| made by | commit | seed | time | device |", "|---|---|---|---|---|"]
-    lines += [
-        f"| `{run['program']}` | `{run['commit'][:7]}` | {run['seed']} | "
-        f"{run['wall_seconds']:,.0f} s | {run['device']['platform']} |"
-        for run in runs(summary)
+    digest = (folder / "model.npz.sha256").read_text().split()[0]
+    return [
+        "| | |",
+        "|---|---|",
+        f"| file | `{folder.relative_to(RESULTS.parents[1])}/model.npz`, {size:.1f} MB |",
+        f"| SHA-256 | `{digest[:16]}…` |",
+        *(f"| {words} | {shown(name, summary['results'])} |" for name, words in named.items()),
+        "",
+        "| made by | commit | seed | time | device |",
+        "|---|---|---|---|---|",
+        *(
+            f"| `{run['program']}` | `{run['commit'][:7]}` | {run['seed']} | "
+            f"{run['wall_seconds']:,.0f} s | {run['device']['platform']} |"
+            for run in runs(summary)
+        ),
     ]
-    return lines
 
 
 def runs(summary: dict) -> list[dict]:
@@ -55,12 +68,7 @@ def runs(summary: dict) -> list[dict]:
     return [*(runs(before) if before else []), summary]
 
 
-def shown(name: str, value: object) -> str:
-    """A figure as it is printed: rates in percent, all others to four digits."""
-    if name.startswith("error_rate"):
-        return f"{value:.2%}".replace("%", " %")
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _words(name):
-    return name.replace("_", " ")
+def shown(name: str, results: dict) -> str:
+    """A figure as it is printed: rates in percent, others with two decimals."""
+    value = results[name]
+    return f"{100 * value:.2f} %" if "error_rate" in name else f"{value:.2f}"
