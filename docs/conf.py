@@ -7,6 +7,7 @@ tests run them.
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 
 import ipython_pygments_lexers
@@ -61,6 +62,16 @@ optax.GradientTransformation.__module__ = "optax"
 jax.sharding.Mesh.__module__ = "jax.sharding"
 
 _ORIGINS = re.compile(r"~?\b(jax|jaxtyping|numpy|collections\.abc|typing)\.(?=[A-Zn])|~")
+
+# The page to play with, one file. Home has a link to it.
+if (HERE.parent / "experiments" / "page.py").exists():
+    model = HERE.parent / "experiments" / "results" / "digit_model"
+    file = HERE / "_page" / "digit_model.html"
+    file.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "experiments.page", f"--pretrained={model}", f"--file={file}"]
+    subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL)
+    html_extra_path = ["_page"]
+    tags.add("page")  # noqa: F821, Sphinx's
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {

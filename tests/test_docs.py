@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib
 import re
 import shlex
 import sys
@@ -32,6 +33,11 @@ COMMANDS = {
         r"python -m (experiments\.(?!launch_tpu)\w+)((?: +--\S+)*)", block.replace("\\\n", " ")
     )
 }
+WITH_EXAMPLES = sorted(
+    ".".join(path.relative_to(binaries.ROOT).with_suffix("").parts)
+    for path in (binaries.ROOT / "dbn_jax").rglob("*.py")
+    if ">>>" in path.read_text()
+)
 # What only the package itself uses.
 INTERNAL = {"compilation", "convolve", "numerics", "pytrees", "sources", "states", "typing"}
 
@@ -79,6 +85,12 @@ def test_the_flags_of_a_command_exist(module, given, tmp_path):
     process = binaries.start(module, *shlex.split(given), errors=errors, prepare=_only_read)
     process.join()
     assert (process.exitcode, errors.read_text()) == (0, "")
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_the_examples_of_docstrings_print_what_they_say(module):
+    results = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
+    assert (results.attempted > 0, results.failed) == (True, 0)
 
 
 def test_the_reference_has_every_public_name():
