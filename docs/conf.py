@@ -4,6 +4,8 @@ The site needs no network, when built or when read. Notebooks are shown as they 
 tests run them.
 """
 
+import base64
+import json
 import pathlib
 import shutil
 import sys
@@ -58,6 +60,20 @@ copybutton_prompt_is_regexp = True
 
 
 def setup(app):
-    """Notebooks lie in colab/; Sphinx reads only what is below this folder."""
+    """Notebooks lie in colab/; Sphinx reads only what is below this folder.
+
+    Other pages show pictures of theirs, as learn/pictures/<notebook>_<number of the picture>.png.
+    """
+    pictures = HERE / "learn" / "pictures"
+    pictures.mkdir(exist_ok=True)
     for notebook in (HERE.parent / "colab").glob("*.ipynb"):
         shutil.copy2(notebook, HERE / "learn" / notebook.name)
+        for number, picture in enumerate(_pictures(notebook), start=1):
+            (pictures / f"{notebook.stem}_{number}.png").write_bytes(picture)
+
+
+def _pictures(notebook):
+    for cell in json.loads(notebook.read_text())["cells"]:
+        for output in cell.get("outputs", ()):
+            if "image/png" in output.get("data", {}):
+                yield base64.b64decode(output["data"]["image/png"])
