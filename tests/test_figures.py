@@ -13,7 +13,7 @@ import pytest
 from tests import binaries
 
 MARK = re.compile(r"<!-- = ([\w/]+)#(.+?) -->")
-FIGURE = re.compile(r"([−\w.,]+)(?: ± ([\d.]+))?( %|°)?(?: s)?\**(?:\]\(\S+\))?$")
+FIGURE = re.compile(r"([−\w.,]+)(?: ± ([\d.]+))?(\s%|°)?(?:\ss)?\**(?:\]\(\S+\))?$")
 PAGES = sorted(
     str(path.relative_to(binaries.ROOT))
     for pattern in ("README.md", "docs/**/*.md", "colab/*.ipynb")
@@ -50,7 +50,7 @@ def _as_written(value, written, unit):
     if isinstance(value, str):
         return value[: len(written)]
     decimals = len(written.partition(".")[2])
-    number = f"{value * 100 if unit == ' %' else value:,.{decimals}f}"
+    number = f"{value * 100 if unit and '%' in unit else value:,.{decimals}f}"
     return number.replace("-", "−")
 
 
