@@ -13,7 +13,7 @@ import pytest
 from tests import binaries
 
 MARK = re.compile(r"<!-- = ([\w/]+)#(.+?) -->")
-FIGURE = re.compile(r"([−\w.,]+)(?: ± ([\d.]+))?(\s%|°)?(?:\ss)?\**(?:\]\(\S+\))?$")
+FIGURE = re.compile(r"([−\w.,]+)(?:\s±\s([\d.]+))?(\s%|°)?(?:\ss)?\**(?:\]\(\S+\))?$")
 PAGES = sorted(
     str(path.relative_to(binaries.ROOT))
     for pattern in ("README.md", "docs/**/*.md", "colab/*.ipynb")
