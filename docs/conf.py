@@ -4,8 +4,6 @@ The site needs no network, when built or when read. Notebooks are shown as they 
 tests run them.
 """
 
-import base64
-import json
 import pathlib
 import shutil
 import sys
@@ -21,6 +19,7 @@ html_title = "dbn_jax"
 extensions = [
     "mathml",
     "myst_nb",
+    "notebook_pictures",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -60,20 +59,6 @@ copybutton_prompt_is_regexp = True
 
 
 def setup(app):
-    """Notebooks lie in colab/; Sphinx reads only what is below this folder.
-
-    Other pages show pictures of theirs, as learn/pictures/<notebook>_<number of the picture>.png.
-    """
-    pictures = HERE / "learn" / "pictures"
-    pictures.mkdir(exist_ok=True)
+    """Notebooks lie in colab/; Sphinx reads only what is below this folder."""
     for notebook in (HERE.parent / "colab").glob("*.ipynb"):
         shutil.copy2(notebook, HERE / "learn" / notebook.name)
-        for number, picture in enumerate(_pictures(notebook), start=1):
-            (pictures / f"{notebook.stem}_{number}.png").write_bytes(picture)
-
-
-def _pictures(notebook):
-    for cell in json.loads(notebook.read_text())["cells"]:
-        for output in cell.get("outputs", ()):
-            if "image/png" in output.get("data", {}):
-                yield base64.b64decode(output["data"]["image/png"])
