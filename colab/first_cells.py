@@ -54,6 +54,7 @@ def prepare(notebook: nbformat.NotebookNode, name: str, repository: str) -> None
     notebook.cells = [cell for cell in notebook.cells if cell.id != _BUTTON_ID]
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     first.source = _CELL.format(repository=repository)
+    notebook.metadata.language_info["pygments_lexer"] = "ipython3"  # which knows ! and %
     if repository.startswith(_GITHUB):
         path = repository.removeprefix(_GITHUB).strip("/").removesuffix(".git")
         button = nbformat.v4.new_markdown_cell(

@@ -5,15 +5,9 @@ tests run them.
 """
 
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
-
-import ipython_pygments_lexers
-import jax
-import optax
-from sphinx.domains.python import PyObject
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -24,9 +18,11 @@ project_copyright = author
 html_title = "dbn_jax"
 
 extensions = [
+    "docstrings",
     "mathml",
     "model_cards",
     "myst_nb",
+    "notebook_pictures",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -50,18 +46,6 @@ python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
-
-for field in PyObject.doc_field_types:
-    if field.name == "variable":
-        field.label = "Fields"
-
-_MARKS = re.compile(r"\||(?<=\()\*(?=\w)")
-# Users know them by these names, and not by the private modules that define them.
-jax.Array.__module__, jax.Array.__name__, jax.Array.__qualname__ = "jax", "Array", "Array"
-optax.GradientTransformation.__module__ = "optax"
-jax.sharding.Mesh.__module__ = "jax.sharding"
-
-_ORIGINS = re.compile(r"~?\b(jax|jaxtyping|numpy|collections\.abc|typing)\.(?=[A-Zn])|~")
 
 # The page to play with, one file. Home has a link to it.
 if (HERE.parent / "experiments" / "page.py").exists():
@@ -91,42 +75,7 @@ copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 
-def plain(app, what, name, obj, options, lines):
-    """Docstrings are written for readers of the source: what they show indented stays as it is."""
-    text = "\n".join(lines)
-    text = re.sub(r"(?m)^(\S.*)\n\n(?=    )", r"\1\n\n::\n\n", text)
-    # Absolute values and (*batch, rows, columns) are no markup.
-    lines[:] = [
-        line if line.startswith("    ") or "``" in line else _MARKS.sub(r"\\\g<0>", line)
-        for line in text.splitlines()
-    ]
-
-
-def short(app, what, name, obj, options, signature, returns):
-    """Types in signatures bear the names that they have in the source.
-
-    Flax gives its classes no signature; functions make them.
-    """
-    if signature == "(*args: Any, **kwargs: Any)":
-        signature = ""
-    return tuple(text and _ORIGINS.sub("", text) for text in (signature, returns))
-
-
-def of_package(app, env, node, contnode):
-    """`rbm.cd_step` is found from everywhere in the package, as its modules import each other."""
-    domain, target = env.domains.python_domain, f"dbn_jax.{node['reftarget']}"
-    if node["refdomain"] != "py" or target not in domain.objects:
-        return None
-    return domain.resolve_xref(
-        env, node["refdoc"], app.builder, node["reftype"], target, node, contnode
-    )
-
-
 def setup(app):
     """Notebooks lie in colab/; Sphinx reads only what is below this folder."""
     for notebook in (HERE.parent / "colab").glob("*.ipynb"):
         shutil.copy2(notebook, HERE / "learn" / notebook.name)
-    app.add_lexer("python", ipython_pygments_lexers.IPython3Lexer)  # of cells with !git
-    app.connect("autodoc-process-docstring", plain, priority=400)
-    app.connect("autodoc-process-signature", short)
-    app.connect("missing-reference", of_package)
