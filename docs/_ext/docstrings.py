@@ -13,6 +13,7 @@ _ORIGINS = re.compile(r"~?\b(jax|jaxtyping|numpy|collections\.abc|typing)\.(?=[A
 
 def setup(app):
     """Connects what is below; docstrings are seen before their sections are parsed."""
+    app.setup_extension("sphinx.ext.autodoc")
     # Users know these classes by public names, and not by the private modules that define them.
     jax.Array.__module__, jax.Array.__name__, jax.Array.__qualname__ = "jax", "Array", "Array"
     optax.GradientTransformation.__module__ = "optax"
