@@ -35,9 +35,11 @@ class DataSettings(Declared, title="Data"):
 
     dataset: str = setting(
         "mnist5k",
-        "Name of the data set: mnist5k, digits and photographs ship with packages; folder is the "
-        "JPEG and PNG files in --data_dir; mnist, fashion_mnist and others are read from the IDX "
-        "files in --data_dir, or through TFDS by name.",
+        "Name of the data set: mnist5k, digits and photographs ship with packages; mnist, "
+        "fashion_mnist and others are read from the IDX files in --data_dir, or through TFDS by "
+        "name; folder is the JPEG and PNG files in --data_dir, in grey. Or the path of your own: "
+        "an .npz or .csv file, or a folder with a folder of pictures for each class.",
+        folder=data.is_path,
     )
     data_dir: str | None = setting(
         None, "Folder of the image files, the IDX files, or the TFDS data sets.", folder=True
