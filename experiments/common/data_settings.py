@@ -179,6 +179,15 @@ def is_grey(dataset: data.Dataset, transform: data.Transform) -> bool:
     return bool(jnp.mean(p * (1 - p)) > _GREY * jnp.mean(p) * (1 - jnp.mean(p)))
 
 
+def check_classes(dataset: data.Dataset, otherwise: str = "") -> None:
+    """Raises a ValueError if there is but one class, as where images have no labels."""
+    if dataset.num_classes < 2:
+        raise ValueError(
+            f"--dataset={dataset.name} has one class, as images without labels have, and a choice "
+            f"needs two: give it labels{otherwise}"
+        )
+
+
 def check_batch_size(batch_size: int, num_images: int, prefix: str = "") -> None:
     """Raises a ValueError if there are fewer images: before a workdir holds the mistake."""
     if batch_size > num_images:
