@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from dbn_jax import files, sources
-from dbn_jax.data import embedded, idx, intensity, own, photographs, tfds_folder
+from dbn_jax.data import cifar, embedded, emnist, idx, intensity, own, photographs, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink, whiten_waves
 from dbn_jax.typing import Array, Float, Num
 
@@ -201,8 +201,9 @@ def load(
       ``image_size``; every fifth is for the test (`photographs.folder`).
     - the path of an .npz or .csv file, or of a folder of pictures, such as ``./mine.npz``: images
       of your own (`dbn_jax.data.own`).
-    - any other name: from the four IDX files if ``data_dir`` holds them, else from the TFDS folder
-      ``data_dir`` under that name. The published splits are kept.
+    - any other name: from the four IDX files if ``data_dir`` holds them (`cifar10` and `cifar100`:
+      from their binary files), else from the TFDS folder ``data_dir`` under that name. The
+      published splits are kept; the letters of ``emnist/letters`` and the like stand upright.
 
     Args:
       data_dir: None: TFDS's default.
@@ -332,10 +333,22 @@ def _read(name, data_dir, image_size, seed, resident_bytes):
         return splits, _numbers(num_classes)
     if data_dir is not None:
         data_dir = files.path(os.path.expanduser(data_dir))
-        if idx.find(data_dir):
-            _check_one_meaning(name, data_dir)
-            splits = idx.read_folder(data_dir, resident_bytes)
-            return splits, _numbers(1 + max(int(labels.max()) for _, labels in splits.values()))
+        if cifar.find(name, data_dir):
+            return cifar.read(name, data_dir)
+    arrays, names = _read_published(name, data_dir, resident_bytes)
+    if name not in emnist.NAMES:
+        return arrays, names
+    _check_resident(name, {part: x for part, (x, _) in arrays.items()}, "their upright position")
+    return emnist.upright(name, arrays)
+
+
+def _read_published(name, data_dir, resident_bytes):
+    """A data set from its IDX files, or by TFDS."""
+    prefix = emnist.file_prefix(name)
+    if data_dir is not None and idx.find(data_dir, prefix):
+        _check_one_meaning(name, data_dir)
+        splits = idx.read_folder(data_dir, resident_bytes, prefix)
+        return splits, _numbers(1 + max(int(labels.max()) for _, labels in splits.values()))
     return tfds_folder.read(name, data_dir, resident_bytes)
 
 
