@@ -32,7 +32,7 @@ from sklearn.svm import SVC
 from dbn_jax import data, files, recognition
 from dbn_jax.embedding import pairwise
 from dbn_jax.training import belonging, progress
-from experiments.common import classification, runs
+from experiments.common import classification, data_settings, runs
 from experiments.common.classification import ClassifierSettings
 from experiments.common.data_settings import DataSettings
 from experiments.common.settings import Declared, group, setting
@@ -188,6 +188,7 @@ def run(settings: Settings, workdir: str) -> dict:
         dataset=settings.dataset, data_dir=settings.data_dir, num_train=settings.num_train
     )
     dataset, _ = images.load()
+    data_settings.check_classes(dataset)
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()

@@ -15,7 +15,7 @@ import pathlib
 
 import jax.numpy as jnp
 
-from dbn_jax import files, model_file, training
+from dbn_jax import data, files, model_file, training
 from experiments.common import command_line
 from experiments.common import pretrained as pretrained_runs
 from experiments.common.settings import Declared, setting
@@ -79,7 +79,10 @@ def _without_folders(summary):
     """The summary without the folders of the data, which are those of one machine."""
     settings = {k: v for k, v in summary["settings"].items() if k != "data_dir"}
     if "data" in settings:
-        settings["data"] = {k: v for k, v in settings["data"].items() if k != "data_dir"}
+        kept = {k: v for k, v in settings["data"].items() if k != "data_dir"}
+        if data.is_path(kept.get("dataset", "")):
+            kept["dataset"] = f"./{pathlib.PurePath(kept['dataset']).name}"
+        settings["data"] = kept
     summary = summary | {"settings": settings}
     for name in pretrained_runs.STARTS:
         if name in summary:

@@ -210,6 +210,8 @@ def _check(settings: Settings, dataset: data.Dataset) -> None:
             + ("no layer below" if len(sizes) < 3 else f"{sizes[-1]} and {sizes[-3]}")
         )
     pretraining.check_layers(settings.learning, sizes[:-1], flags)
+    if settings.labels:
+        data_settings.check_classes(dataset, ", or train the net without (--nolabels)")
     num_labels = dataset.num_classes if settings.labels else 0
     visible = _visible_units(settings, dataset)
     num_visible = sizes[-2] + num_labels

@@ -11,6 +11,7 @@ from dbn_jax.data.datasets import (
     standardise,
     whiten,
 )
+from dbn_jax.data.own import is_path
 from dbn_jax.data.sequences import SequenceSet, load_sequences
 from dbn_jax.data.transforms import BINARISATIONS, Transform
 from dbn_jax.sources import spread

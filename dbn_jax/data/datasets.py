@@ -13,11 +13,12 @@ import sys
 import numpy as np
 
 from dbn_jax import files, sources
-from dbn_jax.data import embedded, idx, intensity, photographs, tfds_folder
+from dbn_jax.data import cifar, embedded, emnist, idx, intensity, own, photographs, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink, whiten_waves
 from dbn_jax.typing import Array, Float, Num
 
 _MIN_STD = 0.1  # of a standardised pixel
+_SHIPPED = "is shipped with a Python package"
 _SHOWN = 3  # standard deviations of whitened images that are shown as black and as white
 
 
@@ -198,8 +199,11 @@ def load(
       does not say otherwise; parts share no pixel (`photographs.crops`).
     - ``folder``: the JPEG and PNG files in ``data_dir``, as grey levels, shrunk and cut to
       ``image_size``; every fifth is for the test (`photographs.folder`).
-    - any other name: from the four IDX files if ``data_dir`` holds them, else from the TFDS folder
-      ``data_dir`` under that name. The published splits are kept.
+    - the path of an .npz or .csv file, or of a folder of pictures, such as ``./mine.npz``: images
+      of your own (`dbn_jax.data.own`).
+    - any other name: from the four IDX files if ``data_dir`` holds them (`cifar10` and `cifar100`:
+      from their binary files), else from the TFDS folder ``data_dir`` under that name. The
+      published splits are kept; the letters of ``emnist/letters`` and the like stand upright.
 
     Args:
       data_dir: None: TFDS's default.
@@ -315,38 +319,53 @@ def whiten(dataset: Dataset) -> Dataset:
 
 def _read(name, data_dir, image_size, seed, resident_bytes):
     """(images, labels) of each part, images (examples, rows, columns[, channels]); class names."""
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if own.is_path(name):
+        _check_no_folder(name, data_dir, "is a path already")
+        return own.read(files.path(os.path.expanduser(name)), size)
     if name in photographs.NAMES:
-        size = (image_size, image_size) if isinstance(image_size, int) else image_size
         found = _read_photographs(name, data_dir, size, seed)
         labelled = {part: (x, np.zeros(len(x), np.int32)) for part, x in found.items()}
         return labelled, _numbers(1)
     if name in embedded.NAMES:
-        _check_shipped(name, data_dir)
+        _check_no_folder(name, data_dir, _SHIPPED)
         splits, num_classes = embedded.read(name)
         return splits, _numbers(num_classes)
     if data_dir is not None:
         data_dir = files.path(os.path.expanduser(data_dir))
-        if idx.find(data_dir):
-            _check_one_meaning(name, data_dir)
-            splits = idx.read_folder(data_dir, resident_bytes)
-            return splits, _numbers(1 + max(int(labels.max()) for _, labels in splits.values()))
+        if cifar.find(name, data_dir):
+            return cifar.read(name, data_dir)
+    arrays, names = _read_published(name, data_dir, resident_bytes)
+    if name not in emnist.NAMES:
+        return arrays, names
+    _check_resident(name, {part: x for part, (x, _) in arrays.items()}, "their upright position")
+    return emnist.upright(name, arrays)
+
+
+def _read_published(name, data_dir, resident_bytes):
+    """A data set from its IDX files, or by TFDS."""
+    prefix = emnist.file_prefix(name)
+    if data_dir is not None and idx.find(data_dir, prefix):
+        _check_one_meaning(name, data_dir)
+        splits = idx.read_folder(data_dir, resident_bytes, prefix)
+        return splits, _numbers(1 + max(int(labels.max()) for _, labels in splits.values()))
     return tfds_folder.read(name, data_dir, resident_bytes)
 
 
 def _read_photographs(name, data_dir, size, seed):
     if name == "photographs":
-        _check_shipped(name, data_dir)
+        _check_no_folder(name, data_dir, _SHIPPED)
         return photographs.crops(size, seed)
     if data_dir is None:
         raise ValueError("the data set folder is that of image files in a data_dir: say which")
     return photographs.folder(files.path(os.path.expanduser(data_dir)), size)
 
 
-def _check_shipped(name, data_dir):
+def _check_no_folder(name, data_dir, why):
     if data_dir is not None:
         raise ValueError(
-            f"the data set {name} is shipped with a Python package and takes no data_dir "
-            f"(got {data_dir!r}): leave it out, or name another data set, such as mnist"
+            f"the data set {name} {why} and takes no data_dir (got {data_dir!r}): leave it out, or "
+            "name another data set, such as mnist"
         )
 
 

@@ -22,25 +22,26 @@ from dbn_jax import files
 _TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _AXES = {"images": (3, 4), "labels": (1, 2)}
 _QMNIST_COLUMNS = 8
-# The parts, and what their files are called.
-_PARTS = {"train": "train", "test": "t10k"}
+# The parts, and what their files are called: the test set of EMNIST is test.
+_PARTS = {"train": "train", "test": "(?:t10k|test)"}
 FILE_NAMES = (
     "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, "
     "t10k-labels-idx1-ubyte (each with or without .gz, and ubyte or another type of number)"
 )
 
 
-def find(folder: str | os.PathLike) -> dict[tuple[str, str], files.Path]:
+def find(folder: str | os.PathLike, prefix: str = "") -> dict[tuple[str, str], files.Path]:
     """The paths of those of the four files that are in the folder, by part and kind.
 
+    `prefix` is what all of their names begin with, such as "emnist-letters-".
     Number of axes and type may differ from MNIST's, as in train-images-idx4-float; a name may also
     end in ".gz", and have a dot before "idx" as some archives unpack.
     """
     paths = sorted(files.path(folder).glob("*"), reverse=True)
     found = {}
-    for part, prefix in _PARTS.items():
+    for part, word in _PARTS.items():
         for kind in _AXES:
-            name = re.compile(rf"{prefix}-{kind}[-.](idx\d-\w+)(\.gz)?")
+            name = re.compile(rf"{prefix}{word}-{kind}[-.](idx\d-\w+)(\.gz)?")
             fits = {
                 match[1]: path
                 for path in paths
@@ -57,16 +58,16 @@ def find(folder: str | os.PathLike) -> dict[tuple[str, str], files.Path]:
 
 
 def read_folder(
-    folder: str | os.PathLike, resident_bytes: int = sys.maxsize
+    folder: str | os.PathLike, resident_bytes: int = sys.maxsize, prefix: str = ""
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads the four files of a data set: (images, labels) of "train" and of "test".
 
     Images of more bytes stay in their file, a `np.memmap`.
     """
-    paths = find(folder)
+    paths = find(folder, prefix)
     missing = [
-        f"{prefix}-{kind}-idx{axes[0]}-ubyte"
-        for part, prefix in _PARTS.items()
+        f"{prefix}{'train' if part == 'train' else 't10k'}-{kind}-idx{axes[0]}-ubyte"
+        for part in _PARTS
         for kind, axes in _AXES.items()
         if (part, kind) not in paths
     ]

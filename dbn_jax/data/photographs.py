@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dbn_jax import files
-from dbn_jax.data import patches
+from dbn_jax.data import patches, pictures
 from dbn_jax.data.transforms import shrink
 from dbn_jax.typing import UInt8
 
@@ -19,7 +19,6 @@ _SHRINK = 2  # what it does is said at `patches.load`
 _LEFT = 0.7
 _NUM_PLACES = 4
 _COUNTS = {"train": 4000, "validation": 500, "test": 500}
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 _EVERY = 5  # images of a folder, of which one is held out
 
 Images = UInt8[np.ndarray, "examples rows columns"]
@@ -74,59 +73,14 @@ def folder(path: files.Path, size: tuple[int, int] | None) -> dict[str, Images]:
     """The JPEG and PNG files of a folder, in the order of their names; every fifth is a test image.
 
     Args:
-      size: rows and columns. Images are shrunk until they just cover these, by averaging over
-        areas, and cut to their middle. None: all have one size already, and keep it.
+      size: rows and columns that they are shrunk and cut to (`pictures.read`).
     """
-    paths = sorted(p for p in path.glob("*") if p.suffix.lower() in _SUFFIXES)
+    paths = pictures.find(path)
     if len(paths) < 2:
         raise ValueError(
-            f"{path} holds {len(paths)} files that end in {', '.join(_SUFFIXES)}: a folder of "
-            "images needs two at least, one to train on and one for the test"
+            f"{path} holds {len(paths)} files that end in {', '.join(pictures.SUFFIXES)}: a folder "
+            "of images needs two at least, one to train on and one for the test"
         )
-    images = [_grey(path) for path in paths]
-    if size is None:
-        _check_equal(paths, images)
-    else:
-        images = [_covering(*each, size) for each in zip(paths, images, strict=True)]
-    images = np.stack(images)
+    images = pictures.read(paths, size, grey=True)
     held_out = np.arange(len(images)) % _EVERY == 1
     return {"train": images[~held_out], "test": images[held_out]}
-
-
-def _grey(path):
-    """Grey levels of an image as a viewer shows it."""
-    import PIL.Image
-    import PIL.ImageOps
-
-    try:
-        with path.open("rb") as file, PIL.Image.open(file) as picture:
-            mode = picture.mode
-            levels = np.asarray(PIL.ImageOps.exif_transpose(picture).convert("L"))
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises of files that are cut
-        raise ValueError(f"{path} is damaged, or no image ({error}): take it out") from error
-    if mode[0] in "IF":  # which Pillow cuts off at 255
-        raise ValueError(f"{path} has more than 8 bits a pixel (mode {mode}): make it 8 bits")
-    return levels
-
-
-def _covering(path, image, size):
-    rows, columns = image.shape
-    share = max(size[0] / rows, size[1] / columns)
-    if share > 1:
-        raise ValueError(
-            f"{path} has {rows}×{columns} pixels, and image_size={size[0]},{size[1]} is more: "
-            "images are only shrunk; choose a smaller size, or take it out"
-        )
-    near = [max(n, round(share * length)) for n, length in zip(size, image.shape, strict=True)]
-    top, left = ((length - n) // 2 for n, length in zip(size, near, strict=True))
-    return shrink(image[None], tuple(near))[0, top : top + size[0], left : left + size[1]]
-
-
-def _check_equal(paths, images):
-    shapes = [image.shape for image in images]
-    for path, shape in zip(paths, shapes, strict=True):
-        if shape != shapes[0]:
-            raise ValueError(
-                f"{paths[0]} has {shapes[0][0]}×{shapes[0][1]} pixels, but {path} {shape[0]}×"
-                f"{shape[1]}: set image_size to the rows and columns that all shall have"
-            )

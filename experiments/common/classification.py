@@ -105,6 +105,7 @@ def check(settings: ClassifierSettings, dataset: data.Dataset) -> None:
             "--early_stopping needs validation images, and there are none: hold some out with "
             "--num_validation (of a pretrained net: when that learns)"
         )
+    data_settings.check_classes(dataset)
     data_settings.check_updates(settings, len(dataset.train.labels))
 
 

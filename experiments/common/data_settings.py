@@ -35,9 +35,11 @@ class DataSettings(Declared, title="Data"):
 
     dataset: str = setting(
         "mnist5k",
-        "Name of the data set: mnist5k, digits and photographs ship with packages; folder is the "
-        "JPEG and PNG files in --data_dir; mnist, fashion_mnist and others are read from the IDX "
-        "files in --data_dir, or through TFDS by name.",
+        "Name of the data set: mnist5k, digits and photographs ship with packages; mnist, "
+        "fashion_mnist and others are read from the IDX files in --data_dir, or through TFDS by "
+        "name; folder is the JPEG and PNG files in --data_dir, in grey. Or the path of your own: "
+        "an .npz or .csv file, or a folder with a folder of pictures for each class.",
+        folder=data.is_path,
     )
     data_dir: str | None = setting(
         None, "Folder of the image files, the IDX files, or the TFDS data sets.", folder=True
@@ -175,6 +177,15 @@ def is_grey(dataset: data.Dataset, transform: data.Transform) -> bool:
     """
     p = data.apply(transform, jax.random.key(0), data.spread(dataset.train.images, 1000))
     return bool(jnp.mean(p * (1 - p)) > _GREY * jnp.mean(p) * (1 - jnp.mean(p)))
+
+
+def check_classes(dataset: data.Dataset, otherwise: str = "") -> None:
+    """Raises a ValueError if there is but one class, as where images have no labels."""
+    if dataset.num_classes < 2:
+        raise ValueError(
+            f"--dataset={dataset.name} has one class, as images without labels have, and a choice "
+            f"needs two: give it labels{otherwise}"
+        )
 
 
 def check_batch_size(batch_size: int, num_images: int, prefix: str = "") -> None:

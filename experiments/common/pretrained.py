@@ -110,7 +110,9 @@ def load(
     except (TypeError, ValueError) as e:
         raise ValueError(f"--{flag}={path} tells of no data set in its summary.json: {e}") from e
     if data_dir is not None:
-        data_settings = dataclasses.replace(data_settings, data_dir=data_dir)
+        own = kind is DataSettings and data.is_path(data_settings.dataset)
+        changed = {"dataset": data_dir} if own else {"data_dir": data_dir}
+        data_settings = dataclasses.replace(data_settings, **changed)
     return model_file.load(files.path(path) / "model.npz"), data_settings
 
 

@@ -81,7 +81,8 @@ class _Rule:
       choices: the names that it can be.
       unset: in words, what it is where its default is None and depends on the data.
       given: when it does something, if not always.
-      folder: whether it is a path. Paths are made absolute, since a run may be used from elsewhere.
+      folder: whether it is a path, or what tells whether a value is. Paths are made absolute, since
+        a run may be used from elsewhere.
       decides: whether results depend on it; if not, it may change when a run is resumed.
     """
 
@@ -92,7 +93,7 @@ class _Rule:
     choices: tuple[str, ...] = ()
     unset: str = ""
     given: Given | None = None
-    folder: bool = False
+    folder: bool | Callable[[str], bool] = False
     decides: bool = True
 
     @property
@@ -311,7 +312,8 @@ class _Leaf(_Place):
 
     def parse(self, text: str) -> Any:
         """Reads the text of the flag; a ValueError says what is wrong with it."""
-        if self.rule.folder and text not in ("", "none") and "://" not in text:
+        is_folder = self.rule.folder(text) if callable(self.rule.folder) else self.rule.folder
+        if is_folder and text not in ("", "none") and "://" not in text:
             return os.path.abspath(os.path.expanduser(text))
         try:
             value = tuple(map(self.kind, text.split(","))) if self.is_tuple else self.kind(text)

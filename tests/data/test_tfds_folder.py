@@ -187,7 +187,7 @@ def test_variant_must_be_named(prepared, tmp_path):
         ("no_labels", r"'no_labels' has the features .*identity.* only labelled images"),
         ("any_size", r"'any_size' has the features .*None.* all of one size"),
         ("some_unlabelled", r"split 'test' in .* without a label \(label -1\)"),
-        ("../grey_strokes", "no data set is called '../grey_strokes'"),
+        ("strokes/../grey", "no data set is called 'strokes/../grey'"),
         ("mnits", "called 'mnits' .* give mnist5k, digits, .*such as mnist, .*grey_strokes/1.2.0"),
         ("mnist:1.0.0", "called 'mnist:1.0.0' .*only: 3"),
     ],

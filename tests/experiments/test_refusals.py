@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
+import numpy as np
 import pytest
 
 from dbn_jax import networks, rbm, units
 from experiments import (
+    baselines,
     embed_codes,
     estimator_variance,
     evaluate,
@@ -35,6 +38,22 @@ EXACT = dataclasses.replace(QUICK, learner="exact")
 STOPPING = ClassifierSettings(early_stopping=True)
 LONG = dataclasses.replace(QUICK, epochs=1_000_000, batch_size=1)
 SPARSE = dataclasses.replace(QUICK, sparsity_target=1.5)
+
+
+def test_images_without_labels_where_labels_are_needed(tmp_path):
+    path = str(tmp_path / "mine.npz")
+    np.savez(path, images=np.full((500, 8, 8), 255, np.uint8))
+    own = DataSettings(dataset=path)
+    words = f"--dataset={path} has one class, as images without labels have, and a choice needs two"
+    calls = [
+        (train_dbn, small_dbn(data=own), "give it labels, or train the net without (--nolabels)"),
+        (finetune_classifier, finetune_classifier.Settings(pretrained="none", data=own), "give it"),
+        (baselines, baselines.Settings(dataset=path), "give it labels"),
+    ]
+    for module, settings, remedy in calls:
+        with pytest.raises(ValueError, match=f"^{re.escape(f'{words}: {remedy}')}"):
+            module.run(settings, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_batch_that_the_images_cannot_fill(tmp_path):

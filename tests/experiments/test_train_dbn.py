@@ -6,6 +6,7 @@ import shutil
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 from dbn_jax import data, dbn, learning, recognition, training
@@ -48,6 +49,36 @@ def test_train_dbn_leaves_a_whole_workdir(tmp_path, changes, request):
     assert [p.weights.shape for p in net.layers] == shapes
     rates = {f"error_rate_{way}" for way in recognition.WAYS}
     assert summary["results"].keys() == {"reconstruction_error"} | (rates if num_labels else set())
+
+
+def own_data(kind, folder):
+    """The path of the digits that scikit-learn ships, as a user might have them."""
+    digits = data.load("digits")
+    train, test = digits.train, digits.test
+    match kind:
+        case "archive":
+            names = ("x_train", "y_train", "x_test", "y_test")
+            arrays = (train.images.reshape(-1, 8, 8), train.labels, test.images, test.labels)
+            np.savez(folder / "mine.npz", **dict(zip(names, arrays, strict=True)))
+            return folder / "mine.npz"
+        case "table":
+            table = np.concatenate([train.labels[:, None], train.images], axis=1)
+            np.savetxt(folder / "mine.csv", table, "%d", delimiter=",")
+            return folder / "mine.csv"
+    for i, (image, label) in enumerate(zip(train.images, train.labels, strict=True)):
+        (folder / f"of {label}").mkdir(exist_ok=True)
+        PIL.Image.fromarray(image.reshape(8, 8)).save(folder / f"of {label}" / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["archive", "table", "folder"])
+def test_data_of_ones_own(tmp_path, kind, undrawn):
+    (tmp_path / "data").mkdir()
+    own = DataSettings(dataset=str(own_data(kind, tmp_path / "data")))
+    layer, top = (dataclasses.replace(learning, epochs=10) for learning in (QUICK, QUICK_TOP))
+    settings = small_dbn(data=own, learning=layer, top=top, hidden_sizes=(30, 50))
+    results = train_dbn.run(settings, str(tmp_path / "run"))["results"]
+    assert 0 < results["error_rate_mean_field"] < 0.5
 
 
 @pytest.fixture

@@ -30,6 +30,16 @@ def test_data_are_those_of_the_first_run(tmp_path):
     assert found == DataSettings(dataset="mnist", data_dir="/old", classes=(2, 7), num_validation=7)
 
 
+def test_data_of_ones_own_may_have_moved(tmp_path):
+    run = finished(tmp_path / "run", "train_dbn", data={"dataset": "/home/me/mine.npz"})
+    assert pretrained.load(run, pretrained.NETS)[1].dataset == "/home/me/mine.npz"
+    assert pretrained.load(run, pretrained.NETS, "/yours.npz")[1].dataset == "/yours.npz"
+    publish.publish(run, tmp_path / "published")
+    published = str(tmp_path / "published")
+    assert pretrained.load(published, pretrained.NETS)[1].dataset == "./mine.npz"
+    assert pretrained.load(published, pretrained.NETS, "/yours.npz")[1].data_dir is None
+
+
 @pytest.mark.parametrize(
     ("program", "moved"),
     [

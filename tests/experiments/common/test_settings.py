@@ -31,8 +31,9 @@ class Settings(Declared):
     )
 
 
-def read(*line):
-    """What a command line becomes."""
+def read(*line, cls=None):
+    """What a command line becomes, of `Settings` or another class."""
+    cls = cls or Settings
     values = flags.FlagValues()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flags, "FLAGS", values)
@@ -40,9 +41,9 @@ def read(*line):
         patch.setattr(
             flags, "DEFINE_bool", lambda *a, **k: define_bool(*a, flag_values=values, **k)
         )
-        Settings.define_flags()
+        cls.define_flags()
         values(["program", *line])
-        return Settings.from_flags()
+        return cls.from_flags()
 
 
 define, define_bool = flags.DEFINE, flags.DEFINE_bool
@@ -72,6 +73,15 @@ def test_folders_are_made_absolute(tmp_path, monkeypatch):
     assert read("--source=runs").source == str(tmp_path / "runs")
     assert read("--source=none").source == "none"
     assert read("--source=gs://bucket/x").source == "gs://bucket/x"
+
+
+def test_values_that_may_be_paths_are_made_absolute_if_they_are(tmp_path, monkeypatch):
+    class Own(Declared):
+        data: str = setting("mnist", "Name or path.", folder=lambda text: text.endswith(".npz"))
+
+    monkeypatch.chdir(tmp_path)
+    assert read("--data=mine.npz", cls=Own).data == str(tmp_path / "mine.npz")
+    assert read("--data=digits", cls=Own).data == "digits"
 
 
 BAD = {

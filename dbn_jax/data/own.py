@@ -1,0 +1,243 @@
+"""Images of one's own: an .npz archive, a table (.csv), or a folder of picture files.
+
+- **.npz**: images and labels under the names of Keras' mnist.npz (x_train, y_train, x_test,
+  y_test), of MedMNIST (train_images, train_labels, val_images, …), or `images` and `labels`.
+- **.csv**, also gzipped: an image in each row, and a column of labels: that which the header calls
+  label, class, target or y, and without a header the first. All other columns are pixels.
+- **A folder**: of pictures (JPEG, PNG), or with a folder of pictures for each class. Such folders
+  may lie in folders train and test.
+
+Images are (examples, rows, columns[, channels]); flat ones are taken for squares, or else for
+single rows of pixels. Pictures are in colour if one of them is. Where no part is called a test set,
+every fifth image of each class becomes it. Classes are numbered in the order of their names, or
+keep their numbers where these are 0, 1, 2, …; without labels there is one class.
+"""
+
+import functools
+import gzip
+import logging
+import math
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from dbn_jax import files
+from dbn_jax.data import pictures
+
+_TABLES = (".csv", ".csv.gz")
+_LABELS = ("label", "labels", "class", "target", "y")
+_EVERY = 5  # images of a class, of which one is held out
+# What archives call the images of a part, and their labels.
+_NAMES = {
+    "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels")),
+    "validation": (("x_val", "y_val"), ("val_images", "val_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+}
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def is_path(name: str) -> bool:
+    """Whether this is the path of a file or folder, and no name of a data set."""
+    if name.endswith((".npz", *_TABLES)) or name.startswith(("/", ".", "~")) or "://" in name:
+        return True
+    return os.path.isdir(name)  # mnist/3.0.1 is a name, unless there is such a folder here
+
+
+def read(path: files.Path, size: tuple[int, int] | None) -> tuple[dict[str, Arrays], list[str]]:
+    """(images, labels) of each part, and the names of the classes.
+
+    Args:
+      size: rows and columns that pictures are shrunk and cut to (`pictures.read`).
+    """
+    if path.is_dir():
+        parts = _folder(path, size)
+    elif not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: name a file or folder that does")
+    elif path.name.endswith(".npz"):
+        parts = _archive(path)
+    elif path.name.endswith(_TABLES):
+        parts = {"train": _table(path)}
+    else:
+        raise ValueError(
+            f"{path} is no data set: name an .npz or .csv file, a folder of pictures, or a folder "
+            "with a folder of pictures for each class"
+        )
+    for part, (images, labels) in parts.items():
+        if len(images) != len(labels) or not len(images):
+            raise ValueError(
+                f"{path}: {len(images)} {part} images and {len(labels)} labels: there must be one "
+                "label for each image, and at least one image"
+            )
+    parts, names = _numbered(path, parts)
+    if "test" not in parts:
+        parts = {**_with_test(path, *parts.pop("train"), names), **parts}
+    _say(str(path), *_described(parts, names))
+    return parts, names
+
+
+def _archive(path):
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            content = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is damaged, or no archive of arrays ({error})") from error
+    parts = {}
+    for part, choices in _NAMES.items():
+        for images, labels in choices:
+            if part not in parts and images in content:
+                found = _as_images(path, images, content[images])
+                labelled = content.get(labels, np.zeros(len(found), np.int32))
+                parts[part] = found, _as_labels(path, labels, labelled)
+    if "train" not in parts:
+        raise ValueError(
+            f"{path} holds {', '.join(content) or 'nothing'}: call the images x_train or images, "
+            "and their labels y_train or labels"
+        )
+    return parts
+
+
+def _as_images(path, name, array):
+    if array.ndim not in (2, 3, 4) or array.dtype.kind not in "buif" or not array.size:
+        raise ValueError(
+            f"{path}: {name} is {array.dtype} of shape {array.shape}; images are numbers of shape "
+            "(examples, rows, columns), with channels at the end, or (examples, pixels)"
+        )
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    return array if array.ndim > 2 else _unflattened(array)
+
+
+def _unflattened(rows):
+    side = math.isqrt(rows.shape[1])
+    shape = (side, side) if side**2 == rows.shape[1] else (1, rows.shape[1])
+    return rows.reshape(-1, *shape)
+
+
+def _as_labels(path, name, array):
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or array.dtype.kind not in "uiUS":
+        raise ValueError(
+            f"{path}: {name} is {array.dtype} of shape {array.shape}; labels are one whole number "
+            "or one name for each image"
+        )
+    return array.astype(str) if array.dtype.kind == "S" else array
+
+
+def _table(path):
+    opened = gzip.open if path.name.endswith(".gz") else open
+    try:
+        with opened(os.fspath(path), "rt") as file:
+            rows = [line for line in map(str.strip, file) if line]
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged, or no table ({error})") from error
+    names = [name.strip('" ').lower() for name in rows[0].split(",")] if rows else []
+    column = 0
+    if not any(_is_number(name) for name in names[1:]):  # else the first row is an image already
+        columns = [i for i, name in enumerate(names) if name in _LABELS]
+        if len(columns) != 1:
+            raise ValueError(
+                f"{path}: {len(columns)} of its columns are called {', '.join(_LABELS[:-1])} or "
+                f"{_LABELS[-1]}; exactly one holds the labels: name it so in the first row"
+            )
+        (column,), rows = columns, rows[1:]
+    others = [i for i in range(len(names)) if i != column]
+    try:
+        labels = np.array([row.split(",")[column].strip('" ') for row in rows])
+        pixels = np.loadtxt(rows, np.float32, delimiter=",", usecols=others, ndmin=2)
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path}: rows of {len(names)} numbers are expected ({error})") from error
+    if len(labels) and all(label.isdigit() for label in labels):
+        labels = labels.astype(np.int64)
+    whole = pixels.astype(np.int32)
+    return _unflattened(whole if np.array_equal(whole, pixels) else pixels), labels
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _folder(path, size):
+    split = {part: path / part for part in ("train", "test") if (path / part).is_dir()}
+    if len(split) == 1:
+        raise ValueError(
+            f"{path} has a folder {next(iter(split))}, and none of the other part: name both train "
+            "and test, or neither"
+        )
+    found = {part: _class_folders(folder) for part, folder in (split or {"train": path}).items()}
+    every = [path for classes in found.values() for paths in classes.values() for path in paths]
+    images = iter(pictures.read(every, size))  # of all parts: they have as many channels
+    parts = {}
+    for part, classes in found.items():
+        labels = [name for name, paths in classes.items() for _ in paths]
+        parts[part] = np.stack([next(images) for _ in labels]), np.array(labels)
+    return parts
+
+
+def _class_folders(folder):
+    """The pictures of each class, by its name; of one without name if there are no folders."""
+    own = pictures.find(folder)
+    inner = {f.name: pictures.find(f) for f in sorted(folder.glob("*")) if f.is_dir()}
+    classes = {name: paths for name, paths in inner.items() if paths}
+    if own and classes:
+        raise ValueError(
+            f"{folder} holds pictures, and folders of pictures ({', '.join(classes)}): put all "
+            "pictures into folders of their classes, or all into one"
+        )
+    if not own and not classes:
+        raise ValueError(
+            f"{folder} holds no pictures ({', '.join(pictures.SUFFIXES)}), nor folders of them"
+        )
+    return classes or {"": own}
+
+
+def _numbered(path, parts):
+    """The parts with classes from 0, and the names of these."""
+    values = sorted({label for _, labels in parts.values() for label in labels.tolist()})
+    known = set(parts["train"][1].tolist())
+    for part, (_, labels) in parts.items():
+        if strange := sorted(set(labels.tolist()) - known):
+            raise ValueError(
+                f"{path}: {part} images are of class {strange[0]}, and no training image is: leave "
+                "them out"
+            )
+    numbers = {value: number for number, value in enumerate(values)}
+    numbered = {
+        part: (images, np.array([numbers[label] for label in labels.tolist()], np.int32))
+        for part, (images, labels) in parts.items()
+    }
+    return numbered, [str(value) or "0" for value in values]
+
+
+def _with_test(path, images, labels, names):
+    """Every fifth image of each class, from its second one on, is held out."""
+    is_test = np.zeros(len(labels), bool)
+    for label, name in enumerate(names):
+        (rows,) = np.nonzero(labels == label)
+        if len(rows) < 2:
+            raise ValueError(
+                f"{path} holds one image of class {name}; two are needed, one to train on and one "
+                "for the test"
+            )
+        is_test[rows[1::_EVERY]] = True
+    kept = {"train": ~is_test, "test": is_test}
+    return {part: (images[rows], labels[rows]) for part, rows in kept.items()}
+
+
+def _described(parts, names):
+    rows, columns, channels = (*parts["train"][0].shape[1:], 1)[:3]
+    counts = ", ".join(f"{len(images):,} {part}" for part, (images, _) in parts.items())
+    classes = f"{len(names)} classes, {names[0]} to {names[-1]}" if len(names) > 1 else "one class"
+    return counts, f"{rows}×{columns} pixels" + f", {channels} channels" * (channels > 1), classes
+
+
+@functools.cache
+def _say(path, counts, size, classes):
+    logging.getLogger(__name__).warning("%s: %s images of %s; %s", path, counts, size, classes)
