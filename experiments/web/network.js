@@ -1,0 +1,152 @@
+// A deep belief net of binary units whose top RBM sees label units beside the features: what
+// dbn_jax.dbn, label_units and associative_memory compute, in the same order of draws. Sums are in
+// float64; states are few and sparse, so that a product with a matrix is a sum of a few rows.
+
+import * as threefry from "./threefry.js";
+
+/** The net of a model, as `model_file.read` gives it. Each layer has the weights that it needs,
+ * by rows of the side that they are multiplied with, and the biases of the other side. */
+export function fromModel(model) {
+  const tied = model.class === "DBN";
+  const recognition = tied ? model.layers.slice(0, -1) : model.recognition;
+  const generative = tied ? model.layers.slice(0, -1) : model.generative;
+  const top = tied ? model.layers.at(-1) : model.top;
+  const [features, labels] = top.visible.parts;
+  return {
+    recognition: recognition.map((rbm) => ({ weights: rbm.weights, bias: rbm.hidden.bias })),
+    generative: generative.map((rbm) => ({ weights: transpose(rbm.weights), bias: rbm.visible.bias })),
+    top: {
+      up: { weights: top.weights, bias: top.hidden.bias },
+      down: {
+        weights: transpose(top.weights),
+        bias: Float32Array.of(...features.bias, ...labels.bias),
+      },
+      numFeatures: features.bias.length,
+      numLabels: labels.bias.length,
+    },
+  };
+}
+
+function transpose({ rows, columns, data }) {
+  const turned = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) turned[j * rows + i] = data[i * columns + j];
+  }
+  return { rows: columns, columns: rows, data: turned };
+}
+
+/** The total inputs of a layer's units, biases included, given the states of the other side. */
+export function inputs({ weights: { columns, data }, bias }, states) {
+  const total = Float64Array.from(bias);
+  for (let i = 0; i < states.length; i++) {
+    const state = states[i];
+    if (!state) continue;
+    const row = i * columns;
+    for (let j = 0; j < columns; j++) total[j] += state * data[row + j];
+  }
+  return total;
+}
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+export const means = (layer, states) => inputs(layer, states).map(sigmoid);
+const sample = (key, layer, states, first) =>
+  threefry.bernoulli(key, means(layer, states), first * layer.bias.length);
+
+export function softmax(logits) {
+  const largest = Math.max(...logits);
+  const weights = Float64Array.from(logits, (x) => Math.exp(x - largest));
+  const total = weights.reduce((a, b) => a + b);
+  return weights.map((w) => w / total);
+}
+
+/** Features and labels as visible states of the top RBM; labels are neutral if not given. */
+export function join({ top: { numFeatures, numLabels } }, features, labels) {
+  const x = new Float64Array(numFeatures + numLabels);
+  x.set(features);
+  x.set(labels ?? new Float64Array(numLabels).fill(Math.fround(1 / numLabels)), numFeatures);
+  return x;
+}
+
+export const oneHot = (label, count) => Float64Array.from({ length: count }, (_, i) => +(i === label));
+
+/** dbn.up_pass after the image itself: the means of every hidden layer, label units neutral. */
+export function upPass(net, image) {
+  const layers = [];
+  for (const layer of net.recognition) layers.push(means(layer, layers.at(-1) ?? image));
+  return [...layers, means(net.top.up, join(net, layers.at(-1)))];
+}
+
+/** dbn.down_pass: the pixels' means given means of the last hidden layer. */
+export function downPass(net, hidden) {
+  let x = means(net.top.down, hidden).subarray(0, net.top.numFeatures);
+  for (const layer of net.generative.toReversed()) x = means(layer, x);
+  return x;
+}
+
+/** associative_memory.classify: p(label | image), exact given the features' means. */
+export function classify(net, image) {
+  const { top } = net;
+  const features = upPass(net, image).at(-2);
+  const fromFeatures = inputs(top.up, features);
+  return softmax(Array.from({ length: top.numLabels }, (_, label) => {
+    const row = (top.numFeatures + label) * top.up.weights.columns;
+    let total = top.down.bias[top.numFeatures + label];
+    fromFeatures.forEach((x, j) => (total += softplus(x + top.up.weights.data[row + j])));
+    return total;
+  }));
+}
+
+/** Free energy of visible states of the top RBM, whose hidden `inputs` are given; in nats. */
+export function freeEnergy({ top }, x, hiddenInputs) {
+  let energy = 0;
+  for (let i = 0; i < x.length; i++) energy -= top.down.bias[i] * x[i];
+  for (const total of hiddenInputs) energy -= softplus(total);
+  return energy;
+}
+
+/** dbn.sample_recognition: the states of the layers below the top. */
+export function sampleRecognition(key, net, image) {
+  const keys = threefry.split(key, net.recognition.length);
+  const states = [];
+  net.recognition.forEach((layer, i) => states.push(sample(keys[i], layer, states.at(-1) ?? image, 0)));
+  return states;
+}
+
+/** dbn.sample_generation: pixels' means, and states of the layers above, of features of the chain
+ * in row `row` of a batch. */
+export function sampleGeneration(key, net, features, row) {
+  const keys = threefry.split(key, net.generative.length);
+  const states = [features];
+  for (let i = net.generative.length - 1; i >= 0; i--) {
+    const layer = net.generative[i];
+    const [, layerKey] = threefry.split(keys[i]);
+    states.unshift(i ? sample(layerKey, layer, states[0], row) : means(layer, states[0]));
+  }
+  return states;
+}
+
+/** A draw from p(h | x), given the hidden `inputs`. */
+export const sampleHidden = (key, hiddenInputs, row) =>
+  threefry.bernoulli(key, hiddenInputs.map(sigmoid), row * hiddenInputs.length);
+
+/** A draw x from p(x | h), features and label, and the probabilities of the labels. */
+export function sampleVisible(key, { top }, hidden, row) {
+  const [featureKey, labelKey] = threefry.split(key);
+  const total = inputs(top.down, hidden);
+  const logits = total.subarray(top.numFeatures);
+  const x = new Float64Array(total.length);
+  x.set(threefry.bernoulli(
+    featureKey, total.subarray(0, top.numFeatures).map(sigmoid), row * top.numFeatures));
+  x[top.numFeatures + threefry.categorical(labelKey, logits, row * top.numLabels)] = 1;
+  return { x, labels: softmax(logits) };
+}
+
+/** The probabilities of the labels given the last hidden layer. */
+export const labelMeans = ({ top }, hidden) =>
+  softmax(inputs(top.down, hidden).subarray(top.numFeatures));
+
+/** associative_memory.start_from_labels, of one row: features drawn from their biases alone. */
+export const sampleFeatures = (key, { top }, row) =>
+  threefry.bernoulli(key, Float64Array.from(top.down.bias.subarray(0, top.numFeatures), sigmoid),
+    row * top.numFeatures);
