@@ -99,18 +99,22 @@ export class Chain {
     return { x, hidden, labels, inputs: network.inputs(net.top.up, x) };
   }
 
-  /** What is to be seen of a row: pixels, states of all hidden layers, labels, free energy. The
-   * pixels are those shown before the first step, then the means after one pass down. */
+  /** What is to be seen of a row: pixels, states of all hidden layers, probabilities of the
+   * labels, and which was drawn (−1 while they are neutral). The pixels are those shown before the
+   * first step, then the means after one pass down. */
   moment(row = 0) {
-    const { x, hidden, labels, seen, inputs } = this.rows[row];
+    const { x, hidden, labels, seen } = this.rows[row];
     const { numFeatures } = this.net.top;
     const states = seen ??
       network.sampleGeneration(this.downKey, this.net, x.subarray(0, numFeatures), row);
     const [pixels, ...below] = states;
     const drawn = x.subarray(numFeatures).indexOf(1);
-    return {
-      pixels, hidden: [...below, hidden], labels, drawn,
-      energy: network.freeEnergy(this.net, x, inputs),
-    };
+    return { pixels, hidden: [...below, hidden], labels, drawn };
+  }
+
+  /** The free energy of a row's features and labels. */
+  energy(row = 0) {
+    const { x, inputs } = this.rows[row];
+    return network.freeEnergy(this.net, x, inputs);
   }
 }

@@ -67,8 +67,9 @@ const ways = {
       milliseconds,
       lines: python.ofChain(jobs.model, { ...start, parts: chain.parts, packed }),
       x: chain.rows.map(({ x }) => plain(x)),
-      moments: moments.map(({ pixels, hidden, labels, energy }) =>
-        ({ pixels: plain(pixels), hidden: hidden.map(plain), labels: plain(labels), energy })),
+      moments: moments.map(({ pixels, hidden, labels }) =>
+        ({ pixels: plain(pixels), hidden: hidden.map(plain), labels: plain(labels) })),
+      energies: chain.rows.map((_, row) => chain.energy(row)),
     };
   },
 };
