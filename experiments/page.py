@@ -55,7 +55,7 @@ def write(pretrained_path: str, file: str) -> None:
     net, source = pretrained.load(pretrained_path, pretrained.NETS)
     _check(pretrained_path, net, source)
     model = files.path(pretrained_path) / "model.npz"
-    about = _about(pretrained_path, net) | {"sha256": files.sha256(model)}
+    about = _about(pretrained_path, net, source) | {"sha256": files.sha256(model)}
     page = html(model.read_bytes(), about)
     files.write_text(place, page)
     print(f"{file}: {len(page.encode()):,} bytes; open it in a browser")
@@ -132,21 +132,32 @@ def _check(path, net, source):
         )
 
 
-def _about(path, net):
+def _about(path, net, source):
     """What the page tells of its net, and the handwritten digits that it offers."""
     rate = pretrained.run_summary(path)["results"].get("error_rate_mean_field")
     hidden = [layer.hidden.num_units for layer in (*net.recognition, net.top)]
     sizes = "–".join(f"{size:,}" for size in (_NUM_PIXELS, *hidden))
-    wrong = "" if rate is None else f" It gets {rate:.1%} of the digits that it has not seen wrong."
-    digits = data.load("mnist5k").test
-    rows = np.concatenate([np.flatnonzero(digits.labels == label)[:1] for label in range(10)])
-    packed = zlib.compress(digits.images[rows].tobytes(), 9)
+    wrong = "" if rate is None else f" It gets {100 * rate:.1f}\xa0% of unseen digits wrong."
     return {
         "path": f"{path}/model.npz",
         "hidden": hidden,
         "labels": _NUM_LABELS,
         "facts": f"A net of {sizes} units, with ten label units.{wrong}",
-        "examples": {"packed": base64.b64encode(packed).decode(), "digits": list(range(10))},
+        "examples": _examples(source),
+    }
+
+
+def _examples(source):
+    """A handwritten digit of each class, and whether the net has seen it."""
+    digits = data.load("mnist5k").test  # of MNIST's training images
+    rows = [np.flatnonzero(digits.labels == label)[0] for label in range(_NUM_LABELS)]
+    packed = zlib.compress(digits.images[rows].tobytes(), 9)
+    seen = source.dataset != "mnist5k"
+    return {
+        "packed": base64.b64encode(packed).decode(),
+        "digits": list(range(_NUM_LABELS)),
+        "note": f"The net has {'learnt from' if seen else 'not learnt from'} these. "
+        f"It has never seen yours{'' if seen else ', either'}.",
     }
 
 

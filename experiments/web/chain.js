@@ -100,16 +100,14 @@ export class Chain {
   }
 
   /** What is to be seen of a row: pixels, states of all hidden layers, probabilities of the
-   * labels, and which was drawn (−1 while they are neutral). The pixels are those shown before the
-   * first step, then the means after one pass down. */
+   * labels. The pixels are those shown before the first step, then the means after one pass down. */
   moment(row = 0) {
     const { x, hidden, labels, seen } = this.rows[row];
     const { numFeatures } = this.net.top;
     const states = seen ??
       network.sampleGeneration(this.downKey, this.net, x.subarray(0, numFeatures), row);
     const [pixels, ...below] = states;
-    const drawn = x.subarray(numFeatures).indexOf(1);
-    return { pixels, hidden: [...below, hidden], labels, drawn };
+    return { pixels, hidden: [...below, hidden], labels };
   }
 
   /** The free energy of a row's features and labels. */

@@ -18,15 +18,14 @@ export function make(list, count, press) {
     return { item, button, fill, percent };
   });
 
-  /** `labels` are probabilities, or null; of the digits one may be drawn, and one held. */
-  return ({ labels, drawn, held, enabled }) => {
+  /** `labels` are probabilities, or undefined; the label `held` is clamped, if any is. */
+  return ({ labels, held, enabled }) => {
     const largest = labels ? Math.max(...labels) : null;
     rows.forEach(({ item, button, fill, percent }, digit) => {
       const p = labels ? labels[digit] : 0;
       fill.style.transform = `scaleX(${p})`;
       percent.textContent = labels ? words.percent(p) : "";
       item.classList.toggle("most", p === largest);
-      item.classList.toggle("drawn", digit === drawn);
       button.setAttribute("aria-pressed", digit === held);
       button.disabled = !enabled;
     });

@@ -157,6 +157,7 @@ worker.onmessage = ({ data: { type, task: of, ...answer } }) => {
 // The examples, then the net.
 
 async function begin() {
+  element("examples-note").textContent = model.examples.note;
   const drawExamples = await examples.make(element("examples"), model.examples, (image) => {
     pad.show(image);
     look({ image });

@@ -88,12 +88,13 @@ export function drawEnergy(canvas, { steps, rows }, chosen) {
   context.fillText(`step ${last.toLocaleString("en")}`, width, height - 4);
   context.textAlign = "left";
   context.fillText(`${first.toLocaleString("en")}`, left, height - 4);
-  const line = (curve, name, lineWidth) => {
+  const line = (curve, name, alpha, lineWidth) => {
     context.beginPath();
+    context.globalAlpha = alpha;
     curve.forEach((energy, i) => context.lineTo(x(steps[i]), y(energy)));
     [context.strokeStyle, context.lineWidth, context.lineJoin] = [colour(name), lineWidth, "round"];
     context.stroke();
   };
-  rows.forEach((curve, row) => row !== chosen && line(curve, "line", 1));
-  line(rows[chosen], "accent", 1.75);
+  rows.forEach((curve, row) => row !== chosen && line(curve, "muted", 0.4, 1));
+  line(rows[chosen], "accent", 1, 1.75);
 }

@@ -31,7 +31,7 @@ export function make(model, { dreamOf, choose }) {
     element("verdict").textContent = words.verdict(shown, loaded);
     element("mind-note").textContent = words.ofMind(shown);
     bars({
-      labels: shown?.labels[row], drawn: shown?.drawn, enabled: loaded,
+      labels: shown?.labels[row], enabled: loaded,
       held: shown?.kind === "each" ? row : shown?.label,
     });
     element("image").hidden = shown?.kind === "each";
@@ -70,16 +70,17 @@ export function make(model, { dreamOf, choose }) {
 
 /** Ten dreams at once, of which one is chosen. */
 function makeTen(count, choose) {
-  const dreams = Array.from({ length: count }, (_, row) => {
+  // Laid out like the keys of a telephone, the 0 last.
+  const dreams = Array.from({ length: count }, (_, i) => (i + 1) % count).map((row) => {
     const [button, canvas] = [document.createElement("button"), pictures.blank()];
     button.type = "button";
     button.setAttribute("aria-label", `The dream of ${row}: show its brain`);
     button.append(canvas);
     button.addEventListener("click", () => choose(row));
     element("ten").append(button);
-    return { button, canvas };
+    return { button, canvas, row };
   });
-  return (images, chosen) => dreams.forEach(({ button, canvas }, row) => {
+  return (images, chosen) => dreams.forEach(({ button, canvas, row }) => {
     button.setAttribute("aria-pressed", row === chosen);
     pictures.drawImage(canvas, images[row]);
   });

@@ -3,30 +3,31 @@
 /** A probability in per cent, exact enough to tell doubt from none. */
 export function percent(p) {
   const isNearCertain = (p > 0.0005 && p < 0.0095) || (p > 0.9905 && p < 0.9995);
-  return `${(100 * p).toFixed(isNearCertain ? 1 : 0)} %`;
+  return `${(100 * p).toFixed(isNearCertain ? 1 : 0)}\u00a0%`;
 }
 
-const named = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
+const named = (digit) => `${digit === 8 ? "an" : "a"}\u00a0${digit}`;
 const count = (n) => n.toLocaleString("en");
 const minus = (text) => text.replace("-", "−");
 
 /** The labels from the most probable on, with their probabilities: "a 3, 98 %". */
 const ranking = (labels) => Array.from(labels, (p, digit) => ({ digit, p }))
   .sort((a, b) => b.p - a.p)
-  .map(({ digit, p }) => ({ p, text: `${named(digit)}, ${percent(p)}` }));
+  .map(({ digit, p }) => (
+    { p, text: `${named(digit)}, ${p > 0.9995 ? "over 99.9\u00a0%" : percent(p)}` }));
 
 /** The answer in a sentence: to a drawing, or at a step of a chain. */
 export function verdict(shown, loaded = true) {
   if (!loaded) return "Loading the net …";
-  if (!shown) return "Nothing yet. It always answers: it knows nothing but digits.";
+  if (!shown) return "Draw something. It always answers, for it knows nothing but digits.";
   const { kind, labels, row = 0, label, step } = shown;
   const [best, second] = ranking(labels[row]);
   if (kind === "each") return `Ten dreams, each with its label held. Step ${count(step)}.`;
   if (kind === "settle") return `Making up its mind, step ${count(step)}: ${best.text}.`;
-  if (kind && label !== null) return `Dreaming of ${named(label)}. Step ${count(step)}.`;
+  if (kind && label !== null) return `Dreaming of ${named(label)}, step ${count(step)}. Press ${label} again to let go.`;
   if (kind) return `Dreaming freely, step ${count(step)}: ${best.text}.`;
-  if (best.p > 0.8) return `It is ${best.text}.`;
-  return `Perhaps ${best.text}. Perhaps ${second.text}.`;
+  if (best.p > 0.8) return `It takes this for ${best.text}.`;
+  return `Perhaps ${best.text}; perhaps ${second.text}.`;
 }
 
 /** The same, shorter, for a screen reader that hears it again and again. */

@@ -107,7 +107,6 @@ function show() {
     kind, seed, step, parts, label, row, energies,
     pixels: moments.map((moment) => moment.pixels),
     labels: moments.map((moment) => moment.labels),
-    drawn: moments[row].drawn,
     hidden: moments[row].hidden,
   });
   energies = [];
