@@ -23,9 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from dbn_jax import data, dbn, files, units
+from dbn_jax import data, dbn, files
 from experiments.common import command_line, pretrained
-from experiments.common.data_settings import DataSettings
 from experiments.common.settings import Declared, setting
 
 _WEB = pathlib.Path(__file__).parent / "web"
@@ -99,13 +98,13 @@ def _collect(name, modules):
 
 
 def _check(path, net, source):
-    """Raises ValueError unless the page can show the net: binary units, labels, MNIST's digits."""
+    """Raises ValueError unless the page can show the net: features, labels, MNIST's digits."""
     if not dbn.num_labels(net):
         raise ValueError(
             f"--pretrained={path}: the net has no label units, so that it could not answer; a page "
             "needs one that was trained with --labels"
         )
-    if not (isinstance(source, DataSettings) and source.dataset in _DATA_SETS):
+    if source.dataset not in _DATA_SETS:
         raise ValueError(
             f"--pretrained={path} was trained on {source.dataset}; what is drawn on the page is "
             f"scaled and centred like the digits of {' and '.join(_DATA_SETS)}, so that it needs a "
@@ -117,18 +116,10 @@ def _check(path, net, source):
             f"--pretrained={path}: the net has {sizes[0]} pixels and {sizes[1]} labels; a page "
             f"needs one of {_NUM_PIXELS} and {_NUM_LABELS}, for whole images of all ten digits"
         )
-    layers = (*net.recognition, *net.generative, net.top)
-    features, _ = net.top.visible.parts
-    binary = (
-        features, net.top.hidden,
-        *(side for layer in layers[:-1] for side in (layer.visible, layer.hidden)),
-    )  # fmt: skip
-    kinds = {type(side) for side in binary}
-    if kinds != {units.Bernoulli} or not net.recognition:
-        others = ", ".join(sorted(kind.__name__ for kind in kinds - {units.Bernoulli}))
+    if not net.recognition:
         raise ValueError(
-            f"--pretrained={path}: the net has {others or 'no layer below its top RBM'}; a page "
-            "needs two layers or more of binary units"
+            f"--pretrained={path}: the net has one hidden layer, and no features below its memory; "
+            "a page needs one of two hidden layers or more"
         )
 
 

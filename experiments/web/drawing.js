@@ -1,6 +1,6 @@
 // From strokes of a pen to an image as MNIST has them. There a digit fills a box of 20×20 pixels in
-// the longer direction, grey at its edges, and its centre of mass lies in the middle of 28×28
-// pixels: a net that has learnt such images gets half of the others wrong.
+// the longer direction, grey at its edges, and the box lies in 28×28 pixels so that its centre of
+// mass is in the middle: a net that has learnt such images gets half of the others wrong.
 
 export const SIZE = 28;
 const BOX = 20;
@@ -27,7 +27,7 @@ export function imageOf(strokes, pen) {
         at(stroke[i], left), at(stroke[i + 1], top), (PEN * FINE) / 2);
     }
   }
-  return normalise(ink, width, width);
+  return normalise(ink, width, width, FINE);
 }
 
 /** Fills the fine dots that lie within a radius of a line. */
@@ -47,8 +47,8 @@ function drawLine(ink, width, x0, y0, x1, y1, radius) {
 }
 
 /** The image, in bytes, of ink of any size at any place in a sheet, in bytes: scaled so that its
- * longer side is that of the box, with the centre of mass in the middle. */
-export function normalise(ink, width, height) {
+ * longer side is that of the box, or by `step` dots for each pixel. */
+export function normalise(ink, width, height, step = null) {
   let [left, right, top, bottom, total, xMass, yMass] = [width, -1, height, -1, 0, 0, 0];
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
@@ -65,11 +65,10 @@ export function normalise(ink, width, height) {
   }
   const image = new Uint8Array(SIZE * SIZE);
   if (!total) return image;
-  const step = Math.max(right - left + 1, bottom - top + 1) / BOX; // of ink, for each pixel
+  step ??= Math.max(right - left + 1, bottom - top + 1) / BOX;
   // Each pixel is the mean of the square of ink that it covers.
-  const first = [xMass / total - (SIZE / 2) * step, yMass / total - (SIZE / 2) * step];
-  const columns = shares(first[0], step, width);
-  const rows = shares(first[1], step, height);
+  const columns = shares(origin(left, right, xMass / total, step), step, width);
+  const rows = shares(origin(top, bottom, yMass / total, step), step, height);
   for (let i = 0; i < SIZE; i++) {
     for (let j = 0; j < SIZE; j++) {
       let sum = 0;
@@ -80,6 +79,14 @@ export function normalise(ink, width, height) {
     }
   }
   return image;
+}
+
+/** Where in a line of ink the image begins. The box begins with the ink, and is moved by whole pixels
+ * until its mass lies in the pixel after the middle, or the box would leave the image. */
+function origin(first, last, mass, step) {
+  const length = Math.ceil((last - first + 1) / step);
+  const moved = Math.ceil(SIZE / 2 - (mass - first) / step);
+  return first - Math.min(Math.max(moved, 0), SIZE - length) * step;
 }
 
 /** For each pixel in a line, which dots it covers, and with what share of itself. */

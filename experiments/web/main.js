@@ -21,11 +21,19 @@ let playing = false;
 let begun = null; // how the chain began: its kind and label
 let isFirst = true; // or a chain that a button begins has a new seed
 let curve = curves.make();
+let frame = 0; // that has been asked for
 
 const send = (type, fields = {}) => worker.postMessage({ type, task, ...fields });
 const run = () => send("run", { playing, speed: Number(element("speed").value) });
-const render = () =>
-  view.render({ shown, loaded, playing, curve, isPadEmpty: pad.isEmpty });
+
+/** Draws what is to be seen, with the next frame of the screen. */
+function render() {
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    view.render({ shown, loaded, playing, curve, isPadEmpty: pad.isEmpty });
+    send("drawn");
+  });
+}
 
 // What the buttons do.
 
@@ -50,8 +58,8 @@ function start(kind, label = null) {
   if (!["settle", "image"].includes(kind)) pad.show();
   [task, waiting, begun, playing] = [task + 1, null, { kind, label }, !still.matches];
   curve = curves.make();
-  send("start", { kind, label, seed: Number(element("seed").value) });
-  if (still.matches) send("advance", { count: AT_ONCE[kind] ?? AT_ONCE.other });
+  const steps = still.matches ? AT_ONCE[kind] ?? AT_ONCE.other : 0;
+  send("start", { kind, label, steps, seed: Number(element("seed").value) });
   run();
 }
 

@@ -3,8 +3,10 @@
 //
 //   load {model, sha256}          → ready {verified} or failed {message}
 //   look {strokes, pen} or {image} → seen {image, packed, posterior, hidden, pixels}
-//   start {kind, seed, label}, clamp {label}, advance {count}, row {row},
+//   start {kind, seed, label, steps}, clamp {label}, advance {count}, row {row},
 //   run {playing, speed}          → moment {…}, again and again while it is playing
+//
+// While it plays, the next moment waits for drawn {}: a page that is slow to draw misses some.
 
 import * as chain from "./chain.js";
 import * as drawing from "./drawing.js";
@@ -22,6 +24,7 @@ let gibbs = null; // the chain
 let row = 0; // of which the brain is shown
 let timer = 0; // of the next tick; speed is in steps a second, of which some may be owed since last
 let [speed, owed, last] = [0, 0, 0];
+let isDrawn = true; // the last moment
 let energies = []; // since the last moment: [step, energy of each row]
 
 const commands = {
@@ -42,11 +45,12 @@ const commands = {
       hidden: layers, pixels: [network.downPass(net, layers.at(-1))],
     });
   },
-  start({ kind, seed, label }) {
+  start({ kind, seed, label, steps }) {
     const shown = ["settle", "image"].includes(kind) ? greyLevels() : null;
     gibbs = new chain.Chain(net, { kind, seed, label, image: shown });
     [row, owed, energies] = [0, 0, []];
     note();
+    for (let i = 0; i < steps; i++) advance();
     show();
   },
   clamp({ label }) {
@@ -67,6 +71,10 @@ const commands = {
     speed = wanted.speed;
     last = performance.now();
     if (wanted.playing) timer = setTimeout(tick, FRAME);
+    else if (gibbs) show(); // what it has come to
+  },
+  drawn() {
+    isDrawn = true;
   },
 };
 
@@ -94,9 +102,8 @@ function tick() {
   const now = performance.now();
   owed = Math.min(owed + ((now - last) / 1000) * speed, speed);
   last = now;
-  const before = gibbs.step;
   for (; owed >= 1 && performance.now() - now < BUSY; owed--) advance();
-  if (gibbs.step > before) show();
+  if (energies.length && isDrawn) show();
 }
 
 function show() {
@@ -109,7 +116,7 @@ function show() {
     labels: moments.map((moment) => moment.labels),
     hidden: moments[row].hidden,
   });
-  energies = [];
+  [energies, isDrawn] = [[], false];
 }
 
 // One after the other: some wait for a stream.
