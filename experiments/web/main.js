@@ -49,7 +49,7 @@ function look(drawing) {
 function clear() {
   pad.show();
   [task, waiting, shown, playing, begun] = [task + 1, null, null, false, null];
-  run();
+  send("clear");
   render();
 }
 

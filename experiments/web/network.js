@@ -49,11 +49,11 @@ export function inputs({ weights: { columns, data }, bias }, states) {
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
-export const means = (layer, states) => inputs(layer, states).map(sigmoid);
+const means = (layer, states) => inputs(layer, states).map(sigmoid);
 const sample = (key, layer, states, first) =>
   threefry.bernoulli(key, means(layer, states), first * layer.bias.length);
 
-export function softmax(logits) {
+function softmax(logits) {
   const largest = Math.max(...logits);
   const weights = Float64Array.from(logits, (x) => Math.exp(x - largest));
   const total = weights.reduce((a, b) => a + b);
@@ -70,10 +70,17 @@ export function join({ top: { numFeatures, numLabels } }, features, labels) {
 
 export const oneHot = (label, count) => Float64Array.from({ length: count }, (_, i) => +(i === label));
 
-/** dbn.up_pass after the image itself: the means of every hidden layer, label units neutral. */
-export function upPass(net, image) {
+/** dbn.recognise, after the image itself: the means of the layers below the top, given those below
+ * them; the last are the features. */
+function recognise(net, image) {
   const layers = [];
   for (const layer of net.recognition) layers.push(means(layer, layers.at(-1) ?? image));
+  return layers;
+}
+
+/** dbn.up_pass: the means of every hidden layer, label units neutral. */
+export function upPass(net, image) {
+  const layers = recognise(net, image);
   return [...layers, means(net.top.up, join(net, layers.at(-1)))];
 }
 
@@ -87,8 +94,7 @@ export function downPass(net, hidden) {
 /** associative_memory.classify: p(label | image), exact given the features' means. */
 export function classify(net, image) {
   const { top } = net;
-  const features = upPass(net, image).at(-2);
-  const fromFeatures = inputs(top.up, features);
+  const fromFeatures = inputs(top.up, recognise(net, image).at(-1));
   return softmax(Array.from({ length: top.numLabels }, (_, label) => {
     const row = (top.numFeatures + label) * top.up.weights.columns;
     let total = top.down.bias[top.numFeatures + label];

@@ -33,9 +33,9 @@ export function make(canvas, { begin, change }) {
   canvas.addEventListener("pointerdown", (event) => {
     if (pointer !== null || event.button) return;
     event.preventDefault();
+    begin();
     pointer = event.pointerId;
     canvas.setPointerCapture(pointer);
-    begin();
     shown = null;
     strokes.push(place(event));
     draw();

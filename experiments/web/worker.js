@@ -5,6 +5,7 @@
 //   look {strokes, pen} or {image} → seen {image, packed, posterior, hidden, pixels}
 //   start {kind, seed, label, steps}, clamp {label}, advance {count}, row {row},
 //   run {playing, speed}          → moment {…}, again and again while it is playing
+//   clear                         → nothing, and no moment any more
 //
 // While it plays, the next moment waits for drawn {}: a page that is slow to draw misses some.
 
@@ -72,6 +73,9 @@ const commands = {
     last = performance.now();
     if (wanted.playing) timer = setTimeout(tick, FRAME);
     else if (gibbs) show(); // what it has come to
+  },
+  clear() {
+    gibbs = null;
   },
   drawn() {
     isDrawn = true;
