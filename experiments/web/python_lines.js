@@ -25,7 +25,8 @@ export function ofChain(modelPath, { kind, seed, parts, packed }) {
     ...start(kind, parts[0].label, packed));
   if (parts[0].steps) lines.push(...steps(kind, parts));
   lines.push(
-    "print([int(h.sum()) for h in moment.hidden], rbm.free_energy(net.top, x).round(1))");
+    "energies = rbm.free_energy(net.top, x).ravel()",
+    'print([int(h.sum()) for h in moment.hidden], *(f"{energy:.1f}" for energy in energies))');
   return lines.join("\n") + "\n";
 }
 

@@ -41,7 +41,7 @@ export function make(model, { dreamOf, choose }) {
     pictures.drawBytes(element("normalised"), shown?.image);
     layers(shown?.hidden);
     pictures.drawEnergy(element("energy"), isChain ? curve : { steps: [], rows: [] }, row);
-    element("energy-note").textContent = words.ofEnergy(isChain ? curve.rows[row]?.at(-1) : null);
+    element("energy-note").textContent = words.ofEnergy(shown?.energy);
     if (element("python").open) renderLines(shown);
     speak(words.spoken(shown));
   }

@@ -119,6 +119,7 @@ function show() {
     pixels: moments.map((moment) => moment.pixels),
     labels: moments.map((moment) => moment.labels),
     hidden: moments[row].hidden,
+    energy: gibbs.energy(row),
   });
   [energies, isDrawn] = [[], false];
 }

@@ -150,7 +150,8 @@ def test_draws_and_dreams_offline(opened, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     on = [int(text.partition(" of")[0]) for text in reversed(layers)]
     assert printed.startswith(f"{on} ")
-    assert re.search(r"memory: −?\d+\.\d nats now", energy)
+    [told] = re.findall(r"memory: (−?\d+\.\d) nats now", energy)
+    assert float(printed.split()[-1]) == pytest.approx(float(told.replace("−", "-")), abs=0.11)
 
 
 def test_seeds_repeat_dreams(opened):
