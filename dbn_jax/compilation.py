@@ -4,19 +4,27 @@ import functools
 import inspect
 import numbers
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, overload
 
 import jax
 
 from dbn_jax import numerics
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+
+@overload
+def jit(function: Callable[P, R]) -> Callable[P, R]: ...
+@overload
+def jit(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def jit(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
     """`@jit` or `@jit(static_argnames=...)`: how every function that computes is compiled.
 
     As one program when called directly, so that a notebook need not wait for one operation after
     the other to be compiled; a part of the caller's program when called inside a `jit`, `vmap` or
-    `scan`. An argument that is no array is named in one sentence.
+    `scan`. An argument that is no array is named in one sentence. For type checkers the function
+    stays what it is.
     """
     if function is None:
         return functools.partial(jit, **options)
@@ -35,18 +43,20 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
                 numerics.check_arrays(value, name)
         raise error
 
-    call.lower = compiled.lower
+    call.__dict__["lower"] = compiled.lower
     return call
 
 
-def jit_checking(checks: dict[str, Callable[[Any], None]], **options: Any) -> Callable[..., Any]:
+def jit_checking(
+    checks: dict[str, Callable[[Any], None]], **options: Any
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """`jit` of a function some of whose arguments are checked before they are traced."""
 
-    def decorate(function):
-        signature, compiled = inspect.signature(function), jit(function, **options)
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature, compiled = inspect.signature(function), jit(**options)(function)
 
         @functools.wraps(function)
-        def checked(*args, **keywords):
+        def checked(*args: P.args, **keywords: P.kwargs) -> R:
             arguments = signature.bind(*args, **keywords).arguments
             for name, check in checks.items():
                 check(arguments[name])

@@ -11,11 +11,13 @@ what `learning` says.
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+P = ParamSpec("P")
+R = TypeVar("R")
 # What JAX calls them; None is its own default.
 _IN_JAX = {"default": None, "bfloat16": "BF16_BF16_F32", "float32": "highest"}
 NAMES = tuple(_IN_JAX)
@@ -24,7 +26,7 @@ _TRIED = 1 + 2**-10 + 2**-20
 _LEFT = {"float32": _TRIED, "tensorfloat32": 1 + 2**-10, "bfloat16": 1}
 
 
-def full(function: Callable[..., Any]) -> Callable[..., Any]:
+def full(function: Callable[P, R]) -> Callable[P, R]:
     """Decorates a function that multiplies in full float32 on every device, with all that it calls.
 
     It stands below `jit`: the precision is that of the products that are traced meanwhile, and of
@@ -32,7 +34,7 @@ def full(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(function)
-    def call(*args, **keywords):
+    def call(*args: P.args, **keywords: P.kwargs) -> R:
         with jax.default_matmul_precision("highest"):
             return function(*args, **keywords)
 

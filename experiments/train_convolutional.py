@@ -12,7 +12,7 @@ first becomes strokes, the second larger parts of digits. A linear SVM on both l
     python -m experiments.train_convolutional --workdir=runs/convolutional --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/convolutional_mnist.flags
 
-trains the same layers. `finetune_classifier` goes on by backpropagation through all of them.
+trains 100 and 64 maps. `finetune_classifier` goes on by backpropagation through all of them.
 
 Gradients are sums over the places that share a filter or a bias. --learning_rate is per place: what
 the optimizer sees is divided by the number of places of the layer's maps (rows × columns), for the
@@ -36,6 +36,8 @@ tells of every layer, on held-out images, `reconstruction_error_layer_<i>`, the 
 images that went up to the layer and down again, summed over pixels, and
 `hidden_activity_layer_<i>`, the mean probability of its units before pooling. Of filters of
 Gaussian pixels it tells how many are edges: `gabor_share` and the like (`pictures.gabor.describe`).
+With another --learner than cd, such as pcd, whose layers are models of images, the net also fills
+in the right halves of unseen images.
 
 Reference: Lee, Grosse, Ranganath, Ng, "Convolutional deep belief networks for scalable unsupervised
 learning of hierarchical representations" (2009).
@@ -167,9 +169,11 @@ def run(settings: Settings, workdir: str) -> dict:
         stack = stack.add(state.params)
     net = dbn.stack(stack.layers)
     run.save_model(net)
-    measure_key, picture_key = jax.random.split(run.key)
+    measure_key, picture_key, half_key = jax.random.split(run.key, 3)
     curves = pretraining.layer_curves(run, len(net.layers), first=len(kept) + 1)
     found, drawn = pictures.draw(picture_key, net, dataset, to_pixels)
+    if learning.learner != "cd":
+        drawn["halves"] = pictures.halves(half_key, net, dataset, to_pixels)
     run.save_figures(drawn | curves)
     return run.finish(layer_measures.measure(measure_key, net, held_out, to_pixels) | found)
 

@@ -3,12 +3,16 @@
 import ast
 import pathlib
 import re
+import runpy
 import shutil
+import sys
 import tempfile
+import types
 
 import jupyter_client
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from tests import binaries
 
@@ -62,6 +66,7 @@ FAST = {
     "why_it_works": {"num_chains": 100, "num_sweeps": 10, "num_updates": 20},
 }
 
+first_cells = types.SimpleNamespace(**runpy.run_path(str(ROOT / "colab" / "first_cells.py")))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -157,6 +162,67 @@ def test_runs_from_top_to_bottom(path, tmp_path):
 @every_notebook
 def test_is_committed_with_the_outputs_of_one_run(path):
     check_outputs(read(path))
+
+
+@every_notebook
+def test_first_cell_and_button_are_those_of_the_published_address(path):
+    prepared = read(path)
+    first_cells.prepare(prepared, path.stem, first_cells.published())
+    assert prepared == read(path), "run python colab/first_cells.py"
+
+
+@pytest.mark.parametrize("address", ["https://github.com/a/b", "https://github.com/a/b.git/"])
+def test_buttons_of_an_address_on_github(address):
+    notebook = read(NOTEBOOKS[0])
+    for _ in range(2):
+        first_cells.prepare(notebook, "autoencoder", address)
+    button, title = notebook.cells[:2]
+    assert "(https://colab.research.google.com/github/a/b/blob/main/colab/auto" in button.source
+    assert title.source.startswith("# A deep autoencoder")
+
+
+def test_the_published_address_is_read_from_pyproject(tmp_path):
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text('[project]\n[project.urls]\nRepository = "https://example.org/x"\n')
+    assert first_cells.published(pyproject) == "https://example.org/x"
+
+
+def run_first_cell(repository, folder, monkeypatch):
+    """Runs it in a folder outside of clones; returns the commands that it gives."""
+    notebook = read(NOTEBOOKS[0])
+    first_cells.prepare(notebook, NOTEBOOKS[0].stem, repository)
+    cell = TransformerManager().transform_cell(code_cells(notebook)[0].source)
+    commands = []
+
+    def system(command):
+        commands.append(command)
+        (folder / "dbn_jax" / "colab").mkdir(parents=True)
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    shell = types.SimpleNamespace(system=system)
+    exec(cell, {"get_ipython": lambda: shell})
+    return commands
+
+
+def test_first_cell_outside_of_a_clone(tmp_path, monkeypatch, capsys):
+    commands = run_first_cell("https://example.org/x", tmp_path, monkeypatch)
+    assert commands == ["git clone -q --depth=1 {REPOSITORY} dbn_jax"]  # IPython puts it in
+    assert pathlib.Path.cwd() == tmp_path / "dbn_jax" / "colab"
+    assert capsys.readouterr().out.startswith("running on ")
+
+
+def test_first_cell_outside_of_a_clone_before_publication(tmp_path, monkeypatch):
+    words = "^dbn_jax is not published yet: open this notebook in the folder colab of a clone$"
+    with pytest.raises(RuntimeError, match=words):
+        run_first_cell("", tmp_path, monkeypatch)
+
+
+@every_notebook
+def test_ends_with_exercises(path):
+    last = read(path).cells[-1].source
+    assert last.startswith("## Exercises")
+    assert re.findall(r"^(\d)\. ", last, re.MULTILINE) == ["1", "2", "3", "4"]
 
 
 @every_notebook

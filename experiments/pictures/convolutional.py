@@ -33,13 +33,9 @@ def draw(
     """
     layers = convolutional_layers(net)
     _, held_out = dataset.held_out
-    view_key, half_key = jax.random.split(key)
-    v = data.apply(to_pixels, view_key, data.spread(held_out.images, _NUM_SEARCHED))
+    v = data.apply(to_pixels, key, data.spread(held_out.images, _NUM_SEARCHED))
     shown = _shown(dataset, v)
-    pictures = {
-        "reconstructions": _reconstructions(layers, dataset, v),
-        "halves": _halves(half_key, layers, dataset, v),
-    }
+    pictures = {"reconstructions": _reconstructions(layers, dataset, v)}
     values, places = _preferred(layers, v)
     # The image of most contrast, so that there is something to be on for.
     few = shown[:_NUM_RECONSTRUCTED]
@@ -53,6 +49,39 @@ def draw(
         )
         pictures[f"maps_{i + 1}"] = _maps(layers[: i + 1], shown[chosen], np.asarray(means[i])[0])
     return results, pictures
+
+
+def halves(
+    key: jax.Array, net: dbn.Net, dataset: data.Dataset, to_pixels: data.Transform
+) -> Figure:
+    """Right halves of unseen images, filled in by the first convolutional layer and by all.
+
+    This needs layers that are models of their data, such as PCD makes. Those of CD-1 are not: far
+    from the data, where its chains never were, most units can be on at once.
+    """
+    layers = convolutional_layers(net)
+    _, held_out = dataset.held_out
+    view_key, gibbs_key = jax.random.split(key)
+    images = data.spread(held_out.images, _NUM_RECONSTRUCTED)
+    v = data.apply(to_pixels, view_key, images)
+    columns = np.arange(dataset.image_shape[1]) < dataset.image_shape[1] // 2
+    given = np.broadcast_to(columns[:, None], (*columns.shape, layers[0].weights.image_shape[2]))
+    given = jnp.asarray(np.broadcast_to(given, layers[0].weights.image_shape).reshape(-1))
+    rows = {"unseen images": _shown(dataset, v)}
+    hidden = np.asarray(given).reshape(dataset.image_shape)
+    rows["left halves"] = np.where(hidden, rows["unseen images"], np.float32(0.5))
+    for number in sorted({1, len(layers)}):
+        net = dbn.stack(layers[:number])
+        filled = _filled_in(jax.random.fold_in(gibbs_key, number), net, v, given)
+        name = f"by {number} layers" if number > 1 else "by layer 1 alone"
+        rows[name] = _shown(dataset, filled)
+    return figures.image_rows(
+        rows,
+        image_shape=dataset.image_shape,
+        title="The left halves of unseen images, and the right halves that the net expects",
+        subtitle=f"{steps.in_words(_HALF_STEPS)} in all layers, each with input from below and "
+        "above, while the left half stays; then the means of the pixels",
+    )
 
 
 def convolutional_layers(net: dbn.Net) -> tuple[rbm.RBM, ...]:
@@ -204,29 +233,6 @@ def _reconstructions(layers, dataset, v) -> Figure:
         subtitle="up to the layer and down again by probabilities; the error of an image is the "
         "squared one, summed over its pixels",
         notes=notes,
-    )
-
-
-def _halves(key, layers, dataset, v) -> Figure:
-    """Right halves of images, filled in by the first layer and by all of them."""
-    v = data.spread(v, _NUM_RECONSTRUCTED)
-    columns = np.arange(dataset.image_shape[1]) < dataset.image_shape[1] // 2
-    given = np.broadcast_to(columns[:, None], (*columns.shape, layers[0].weights.image_shape[2]))
-    given = jnp.asarray(np.broadcast_to(given, layers[0].weights.image_shape).reshape(-1))
-    rows = {"unseen images": _shown(dataset, v)}
-    hidden = np.asarray(given).reshape(dataset.image_shape)
-    rows["left halves"] = np.where(hidden, rows["unseen images"], np.float32(0.5))
-    for number in sorted({1, len(layers)}):
-        net = dbn.stack(layers[:number])
-        filled = _filled_in(jax.random.fold_in(key, number), net, v, given)
-        name = f"by {number} layers" if number > 1 else "by layer 1 alone"
-        rows[name] = _shown(dataset, filled)
-    return figures.image_rows(
-        rows,
-        image_shape=dataset.image_shape,
-        title="The left halves of unseen images, and the right halves that the net expects",
-        subtitle=f"{steps.in_words(_HALF_STEPS)} in all layers, each with input from below and "
-        "above, while the left half stays; then the means of the pixels",
     )
 
 

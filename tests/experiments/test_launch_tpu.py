@@ -12,7 +12,7 @@ COMMAND = "experiments.train_dbn --workdir=gs://bucket/dbn --epochs=3"
 POD = {"name": "pod", "zone": "us-central1-a", "accelerator_type": "v5litepod-16"}
 WHERE = "pod --zone=us-central1-a"
 HOSTS = "gcloud compute tpus tpu-vm"
-PAGE = (binaries.ROOT / "docs/accelerators.md").read_text()
+PAGE = (binaries.ROOT / "docs/howto/tpu.md").read_text()
 
 CHANGES = "git status --short --untracked-files=no"
 REQUEST = f"gcloud compute tpus queued-resources describe {WHERE} '--format=value(state.state)'"

@@ -40,9 +40,7 @@ def test_it_leaves_a_whole_workdir(tmp_path):
     results = run(small_convolutional(), tmp_path)
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     kinds = ("features", "preferred", "maps", "curves_layer")
-    assert drawn == {"reconstructions", "halves"} | {
-        f"{kind}_{i}" for kind in kinds for i in (1, 2)
-    }
+    assert drawn == {"reconstructions"} | {f"{kind}_{i}" for kind in kinds for i in (1, 2)}
     first, second = load_net(tmp_path).layers
     assert first.weights.map_shape == (6, 6, 6)
     assert second.weights.map_shape == (2, 2, 5)
@@ -110,6 +108,14 @@ def test_photographs_have_gaussian_pixels_whose_edges_are_counted(tmp_path):
     found, _, _ = gabor.describe(jnp.moveaxis(layer.weights.filters[..., 0, :], -1, 0))
     share = np.mean(np.asarray(found.correlation) > 0.8)
     assert results["gabor_share"] == pytest.approx(share)
+
+
+def test_nets_of_another_learner_than_cd_fill_in_halves(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "draw", lambda *args: ({}, {}))
+    learning = dataclasses.replace(small_convolutional().learning, learner="pcd", epochs=1)
+    run(small_convolutional(learning=learning), tmp_path)
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert drawn == {"halves", "curves_layer_1", "curves_layer_2"}
 
 
 def test_rates_are_per_place():
