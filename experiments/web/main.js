@@ -58,6 +58,7 @@ function start(kind, label = null) {
   if (!["settle", "image"].includes(kind)) pad.show();
   [task, waiting, begun, playing] = [task + 1, null, { kind, label }, !still.matches];
   curve = curves.make();
+  if (kind !== "settle") element("mind").scrollIntoView({ block: "nearest" });
   const steps = still.matches ? AT_ONCE[kind] ?? AT_ONCE.other : 0;
   send("start", { kind, label, steps, seed: Number(element("seed").value) });
   run();

@@ -23,6 +23,10 @@ const ways = {
       return error.message;
     }
   },
+  verifyWithoutCrypto: async ({ path }) => {
+    Object.defineProperty(globalThis, "crypto", { value: {} });
+    return modelFile.verify(bytesOf(path), "any");
+  },
   random: ({ seed }) => {
     const key = threefry.key(seed);
     return {

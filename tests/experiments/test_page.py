@@ -196,6 +196,14 @@ def test_damaged_models_are_refused(tmp_path):
     ]
 
 
+def test_where_browsers_make_no_checksums_the_page_says_so(tmp_path):
+    """They make none of pages that come over http from another machine."""
+    job = {"way": "verifyWithoutCrypto", "path": f"{PUBLISHED}/model.npz"}
+    assert page_jobs.run(tmp_path, job, model=None) == [False]
+    words = (page_jobs.WEB / "words.js").read_text()
+    assert '"not verified, since browsers compute it only for files and pages over https."' in words
+
+
 def test_digits_of_any_place_and_size_are_recognised_like_the_originals(tmp_path, net):
     """Of the net that they are shown to, the originals are training data, which it knows."""
     count, side = 500, 112

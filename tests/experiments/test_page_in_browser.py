@@ -193,6 +193,22 @@ def test_by_keyboard_alone(opened):
     wait_for(view, "#verdict", "Dreaming freely")
 
 
+def test_on_a_phone_what_happens_is_in_sight(opened):
+    view = ready(opened(width=360, height=740, has_touch=True))
+    draw(view, THREE)
+    wait_for(view, "#verdict", r"It takes this for a\s3")
+
+    def is_in_sight(place):
+        box = view.locator(place).bounding_box()
+        return box["y"] >= 0 and box["y"] + box["height"] <= 740
+
+    assert is_in_sight("#pad")
+    assert is_in_sight("#verdict")
+    view.get_by_role("button", name="Dream of 6").click()
+    wait_for(view, "#verdict", r"Dreaming of a\s6")
+    assert is_in_sight("#image")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_hinders(browser, opened, scheme, tmp_path):
     """No serious finding of axe, and on a phone no scrolling to the side and no small target."""
