@@ -130,8 +130,12 @@ def test_draws_and_dreams_offline(opened, tmp_path, monkeypatch, capsys):
     view.get_by_role("button", name="Dream of 7").click()
     wait_for(view, "#verdict", r"Dreaming of a\s7, step \d+. Press 7 again to let go")
     view.locator("#play").click()
+    wait_for(view, "#play", "Play")
+    view.wait_for_timeout(1000)
+    before = view.locator("#lines").inner_text()
     view.locator("#steps").click()
-    lines = wait_for(view, "#lines", r"\[\(None, \d+\), \(7, 1?\d\d\)\]")
+    view.locator("#lines").filter(has_not_text=before).wait_for()
+    lines = wait_for(view, "#lines", r"\[\(None, \d+\), \(7, \d{3,}\)\]")
     layers = view.locator(".layer span").all_inner_texts()
     energy = view.locator("#energy-note").inner_text()
     assert len(list(tmp_path.glob("*.png"))) == 5
