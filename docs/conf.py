@@ -48,14 +48,11 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False
 
 # The page to play with, one file. Home has a link to it.
-if (HERE.parent / "experiments" / "page.py").exists():
-    model = HERE.parent / "experiments" / "results" / "digit_model"
-    file = HERE / "_page" / "digit_model.html"
-    file.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "experiments.page", f"--pretrained={model}", f"--file={file}"]
-    subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL)
-    html_extra_path = ["_page"]
-    tags.add("page")  # noqa: F821, Sphinx's
+model, file = "experiments/results/digit_model", HERE / "_page" / "digit_model.html"
+file.parent.mkdir(exist_ok=True)
+command = [sys.executable, "-m", "experiments.page", f"--pretrained={model}", f"--file={file}"]
+subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL)
+html_extra_path = ["_page"]
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {
