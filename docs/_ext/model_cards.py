@@ -64,7 +64,7 @@ def card(folder: pathlib.Path, summary: dict, named: dict[str, str]) -> list[str
 
 def runs(summary: dict) -> list[dict]:
     """The runs that made a model, the first one first."""
-    before = summary.get("pretrained")
+    before = summary.get("pretrained") or summary.get("below")
     return [*(runs(before) if before else []), summary]
 
 
