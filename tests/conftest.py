@@ -58,7 +58,8 @@ def pytest_sessionstart():
 def pytest_collection_modifyitems(items):
     """The longest first, so that all workers end at about the same time."""
     long = {"test_notebooks.py", "test_train_autoencoder.py", "test_train_patches.py"}
-    long |= {"test_why_it_works.py", "test_train_dbn.py", "test_train_rbm.py"}
+    long |= {"test_why_it_works.py", "test_train_dbn.py", "test_train_rbm.py", "test_hosts.py"}
+    long |= {"test_kill.py", "test_docs.py", "test_page_in_browser.py"}
     items.sort(key=lambda item: item.path.name not in long)
 
 

@@ -26,6 +26,7 @@ References: Hinton, Dayan, Frey, Neal, "The wake-sleep algorithm for unsupervise
 
 import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,8 @@ class HelmholtzMachine:
     weights and biases for them are not used, and are not trained.
     """
 
-    generative: sbn.BeliefNet
-    recognition: sbn.BeliefNet
+    generative: Any  # a `sbn.BeliefNet`, or in optax's trees a word
+    recognition: Any
 
 
 def init(

@@ -33,8 +33,8 @@ def test_help_lists_every_flag_in_groups_and_ends_well():
     assert all(len(line) <= 100 for line in lines)
 
 
-def test_there_are_twenty_one_commands():
-    assert len(COMMANDS) == 21
+def test_there_are_twenty_two_commands():
+    assert len(COMMANDS) == 22
 
 
 @pytest.mark.parametrize("command", COMMANDS)
