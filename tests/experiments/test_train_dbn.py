@@ -189,7 +189,7 @@ def test_small_grey_images_get_a_net_that_suits_them(tmp_path):
     assert suited.learning.epochs == suited.top.epochs == 670
     assert (suited.learning.learning_rate, suited.top.learning_rate) == (1.0, 0.02)
     # What was chosen is written down, and read back as the same run.
-    brief = ["--dataset=digits", "--epochs=1", "--top_epochs=1"]
+    brief = ["--dataset=digits", "--epochs=1", "--top_epochs=1", "--sample_steps=9"]
     first = binaries.run("experiments.train_dbn", f"--workdir={tmp_path}", *brief)
     assert "error_rate_mean_field is" in first.stderr
     assert "of these 364 images wrong: train longer" in first.stderr
