@@ -84,13 +84,20 @@ def _archive(path):
             content = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged, or no archive of arrays ({error})") from error
-    parts = {}
+    parts, unlabelled = {}, []
     for part, choices in _NAMES.items():
         for images, labels in choices:
             if part not in parts and images in content:
                 found = _as_images(path, images, content[images])
+                if labels not in content:
+                    unlabelled.append(images)
                 labelled = content.get(labels, np.zeros(len(found), np.int32))
                 parts[part] = found, _as_labels(path, labels, labelled)
+    if 0 < len(unlabelled) < len(parts):
+        raise ValueError(
+            f"{path}: {', '.join(unlabelled)} has no labels, and other images have: give all of "
+            "them labels, or none"
+        )
     if "train" not in parts:
         raise ValueError(
             f"{path} holds {', '.join(content) or 'nothing'}: call the images x_train or images, "
@@ -128,10 +135,10 @@ def _as_labels(path, name, array):
 
 
 def _table(path):
-    opened = gzip.open if path.name.endswith(".gz") else open
+    content = path.read_bytes()
     try:
-        with opened(os.fspath(path), "rt") as file:
-            rows = [line for line in map(str.strip, file) if line]
+        text = (gzip.decompress(content) if path.name.endswith(".gz") else content).decode()
+        rows = [line for line in map(str.strip, text.splitlines()) if line]
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is damaged, or no table ({error})") from error
     names = [name.strip('" ').lower() for name in rows[0].split(",")] if rows else []

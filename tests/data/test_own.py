@@ -165,6 +165,10 @@ REFUSALS = {
         lambda path: archive(path, images=np.array(["a"]), labels=np.array([0])),
         "{}/mine.npz: images is <U1 of shape (1,); images are numbers of shape (examples, rows",
     ),
+    "labels of one part": (
+        lambda path: archive(path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES),
+        "{}/mine.npz: x_test has no labels, and other images have: give all of them labels, or",
+    ),
     "fewer labels": (
         lambda path: archive(path, images=IMAGES, labels=LABELS[:11]),
         "{}/mine.npz: 12 train images and 11 labels: there must be one label for each image",
