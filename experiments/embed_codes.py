@@ -1,4 +1,4 @@
-"""Draws maps of the codes of a deep autoencoder and of PCA, by UNI-SNE.
+r"""Draws maps of the codes of a deep autoencoder and of PCA, by UNI-SNE.
 
     python -m experiments.train_autoencoder --workdir=runs/autoencoder
     python -m experiments.embed_codes --workdir=runs/map --pretrained=runs/autoencoder
@@ -10,8 +10,11 @@ thumbnails.png the digits on the map of the codes, curves.png how the objective 
 the positions. The labels are used for the colours only, and for the error of classifying each
 image by its nearest neighbour (among pixels, codes and map points).
 
-With 10,000 points the probabilities of all pairs take 400 MB, and each of a map's 1,000 updates
-takes one core 0.12 s without a background and 0.19 s with one.
+    python -m experiments.embed_codes --workdir=runs/map --images=all --pixels \
+        --pretrained=experiments/results/autoencoder --data_dir=<IDX folder>
+
+maps all 70,000 digits of MNIST, and their pixels, too. With --images=train the held-out images are
+put into the finished maps, where they move and the others do not.
 
 References: Hinton, "To recognize shapes, first learn to generate images" (2007); and those of
 `dbn_jax.embedding.sne`.
@@ -37,13 +40,27 @@ _NAMES = {"sne": "SNE", "unisne": "UNI-SNE", "tsne": "t-SNE"}
 class Settings(runs.ResumedSettings, pretrained.Pretrained):
     """Everything that decides the result."""
 
-    num_images: int | None = setting(
-        None, "Number of held-out images on the maps; by default all.", at_least=1
+    images: str = setting(
+        "held_out",
+        "Images on the maps: held-out ones; those for training, and then the held-out ones put "
+        "into their finished maps; or all of both from the start.",
+        choices=("held_out", "train", "all"),
     )
+    num_images: int | None = setting(
+        None, "Number of images on the maps, spread over them.", unset="all", at_least=1
+    )
+    pixels: bool = setting(False, "Makes a map of the pixels, too.")
     method: str = setting(
         "unisne",
         "Method of the maps: symmetric SNE, UNI-SNE or t-SNE.",
         choices=tuple(sne.METHODS),
+    )
+    forces: str | None = setting(
+        None,
+        "Forces between the points: exact, in a time that grows with the square of their number; "
+        "or fast, by near neighbours and a grid, with errors below a thousandth.",
+        unset=f"exact for up to {sne.EXACT_UP_TO:,} points",
+        choices=sne.FORCES,
     )
     perplexity: float = setting(30.0, "Perplexity: the smooth number of neighbours of a point.")
     num_steps: int = setting(
@@ -72,54 +89,89 @@ def run(settings: Settings, workdir: str) -> dict:
     model, source = settings.load(("train_autoencoder",))
     dataset, transform = source.load()
     pretrained.check_data(dataset, model.layers()[0].shape[0])
-    part, held_out = dataset.held_out
-    if settings.num_images is not None:
-        if settings.num_images > len(held_out.labels):
-            raise ValueError(
-                f"--num_images={settings.num_images}, but there are {len(held_out.labels)} {part} "
-                "images"
-            )
-        held_out = held_out.spread(settings.num_images)
+    part, shown, new = _chosen(settings, dataset)
     with about(f"--perplexity={settings.perplexity}"):
-        affinities.check_perplexity(settings.perplexity, len(held_out.labels))
+        affinities.check_perplexity(settings.perplexity, len(shown))
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
-    key, train_key, held_out_key = jax.random.split(run.key, 3)
-    pixels = data.apply(transform, held_out_key, jnp.asarray(held_out.images))
-    encode = jax.jit(lambda _, v: model.encode(v))
-    codes = jnp.asarray(data.in_blocks(encode, key, pixels))
+    key, train_key, shown_key = jax.random.split(run.key, 3)
     train = data.apply(transform, train_key, jnp.asarray(dataset.train.images))
-    spaces = {"codes": codes, "pca": pca.encode(pca.fit(train, codes.shape[1]), pixels)}
+    encode = jax.jit(lambda _, v: model.encode(v))
+    num_components = model.encode(train[:1]).shape[1]
+    components = pca.fit(train, num_components)
+
+    def spaces(key, split):
+        pixels = data.apply(transform, key, jnp.asarray(split.images))
+        codes = jnp.asarray(data.in_blocks(encode, key, pixels))
+        return {"codes": codes, "pca": pca.encode(components, pixels), "pixels": pixels}
+
     results = {
         "split": part,
-        "num_images": len(held_out.labels),
-        "num_components": codes.shape[1],
-        "neighbour_error_pixels": pairwise.leave_one_out_error(pixels, held_out.labels),
+        "num_images": len(shown),
+        "num_components": num_components,
     }
-    maps = {}
-    for i, (name, points) in enumerate(spaces.items()):
-        maps[name] = _train_map(run, jax.random.fold_in(key, i), name, points)
-        table = run.metrics(name)
+    placed = spaces(jax.random.fold_in(shown_key, 1), new) if new else {}
+    maps, arrays = {}, {"labels": shown.labels}
+    for i, (name, points) in enumerate(spaces(shown_key, shown).items()):
+        results[f"neighbour_error_{name}"] = pairwise.leave_one_out_error(points, shown.labels)
+        if name == "pixels" and not settings.pixels:
+            continue
+        positions = _train_map(run, jax.random.fold_in(key, i), name, points)
+        maps[name] = arrays[name] = np.asarray(positions)
         results |= {
-            f"neighbour_error_{name}": pairwise.leave_one_out_error(points, held_out.labels),
-            f"neighbour_error_map_{name}": pairwise.leave_one_out_error(
-                jnp.asarray(maps[name]), held_out.labels
-            ),
-            f"objective_{name}": table["eval_objective"][-1],
-            f"seconds_{name}": table["seconds"][-1],
+            f"neighbour_error_map_{name}": pairwise.leave_one_out_error(positions, shown.labels),
+            f"objective_{name}": run.metrics(name)["eval_objective"][-1],
+            f"seconds_{name}": run.metrics(name)["seconds"][-1],
         }
+        if new:
+            found = sne.place(
+                placed[name], points, positions,
+                perplexity=settings.perplexity, method=_method(settings),
+            )  # fmt: skip
+            arrays[f"{name}_placed"] = np.asarray(found)
+            results |= {
+                f"neighbour_error_{name}_placed": _error(points, shown, placed[name], new),
+                f"neighbour_error_map_{name}_placed": _error(positions, shown, found, new),
+            }
     results["peak_memory_bytes"] = memory.peak_rss()
-    run.save_arrays("maps", labels=held_out.labels, **maps)
-    run.save_figures(_draw(run, dataset, held_out, maps, results))
+    run.save_arrays("maps", **arrays)
+    run.save_figures(_draw(run, dataset, shown, maps, results))
     return run.finish(results)
 
 
-def _train_map(run: runs.Run, key: jax.Array, name: str, points: jax.Array) -> np.ndarray:
+def _chosen(settings: Settings, dataset: data.Dataset) -> tuple[str, data.Split, data.Split | None]:
+    """What the images on the maps are called, they themselves, and those put in afterwards."""
+    part, held_out = dataset.held_out
+    new = None
+    match settings.images:
+        case "held_out":
+            shown = held_out
+        case "train":
+            part, shown, new = "train", dataset.train, held_out
+        case "all":
+            part = "all"
+            both = zip(dataset.train.arrays().values(), held_out.arrays().values(), strict=True)
+            shown = data.Split(*(np.concatenate(pair) for pair in both))
+    if settings.num_images is None:
+        return part, shown, new
+    if settings.num_images > len(shown):
+        raise ValueError(
+            f"--num_images={settings.num_images}, but there are {len(shown)} {part} images"
+        )
+    return part, shown.spread(settings.num_images), new
+
+
+def _error(points: jax.Array, own: data.Split, queries: jax.Array, new: data.Split) -> float:
+    """Share of new images whose nearest point has another label."""
+    return pairwise.classification_error(points, own.labels, queries, new.labels, num_neighbours=1)
+
+
+def _train_map(run: runs.Run, key: jax.Array, name: str, points: jax.Array) -> jax.Array:
     """Trains a map of points: (N, D) -> (N, 2); an update looks at all of them."""
     settings = run.settings
     method = _method(settings)
-    p = affinities.joint_probabilities(points, settings.perplexity)
+    p = sne.probabilities(points, settings.perplexity, settings.forces)
     state = run.train(
         name,
         functools.partial(_step, p=p, method=method),
@@ -129,7 +181,7 @@ def _train_map(run: runs.Run, key: jax.Array, name: str, points: jax.Array) -> n
         epochs=settings.num_steps // _EPOCH,
         evaluate=lambda state: {"objective": sne.state_objective(state, p, method=method)},
     )
-    return np.asarray(state.positions)
+    return state.positions
 
 
 def _method(settings):
@@ -141,22 +193,24 @@ def _step(key, state, batch, *, p, method):
     return sne.step(state, p, method=method)
 
 
-def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
+def _draw(run, dataset, shown, maps, results) -> dict[str, Figure]:
     settings = run.settings
     size = results["num_components"]
-    kinds = {"codes": f"{size}-D codes of the autoencoder", "pca": f"{size}-D codes of PCA"}
+    kinds = {
+        "codes": f"{size}-D codes of the autoencoder",
+        "pca": f"{size}-D codes of PCA",
+        "pixels": "pixels",
+    }
     titles = {
-        name: f"{kind}: 1-NN error {results[f'neighbour_error_map_{name}']:.2%}"
-        for name, kind in kinds.items()
+        name: f"{kinds[name]}: 1-NN error {results[f'neighbour_error_map_{name}']:.2%}"
+        for name in maps
     }
     how = f"{_NAMES[settings.method]}, perplexity {settings.perplexity:g}"
-    made = (
-        f"{how}; {len(held_out.labels):,} {results['split']} images; labels give the colours only"
-    )
+    made = f"{how}; {len(shown.labels):,} {results['split']} images; labels give the colours only"
     pictures = {}
     pictures["maps"] = figures.map_of_points(
         {titles[name]: positions for name, positions in maps.items()},
-        held_out.labels,
+        shown.labels,
         title="Maps of the codes in two dimensions",
         subtitle=made,
         names=dataset.class_names,
@@ -164,10 +218,10 @@ def _draw(run, dataset, held_out, maps, results) -> dict[str, Figure]:
     if len(dataset.image_shape) == 2:
         pictures["thumbnails"] = figures.map_of_points(
             {titles["codes"]: maps["codes"]},
-            held_out.labels,
+            shown.labels,
             title="Images on the map of their codes",
             subtitle=made,
-            thumbnails=np.clip(dataset.pictures(held_out.images), 0, 1),
+            thumbnails=np.clip(dataset.pictures(shown.images), 0, 1),
             image_shape=dataset.image_shape,
         )
     tables = {name: run.metrics(name) for name in maps}

@@ -28,6 +28,7 @@ _LOSS = 32
 # Of the largest coordinate, as a power of two. From 2⁴⁰ neither do squares overflow nor their sums
 # over all points, and differences count down to 10⁻³¹ of it.
 _EXPONENT = 40
+_GROUP = 32  # points of which the nearest one speaks for all, when the nearest of many are chosen
 
 
 def scaled(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
@@ -96,7 +97,21 @@ def _nearest(x, queries, count, block):
     distances = squared_distances(scaled(points), n)
     # Queries stand after the points, and are none of them.
     numbers = jnp.arange(0 if queries is None else n, len(points))
-    return jax.lax.map(lambda i: jax.lax.top_k(-distances(i), count)[1], numbers, batch_size=block)
+    return jax.lax.map(lambda i: _smallest(distances(i), count), numbers, batch_size=block)
+
+
+def _smallest(distances, count):
+    """The numbers of the smallest distances, in order; of equal ones the first.
+
+    They lie in the `count` groups whose smallest are smallest, so that few are sorted.
+    """
+    n = len(distances)
+    if n < 4 * count * _GROUP:
+        return jax.lax.top_k(-distances, count)[1]
+    groups = jnp.pad(distances, (0, -n % _GROUP), constant_values=jnp.inf).reshape(-1, _GROUP)
+    chosen = jnp.sort(jax.lax.top_k(-jnp.min(groups, axis=1), count)[1])
+    among = jax.lax.top_k(-groups[chosen].reshape(-1), count)[1]
+    return chosen[among // _GROUP] * _GROUP + among % _GROUP
 
 
 def leave_one_out_error(x: Points, labels: Int[np.ndarray | Array, " N"]) -> float:

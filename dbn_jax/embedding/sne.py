@@ -8,11 +8,15 @@ background, so that clusters can separate. A pair whose probability comes from t
 longer attracts, so that clusters which are torn apart stay apart: the background's share λ must
 stay 0 until the map has unfolded.
 
+Forces are exact, in a time that grows as N², or fast, as N log N: attraction of near points alone,
+and repulsion by a grid, which differs by less than 10⁻³.
+
 References: Hinton, Roweis, "Stochastic neighbor embedding" (2002); Cook, Sutskever, Mnih, Hinton,
 "Visualizing similarity data with a mixture of maps" (2007), for UNI-SNE; van der Maaten, Hinton,
 "Visualizing data using t-SNE" (2008), also for momentum, gains and early exaggeration; Belkina et
 al., "Automated optimized parameters for t-distributed stochastic neighbor embedding" (2019), for
-learning rates in proportion to N.
+learning rates in proportion to N and an exaggeration of 12; Linderman et al. (2019) and Poličar,
+Stražar, Zupan, "openTSNE" (2019), for fast forces and new points.
 """
 
 import dataclasses
@@ -20,13 +24,19 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from dbn_jax import precision
 from dbn_jax.embedding import affinities, objective, pairwise, pca
-from dbn_jax.embedding.points import Points, as_points
-from dbn_jax.typing import Array, Float, Int, Key, Scalar
+from dbn_jax.embedding.objective import Probabilities
+from dbn_jax.embedding.points import Points, Queries, as_points
+from dbn_jax.typing import Array, Float, Int, Key, Num, Scalar
 
 STARTS = ("random", "pca")
+FORCES = ("exact", "fast")
+EXACT_UP_TO = 2000  # points; from there on fast forces take less time
 _START_SCALE = 1e-2  # standard deviation of the first map, small beside the kernels' width 1
+_PLACING_RATE = 0.1  # learning rate of new points, whose probabilities have sum 1 each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Method:
     background: float = 0.0  # λ at the end
     # Shares of the updates between which λ rises linearly from 0.
     background_rise: ClassVar[tuple[float, float]] = (0.5, 0.75)
-    exaggeration: float = 1.0  # of the attraction in the first tenth of the updates
+    exaggeration: float = 1.0  # of the attraction in the first quarter of the updates
     num_steps: int = 1000
     step_size: float = 1 / 12
 
@@ -64,7 +74,7 @@ SNE = Method()
 # value from either start and with or without exaggeration, when λ began to rise, and again soon
 # after it had risen; 300 updates sufficed for that, of which half were with λ = 0.
 UNI_SNE = Method(background=0.2)
-T_SNE = Method("student", exaggeration=4.0)
+T_SNE = Method("student", exaggeration=12.0)
 METHODS = {"sne": SNE, "unisne": UNI_SNE, "tsne": T_SNE}
 
 
@@ -83,16 +93,30 @@ def embed(
     *,
     perplexity: float = 30.0,
     method: Method = UNI_SNE,
+    forces: str | None = None,
 ) -> Float[Array, "N 2"]:
     """Makes a map of points. Equal arguments give equal bits, on the same machine.
 
-    The method is `SNE`, `UNI_SNE`, `T_SNE`, or one of your own.
+    The method is `SNE`, `UNI_SNE`, `T_SNE`, or one of your own. The forces are "exact", or "fast";
+    by default exact for up to 2,000 points.
     """
-    p = affinities.joint_probabilities(x, perplexity)
+    p = probabilities(x, perplexity, forces)
     state = init_state(key, x)
     for _ in range(method.num_steps):
         state, _ = step(state, p, method=method)
     return state.positions
+
+
+def probabilities(x: Points, perplexity: float, forces: str | None = None) -> Probabilities:
+    """P of all pairs for exact forces, of near ones for fast ones; see `embed`."""
+    x = as_points(x, "x")
+    match forces or ("exact" if len(x) <= EXACT_UP_TO else "fast"):
+        case "exact":
+            return affinities.joint_probabilities(x, perplexity)
+        case "fast":
+            return affinities.near_probabilities(x, perplexity)
+        case _:
+            raise ValueError(f"forces {forces!r} is none of {', '.join(FORCES)}")
 
 
 def init_state(
@@ -118,30 +142,84 @@ def init_state(
 
 
 @jax.jit(static_argnames="method")
-def step(state: State, p: Float[Array, "N N"], *, method: Method) -> tuple[State, dict[str, Array]]:
+def step(state: State, p: Probabilities, *, method: Method) -> tuple[State, dict[str, Array]]:
     """One update; momentum, background and exaggeration depend on `State.step`.
 
-    The gain of a coordinate grows by 0.2 while it moves downhill, and shrinks by a fifth when it
-    moves uphill (Jacobs 1988, as in the original t-SNE programs). The metrics are `gradient_norm`
-    and `background` (λ).
+    The metrics are `gradient_norm` and `background` (λ).
     """
-    done = state.step.astype(p.dtype) / method.num_steps
+    done = state.step.astype(state.positions.dtype) / method.num_steps
     background = method.background_at(done)
-    exaggeration = jnp.where(done < 0.1, method.exaggeration, 1.0).astype(p.dtype)
-    momentum = jnp.where(done < 0.25, 0.5, 0.8).astype(p.dtype)
+    exaggeration = jnp.where(done < 0.25, method.exaggeration, 1.0).astype(done.dtype)
     slope = objective.gradient(
         state.positions, p, background, kernel=method.kernel, exaggeration=exaggeration
     )
+    state = _descend(state, slope, method.step_size * len(slope), done)
+    positions = state.positions - jnp.mean(state.positions, axis=0, keepdims=True)
+    metrics = {"gradient_norm": jnp.sqrt(jnp.sum(slope * slope)), "background": background}
+    return state._replace(positions=positions), metrics
+
+
+def _descend(state, slope, rate, done):
+    """An update by momentum and gains.
+
+    The gain of a coordinate grows by 0.2 while it moves downhill, and shrinks by a fifth when it
+    moves uphill (Jacobs 1988, as in the original t-SNE programs).
+    """
     turned = jnp.sign(slope) == jnp.sign(state.velocity)  # downhill is against the gradient
     gains = jnp.maximum(jnp.where(turned, 0.8 * state.gains, state.gains + 0.2), 0.01)
-    velocity = momentum * state.velocity - method.step_size * len(p) * gains * slope
-    positions = state.positions + velocity
-    positions = positions - jnp.mean(positions, axis=0, keepdims=True)
-    metrics = {"gradient_norm": jnp.sqrt(jnp.sum(slope * slope)), "background": background}
-    return State(positions, velocity, gains, state.step + 1), metrics
+    momentum = jnp.where(done < 0.25, 0.5, 0.8).astype(slope.dtype)
+    velocity = momentum * state.velocity - rate * gains * slope
+    return State(state.positions + velocity, velocity, gains, state.step + 1)
 
 
-def state_objective(state: State, p: Float[Array, "N N"], *, method: Method) -> Float[Array, ""]:
+def place(
+    queries: Queries,
+    x: Points,
+    positions: Num[np.ndarray | Array, "_ _"],
+    *,
+    perplexity: float = 30.0,
+    method: Method = UNI_SNE,
+    num_steps: int = 250,
+) -> Float[Array, "Q 2"]:
+    """Puts new points into the finished map of `x`, whose points stay where they are.
+
+    Each new point i descends KL(P_i ‖ Q_i) by itself, from the median of its neighbours on the map:
+    its p(j | i), over points j of the map, comes from a Gaussian, and q(j | i) = (1 − λ) w_ij /
+    Σ_k w_ik + λ/N from the map. So new points neither attract nor repel each other.
+    """
+    x = as_points(x, "x")
+    if positions.shape != (len(x), 2):
+        raise ValueError(
+            f"positions has shape {positions.shape} for {len(x)} points; give x the points of the "
+            "map, in its order"
+        )
+    p, near = affinities.conditional_near(x, perplexity, queries)
+    return _place(p, near, jnp.asarray(positions, p.dtype), method=method, num_steps=num_steps)
+
+
+@jax.jit(static_argnames=("method", "num_steps"))
+@precision.full
+def _place(p, near, positions, *, method, num_steps):
+    kernel = objective.KERNELS[method.kernel]
+    neighbours = positions[near]
+    ratio = method.background / ((1 - method.background) * len(positions))
+
+    def update(step, state):
+        potentials, slope = objective.potential(state.positions, positions, method.kernel)
+        differences = state.positions[:, None] - neighbours
+        w = kernel.w(jnp.sum(differences**2, axis=-1))
+        drawn = p * (w / (w + ratio * potentials[:, None]) if method.background else 1)
+        pull = jnp.sum((drawn * kernel.kappa(w))[:, :, None] * differences, axis=1)
+        share = jnp.sum(drawn, axis=1) / potentials
+        return _descend(state, 2 * pull + share[:, None] * slope, _PLACING_RATE, step / num_steps)
+
+    start = jnp.median(neighbours, axis=1)
+    zeros = jnp.zeros_like(start)
+    state = State(start, zeros, zeros + 1, jnp.int32(0))
+    return jax.lax.fori_loop(0, num_steps, update, state).positions
+
+
+def state_objective(state: State, p: Probabilities, *, method: Method) -> Float[Array, ""]:
     """KL(P ‖ Q) of a map in nats, with the background of its next update."""
-    background = method.background_at(state.step.astype(p.dtype) / method.num_steps)
+    background = method.background_at(state.step.astype(state.positions.dtype) / method.num_steps)
     return objective.divergence(state.positions, p, background, kernel=method.kernel)

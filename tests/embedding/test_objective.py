@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
-from dbn_jax.embedding import objective
+from dbn_jax.embedding import affinities, objective
 
 NUM_POINTS = 23
 BACKGROUNDS = [0.0, 1e-6, 0.2]
@@ -84,6 +85,26 @@ def test_pairs_far_apart_do_not_underflow(background):
     found = objective.divergence(y, p, background, kernel="gaussian")
     assert float(found) == pytest.approx(expected, rel=1e-4)
     assert np.isfinite(objective.gradient(y, p, background, kernel="gaussian")).all()
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kernel", objective.KERNELS)
+@pytest.mark.parametrize("background", BACKGROUNDS)
+@pytest.mark.parametrize("scale", [0.01, 1.0, 3.0])
+def test_near_pairs(kernel, background, scale):
+    """Attraction over the pairs that there are, and repulsion by a grid."""
+    p, y = jnp.asarray(joint()), jnp.asarray(positions(scale=scale))
+    near = affinities.in_rows(scipy.sparse.csr_array(joint()))
+    value, slope = dense(y, p, background, kernel)
+    found = objective.gradient(y, near, background, kernel=kernel)
+    np.testing.assert_allclose(found, slope, atol=1e-3 * np.abs(slope).max())
+    total = objective.divergence(y, near, background, kernel=kernel)
+    assert float(total) == pytest.approx(float(value), rel=1e-4)
+    if background == 0:  # where the grid has no part in the attraction
+        twice = objective.gradient(y, near, kernel=kernel, exaggeration=2.0)
+        all_pairs = [objective.gradient(y, p, kernel=kernel, exaggeration=e) for e in (1.0, 2.0)]
+        attraction = all_pairs[1] - all_pairs[0]
+        np.testing.assert_allclose(twice - found, attraction, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.usefixtures("x64")

@@ -24,7 +24,7 @@ def test_steps_follow_the_published_rules():
     turns = 0
     for t in range(20):
         background = 0.3 * np.clip((t / 20 - 0.5) / 0.25, 0, 1)
-        exaggeration = 4.0 if t < 2 else 1.0
+        exaggeration = 4.0 if t < 5 else 1.0
         slope = np.asarray(
             objective.gradient(
                 jnp.asarray(y), jnp.asarray(p), background, kernel="gaussian",
@@ -85,6 +85,65 @@ def test_background_opens_gaps():
         return np.median(np.where(apart, distances, np.inf).min(axis=1))
 
     assert gap("unisne") > 1.5 * gap("sne")
+
+
+@pytest.mark.parametrize("name", list(sne.METHODS))
+def test_fast_forces_make_maps_as_good_as_exact_ones(name):
+    """By the objective over all pairs, at rest."""
+    x, labels = three_clusters(n=60)
+    method = dataclasses.replace(sne.METHODS[name], num_steps=500)
+    all_pairs = sne.probabilities(x, 15.0, "exact")
+    objectives = {}
+    for forces in sne.FORCES:
+        state = sne.init_state(jax.random.key(0), x, start="pca")
+        state = moved(state, sne.probabilities(x, 15.0, forces), method)
+        assert pairwise.leave_one_out_error(state.positions, labels) == 0
+        objectives[forces] = float(sne.state_objective(state, all_pairs, method=method))
+    assert objectives["fast"] == pytest.approx(objectives["exact"], rel=0.03)
+
+
+def test_forces_are_chosen_by_the_number_of_points():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2001, 2)), jnp.float32)
+    assert sne.probabilities(x[:2000], 2.0).shape == (2000, 2000)
+    assert isinstance(sne.probabilities(x, 2.0), affinities.NearProbabilities)
+    with pytest.raises(ValueError, match="forces 'quick' is none of exact, fast"):
+        sne.probabilities(x, 2.0, "quick")
+
+
+@pytest.mark.parametrize("name", list(sne.METHODS))
+def test_new_points_lie_where_their_own_divergence_is_least(name):
+    x, labels = three_clusters(n=60)
+    method = sne.METHODS[name]
+    settings = {"perplexity": 10.0, "method": method}
+    y = sne.embed(jax.random.key(0), x, **settings)
+    new = x[::7] + 0.1
+    found = sne.place(new, x, y, **settings)
+    assert pairwise.classification_error(y, labels, found, labels[::7], num_neighbours=1) == 0
+    p, near = affinities.conditional_near(x, 10.0, new)
+
+    @jax.jit
+    @jax.value_and_grad
+    def total(places):
+        distances = jnp.sum((places[:, None] - y[None]) ** 2, axis=-1)
+        w = jnp.exp(-distances) if method.kernel == "gaussian" else 1 / (1 + distances)
+        own = w / jnp.sum(w, axis=1, keepdims=True)
+        q = (1 - method.background) * own + method.background / len(y)
+        return -jnp.sum(p * jnp.log(jnp.take_along_axis(q, near, axis=1)))
+
+    reached, slope = total(found)
+    assert np.abs(slope).max() < 0.02
+    assert reached < total(jnp.median(y[near], axis=1))[0]
+    alone = sne.place(new[:1], x, y, **settings)
+    np.testing.assert_allclose(alone, found[:1], atol=0.02)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_positions_of_another_map_are_refused():
+    x, _ = three_clusters()
+    with pytest.raises(ValueError, match=r"positions has shape \(59, 2\) for 60 points; give x"):
+        sne.place(x, x, jnp.zeros((59, 2)))
+    with pytest.raises(ValueError, match="queries hold 4 numbers each, and x 10"):
+        sne.place(x[:, :4], x, jnp.zeros((60, 2)), perplexity=5.0)
 
 
 def test_equal_keys_give_equal_maps():
