@@ -73,7 +73,7 @@ def divergence(
     block: int = pairwise.BLOCK,
 ) -> Float[Array, ""]:
     """KL(P ‖ Q) in nats."""
-    n = len(positions)
+    num_pairs = float(len(positions) * (len(positions) - 1))  # as an integer it may not fit
     background = jnp.asarray(background, positions.dtype)
     potentials, _ = _potential(positions, p, kernel, block)
     log_total = jnp.log(jnp.sum(potentials))
@@ -82,7 +82,7 @@ def divergence(
         log_w = KERNELS[kernel].log_w(_squared(differences))
         # In logarithms nothing underflows, however far apart the points of a pair are.
         log_q = jnp.logaddexp(
-            jnp.log1p(-background) + log_w - log_total, jnp.log(background / (n * (n - 1)))
+            jnp.log1p(-background) + log_w - log_total, jnp.log(background / num_pairs)
         )
         has_any = values > 0
         log_p = jnp.log(jnp.where(has_any, values, 1))
@@ -103,12 +103,12 @@ def gradient(
     block: int = pairwise.BLOCK,
 ) -> Float[Array, "N K"]:
     """∂ divergence / ∂ positions; no gradient if the attraction is exaggerated."""
-    n = len(positions)
+    num_pairs = float(len(positions) * (len(positions) - 1))  # as an integer it may not fit
     background = jnp.asarray(background, positions.dtype)
     potentials, slope = _potential(positions, p, kernel, block)
     total = jnp.sum(potentials)
     # The background's part of a pair's probability, in the kernel's unit.
-    rival = background / ((1 - background) * n * (n - 1)) * total
+    rival = background / ((1 - background) * num_pairs) * total
     w_of, _, _, kappa_of = KERNELS[kernel]
 
     def attraction(values, differences):
