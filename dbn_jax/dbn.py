@@ -80,7 +80,7 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
     for i, (below, above) in enumerate(itertools.pairwise(features)):
         sizes = below.hidden.num_pooled, above.visible.num_units
         if all(isinstance(layer.weights, convolutional.Local) for layer in (below, above)):
-            shapes = convolutional.pooled_shape(below), above.weights.image_shape
+            shapes = convolutional.pooled_shape(below), convolutional.local(above).image_shape
             sizes = tuple("×".join(map(str, shape)) for shape in shapes)
         lower, upper = (
             (sizes[0], kind_of_units(below.hidden)),
@@ -115,9 +115,9 @@ def upside_down(params: rbm.RBM, below: rbm.RBM) -> rbm.RBM:
     def replace_first(x, y):
         return x.at[: len(y)].set(y)
 
-    num_visible = len(below.weights)
+    weights, turned_up = linear.dense(features.weights), linear.dense(below.weights).T
     turned = rbm.RBM(
-        features.weights.at[:, :num_visible].set(below.weights.T),
+        weights.at[:, : turned_up.shape[1]].set(turned_up),
         jax.tree.map(replace_first, features.visible, below.hidden),
         jax.tree.map(replace_first, features.hidden, below.visible),
     )

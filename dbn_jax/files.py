@@ -15,12 +15,15 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dbn_jax import parallel
 
 # A pathlib.Path, or an epath.Path in a bucket, which has its methods and is no subclass of it.
-Path = pathlib.PurePath
+if TYPE_CHECKING:
+    Path = pathlib.Path
+else:
+    Path = pathlib.PurePath
 
 _BUCKETS = "gs://"
 _TIMEOUT = 20  # seconds until Google must have answered whether a bucket can be used
@@ -53,7 +56,8 @@ def path(place: str | os.PathLike) -> Path:
     _reach(text.removeprefix(_BUCKETS).partition("/")[0])
     from etils import epath
 
-    return epath.Path(text)
+    # It has what pathlib.Path has, without being one.
+    return epath.Path(text)  # pyright: ignore[reportReturnType]
 
 
 def absolute(place: str | os.PathLike) -> Path:
@@ -88,7 +92,9 @@ def _reach(bucket: str) -> None:
             "installed: pip install 'dbn_jax[gcs]'"
         ) from e
     try:
-        objects = storage.Client().list_blobs(bucket, max_results=1, retry=None, timeout=_TIMEOUT)
+        # Its annotations do not know of None, which its documentation has.
+        options: Any = {"retry": None, "timeout": _TIMEOUT}
+        objects = storage.Client().list_blobs(bucket, max_results=1, **options)
         next(iter(objects), None)
     except Exception as e:
         match e:
@@ -218,7 +224,7 @@ def why(error: Exception) -> str:
     Storage layers report other exceptions than OSError, with the system's words in their texts.
     """
     for number, remedy in _REMEDIES.items():
-        if getattr(error, "errno", None) == number:
+        if isinstance(error, OSError) and error.errno == number:
             return f"{error.strerror}; {remedy}"
         if os.strerror(number) in str(error):
             return f"{os.strerror(number)}; {remedy}"

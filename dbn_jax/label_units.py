@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import numerics, precision, rbm, units
+from dbn_jax import linear, numerics, precision, rbm, units
 from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Bool, Float, Key
 
@@ -59,21 +59,31 @@ def init_params(
 
 def num_labels(params: rbm.RBM) -> int:
     """Number of label units; 0 without."""
-    match params.visible:
-        case units.Concat(parts=(_, units.Softmax(num_classes=classes)), sizes=(_, count)):
-            return count if count == classes else 0  # several groups are no label
-    return 0
+    layout = _layout(params)
+    return 0 if layout is None else layout.sizes[1]
 
 
 def require(params: rbm.RBM) -> int:
     """Number of label units, of which there must be some."""
-    count = num_labels(params)
-    if not count:
+    return _required(params).sizes[1]
+
+
+def _layout(params: rbm.RBM) -> units.Concat | None:
+    """The visible units, if they are features and a label."""
+    match params.visible:
+        case units.Concat(parts=(_, units.Softmax(num_classes=classes)), sizes=(_, count)) as both:
+            return both if count == classes else None  # several groups are no label
+    return None
+
+
+def _required(params: rbm.RBM) -> units.Concat:
+    layout = _layout(params)
+    if layout is None:
         raise ValueError(
             "the RBM has no label units: make it (of a net, the top one) with "
             "label_units.init_params"
         )
-    return count
+    return layout
 
 
 def check(params: rbm.RBM, labels: Array | None) -> None:
@@ -90,11 +100,11 @@ def check(params: rbm.RBM, labels: Array | None) -> None:
 
 def parts(params: rbm.RBM) -> tuple[rbm.RBM, rbm.RBM]:
     """The RBM over the features alone and the one over the label, which share the hidden units."""
-    count = require(params)
-    features, label = params.visible.parts
+    layout, weights = _required(params), linear.dense(params.weights)
+    (features, label), (_, count) = layout.parts, layout.sizes
     return (
-        rbm.RBM(params.weights[:-count], features, params.hidden),
-        rbm.RBM(params.weights[-count:], label, params.hidden),
+        rbm.RBM(weights[:-count], features, params.hidden),
+        rbm.RBM(weights[-count:], label, params.hidden),
     )
 
 
@@ -105,12 +115,13 @@ def without(params: rbm.RBM) -> rbm.RBM:
 
 def with_features(params: rbm.RBM, features: rbm.RBM) -> rbm.RBM:
     """Exchanges the features, their weights and the hidden units for those of an RBM over them."""
-    if not num_labels(params):
+    layout = _layout(params)
+    if layout is None:
         return features
-    _, label = params.visible.parts
+    weights = linear.dense(features.weights)
     return rbm.RBM(
-        params.weights.at[: len(features.weights)].set(features.weights),
-        dataclasses.replace(params.visible, parts=(features.visible, label)),
+        linear.dense(params.weights).at[: len(weights)].set(weights),
+        dataclasses.replace(layout, parts=(features.visible, layout.parts[1])),
         features.hidden,
     )
 

@@ -49,7 +49,7 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
         half as large or smaller; OverflowError if a weight is too large for it. None keeps theirs.
         Biases, which take little room, are kept as they are.
     """
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
     arrays[_DESCRIPTION] = np.frombuffer(description.encode(), np.uint8)
     path, archive = files.path(path), io.BytesIO()
@@ -271,15 +271,16 @@ def _check_frames(model):
             wanted = {"to_visible": (size, num_visible), "to_hidden": (size, num_hidden)}
         case temporal.ConditionalRBM(to_visible=None, to_hidden=None, order=0):
             return
-        case temporal.ConditionalRBM():
-            if not 0 <= model.order * num_visible <= len(model.to_visible):
+        case temporal.ConditionalRBM(to_visible=jax.Array() as to_visible):
+            if not 0 <= model.order * num_visible <= len(to_visible):
                 raise ValueError(
-                    f"the order is {model.order}, but to_visible has the shape "
-                    f"{model.to_visible.shape}"
+                    f"the order is {model.order}, but to_visible has the shape {to_visible.shape}"
                 )
             memory = model.start(jnp.zeros(model.style_size))
-            size = len(model.to_visible)
+            size = len(to_visible)
             wanted = {"to_visible": (size, num_visible), "to_hidden": (size, num_hidden)}
+        case _:
+            raise ValueError(f"{type(model).__name__}: weights to the past are missing")
     _check_shapes("", wanted, {name: np.shape(getattr(model, name)) for name in wanted})
     v = jnp.zeros(num_visible, model.rbm.weights.dtype)
     after = jax.eval_shape(lambda: model.update(jax.random.key(0), memory, v))

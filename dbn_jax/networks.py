@@ -43,6 +43,9 @@ _LINEAR = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 class _Weighted(nnx.Module):
     """What layers of any kind share; `kernel` holds their weights."""
 
+    kernel: nnx.Param
+    shape: tuple[int, ...]
+
     def as_input(self, x: Array) -> Float[Array, "*batch I"]:
         """Gives an input the weights' dtype; raises as `rbm.as_visible`."""
         return numerics.as_states(x, self.shape[-2], self.kernel[...].dtype, "inputs of the layer")
@@ -256,7 +259,7 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
     _check_bernoulli([above for *_, above in hidden], len(hidden), "a classifier")
     if num_labels:
         _, of_labels = label_units.parts(net.top)
-        softmax = Layer(of_labels.weights.T, of_labels.visible.bias)
+        softmax = Layer(linear.dense(of_labels.weights).T, of_labels.visible.bias)
     else:
         num_hidden, dtype = net.top.hidden.num_pooled, net.top.weights.dtype
         softmax = Layer(jnp.zeros((num_hidden, num_classes), dtype), jnp.zeros(num_classes, dtype))
@@ -306,7 +309,7 @@ def _recognition(net):
     if dbn.num_labels(net):
         # Neutral label units act as a bias.
         _, of_labels = label_units.parts(net.top)
-        bias = jnp.mean(of_labels.weights, axis=0)
+        bias = jnp.mean(linear.dense(of_labels.weights), axis=0)
         top = dataclasses.replace(top, hidden=top.hidden.add_to_bias(bias))
     return [(layer.weights, layer.visible, layer.hidden) for layer in (*net.recognition, top)]
 

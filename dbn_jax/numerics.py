@@ -6,6 +6,7 @@ import numbers
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -62,7 +63,7 @@ def as_floats(batch, dtype):
             f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
             "batch.astype('float32') / 255, counts with batch.astype('float32')"
         )
-    return batch.astype(dtype)
+    return jnp.asarray(batch.astype(dtype))
 
 
 def one_hot(labels, num_labels, dtype):
@@ -71,7 +72,7 @@ def one_hot(labels, num_labels, dtype):
     Traced labels cannot be looked at: one that does not exist becomes NaN, and with it what is made
     of it. Zeros, as `jax.nn.one_hot` has them, would cost nothing in a cross-entropy.
     """
-    if not isinstance(labels, jax.core.Tracer):
+    if not isinstance(labels, Tracer):
         check_labels(labels, num_labels)
     rows = jax.nn.one_hot(jnp.asarray(labels, jnp.int32), num_labels, dtype=dtype)
     return jnp.where(jnp.any(rows, axis=-1, keepdims=True), rows, jnp.nan)

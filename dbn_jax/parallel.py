@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax.typing import Array, PyTree
+from dbn_jax.typing import AnyArray, PyTree
 
 MEMBERS, ROWS = "members", "rows"  # the axes of a mesh: the models of an ensemble, and rows
 # What names a process where no cluster does; JAX itself reads JAX_COORDINATOR_ADDRESS.
@@ -40,7 +40,7 @@ def start() -> None:
     """
     if os.environ.get("JAX_NUM_PROCESSES") == "1":
         return
-    given = {name: _number(v) for name, v in _PROCESS.items() if v in os.environ}
+    given: dict[str, Any] = {name: _number(v) for name, v in _PROCESS.items() if v in os.environ}
     # It would take SIGTERM away from processes that do not ask it; the training loop asks them all.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -142,7 +142,7 @@ def of_all(numbers: list[int | float]) -> np.ndarray:
     return multihost_utils.process_allgather(np.array(numbers))
 
 
-def is_here(x: Array | np.ndarray | np.generic) -> bool:
+def is_here(x: AnyArray | np.generic) -> bool:
     """Whether this process can read the whole array."""
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
@@ -216,8 +216,9 @@ def num_shares() -> int:
 def mesh_of(tree: PyTree) -> Mesh | None:
     """The mesh that arrays lie on, or else that of `devices`; None if there is none."""
     for x in jax.tree.leaves(tree):
-        if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding):
-            return x.sharding.mesh
+        match x:
+            case jax.Array(sharding=NamedSharding(mesh=Mesh() as mesh)):
+                return mesh
     mesh = jax.sharding.get_mesh()
     return None if mesh.empty else mesh
 

@@ -38,8 +38,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from dbn_jax import dbn, numerics, precision, rbm, units
+from dbn_jax import dbn, linear, numerics, precision, rbm, units
 from dbn_jax.belief_nets import sbn
 from dbn_jax.likelihood import bound, partition
 from dbn_jax.typing import Array, Float
@@ -59,9 +60,8 @@ def as_belief_net(
     _check_net(params, depth)
     visible, hidden = params.visible.bias, params.hidden.bias
     top = visible if top_bias is None else top_bias
-    return sbn.layered(
-        (params.weights, params.weights.T) * depth, (top, *(hidden, visible) * depth)
-    )
+    weights = linear.dense(params.weights)
+    return sbn.layered((weights, weights.T) * depth, (top, *(hidden, visible) * depth))
 
 
 @precision.full
@@ -245,7 +245,7 @@ def _check_net(params, depth):
 
 def _as_binary(params, v):
     v = rbm.as_visible(params, v)
-    if not isinstance(v, jax.core.Tracer) and not np.isin(np.asarray(v), (0, 1)).all():
+    if not isinstance(v, Tracer) and not np.isin(np.asarray(v), (0, 1)).all():
         raise ValueError(
             f"the data go from {np.min(v):g} to {np.max(v):g}; enumeration is for 0 and 1 alone: "
             "binarise them"

@@ -28,6 +28,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dbn_jax import numerics, precision, pytrees, random
 from dbn_jax.typing import Array, Bool, Float, Int, Key
@@ -45,7 +46,7 @@ class BeliefNet:
 
     weights: Float[Array, "from to"]
     bias: Float[Array, " N"]
-    layers: tuple[int, ...] | None = pytrees.static(None)
+    layers: tuple[int, ...] | None = pytrees.static(default=None)
 
     @property
     def num_units(self) -> int:
@@ -226,7 +227,7 @@ def _check_arrays(weights, bias):
     count = len(bias)
     if weights.shape != (count, count):
         raise ValueError(f"weights are {weights.shape}, but {count} biases need {(count, count)}")
-    if isinstance(weights, jax.core.Tracer):
+    if isinstance(weights, Tracer):
         return
     backward = np.argwhere(np.tril(np.asarray(weights)) != 0)
     if len(backward):

@@ -109,7 +109,7 @@ def whiten_waves(
     gain = f * np.exp(-((f / cutoff) ** 4))
     gain = gain.reshape(rows, columns, *(1 for _ in images.shape[3:]))
     waves = scipy.fft.dctn(images.astype(np.float64), axes=(1, 2), norm="ortho")
-    return scipy.fft.idctn(gain * waves, axes=(1, 2), norm="ortho")
+    return np.asarray(scipy.fft.idctn(gain * waves, axes=(1, 2), norm="ortho"))
 
 
 def _overlaps(old: int, new: int) -> Float[np.ndarray, "new old"]:

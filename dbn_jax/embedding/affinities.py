@@ -19,6 +19,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dbn_jax.embedding import pairwise
 from dbn_jax.embedding.points import Points, as_points
@@ -144,7 +145,7 @@ def check_perplexity(perplexity: float, num_points: int) -> None:
 
 
 def _check_reached(reached, perplexity):
-    if isinstance(reached, jax.core.Tracer):
+    if isinstance(reached, Tracer):
         return
     reached = np.asarray(reached)
     bad = np.flatnonzero(np.abs(reached / perplexity - 1) > 1e-3)

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Real
 from typing import IO
 
 import numpy as np
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 
 from dbn_jax import files
 from dbn_jax.figures.pages import DEVICE_PIXELS, png, raster
+from dbn_jax.typing import Real
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:

@@ -154,13 +154,13 @@ def top_first(num_updates: int) -> optax.GradientTransformation:
     for 5 epochs).
     """
 
-    def hold(updates, count, params=None):
+    def hold(updates: Any, state: Any, params: Any = None):
         del params
-        free = count >= num_updates
+        free = state >= num_updates
         held = {
             name: part if name == "softmax" else jax.tree.map(lambda x: jnp.where(free, x, 0), part)
             for name, part in updates.items()
         }
-        return held, count + 1
+        return held, state + 1
 
     return optax.GradientTransformation(lambda params: jnp.int32(0), hold)

@@ -47,12 +47,14 @@ class Estimator(Protocol):
         back.
     """
 
-    takes_slopes: bool
+    @property
+    def takes_slopes(self) -> bool: ...
 
     def sample(
         self, key: Key[Array, ""], net: dbn.UntiedDBN, v: Float[Array, "batch V"]
     ) -> tuple[Float[Array, "paths batch _"], ...]:
         """Draws the states of each hidden layer on all paths."""
+        ...
 
     def coefficients(
         self,
@@ -72,6 +74,7 @@ class Estimator(Protocol):
           slopes: derivatives of the reward with respect to the states, at the mean-field states
             of all layers, where the layers above follow; None unless `takes_slopes`.
         """
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dbn_jax import linear, numerics, parallel, precision, random, rbm, units
 from dbn_jax.compilation import jit
@@ -156,7 +157,7 @@ def _path(params, base, betas):
 
 
 def _check_path(params, base, betas):
-    if not isinstance(jax.tree.leaves(params)[0], jax.core.Tracer):
+    if not isinstance(jax.tree.leaves(params)[0], Tracer):
         normalisable.check(params)  # annealing would give a plausible number
     given, own = (jax.tree.map(jnp.shape, side) for side in (base, params.visible))
     if given != own:
@@ -166,7 +167,7 @@ def _check_path(params, base, betas):
         )
     if betas.shape[0] < 2:
         raise ValueError(f"betas has {betas.shape[0]} entry; a path needs at least 0 and 1")
-    if not isinstance(betas, jax.core.Tracer):
+    if not isinstance(betas, Tracer):
         known = np.asarray(betas)
         if known[0] != 0 or known[-1] != 1 or not (np.diff(known) >= 0).all():
             raise ValueError(f"betas is {known}; it must rise from 0 to 1")

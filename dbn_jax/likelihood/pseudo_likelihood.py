@@ -55,10 +55,11 @@ def log_pseudo_likelihood(
     )
     of_part = functools.partial(_of_part, num_units=num_units)
     of_part = sharded.automatic(of_part, v, P(*sharded.spec(v)[:-1]))
-    return sum(
+    totals = (
         of_part(key, rbm.RBM(weights, part, params.hidden), x, inputs)
         for key, part, weights, x in shares
     )
+    return functools.reduce(jnp.add, totals)
 
 
 def _of_part(key, params, v, inputs, num_units):

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from dbn_jax import random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.likelihood import partition
-from dbn_jax.temporal.base import TemporalRBM, recall
+from dbn_jax.temporal.base import TemporalRBM, begin, recall
 from dbn_jax.temporal.sequences import Sequences
 from dbn_jax.train_state import State, apply_gradient
 from dbn_jax.typing import Array, Float, Key
@@ -99,8 +99,7 @@ def _memories(key, model, v, styles, input_dropout=0.0, memory_dropout=0.0):
     seen = _dropout(input_key, v, input_dropout)
 
     def remember(key, v, style):
-        start = model.start() if style is None else model.start(style)
-        return recall(key, model, v, start)[0]
+        return recall(key, model, v, begin(model, style))[0]
 
     memories = jax.vmap(remember)(keys, seen, styles)
     return _dropout(memory_key, memories, memory_dropout)

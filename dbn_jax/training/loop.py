@@ -238,7 +238,7 @@ class _Run:
             if not resumed:
                 self.end_epoch(images_per_second=None)
             last_save = time.monotonic()
-            length, epoch_updates, epoch_seconds = 1, 0, 0.0
+            length, epoch_updates, epoch_seconds, received = 1, 0, 0.0, None
             while self.step < self.total:
                 is_due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
                 length, is_due, received = _agreed(length, is_due, signals.received)
@@ -267,7 +267,7 @@ class _Run:
             self.save()
             if self.checkpoints is not None:
                 self.checkpoints.wait()
-            if self.step < self.total:
+            if received is not None:
                 saved = self.checkpoints is not None
                 raise Interrupted(self.step, received, self.stepper.state, saved)
         return self.stepper.state

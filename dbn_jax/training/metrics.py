@@ -31,8 +31,10 @@ class MetricsFile(contextlib.AbstractContextManager):
         """
         self._path = files.absolute(path)
         self._columns: list[str] | None = None
-        keep = keep_epochs is not None and self._path.exists()
-        self._text = self._kept(keep_epochs) if keep else ""
+        if keep_epochs is None or not self._path.exists():
+            self._text = ""
+        else:
+            self._text = self._kept(keep_epochs)
         files.write_text(self._path, self._text)
         self._written = time.monotonic()
 

@@ -3,14 +3,16 @@
 import abc
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from dbn_jax import numerics, precision
-from dbn_jax.examples import Examples
-from dbn_jax.typing import Array, Float, Int, Key
+from dbn_jax.examples import Batch, Examples
+from dbn_jax.typing import Array, Float, Int, Key, Late
+
+U = TypeVar("U", bound="Units")
 
 
 class Units(abc.ABC):
@@ -29,7 +31,8 @@ class Units(abc.ABC):
         joint density (`dbn_jax.units.normalisable`).
     """
 
-    bias: Float[Array, "*models N"] | None
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # unit types are dataclasses
+    bias: Late[Float[Array, "*models N"]]
     support: ClassVar[tuple[float, float]]
     tail: ClassVar[str] = "bounded"
 
@@ -52,13 +55,13 @@ class Units(abc.ABC):
         """The units of a single type that this layer is made of: itself, or the parts of Concat."""
         return [self]
 
-    def init(self, num_units: int, dtype=jnp.float32) -> "Units":
+    def init(self: U, num_units: int, dtype=jnp.float32) -> U:
         """Returns units of this type with parameters: zero biases."""
         if num_units < 1:
             raise ValueError(f"num_units is {num_units}; a layer needs at least one unit")
         return dataclasses.replace(self, bias=jnp.zeros(num_units, dtype))
 
-    def fit(self, data: Float[Array, "*batch N"] | Examples) -> "Units":
+    def fit(self: U, data: Batch) -> U:
         """Returns units which, with zero weights, have the data's means (and learnt scales).
 
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
@@ -69,10 +72,10 @@ class Units(abc.ABC):
         data = Examples.of(data)
         dtype = (data.values if self.bias is None else self.bias).dtype
         values = numerics.widen(numerics.as_floats(data.values, dtype))  # a mean may be next to 1
-        data = dataclasses.replace(data, values=values).astype(values.dtype)
+        data = data.with_floats(values)
         count = data.unit_counts
-        mean = data.unit_means(data.values)
-        gap = data.values - numerics.per_unit(mean, data.values)
+        mean = data.unit_means(values)
+        gap = values - numerics.per_unit(mean, values)
         variance = data.unit_means(gap * gap)
         # Data outside the support (see `learning.health.check_data`) count as its ends.
         mean = jnp.clip(mean, low, high)
@@ -83,7 +86,7 @@ class Units(abc.ABC):
         matched = self._match(mean, variance)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), matched)
 
-    def _match(self, mean, variance):
+    def _match(self: U, mean: Array, variance: Array) -> U:
         """`fit`, given the moments: mean (N,) strictly inside the support, variance (N,)."""
         raise TypeError(f"{type(self).__name__} units are hidden units: they are fitted to no data")
 
@@ -127,7 +130,7 @@ class Units(abc.ABC):
         interaction = jnp.sum(inputs * self.statistic(x), axis=-1)
         return interaction - self.energy(x) - self.cumulant(inputs)
 
-    def add_to_bias(self, change: Float[Array, " K"]) -> "Units":
+    def add_to_bias(self: U, change: Float[Array, " K"]) -> U:
         """Returns the same units (or gradient) with `change` added to the biases."""
         return dataclasses.replace(self, bias=self.bias + change)
 
