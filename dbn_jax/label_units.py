@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from dbn_jax import linear, numerics, precision, rbm, units
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Bool, Float, Key
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Key
 
 
 def visible_units(
@@ -128,7 +128,7 @@ def with_features(params: rbm.RBM, features: rbm.RBM) -> rbm.RBM:
 
 def join(
     params: rbm.RBM,
-    features: Float[Array, "*batch F"],
+    features: Float[AnyArray, "*batch F"],
     labels: Float[Array, "*batch L"] | None = None,
 ) -> Float[Array, "*batch V"]:
     """Visible states: features and, if there are label units, labels beside them.
@@ -137,7 +137,7 @@ def join(
     """
     count = num_labels(params)
     if not count:
-        return features
+        return jnp.asarray(features)
     num_features, dtype = params.visible.num_units - count, params.weights.dtype
     features = numerics.as_states(features, num_features, dtype, "features of the RBM")
     if labels is None:
@@ -161,7 +161,9 @@ def mask(params: rbm.RBM) -> Bool[Array, " V"]:
 
 @jit
 @precision.full
-def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
+def free_energies(
+    params: rbm.RBM, features: Float[AnyArray, "*batch F"]
+) -> Float[Array, "*batch L"]:
     """Free energies of features, or of their means, beside each label.
 
     Equal to ``rbm.free_energy(params, join(...))``.
@@ -171,7 +173,7 @@ def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[
 
 
 def free_energies_given(
-    params: rbm.RBM, features: Float[Array, "*batch F"], inputs: Float[Array, "*batch H"]
+    params: rbm.RBM, features: Float[AnyArray, "*batch F"], inputs: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch L"]:
     """The same, given the hidden inputs of the features; see `rbm.free_energy_given`."""
     of_features, of_labels = parts(params)
@@ -186,6 +188,8 @@ def free_energies_given(
     return of_features.visible.energy(features)[..., None] - jnp.moveaxis(log_weights, 0, -1)
 
 
-def log_posterior(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
+def log_posterior(
+    params: rbm.RBM, features: Float[AnyArray, "*batch F"]
+) -> Float[Array, "*batch L"]:
     """log p(label | features), exact; see `free_energies`."""
     return jax.nn.log_softmax(-free_energies(params, features))

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.fft
 
 from dbn_jax import random
-from dbn_jax.typing import Array, Float, Key, Num, UInt8
+from dbn_jax.typing import AnyArray, Array, Float, Key, Num, UInt8
 
 BINARISATIONS = ("none", "stochastic", "fixed", "threshold")
 
@@ -33,7 +33,7 @@ class Transform:
             raise ValueError(f"scale={self.scale}, but the value of full intensity is positive")
 
     def __call__(
-        self, key: Key[Array, ""] | None, batch: Num[Array, "*batch pixels"]
+        self, key: Key[Array, ""] | None, batch: Num[AnyArray, "*batch pixels"]
     ) -> Float[Array, "*batch pixels"]:
         """Transforms a batch; only the mode "stochastic" uses the key."""
         if jnp.issubdtype(batch.dtype, jnp.floating) and self.scale != 1:

@@ -22,7 +22,7 @@ from flax import nnx
 from dbn_jax import networks, numerics, random, rbm, sharded
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
-from dbn_jax.typing import Array, Float, Int, Key
+from dbn_jax.typing import AnyArray, Array, Float, Int, Key
 
 Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Array]]]
 
@@ -30,7 +30,7 @@ Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Ar
 def dropped_logits(
     key: Key[Array, ""],
     model: networks.Classifier,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     *,
     input_rate: float,
     hidden_rate: float,
@@ -89,7 +89,7 @@ def classification_loss(
 
 
 def reconstruction_loss(
-    key: Key[Array, ""], model: networks.Autoencoder, v: Float[Array, "B V"] | Examples
+    key: Key[Array, ""], model: networks.Autoencoder, v: Float[AnyArray, "B V"] | Examples
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Mean cross-entropy of the pixels, per image: −Σᵢ [vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ)].
 

@@ -32,7 +32,7 @@ from dbn_jax import dbn, label_units, learning, numerics, random, rbm, sharded, 
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import learners
-from dbn_jax.typing import Array, Float, Key, Num, PyTree
+from dbn_jax.typing import AnyArray, Array, Float, Key, Num, PyTree
 
 
 @runtime_checkable
@@ -51,7 +51,7 @@ class Estimator(Protocol):
     def takes_slopes(self) -> bool: ...
 
     def sample(
-        self, key: Key[Array, ""], net: dbn.UntiedDBN, v: Float[Array, "batch V"]
+        self, key: Key[Array, ""], net: dbn.UntiedDBN, v: Float[AnyArray, "batch V"]
     ) -> tuple[Float[Array, "paths batch _"], ...]:
         """Draws the states of each hidden layer on all paths."""
         ...
@@ -60,7 +60,7 @@ class Estimator(Protocol):
         self,
         layer: int,
         a: Float[Array, "paths batch H"],
-        h: Float[Array, "paths batch H"],
+        h: Float[AnyArray, "paths batch H"],
         rewards: Float[Array, "paths batch"],
         slopes: Float[Array, "batch H"] | None,
     ) -> Float[Array, "paths batch H"]:
@@ -158,7 +158,7 @@ def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
     chains: PyTree,
-    v: Num[Array, "batch V"] | Examples,
+    v: Num[AnyArray, "batch V"] | Examples,
     labels: Float[Array, "batch L"] | None = None,
     *,
     learner: learning.Learner = learning.PCD(),
@@ -306,7 +306,7 @@ def init_state(
 def step(
     key: Key[Array, ""],
     state: rbm.State,
-    v: Num[Array, "batch V"] | Examples,
+    v: Num[AnyArray, "batch V"] | Examples,
     labels: Float[Array, "batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,

@@ -37,13 +37,13 @@ from dbn_jax import dbn, label_units, random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
-from dbn_jax.typing import Array, Float, Int, Key, Num
+from dbn_jax.typing import AnyArray, Array, Float, Int, Key, Num
 
 
 def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
-    v: Num[Array, "*batch V"] | Examples,
+    v: Num[AnyArray, "*batch V"] | Examples,
     labels: Float[Array, "*batch L"] | None = None,
     *,
     num_gibbs_steps: int | Int[Array, ""] = 1,
@@ -164,7 +164,7 @@ def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.Sta
 def step(
     key: Key[Array, ""],
     state: rbm.State,
-    v: Num[Array, "*batch V"] | Examples,
+    v: Num[AnyArray, "*batch V"] | Examples,
     labels: Float[Array, "*batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,

@@ -32,7 +32,7 @@ from jax.core import Tracer
 
 from dbn_jax import linear, numerics, parallel, precision, random, rbm, units
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Float, Key
+from dbn_jax.typing import AnyArray, Array, Float, Key
 from dbn_jax.units import normalisable
 
 
@@ -113,7 +113,7 @@ def _ais(key, params, base, betas, *, num_chains):
 def reverse_ais(
     key: Key[Array, ""],
     params: rbm.RBM,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     *,
     base: units.Units | None = None,
     betas: Float[Array, " steps_and_one"] | None = None,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from dbn_jax import numerics, precision, rbm
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Float
+from dbn_jax.typing import AnyArray, Array, Float
 
 MAX_STATES = 2**25  # of 25 binary units
 _BLOCK = 2**12
@@ -50,7 +50,7 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
 
 @jit
 def log_likelihood(
-    params: rbm.RBM, v: Float[Array, "*batch V"], log_z: Float[Array, "..."]
+    params: rbm.RBM, v: Float[AnyArray, "*batch V"], log_z: Float[Array, "..."]
 ) -> Float[Array, "*batch"]:
     """log p(v) = −F(v) − log Z.
 
