@@ -108,7 +108,7 @@ class Convolution(Local):
     """
 
     filters: Float[Array, "*models rows columns channels K"]
-    image_shape: tuple[int, int, int] = pytrees.static()
+    image_shape: tuple[int, int, int] = pytrees.static(default=())
     border: str = pytrees.static(default="valid")
 
     def _wanted_shape(self):
@@ -116,7 +116,7 @@ class Convolution(Local):
 
     @property
     def filter_shape(self):
-        rows, columns, channels, num_maps = self.filters.shape[-4:]
+        *_, rows, columns, channels, num_maps = 1, *self.filters.shape  # refused if three
         return rows, columns, channels, num_maps
 
     @property
@@ -140,8 +140,8 @@ class LocalConnections(Local):
     """
 
     filters: Float[Array, "*models places numbers K"]
-    image_shape: tuple[int, int, int] = pytrees.static()
-    filter_size: tuple[int, int] = pytrees.static()
+    image_shape: tuple[int, int, int] = pytrees.static(default=())
+    filter_size: tuple[int, int] = pytrees.static(default=())
     border: str = pytrees.static(default="valid")
 
     def _wanted_shape(self):
@@ -238,8 +238,8 @@ def local(params: rbm.RBM) -> Local:
     """The weights of a convolutional RBM; ValueError if it is none."""
     if not isinstance(params.weights, Local):
         raise ValueError(
-            f"the weights are {type(params.weights).__name__}, which know of no images: take an "
-            "RBM of `convolutional.init_params`"
+            "the weights are a matrix, or others that know of no images: take an RBM of "
+            "`convolutional.init_params`"
         )
     return params.weights
 

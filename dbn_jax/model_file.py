@@ -280,7 +280,7 @@ def _check_frames(model):
             size = len(to_visible)
             wanted = {"to_visible": (size, num_visible), "to_hidden": (size, num_hidden)}
         case _:
-            raise ValueError(f"{type(model).__name__}: weights to the past are missing")
+            raise ValueError(f"the order is {model.order}, but there are no weights to the past")
     _check_shapes("", wanted, {name: np.shape(getattr(model, name)) for name in wanted})
     v = jnp.zeros(num_visible, model.rbm.weights.dtype)
     after = jax.eval_shape(lambda: model.update(jax.random.key(0), memory, v))

@@ -17,8 +17,11 @@ import jax
 T = TypeVar("T")
 
 
-def static(*, default: Any = dataclasses.MISSING) -> Any:
-    """A dataclass field that is part of the structure: not traced, and compared by `jax.jit`."""
+def static(*, default: Any) -> Any:
+    """A dataclass field that is part of the structure: not traced, and compared by `jax.jit`.
+
+    Type checkers see that it has a default if that is given by name.
+    """
     return dataclasses.field(default=default, metadata={"static": True})
 
 

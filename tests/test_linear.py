@@ -71,7 +71,14 @@ def test_every_way_gives_the_same(case, platform, monkeypatch):
 def test_a_matrix_is_its_own():
     matrix = jnp.arange(6.0).reshape(2, 3)
     assert linear.matrix(matrix) is matrix
+    assert linear.dense(matrix) is matrix
     x, y = jnp.ones((4, 2)), jnp.arange(12.0).reshape(4, 3)
     allclose(linear.product(x, matrix), x @ matrix)
     allclose(linear.product_transposed(y, matrix), y @ matrix.T)
     allclose(linear.outer_total(x, y, like=matrix), x.T @ y)
+
+
+def test_only_a_matrix_is_dense():
+    words = "the weights are Convolution, where only a matrix will do: take an RBM of `rbm.init_p"
+    with pytest.raises(ValueError, match=words):
+        linear.dense(make(CASES[0]))

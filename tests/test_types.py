@@ -1,4 +1,4 @@
-"""What type checkers say of the package, and of a program that uses it."""
+"""What type checkers say of a program that uses the package."""
 
 import json
 import pathlib
@@ -51,12 +51,11 @@ def test_mypy_knows_the_types_of_a_client_and_finds_its_mistakes(tmp_path):
     )
 
 
-def test_pyright_finds_nothing_in_the_package_and_the_mistakes_of_a_client():
+def test_pyright_knows_the_types_of_a_client_and_finds_its_mistakes():
     if shutil.which("node") is None:
         pytest.skip("Node is not installed: apt-get install nodejs")
     options = "--outputjson", f"--pythonpath={sys.executable}"
-    report = json.loads(run("pyright", *options, "dbn_jax", CLIENT))
-    assert report["summary"]["filesAnalyzed"] > 100
+    report = json.loads(run("pyright", *options, CLIENT))
     check(
         [
             (

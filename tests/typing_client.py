@@ -25,7 +25,7 @@ assert_type(metrics, dict[str, jax.Array])
 state, metrics = rbm.cd_step(key, state, Examples(dataset.test.images), optimizer=optimizer)
 rbm.cd_step(state, key, batch, optimizer=optimizer)  # mistake: they are swapped
 rbm.cd_step(key, state, batch, optimizer=optimizer, num_gibbs_step=10)  # mistake: …_steps
-state.params.bias  # mistake: each layer has its own
+print(state.params.bias)  # mistake: each layer has its own
 
 fast = learning.FastPCD(num_chains=50)
 learnt = learning.init_state(key, params, learner=fast, optimizer=optimizer)

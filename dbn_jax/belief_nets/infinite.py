@@ -43,7 +43,7 @@ from jax.core import Tracer
 from dbn_jax import dbn, linear, numerics, precision, rbm, units
 from dbn_jax.belief_nets import sbn
 from dbn_jax.likelihood import bound, partition
-from dbn_jax.typing import Array, Float
+from dbn_jax.typing import AnyArray, Array, Float
 
 MAX_UNITS = 12  # of a layer that is enumerated: a matrix of 2^12 × 2^12 numbers
 
@@ -142,7 +142,7 @@ def complementary_prior(params: rbm.RBM, v: Float[Array, " V"]) -> Complementary
     return ComplementaryPrior(h, log_likelihood, log_prior, log_posterior)
 
 
-def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) -> rbm.RBM:
+def gradient_terms(params: rbm.RBM, v: Float[AnyArray, "batch V"], num_steps: int) -> rbm.RBM:
     """The delta rule of each layer of weights, in expectation over what is inferred from the data.
 
     In the order of the module's docstring: weights from H₀ to V₀, from V₁ to H₀, from H₁ to V₁, and
@@ -195,7 +195,7 @@ class Untied(NamedTuple):
 
 
 @jax.jit
-def untied(lower: rbm.RBM, upper: rbm.RBM, v: Float[Array, "*batch V"]) -> Untied:
+def untied(lower: rbm.RBM, upper: rbm.RBM, v: Float[AnyArray, "*batch V"]) -> Untied:
     """log p(v), and its variational bound, when the prior of H₀ is another RBM.
 
     p(v, h) = p(v | h) p(h), with W below and the RBM `upper` above. With q(h | v) the posterior

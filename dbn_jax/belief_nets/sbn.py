@@ -31,7 +31,7 @@ import numpy as np
 from jax.core import Tracer
 
 from dbn_jax import numerics, precision, pytrees, random
-from dbn_jax.typing import Array, Bool, Float, Int, Key
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Int, Key
 
 MAX_HIDDEN = 20  # units that are enumerated at most
 
@@ -86,7 +86,7 @@ def layered(
 
 
 @precision.full
-def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
+def inputs(net: BeliefNet, x: Float[AnyArray, "*batch N"]) -> Float[Array, "*batch N"]:
     """a, each unit's input from its causes."""
     a = _as_states(net, x) @ _connected(net)
     return a + numerics.per_unit(net.bias, a)
@@ -102,7 +102,7 @@ def _connected(net):
 
 
 @jax.jit
-def log_prob(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
+def log_prob(net: BeliefNet, x: Float[AnyArray, "*batch N"]) -> Float[Array, "*batch"]:
     """log p(x)."""
     x = _as_states(net, x)
     a = inputs(net, x)
@@ -118,7 +118,7 @@ def sample(
 
 @jax.jit
 def complete(
-    key: Key[Array, ""], net: BeliefNet, first: Float[Array, "*batch K"]
+    key: Key[Array, ""], net: BeliefNet, first: Float[AnyArray, "*batch K"]
 ) -> Float[Array, "*batch N"]:
     """Ancestral sampling of all other units, given the K that stand first in the order."""
     weights = _connected(net)
@@ -136,7 +136,7 @@ def complete(
 
 
 def completions(
-    x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+    x: Float[AnyArray, " N"], observed: Bool[np.ndarray, " N"]
 ) -> Float[Array, "states N"]:
     """All 2^H states that agree with the observed units; the last hidden unit changes fastest."""
     _check_observed(observed, len(x))
@@ -149,7 +149,7 @@ def completions(
 
 
 def log_likelihood(
-    net: BeliefNet, x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+    net: BeliefNet, x: Float[AnyArray, " N"], observed: Bool[np.ndarray, " N"]
 ) -> Float[Array, ""]:
     """log p of the observed units, the others summed out by enumeration (`completions`).
 
@@ -159,7 +159,7 @@ def log_likelihood(
 
 
 def posterior(
-    net: BeliefNet, x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+    net: BeliefNet, x: Float[AnyArray, " N"], observed: Bool[np.ndarray, " N"]
 ) -> tuple[Float[Array, "states N"], Float[Array, " states"]]:
     """The `completions` of x, and their exact probabilities given the observed units."""
     states = completions(x, observed)
@@ -170,8 +170,8 @@ def posterior(
 def gibbs(
     key: Key[Array, ""],
     net: BeliefNet,
-    x: Float[Array, "*batch N"],
-    observed: Bool[Array, " N"],
+    x: Float[AnyArray, "*batch N"],
+    observed: Bool[AnyArray, " N"],
     num_sweeps: int | Int[Array, ""],
 ) -> Float[Array, "*batch N"]:
     """Gibbs sampling of the hidden units given the observed ones, from x on.
@@ -211,7 +211,7 @@ def gibbs(
 
 
 @jax.jit
-def gradient(net: BeliefNet, x: Float[Array, "*batch N"]) -> BeliefNet:
+def gradient(net: BeliefNet, x: Float[AnyArray, "*batch N"]) -> BeliefNet:
     """The delta rule: the descent direction −∂ log p(x) / ∂ net, averaged over the batch.
 
     For w_ij it is −x_i (x_j − σ(a_j)), and zero where there can be no weight. With hidden states

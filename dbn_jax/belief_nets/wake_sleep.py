@@ -36,7 +36,7 @@ import optax
 from dbn_jax import numerics, pytrees, random, rbm
 from dbn_jax.belief_nets import sbn
 from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
-from dbn_jax.typing import Array, Float, Key
+from dbn_jax.typing import AnyArray, Array, Float, Key
 
 
 @pytrees.dataclass
@@ -76,7 +76,7 @@ def init(
 
 
 def recognise(
-    key: Key[Array, ""], machine: HelmholtzMachine, v: Float[Array, "*batch V"]
+    key: Key[Array, ""], machine: HelmholtzMachine, v: Float[AnyArray, "*batch V"]
 ) -> Float[Array, "*batch N"]:
     """Draws the hidden units from q(h | v); all units in the generative net's order, v the last."""
     return sbn.complete(key, machine.recognition, v[..., ::-1])[..., ::-1]
@@ -84,7 +84,7 @@ def recognise(
 
 @jax.jit
 def log_recognition(
-    machine: HelmholtzMachine, h: Float[Array, "*batch H"], v: Float[Array, "*batch V"]
+    machine: HelmholtzMachine, h: Float[AnyArray, "*batch H"], v: Float[AnyArray, "*batch V"]
 ) -> Float[Array, "*batch"]:
     """log q(h | v), nats."""
     x = numerics.as_floats(jnp.concatenate([h, v], axis=-1), machine.recognition.bias.dtype)
@@ -94,7 +94,7 @@ def log_recognition(
 
 
 @jax.jit
-def bound(machine: HelmholtzMachine, v: Float[Array, " V"]) -> Float[Array, ""]:
+def bound(machine: HelmholtzMachine, v: Float[AnyArray, " V"]) -> Float[Array, ""]:
     """The variational bound on log p(v), nats, by enumeration (`sbn.completions`)."""
     num_hidden = machine.generative.num_units - len(v)
     x = jnp.concatenate([jnp.zeros(num_hidden, v.dtype), v])
@@ -107,7 +107,7 @@ def bound(machine: HelmholtzMachine, v: Float[Array, " V"]) -> Float[Array, ""]:
 def gradient(
     key: Key[Array, ""],
     machine: HelmholtzMachine,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     *,
     num_dreams: int | None = None,
 ) -> tuple[HelmholtzMachine, rbm.Metrics]:
@@ -148,7 +148,7 @@ def gradient(
 def step(
     key: Key[Array, ""],
     state: State,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     *,
     optimizer: optax.GradientTransformation,
     num_dreams: int | None = None,

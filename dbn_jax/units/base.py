@@ -35,6 +35,8 @@ class Units(abc.ABC):
     bias: Late[Float[Array, "*models N"]]
     support: ClassVar[tuple[float, float]]
     tail: ClassVar[str] = "bounded"
+    # How many values a unit takes, evenly spaced in `support`; None: infinitely many.
+    _num_values: ClassVar[int | None] = None
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -169,24 +171,24 @@ class Units(abc.ABC):
         """The means given the means of the pooled ones, without any other input."""
         return pooled
 
-    @property
-    def _num_values(self) -> int:
-        """Number of values that a unit takes, evenly spaced in `support`."""
-        raise TypeError(
-            f"{type(self).__name__} units have infinitely many states and cannot be enumerated; "
-            "enumerate the other layer"
-        )
+    def _require_values(self) -> int:
+        if self._num_values is None:
+            raise TypeError(
+                f"{type(self).__name__} units have infinitely many states and cannot be "
+                "enumerated; enumerate the other layer"
+            )
+        return self._num_values
 
     @property
     def num_states(self) -> int:
         """Number of joint states of the layer; TypeError if it is infinite."""
-        return self._num_values**self.num_units
+        return self._require_values() ** self.num_units
 
     def states(self, index: Int[Array, "*batch"]) -> Float[Array, "*batch N"]:
         """Joint states by number, 0 <= index < `num_states`."""
-        low, high = self.support
-        step = (high - low) / (self._num_values - 1)
-        number = digits(index, self._num_values, self.num_units)
+        (low, high), num_values = self.support, self._require_values()
+        step = (high - low) / (num_values - 1)
+        number = digits(index, num_values, self.num_units)
         return low + step * number.astype(self.bias.dtype)
 
 

@@ -25,10 +25,7 @@ class Bernoulli(Units):
 
     bias: Late[Float[Array, "*models N"]] = unset
     support: ClassVar = (0.0, 1.0)
-
-    @property
-    def _num_values(self):
-        return 2
+    _num_values: ClassVar = 2
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, bias=jnp.log(mean) - jnp.log1p(-mean))
@@ -49,10 +46,7 @@ class Spin(Units):
 
     bias: Late[Float[Array, "*models N"]] = unset
     support: ClassVar = (-1.0, 1.0)
-
-    @property
-    def _num_values(self):
-        return 2
+    _num_values: ClassVar = 2
 
     def _match(self, mean, variance):
         return dataclasses.replace(self, bias=jnp.arctanh(mean))
