@@ -15,7 +15,7 @@ import signal
 import time
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ from dbn_jax.training.checkpoints import Checkpoints
 from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
+
+S = TypeVar("S")
 
 # Numbers that no update has: of orders and transforms, of `spare_key`, and of `seed_of_phase`.
 _OTHER_STREAMS = 2**32 - 1
@@ -102,7 +104,7 @@ class Diverged(Exception):
 
 def train(
     step: Callable[..., Any],
-    state: Any,
+    state: S,
     data: Any = None,
     *,
     settings: Settings,
@@ -112,7 +114,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     made_with: Mapping[str, Any] = types.MappingProxyType({}),
     metrics_path: str | os.PathLike | None = None,
-) -> Any:
+) -> S:
     """Trains, from the beginning or from the newest checkpoint, and returns the final state.
 
     The compiled program is kept: another call with equal functions (`functools.partial` objects of
