@@ -24,6 +24,7 @@ import numpy as np
 from dbn_jax import parallel, sources
 from dbn_jax.training import batches, belonging, chunk, ensemble, streaming
 from dbn_jax.training.checkpoints import Checkpoints
+from dbn_jax.training.events import EventFile
 from dbn_jax.training.metrics import MetricsFile
 from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
@@ -146,7 +147,7 @@ def train(
       metrics_path: of a CSV file with a row per epoch: step, epoch, seconds (in this function,
         over all resumptions), images_per_second (empty without data), the means of the step's
         metrics over the epoch, the evaluation. Of an ensemble, means over the members, and their
-        ``…_standard_error``.
+        ``…_standard_error``. TensorBoard finds the same in the folder `tensorboard` beside it.
 
     Raises:
       TypeError: something in the data is no array of numbers.
@@ -230,8 +231,15 @@ class _Run:
         if resumed and self.step == self.total:
             return self.stepper.state
         if metrics_path is not None:
-            keep_epochs = self.step // self.updates_per_epoch if resumed else None
-            self.metrics_file = MetricsFile(metrics_path, keep_epochs=keep_epochs)
+            self.metrics_file = MetricsFile(
+                metrics_path,
+                keep_epochs=self.step // self.updates_per_epoch if resumed else None,
+                events=EventFile(
+                    metrics_path,
+                    self.settings.phase,
+                    first_step=self.step + 1 if resumed else 0,
+                ),
+            )
         self.stepper.compile(self.step)
         rows = self.metrics_file or contextlib.nullcontext()
         with Signals() as signals, self.progress() as progress, rows:
