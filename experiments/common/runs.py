@@ -74,6 +74,14 @@ class ResumedSettings(RunSettings, title="Run"):
         at_least=0,
         decides=False,
     )
+    profile_updates: int = setting(
+        0,
+        "Number of updates, after the first of each phase of training, that JAX's profiler traces "
+        "into profile/.",
+        at_least=0,
+        at_most=1000,
+        decides=False,
+    )
 
 
 class TrainingSettings(ResumedSettings, title="Run"):
@@ -181,6 +189,9 @@ class Run:
                 "checkpoints": saved,
                 "made_with": self._model() | belonging.of_arrays("held-out data", held_out),
                 "metrics_path": self._metrics(phase),
+                "profile": training.Profile(
+                    self.path / "profile" / phase, self.settings.profile_updates
+                ),
             }
         parallel.wait_for_all(phase)  # for the files of the first process
 
