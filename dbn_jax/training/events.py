@@ -1,5 +1,6 @@
 """Events for TensorBoard: the rows of metrics.csv, as curves over the updates."""
 
+import importlib
 import os
 import socket
 import struct
@@ -22,9 +23,8 @@ class EventFile:
           first_step: of what a run writes that goes on.
         """
         # Not with this module: tensorboardX imports torch and clients of clouds, if they are there.
-        from tensorboardX.proto import event_pb2
-
-        self._phase, self._new_event = phase, event_pb2.Event
+        self._proto: Any = importlib.import_module("tensorboardX.proto.event_pb2")
+        self._phase = phase
         table = files.absolute(metrics_path)
         # As everywhere, but that names are in the order of time, in which TensorBoard reads them.
         seconds, rest = divmod(time.time_ns(), 10**9)
@@ -32,7 +32,7 @@ class EventFile:
         self._file = files.Growing(
             table.parent / "tensorboard" / table.stem / name,
             self._record(file_version="brain.Event:2")
-            + self._record(step=first_step, session_log={"status": event_pb2.SessionLog.START}),
+            + self._record(step=first_step, session_log={"status": self._proto.SessionLog.START}),
         )
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
@@ -52,6 +52,6 @@ class EventFile:
         """An event as it stands in the file: its length and itself, each before its checksum."""
         from tensorboardX.record_writer import masked_crc32c
 
-        event = self._new_event(wall_time=time.time(), **fields).SerializeToString()
+        event = self._proto.Event(wall_time=time.time(), **fields).SerializeToString()
         parts = struct.pack("<Q", len(event)), event
         return b"".join(part + struct.pack("<I", masked_crc32c(part)) for part in parts)
