@@ -35,7 +35,7 @@ import optax
 
 from dbn_jax import numerics, pytrees, random, rbm
 from dbn_jax.belief_nets import sbn
-from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
+from dbn_jax.train_state import Chains, State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import AnyArray, Array, Float, Key
 
 
@@ -147,12 +147,12 @@ def gradient(
 @jax.jit(static_argnames=("optimizer", "num_dreams"))
 def step(
     key: Key[Array, ""],
-    state: State,
+    state: State[HelmholtzMachine, Chains],
     v: Float[AnyArray, "*batch V"],
     *,
     optimizer: optax.GradientTransformation,
     num_dreams: int | None = None,
-) -> tuple[State, rbm.Metrics]:
+) -> tuple[State[HelmholtzMachine, Chains], rbm.Metrics]:
     """One update by wake-sleep; with the metrics of `gradient`."""
     change, metrics = gradient(key, state.params, v, num_dreams=num_dreams)
     return apply_gradient(state, change, optimizer), metrics

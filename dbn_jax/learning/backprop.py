@@ -22,6 +22,7 @@ from flax import nnx
 from dbn_jax import networks, numerics, random, rbm, sharded
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
+from dbn_jax.train_state import Chains, Params
 from dbn_jax.typing import AnyArray, Array, Float, Int, Key
 
 Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Array]]]
@@ -120,13 +121,13 @@ def merge(graphdef: nnx.GraphDef, params: dict[str, Any]) -> networks.Network:
 
 def step(
     key: Key[Array, ""],
-    state: rbm.State,
+    state: rbm.State[Params, Chains],
     batch: Any,
     *,
     graphdef: nnx.GraphDef,
     loss: Loss,
     optimizer: optax.GradientTransformation,
-) -> tuple[rbm.State, dict[str, Array]]:
+) -> tuple[rbm.State[Params, Chains], dict[str, Array]]:
     """One update by backpropagation; not compiled by itself.
 
     The model comes in the parts of `split`. The loss is (key, model, batch) -> (scalar, metrics),

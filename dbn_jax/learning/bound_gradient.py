@@ -158,7 +158,7 @@ def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
     chains: PyTree,
-    v: Num[AnyArray, "batch V"] | Examples,
+    v: Num[AnyArray, "batch V"] | Examples[AnyArray],
     labels: Float[Array, "batch L"] | None = None,
     *,
     learner: learning.Learner = learning.PCD(),
@@ -293,7 +293,7 @@ def init_state(
     optimizer: optax.GradientTransformation,
     *,
     learner: learning.Learner = learning.PCD(),
-) -> rbm.State:
+) -> rbm.State[dbn.UntiedDBN]:
     """Starts fine-tuning of a net, untied: `State.params` is a `dbn.UntiedDBN`.
 
     To start the chains at data, replace `State.chains` by those of ``learner.start_at``.
@@ -305,14 +305,14 @@ def init_state(
 @jit(static_argnames=("optimizer", "learner", "estimator"))
 def step(
     key: Key[Array, ""],
-    state: rbm.State,
-    v: Num[AnyArray, "batch V"] | Examples,
+    state: rbm.State[dbn.UntiedDBN],
+    v: Num[AnyArray, "batch V"] | Examples[AnyArray],
     labels: Float[Array, "batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,
     learner: learning.Learner = learning.PCD(),
     estimator: Estimator = LeaveOneOut(),
-) -> tuple[rbm.State, rbm.Metrics]:
+) -> tuple[rbm.State[dbn.UntiedDBN], rbm.Metrics]:
     """One update of all weights along the bound's gradient; see `gradient`, and its metrics."""
     learners.check_chains(learner, state.params.top, state.chains)
     change, chains, metrics = gradient(

@@ -17,7 +17,7 @@ from dbn_jax.compilation import jit
 from dbn_jax.likelihood import partition
 from dbn_jax.temporal.base import TemporalRBM, begin, recall
 from dbn_jax.temporal.sequences import Sequences
-from dbn_jax.train_state import State, apply_gradient
+from dbn_jax.train_state import Chains, Params, State, apply_gradient
 from dbn_jax.typing import Array, Float, Key
 
 Metrics = dict[str, Array]
@@ -77,12 +77,12 @@ def exact_loss(
 @jit(static_argnames=("optimizer", "loss"))
 def step(
     key: Key[Array, ""],
-    state: State,
+    state: State[Params, Chains],
     batch: Sequences,
     *,
     optimizer: optax.GradientTransformation,
     loss=cd_loss,
-) -> tuple[State, Metrics]:
+) -> tuple[State[Params, Chains], Metrics]:
     """One update by the gradient of a loss, such as ``functools.partial(cd_loss, …)``."""
     model = sharded.match_varying(batch, state.params)
     gradient = jax.grad(lambda model, key, batch: loss(key, model, batch), has_aux=True)
