@@ -1,17 +1,17 @@
 """The state of learning: what the next update needs, and no more."""
 
 import dataclasses
-from typing import Any, Generic, overload
+from typing import Generic, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from dbn_jax import pytrees
-from dbn_jax.typing import Array, Int, PyTree, TypeVar
+from dbn_jax.typing import Array, Int, PyTree
 
-Params = TypeVar("Params", default=Any)
-Chains = TypeVar("Chains", default=Any)
+Params = TypeVar("Params")
+Chains = TypeVar("Chains")
 
 
 @pytrees.dataclass

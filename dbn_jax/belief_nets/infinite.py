@@ -42,6 +42,7 @@ from jax.core import Tracer
 
 from dbn_jax import dbn, linear, numerics, precision, rbm, units
 from dbn_jax.belief_nets import sbn
+from dbn_jax.compilation import jit
 from dbn_jax.likelihood import bound, partition
 from dbn_jax.typing import AnyArray, Array, Float
 
@@ -71,14 +72,14 @@ def kernel(params: rbm.RBM) -> Float[Array, "S S"]:
     return up @ down
 
 
-@jax.jit
+@jit
 def equilibrium(params: rbm.RBM) -> Float[Array, " S"]:
     """The RBM's p(v) of all its states, which the infinitely deep net has."""
     v, _ = _states(params)
     return jax.nn.softmax(-rbm.free_energy(params, v))
 
 
-@jax.jit(static_argnames="depth")
+@jit(static_argnames="depth")
 @precision.full
 def laws(params: rbm.RBM, top: Float[Array, " S"], depth: int) -> Float[Array, "depths S"]:
     """The pixels' distribution in nets of depth 0, 1, 2, …, up to a given one, below `top`."""
@@ -122,7 +123,7 @@ class ComplementaryPrior(NamedTuple):
     log_posterior: Float[Array, " T"]  # log p(h | v), the sum of both, normalised
 
 
-@jax.jit
+@jit
 @precision.full
 def complementary_prior(params: rbm.RBM, v: Float[Array, " V"]) -> ComplementaryPrior:
     """Shows why inference is exact: likelihood and prior apart, neither of them factorial.
@@ -194,7 +195,7 @@ class Untied(NamedTuple):
     log_likelihood: Float[Array, "*batch"]
 
 
-@jax.jit
+@jit
 def untied(lower: rbm.RBM, upper: rbm.RBM, v: Float[AnyArray, "*batch V"]) -> Untied:
     """log p(v), and its variational bound, when the prior of H₀ is another RBM.
 

@@ -31,6 +31,7 @@ import numpy as np
 from jax.core import Tracer
 
 from dbn_jax import numerics, precision, pytrees, random
+from dbn_jax.compilation import jit
 from dbn_jax.typing import AnyArray, Array, Bool, Float, Int, Key
 
 MAX_HIDDEN = 20  # units that are enumerated at most
@@ -101,7 +102,7 @@ def _connected(net):
     return jnp.where(net.connections, net.weights, 0)
 
 
-@jax.jit
+@jit
 def log_prob(net: BeliefNet, x: Float[AnyArray, "*batch N"]) -> Float[Array, "*batch"]:
     """log p(x)."""
     x = _as_states(net, x)
@@ -116,7 +117,7 @@ def sample(
     return complete(key, net, jnp.zeros((*shape, 0), net.bias.dtype))
 
 
-@jax.jit
+@jit
 def complete(
     key: Key[Array, ""], net: BeliefNet, first: Float[AnyArray, "*batch K"]
 ) -> Float[Array, "*batch N"]:
@@ -166,7 +167,7 @@ def posterior(
     return states, jax.nn.softmax(log_prob(net, states))
 
 
-@jax.jit
+@jit
 def gibbs(
     key: Key[Array, ""],
     net: BeliefNet,
@@ -210,7 +211,7 @@ def gibbs(
     return jax.lax.fori_loop(0, num_sweeps, sweep, x)
 
 
-@jax.jit
+@jit
 def gradient(net: BeliefNet, x: Float[AnyArray, "*batch N"]) -> BeliefNet:
     """The delta rule: the descent direction −∂ log p(x) / ∂ net, averaged over the batch.
 

@@ -35,6 +35,7 @@ import optax
 
 from dbn_jax import numerics, pytrees, random, rbm
 from dbn_jax.belief_nets import sbn
+from dbn_jax.compilation import jit
 from dbn_jax.train_state import Chains, State, apply_gradient, init_state  # noqa: F401, users find it here
 from dbn_jax.typing import AnyArray, Array, Float, Key
 
@@ -82,7 +83,7 @@ def recognise(
     return sbn.complete(key, machine.recognition, v[..., ::-1])[..., ::-1]
 
 
-@jax.jit
+@jit
 def log_recognition(
     machine: HelmholtzMachine, h: Float[AnyArray, "*batch H"], v: Float[AnyArray, "*batch V"]
 ) -> Float[Array, "*batch"]:
@@ -93,7 +94,7 @@ def log_recognition(
     return jnp.sum(x * a - numerics.softplus(a), axis=-1)
 
 
-@jax.jit
+@jit
 def bound(machine: HelmholtzMachine, v: Float[AnyArray, " V"]) -> Float[Array, ""]:
     """The variational bound on log p(v), nats, by enumeration (`sbn.completions`)."""
     num_hidden = machine.generative.num_units - len(v)
@@ -103,7 +104,7 @@ def bound(machine: HelmholtzMachine, v: Float[AnyArray, " V"]) -> Float[Array, "
     return jnp.sum(jnp.exp(log_q) * (sbn.log_prob(machine.generative, states) - log_q))
 
 
-@jax.jit(static_argnames="num_dreams")
+@jit(static_argnames="num_dreams")
 def gradient(
     key: Key[Array, ""],
     machine: HelmholtzMachine,
@@ -144,7 +145,7 @@ def gradient(
     return change, {"wake_loss": -log_p, "sleep_loss": -dream_log_q, "bound": log_p - log_q}
 
 
-@jax.jit(static_argnames=("optimizer", "num_dreams"))
+@jit(static_argnames=("optimizer", "num_dreams"))
 def step(
     key: Key[Array, ""],
     state: State[HelmholtzMachine, Chains],

@@ -134,7 +134,7 @@ def encode(
     An image is done when the next step would gain less than the tolerance, in nats.
     """
     x = pca.as_images(x, like=model, within=(0.0, 1.0))
-    rows = x.reshape(-1, x.shape[-1]).astype(model.components.dtype)
+    rows = jnp.asarray(x.reshape(-1, x.shape[-1]), model.components.dtype)
     start = jnp.zeros((len(rows), model.components.shape[1]), rows.dtype)
     codes, _ = newton.solve(
         model.components,

@@ -29,13 +29,14 @@ References: those of `dbn_jax.embedding.sne`.
 import jax
 import jax.numpy as jnp
 
+from dbn_jax.compilation import jit
 from dbn_jax.embedding import pairwise
 from dbn_jax.typing import Array, Float
 
 KERNELS = ("gaussian", "student")
 
 
-@jax.jit(static_argnames=("kernel", "block"))
+@jit(static_argnames=("kernel", "block"))
 def divergence(
     positions: Float[Array, "N K"],
     p: Float[Array, "N N"],
@@ -63,7 +64,7 @@ def divergence(
     return jnp.sum(jax.lax.map(of_point, jnp.arange(n), batch_size=block))
 
 
-@jax.jit(static_argnames=("kernel", "block"))
+@jit(static_argnames=("kernel", "block"))
 def gradient(
     positions: Float[Array, "N K"],
     p: Float[Array, "N N"],

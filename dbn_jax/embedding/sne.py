@@ -21,6 +21,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dbn_jax.compilation import jit
 from dbn_jax.embedding import affinities, objective, pairwise, pca
 from dbn_jax.embedding.points import Points, as_points
 from dbn_jax.typing import Array, Float, Int, Key, Scalar
@@ -117,7 +118,7 @@ def init_state(
     return State(positions, jnp.zeros_like(positions), jnp.ones_like(positions), jnp.int32(0))
 
 
-@jax.jit(static_argnames="method")
+@jit(static_argnames="method")
 def step(state: State, p: Float[Array, "N N"], *, method: Method) -> tuple[State, dict[str, Array]]:
     """One update; momentum, background and exaggeration depend on `State.step`.
 

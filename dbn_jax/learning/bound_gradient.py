@@ -22,7 +22,7 @@ Sutskever, Mnih, "MuProp: unbiased backpropagation for stochastic neural network
 
 import dataclasses
 import itertools
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -293,7 +293,7 @@ def init_state(
     optimizer: optax.GradientTransformation,
     *,
     learner: learning.Learner = learning.PCD(),
-) -> rbm.State[dbn.UntiedDBN]:
+) -> rbm.State[dbn.UntiedDBN, Any]:
     """Starts fine-tuning of a net, untied: `State.params` is a `dbn.UntiedDBN`.
 
     To start the chains at data, replace `State.chains` by those of ``learner.start_at``.
@@ -305,14 +305,14 @@ def init_state(
 @jit(static_argnames=("optimizer", "learner", "estimator"))
 def step(
     key: Key[Array, ""],
-    state: rbm.State[dbn.UntiedDBN],
+    state: rbm.State[dbn.UntiedDBN, Any],
     v: Num[AnyArray, "batch V"] | Examples[AnyArray],
     labels: Float[Array, "batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,
     learner: learning.Learner = learning.PCD(),
     estimator: Estimator = LeaveOneOut(),
-) -> tuple[rbm.State[dbn.UntiedDBN], rbm.Metrics]:
+) -> tuple[rbm.State[dbn.UntiedDBN, Any], rbm.Metrics]:
     """One update of all weights along the bound's gradient; see `gradient`, and its metrics."""
     learners.check_chains(learner, state.params.top, state.chains)
     change, chains, metrics = gradient(

@@ -218,7 +218,7 @@ def train(
     hidden: units.Units = units.Bernoulli(),
     below: rbm.RBM | None = None,
     **options: Any,
-) -> rbm.State[rbm.RBM]:
+) -> rbm.State[rbm.RBM, Any]:
     """Trains one layer; the `params` of the final state are the RBM.
 
     Of an ensemble (`settings.ensemble`) the final states are stacked; see `training.ensemble`.
@@ -276,7 +276,7 @@ def init_state(
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
     below: rbm.RBM | None = None,
-) -> rbm.State[rbm.RBM]:
+) -> rbm.State[rbm.RBM, Any]:
     """The state that a layer's training starts from; see `train`.
 
     The visible biases are those of the data's means; with transposed weights of the layer below,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import data, dbn, label_units, precision, rbm
+from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.likelihood import annealing, bound
 
@@ -54,7 +55,7 @@ def _log_ratios(key, examples, net, num_passes):
     return images / num_passes, joint / num_passes
 
 
-@jax.jit
+@jit
 @precision.full
 def top_states(key: jax.Array, net: dbn.Net, examples: Labelled) -> Examples:
     """What the top RBM sees of examples, drawn: (N, F + L)."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import parallel
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Int
 
 S = TypeVar("S")
@@ -24,7 +25,7 @@ def stack(states: Sequence[S]) -> S:
     return jax.tree.map(lambda *x: jnp.stack(x), *states)
 
 
-@jax.jit
+@jit
 def member(state: S, i: int | Int[Array, ""]) -> S:
     """The state of one member of an ensemble."""
     return jax.tree.map(lambda x: parallel.whole(x[i]), state)
