@@ -78,6 +78,7 @@ def test_a_matrix_is_its_own():
     allclose(linear.outer_total(x, y, like=matrix), x.T @ y)
 
 
+@pytest.mark.usefixtures("x64")
 def test_only_a_matrix_is_dense():
     words = "the weights are Convolution, where only a matrix will do: take an RBM of `rbm.init_p"
     with pytest.raises(ValueError, match=words):

@@ -47,7 +47,7 @@ def dropped_logits(
 def classification_loss(
     key: Key[Array, ""],
     model: networks.Classifier,
-    batch: tuple[Float[Array, "B V"] | Examples, Int[Array, " B"]],
+    batch: tuple[Float[AnyArray, "B V"] | Examples[AnyArray], Int[AnyArray, " B"]],
     *,
     input_dropout: float = 0.0,
     hidden_dropout: float = 0.0,
@@ -90,7 +90,7 @@ def classification_loss(
 
 
 def reconstruction_loss(
-    key: Key[Array, ""], model: networks.Autoencoder, v: Float[AnyArray, "B V"] | Examples
+    key: Key[Array, ""], model: networks.Autoencoder, v: Float[AnyArray, "B V"] | Examples[AnyArray]
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Mean cross-entropy of the pixels, per image: −Σᵢ [vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ)].
 
