@@ -25,7 +25,6 @@ from dbn_jax.data import blocks
 from dbn_jax.learning import health
 from dbn_jax.likelihood import partition
 
-_EXACT = 2**20  # states of the smaller layer that are enumerated within seconds
 _CHAINS = 100
 _NUM_BASE = 10_000  # rows for the first biases, which are the base rates of annealing
 _FEW_CHAINS = 10  # fewer effective ones, and the standard error of log Z says nothing
@@ -155,7 +154,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
     def _log_z(self):
         check_is_fitted(self)
         params = self.state_.params
-        if partition.num_states(params) <= _EXACT:
+        if partition.num_states(params) <= partition.FEW_STATES:
             return float(likelihood.exact_log_partition(params)), 0.0
         betas = likelihood.published_betas(self.ais_steps)
         # Spare numbers, like the first weights.

@@ -15,6 +15,7 @@ from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float
 
 MAX_STATES = 2**25  # of 25 binary units
+FEW_STATES = 2**20  # enumerated within seconds
 _BLOCK = 2**12
 
 
@@ -47,7 +48,7 @@ def exact_log_partition(params: rbm.RBM) -> Float[Array, ""]:
     return jax.nn.logsumexp(jax.lax.map(log_sum, jnp.arange(0, count, block)))
 
 
-def num_states(params: rbm.RBM) -> float:
+def num_states(params: rbm.RBM) -> int | float:
     """Number of states of the layer that has fewer, which `exact_log_partition` enumerates."""
     return min(map(_num_states, (params.visible, params.hidden)))
 
