@@ -1,14 +1,10 @@
 """RBMs that other programs wrote, as `rbm.RBM`, to measure them with the same ruler.
 
-| file | program, and how it writes |
-|---|---|
-| `.joblib`, `.pkl` | scikit-learn: ``joblib.dump(model, path)`` of a `BernoulliRBM` |
-| `.h5`, `.hdf5` | rbms: `save_model`, of which the last update is read |
-| `.h5`, `.hdf5` | RestrictedBoltzmannMachines.jl: `save_rbm` |
-| `.mat` | the MATLAB programs of Hinton and Salakhutdinov (2006): ``save mnistvh vishid …`` |
-
-A `.joblib` or `.pkl` file is a program: reading it executes what it holds, so read only what you
-trust. The others hold numbers alone.
+- .joblib, .pkl: a ``BernoulliRBM`` of scikit-learn, from ``joblib.dump(model, path)``. Reading such
+  a file executes what it holds, so read only what you trust; the others hold numbers alone;
+- .h5, .hdf5: rbms, from ``save_model``, whose last update is read;
+- .h5, .hdf5: RestrictedBoltzmannMachines.jl, from ``save_rbm``;
+- .mat: the MATLAB programs of Hinton and Salakhutdinov (2006), from ``save mnistvh vishid …``.
 
 In all of them E(v, h) has the signs that it has here, and states the same values, so that log Z is
 theirs. Categorical variables become groups of softmax units; images of several axes, rows in the

@@ -86,7 +86,10 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> "RestrictedBoltzmannMachine":
-        """Learns from the rows of X, from new weights on; y is not used."""
+        """Learns from the rows of X, from new weights on; y is not used.
+
+        Raises `training.Diverged` if an update makes NaN or infinity.
+        """
         X = self._start(X)
         settings = training.Settings(
             seed=self.seed_,
@@ -96,7 +99,10 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         )
         rows = _SparseRows(X) if sparse.issparse(X) else X
         step = functools.partial(learning.step, **self._how)
-        self._learnt(training.train(step, self.state_, rows, settings=settings))
+        try:
+            self._learnt(training.train(step, self.state_, rows, settings=settings))
+        except training.Interrupted as e:  # a search would count it as a bad fit, and go on
+            raise KeyboardInterrupt(str(e)) from e
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> "RestrictedBoltzmannMachine":

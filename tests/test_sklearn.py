@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pickle
 import re
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +143,20 @@ def test_it_is_cloned_pickled_piped_and_searched():
     assert search.best_params_ == {"learning_rate": 1e-3}
     named = clone(SMALL).set_output(transform="pandas").fit_transform(ROWS)
     assert list(named.columns) == [f"restrictedboltzmannmachine{i}" for i in range(4)]
+
+
+def test_ctrl_c_ends_a_search(monkeypatch):
+    """After any other exception a search goes on: the fit that failed counts as NaN."""
+    fits = []
+
+    def stopped(step, state, rows, *, settings):
+        fits.append(settings)
+        raise training.Interrupted(7, signal.SIGINT, state, saved=False)
+
+    monkeypatch.setattr(training, "train", stopped)
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped by SIGINT after 7 updates; nothing is"):
+        GridSearchCV(SMALL, {"n_components": [2, 3]}, cv=2).fit(ROWS)
+    assert len(fits) == 1
 
 
 @pytest.mark.parametrize(
