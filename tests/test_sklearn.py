@@ -9,6 +9,7 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -18,7 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 
-from dbn_jax import learning, rbm, sklearn, training, units
+from dbn_jax import learning, rbm, training, units
 from dbn_jax.likelihood import partition
 from dbn_jax.sklearn import RestrictedBoltzmannMachine
 from tests import oracles, random_models, significance
@@ -94,7 +95,7 @@ def test_where_log_z_is_estimated_its_error_is_told(monkeypatch):
 
 @pytest.mark.parametrize("learner", [None, learning.PCD(7), learning.Centred(learning.PCD(7))])
 def test_it_learns_as_the_library_does_to_the_bit(learner):
-    how = {"learner": learner or learning.CD(), "optimizer": sklearn._optimizer(0.3, 0.5)}
+    how = {"learner": learner or learning.CD(), "optimizer": optax.sgd(0.3, 0.5)}
     model = fitted(learner=learner, momentum=0.5)
     weight_key, chain_key = jax.random.split(training.spare_key(model.seed_))
     params = rbm.fit_visible(rbm.init_params(weight_key, 6, 4), ROWS)
