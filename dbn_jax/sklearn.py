@@ -143,7 +143,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Draws rows: where chains end that start at the base rates of the data."""
         check_is_fitted(self)
         start_key, chain_key = jax.random.split(jax.random.key(_seed(random_state)))
-        v = self._base.sample(start_key, jnp.zeros((n_samples, self.n_features_in_)))
+        v = self._base.sample(start_key, jnp.zeros((n_samples, self._base.num_units)))
         return np.asarray(rbm.gibbs(chain_key, self.state_.params, v, num_gibbs_steps)[0])
 
     @property
@@ -222,7 +222,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         learner = learning.CD() if self.learner is None else self.learner
         return {"learner": learner, "optimizer": _optimizer(self.learning_rate, self.momentum)}
 
-    def _validated(self, X, *, reset=False):
+    def _validated(self, X: Any, *, reset: bool = False) -> Any:
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=reset)
         for rows in _blocks(X):
             for place, fault in health.check_data(self._visible, rows).items():

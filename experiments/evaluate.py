@@ -252,9 +252,10 @@ def _check_model(settings, net, data_settings):
         kind = f"{type(pixels).__name__} units"
         if data_settings.made_real:
             kind = f"made real numbers by {data_settings.made_real}"
+        remedy = "; in Python, `foreign.load` and `likelihood` take others" * bool(settings.model)
         raise ValueError(
             f"the pixels of {settings.named} are {kind}; evaluate is for models of Bernoulli "
-            "units, learnt from grey levels or binary pixels"
+            f"units, learnt from grey levels or binary pixels{remedy}"
         )
     if not net.recognition:
         settings.refuse(("passes",), "with a model of one layer, whose likelihood is no bound")

@@ -103,6 +103,13 @@ def test_a_model_is_given_once_and_with_its_own_data(tmp_path):
     settings = evaluate.Settings(model=str(tmp_path / "rbm.pkl"), data=DIGITS)
     with pytest.raises(ValueError, match="10 classes, but the model has 9 pixels; are these its"):
         evaluate.run(settings, str(tmp_path / "out"))
+    standardised = dataclasses.replace(DIGITS, standardise=True)
+    words = (
+        "^the pixels of --model=.*rbm.pkl are made real numbers by --standardise; evaluate is for "
+        "models of Bernoulli units, .*; in Python, `foreign.load` and `likelihood` take others$"
+    )
+    with pytest.raises(ValueError, match=words):
+        evaluate.run(dataclasses.replace(settings, data=standardised), str(tmp_path / "out"))
     settings = dataclasses.replace(settings, split="validation")
     with pytest.raises(ValueError, match=r"^--split=validation: there is no validation set besi"):
         evaluate.run(settings, str(tmp_path / "out"))
