@@ -79,8 +79,8 @@ class Settings(runs.RunSettings):
 
     pretrained: str | None = setting(
         None,
-        "Workdir of the run whose model is evaluated, or the folder where it is published. The data "
-        "are its own, in --data_dir if they have moved.",
+        "Workdir of the run whose model is evaluated, or the folder where it is published; its own "
+        "data are taken, from --data_dir if they have moved.",
         folder=True,
     )
     model: str | None = setting(
