@@ -1,7 +1,8 @@
 """RBMs that other programs wrote, as `rbm.RBM`, to measure them with the same ruler.
 
-- .joblib, .pkl: a ``BernoulliRBM`` of scikit-learn, from ``joblib.dump(model, path)``. Reading such
-  a file executes what it holds, so read only what you trust; the others hold numbers alone;
+- .joblib, .pkl: a ``BernoulliRBM`` of scikit-learn, from ``joblib.dump(model, path)``, or the
+  estimator of `dbn_jax.sklearn`. Reading such a file executes what it holds, so read only what you
+  trust; the others hold numbers alone;
 - .h5, .hdf5: rbms, from ``save_model``, whose last update is read;
 - .h5, .hdf5: RestrictedBoltzmannMachines.jl, from ``save_rbm``;
 - .mat: the MATLAB programs of Hinton and Salakhutdinov (2006), from ``save mnistvh vishid …``.
@@ -87,7 +88,11 @@ def _scikit_learn(file):
     import joblib
     from sklearn.neural_network import BernoulliRBM
 
+    from dbn_jax.sklearn import RestrictedBoltzmannMachine
+
     model = joblib.load(file)
+    if isinstance(model, RestrictedBoltzmannMachine):
+        return model.state_.params
     if not isinstance(model, BernoulliRBM):
         raise ValueError(
             f"it holds a {type(model).__name__}; dump the fitted BernoulliRBM alone, of a pipeline "

@@ -15,6 +15,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 
 from dbn_jax import foreign, likelihood, rbm
+from dbn_jax.sklearn import RestrictedBoltzmannMachine
 
 RNG = np.random.default_rng(0)
 BITS = np.array(list(itertools.product([0, 1], repeat=4)))
@@ -38,6 +39,12 @@ def test_scikit_learn(tmp_path):
     params = foreign.load(tmp_path / "rbm.joblib")
     v = BITS.astype(np.float32)
     close(rbm.hidden_mean(params, v), model.transform(BITS))
+
+
+def test_the_estimator_of_this_package(tmp_path):
+    model = RestrictedBoltzmannMachine(3, n_iter=1, random_state=0).fit(BITS)
+    joblib.dump(model, tmp_path / "rbm.pkl")
+    assert log_z_of(tmp_path / "rbm.pkl") == model.log_z_
 
 
 def write_rbms(path, kind, updates):
