@@ -40,16 +40,13 @@ def equal(one, other):
 
 
 @pytest.mark.filterwarnings("ignore")
-@estimator_checks.parametrize_with_checks(
-    [RestrictedBoltzmannMachine(visible=units.Gaussian(), learning_rate=0.001)]
-)
-def test_checks_of_scikit_learn_pass_on_real_numbers(estimator, check):
-    check(estimator)
+def test_checks_of_scikit_learn_pass_on_real_numbers():
+    machine = RestrictedBoltzmannMachine(visible=units.Gaussian(), learning_rate=0.001)
+    estimator_checks.check_estimator(machine)
 
 
 @pytest.mark.filterwarnings("ignore")
-@estimator_checks.parametrize_with_checks([RestrictedBoltzmannMachine()])
-def test_checks_of_scikit_learn_pass_on_binary_rows(estimator, check, monkeypatch):
+def test_checks_of_scikit_learn_pass_on_binary_rows(monkeypatch):
     enforce = estimator_checks._enforce_estimator_tags_X
 
     def binary(estimator, X, **options):
@@ -57,7 +54,7 @@ def test_checks_of_scikit_learn_pass_on_binary_rows(estimator, check, monkeypatc
         return (np.median(X) < X).astype(X.dtype)
 
     monkeypatch.setattr(estimator_checks, "_enforce_estimator_tags_X", binary)
-    check(estimator)
+    estimator_checks.check_estimator(RestrictedBoltzmannMachine())
 
 
 def test_hidden_means_and_likelihoods_are_those_of_the_model():
