@@ -1,0 +1,215 @@
+"""Units of any type by definition: p(x | I) ∝ exp(I·s(x) − U(x)) over all their values.
+
+Sums over states, which a class lists, or over whole numbers; integrals over real values. The
+integrals' nodes are those of the tanh-sinh rule (Takahasi, Mori 1974), which bears densities that
+end, or grow without limit, at the ends of the support.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dbn_jax.testing.sentences import fail, number
+from dbn_jax.units import Units
+
+_MOST_STATES = 400_000
+# What is e⁻⁵⁰ of the largest density does not count.
+_NEGLIGIBLE = 50.0
+# Real values lie within this of a sample, or the density is said not to fall off.
+_FAR = 1e6
+_SCAN = np.concatenate([-np.geomspace(_FAR, 1e-4, 250), [0.0], np.geomspace(1e-4, _FAR, 250)])
+# Of the tanh-sinh rule: nodes of a piece, and where they end, 4e-14 of its length before its ends.
+_NODES, _LAST = 121, 3.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """Values of one unit, or joint states of several: (T, width), and their log weights (T,).
+
+    `coarse` are the log weights of the rule that has half as many nodes.
+    """
+
+    values: np.ndarray
+    log_weights: np.ndarray
+    coarse: np.ndarray
+    continuous: bool = False
+
+    @classmethod
+    def listed(cls, values: np.ndarray) -> "Axis":
+        """Values that are summed over."""
+        return cls(values, np.zeros(len(values)), np.zeros(len(values)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A layer as a table of its S states, or nodes.
+
+    Attributes:
+      states: (S, N).
+      log_weights: (S,), of the nodes; 0 where states are summed over.
+      coarse: (S,), see `Axis`.
+      energy: (S,) U of the states.
+      statistic: (S, N) s of the states.
+      continuous: (N,) which units take real values.
+    """
+
+    states: np.ndarray
+    log_weights: np.ndarray
+    coarse: np.ndarray
+    energy: np.ndarray
+    statistic: np.ndarray
+    continuous: np.ndarray
+
+    @classmethod
+    def of(cls, layer: Units, inputs: np.ndarray, drawn: np.ndarray) -> "Table":
+        """For inputs (R, N) or others as large; `drawn` (n, N) are samples, to begin from."""
+        axes: list[Axis] = []
+        start = 0
+        for element in layer.elements():
+            num_states = number_of_states(element)
+            end = start + element.num_units
+            if num_states is None:
+                supports = [(i, element.support) for i in range(start, end)]
+                axes += [_axis(layer, inputs, drawn, i, *support) for i, support in supports]
+            else:
+                _check_size(layer, num_states)
+                axes.append(Axis.listed(np.float64(element.states(jnp.arange(num_states)))))
+            start = end
+        _check_size(layer, math.prod(len(axis.values) for axis in axes))
+        index = np.indices([len(axis.values) for axis in axes]).reshape(len(axes), -1)
+        pairs = list(zip(axes, index, strict=True))
+        states = np.concatenate([axis.values[i] for axis, i in pairs], axis=1)
+        energy, statistic = evaluate(layer, states)
+        wide = [np.full(axis.values.shape[1], axis.continuous) for axis in axes]
+        table = cls(
+            states,
+            sum(axis.log_weights[i] for axis, i in pairs),
+            sum(axis.coarse[i] for axis, i in pairs),
+            energy,
+            statistic,
+            np.concatenate(wide),
+        )
+        if np.isnan(table.energy).any():
+            where = number(states[np.isnan(table.energy).argmax()])
+            fail(layer, "energy", f"at x = {where} it is nan")
+        if (error := table.error(inputs).max()) > 1e-3:
+            fail(
+                layer,
+                "energy",
+                "exp(I·s(x) − U(x)) cannot be integrated: two rules differ by "
+                f"{number(error)} in its logarithm. Is U smooth within the support?",
+            )
+        return table
+
+    @property
+    def name(self) -> str:
+        """What its cumulant is."""
+        if self.continuous.any():
+            return "log ∫ exp(I·s(x) − U(x)) dx over its support"
+        return f"log Σ exp(I·s(x) − U(x)) over its {len(self.states):,} states"
+
+    def logits(self, inputs: np.ndarray, log_weights: np.ndarray | None = None) -> np.ndarray:
+        """I·s − U, with the log weights: (..., N) -> (..., S)."""
+        own = (self.log_weights if log_weights is None else log_weights) - self.energy
+        return np.float64(inputs) @ self.statistic.T + own
+
+    def cumulant(self, inputs: np.ndarray) -> np.ndarray:
+        """(..., N) -> (...)."""
+        return _log_sum_exp(self.logits(inputs))
+
+    def error(self, inputs: np.ndarray) -> np.ndarray:
+        """A bound on the error of `cumulant`: 0 for sums."""
+        return np.abs(_log_sum_exp(self.logits(inputs, self.coarse)) - self.cumulant(inputs))
+
+    def given(self, inputs: np.ndarray) -> np.ndarray:
+        """Probabilities of the states: (..., N) -> (..., S)."""
+        logits = self.logits(inputs)
+        return np.exp(logits - _log_sum_exp(logits)[..., None])
+
+
+@jax.jit
+def _evaluate(layer, x):
+    return layer.energy(x), layer.statistic(x)
+
+
+def evaluate(layer: Units, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """U and s of values (T, N), in the precision of the layer."""
+    energy, statistic = _evaluate(layer, jnp.asarray(x, jax.tree.leaves(layer)[0].dtype))
+    return np.asarray(energy, np.float64), np.asarray(statistic, np.float64)
+
+
+def number_of_states(layer: Units) -> int | None:
+    """None if the states are not finitely many."""
+    try:
+        return layer.num_states
+    except TypeError:  # as `Units.num_states` says it
+        return None
+
+
+def _check_size(layer, num_states):
+    if num_states > _MOST_STATES:
+        raise ValueError(
+            f"{layer.num_units} {type(layer).__name__} units have {num_states:,} states or nodes, "
+            f"and {_MOST_STATES:,} at most are summed over: give a smaller num_units"
+        )
+
+
+def _log_sum_exp(logits):
+    top = logits.max(axis=-1, keepdims=True)
+    return np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
+
+
+def _axis(layer, inputs, drawn, i, low, high):
+    """The values of unit i, which are no listed states: whole numbers if its samples are."""
+    whole = bool(np.all(drawn[:, i] == np.round(drawn[:, i])))
+    first, last = _reach(layer, inputs, drawn[0], i, low, high, whole)
+    if whole:
+        return Axis.listed(np.arange(math.ceil(first), math.floor(last) + 1.0)[:, None])
+    # Densities often have a kink at 0.
+    ends = [first, 0.0, last] if first < 0 < last else [first, last]
+    pieces = [_tanh_sinh(*piece) for piece in itertools.pairwise(ends)]
+    values, weights, coarse = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+    with np.errstate(divide="ignore"):
+        return Axis(values[:, None], np.log(weights), np.log(coarse), continuous=True)
+
+
+def _reach(layer, inputs, base, i, low, high, whole):
+    """Where the density of unit i is not negligible, beside others as in `base`."""
+    grid = base[i] + (np.unique(np.round(_SCAN)) if whole else _SCAN)
+    inside = (low <= grid) & (grid <= high) if whole else (low < grid) & (grid < high)
+    x = np.tile(base, (len(grid), 1))
+    x[inside, i] = grid[inside]
+    energy, statistic = evaluate(layer, x)
+    with np.errstate(invalid="ignore"):
+        log_density = np.where(inside, inputs @ statistic.T - energy, -np.inf)
+    log_density[np.isnan(log_density)] = -np.inf
+    top = log_density.max(axis=1, keepdims=True)
+    if not np.isfinite(top).all():
+        fail(layer, "energy", f"at x near {number(base)} it is {number(energy[len(grid) // 2])}")
+    (there,) = np.nonzero((log_density > top - _NEGLIGIBLE).any(axis=0))
+    for end, at_end in (("low", there[0] == 0), ("high", there[-1] == len(grid) - 1)):
+        if at_end:
+            far = grid[0] if end == "low" else grid[-1]
+            fail(
+                layer,
+                "energy",
+                f"exp(I·s(x) − U(x)) does not fall off: at x = {number(far)} U is "
+                f"{number(energy[0 if end == 'low' else -1])}, and the density has no sum or "
+                "integral. Is the sign of U right?",
+            )
+    return max(low, grid[there[0] - 1]), min(high, grid[there[-1] + 1])
+
+
+def _tanh_sinh(first, last):
+    """Nodes between two ends, their weights, and those of every other node alone."""
+    t = np.linspace(-_LAST, _LAST, _NODES)
+    half, inner = (last - first) / 2, math.pi / 2 * np.sinh(t)
+    weights = half * (t[1] - t[0]) * math.pi / 2 * np.cosh(t) / np.cosh(inner) ** 2
+    # From the nearer end, so that no digits are lost there.
+    from_end = half * 2 / (1 + np.exp(2 * np.abs(inner)))
+    nodes = np.where(t < 0, first + from_end, last - from_end)
+    return nodes, weights, np.where(np.arange(_NODES) % 2, 0, 2 * weights)

@@ -1,0 +1,491 @@
+"""What a unit type has to be, piece by piece."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln, logsumexp
+
+from dbn_jax import numerics
+from dbn_jax.testing import samples
+from dbn_jax.testing.sentences import apart, fail, number, worst
+from dbn_jax.testing.tables import Table, number_of_states
+from dbn_jax.typing import Array, Key
+from dbn_jax.units import Units
+
+_ROWS = 6  # of inputs; given the first three of them samples are drawn
+_SAMPLED = 3
+_DATA = 500  # examples that units are fitted to
+_DTYPES = ("bfloat16", "float32", "float64")
+# Far from any mass, and still far from the largest float32.
+_TAIL = 1e6
+
+
+def check_units(
+    key: Key[Array, ""], units: Units, num_units: int = 2, *, dtypes: Sequence[str] = _DTYPES
+) -> None:
+    """Raises AssertionError, in one sentence, unless units keep the contract of `units.Units`.
+
+    The cumulant, means and gradients are those of exp(I·s(x) − U(x)), by enumeration of `states`,
+    or of whole numbers, or by quadrature over `support`; the bias is the coefficient of s in −U;
+    samples have the right distribution and are independent; `fit` gives the means of data;
+    `support`, `tail` and `states` say the truth. The class is a pytree, works in `jit` and `vmap`,
+    with any leading axes and in several dtypes, and is finite at large inputs.
+
+    Args:
+      key: consumed.
+      units: a description such as ``MyUnits()``, which gets random parameters: what `init` makes,
+        with normal noise of 0.5. Or units with parameters, where those have to be.
+      num_units: of a description; few, for all joint states are listed.
+      dtypes: in which the type has to work.
+    """
+    _check_pytree(units)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    made = _with_parameters(rng, units, num_units)
+    for dtype in dtypes:
+        _check_results(made, dtype)
+    inputs = np.float32(rng.uniform(-2, 2, (_ROWS, made.num_units)))
+    drawn = samples.draw(key, made, inputs[:_SAMPLED])
+    if np.array_equal(drawn, samples.draw(jax.random.fold_in(key, 1), made, inputs[:_SAMPLED])):
+        fail(made, "sample", "two keys draw the same values: use the key")
+    _check_values(made, drawn)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), made)
+        for element in wide.elements():
+            _check_tail(element)
+        _check_bias(wide, drawn[0])
+        table = Table.of(wide, np.float64(inputs), drawn[:, 0])
+        _check_formulas(wide, table, np.float64(inputs))
+    samples.check(made, table, np.float64(inputs[:_SAMPLED]), drawn)
+    _check_sharing(key, made, drawn[0])
+    _check_programs(key, made, inputs)
+    _check_extremes(key, made, table)
+    _check_fit(made, drawn[:_DATA, 0])
+
+
+def _check_pytree(units):
+    if not isinstance(units, Units):
+        raise TypeError(f"check_units takes units such as MyUnits(), not {units!r}")
+    name, remedy = type(units).__name__, "decorate the class with dbn_jax.pytrees.dataclass"
+    if not dataclasses.is_dataclass(units):
+        raise AssertionError(f"{name} is no dataclass: {remedy}")
+    if any(isinstance(leaf, Units) for leaf in jax.tree.leaves(units)):
+        raise AssertionError(f"{name} is no pytree: {remedy}")
+    try:
+        hash(jax.tree.structure(units))
+    except TypeError as e:
+        raise AssertionError(
+            f"{name} has static fields that jax.jit cannot compare ({e}): use numbers, text and "
+            "tuples"
+        ) from e
+    for element in units.elements():
+        if not isinstance(getattr(element, "support", None), tuple):
+            raise AssertionError(
+                f"{type(element).__name__} has no support: give the smallest and largest value of "
+                "a unit, such as support: ClassVar = (0.0, 1.0)"
+            )
+
+
+def _with_parameters(rng, units, num_units):
+    """Units in float32: as they are, or of a description with random parameters."""
+    if jax.tree.leaves(units):
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), units)
+    made = units.init(num_units)
+    if type(made) is not type(units) or not jax.tree.leaves(made):
+        fail(units, "init", f"it returns {made!r}; expected units of the same type, with biases")
+    if made.num_units != num_units:
+        fail(units, "init", f"{num_units} units are asked for, but num_units is {made.num_units}")
+    if np.any(np.asarray(made.bias)):
+        fail(units, "init", f"the biases begin at {number(made.bias)}; expected zeros")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(units.init(num_units, jnp.bfloat16)):
+        if leaf.dtype != jnp.bfloat16:
+            place = jax.tree_util.keystr(path)
+            fail(units, "init", f"with dtype=bfloat16 it makes {place} of {leaf.dtype}")
+    return jax.tree.map(  # in numpy, which compiles nothing
+        lambda x: jnp.asarray(np.asarray(x) + 0.5 * rng.normal(size=x.shape), x.dtype), made
+    )
+
+
+# Shapes and dtypes.
+
+
+def _check_results(made, dtype):
+    """What every method returns, of inputs with and without leading axes; nothing is computed."""
+    batches = {"energy": (), "cumulant": ()}  # the rest keep the last axis
+    with jax.enable_x64(True):
+        made = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), made)
+        size = jax.eval_shape(lambda made: jnp.zeros(made.num_units), made).shape
+        for shape in (size, (2, 3, *size)):
+            x = jax.ShapeDtypeStruct(shape, dtype)
+            for method in ("energy", "statistic", "cumulant", "mean", "mean_statistic", "sample"):
+                wanted = (*shape[:-1], *batches.get(method, size))
+                _check_result(made, method, x, wanted, dtype)
+        if _is_fitted(made):
+            data = jax.ShapeDtypeStruct((_DATA, *size), dtype)
+            fitted = _traced(made, "fit", lambda made, x: made.fit(x), made, data)
+            if fitted != made:
+                fail(made, "fit", f"of units {made} it makes {fitted}: it keeps shapes and dtypes")
+
+
+def _check_result(made, method, x, wanted, dtype):
+    def call(made, x):
+        if method == "sample":
+            return made.sample(jax.random.key(0), x)
+        return getattr(made, method)(x)
+
+    found = _traced(made, method, call, made, x)
+    if not hasattr(found, "shape") or found.shape != wanted:
+        shape = getattr(found, "shape", found)
+        fail(made, method, f"of shape {x.shape} it makes shape {shape}; expected {wanted}")
+    if found.dtype != dtype:
+        remedy = "give constants the dtype of the inputs, or end with .astype(inputs.dtype)"
+        fail(made, method, f"in {dtype} it returns {found.dtype}: {remedy}")
+
+
+def _traced(made, method, call, *args) -> Any:
+    try:
+        return jax.eval_shape(call, *args)
+    except Exception as e:
+        reason = str(e).strip().partition("\n")[0]
+        dtype = jax.tree.leaves(made)[0].dtype
+        message = f"it does not run in jax.jit, in {dtype} ({type(e).__name__}: {reason})"
+        raise AssertionError(f"{type(made).__name__}.{method}: {message}") from e
+
+
+def _is_fitted(made):
+    """Whether the type says how it is fitted to data; hidden units need not."""
+    return type(made).fit is not Units.fit or all(
+        type(element)._match is not Units._match for element in made.elements()
+    )
+
+
+# Values.
+
+
+def _check_values(made, drawn):
+    """That states are as `states` and `support` say, and samples among them."""
+    start = 0
+    for element in made.elements():
+        x = drawn[..., start : start + element.num_units]
+        start += element.num_units
+        low, high = element.support
+        num_states = number_of_states(element)
+        if num_states is not None:
+            _check_states(element, num_states, x, low, high)
+        if not (outside := ~((low <= x) & (x <= high))).any():
+            continue
+        fail(element, "sample", f"it drew {number(x[outside][0])}; the support is {low} to {high}")
+
+
+def _check_states(element, num_states, drawn, low, high):
+    states = element.states(jnp.arange(num_states)[None])
+    shape = (1, num_states, element.num_units)
+    if (states.shape, states.dtype) != (shape, jnp.float32):
+        fail(
+            element,
+            "states",
+            f"of numbers of shape {shape[:2]} it makes {states.dtype} of shape {states.shape}; "
+            f"expected float32 of shape {shape}",
+        )
+    states = np.asarray(states[0])
+    rows, index = np.unique(states, axis=0, return_inverse=True)
+    if len(rows) < num_states:
+        first, second = np.flatnonzero(index.ravel() == np.bincount(index.ravel()).argmax())[:2]
+        fail(element, "states", f"number {first} and number {second} are {number(states[first])}")
+    if (states.min(), states.max()) != (np.float32(low), np.float32(high)):
+        fail(
+            element,
+            "states",
+            f"they lie between {number(states.min())} and {number(states.max())}, but the support "
+            f"is {low} to {high}",
+        )
+    x = np.unique(np.float32(drawn.reshape(-1, element.num_units)), axis=0)
+    both = np.unique(np.concatenate([rows, x]), axis=0)
+    if len(both) > len(rows):
+        unknown = next(each for each in x if not (rows == each).all(axis=1).any())
+        fail(
+            element,
+            "sample",
+            f"it drew {number(unknown)}, which is none of the {num_states} states that `states` "
+            "lists",
+        )
+
+
+def _check_tail(element):
+    """That the energy of real values rises as fast as `tail` says, without the bias."""
+    ends = [end for end in element.support if np.isinf(end)]
+    if not ends:
+        if element.tail != "bounded":
+            fail(
+                element,
+                "tail",
+                f"it is {element.tail!r}, but values end at {element.support}: leave it out",
+            )
+        return
+    unbiased = element.add_to_bias(-element.bias)
+    for end in ends:
+        x = jnp.full(element.num_units, np.sign(end) * _TAIL)
+        s = unbiased.statistic(x)
+        least = jnp.sum(gammaln(s + 1) if element.tail == "factorial" else 0.5 * s**2)
+        energy = float(unbiased.energy(x))
+        if not energy >= 0.99 * float(least):
+            law = {"quadratic": "s(x)²/2", "factorial": "log s(x)!"}[element.tail]
+            fail(
+                element,
+                "energy",
+                f"the tail {element.tail!r} says that it rises as {law}, without the bias; at x = "
+                f"{number(x[0])} it is {number(energy)} in place of {number(least)}",
+            )
+
+
+# The formulae, in float64.
+
+
+@jax.jit
+def _bias_slope(made, x):
+    """−∂U/∂b and what it should be, for each row of x."""
+    slope = jax.vmap(jax.grad(lambda made, x: made.energy(x)), (None, 0))(made, x).bias
+    return -slope, made.total_shared(made.statistic(x))
+
+
+def _check_bias(made, x):
+    """The bias is the coefficient of the statistic."""
+    found, expected = (np.asarray(each) for each in _bias_slope(made, jnp.asarray(x)))
+    if (place := worst(found, expected)) is not None:
+        row = place[0]
+        one, other = apart(found[row], expected[row])
+        fail(
+            made,
+            "energy",
+            f"at x = {number(x[row])} its derivative by −bias is {one}, but the statistic s(x) is "
+            f"{other}: the energy holds −b·s(x)",
+        )
+
+
+@jax.jit
+def _evaluate(made, inputs):
+    """All that units compute of inputs (..., N), and its gradients."""
+    change = 0.1 + 0.2 * jnp.arange(made.bias.shape[-1], dtype=inputs.dtype)
+    return {
+        "cumulant": made.cumulant(inputs),
+        "mean": made.mean(inputs),
+        "mean_statistic": made.mean_statistic(inputs),
+        "by inputs": jax.grad(lambda inputs: made.cumulant(inputs).sum())(inputs),
+        "by parameters": jax.grad(lambda made: made.cumulant(inputs).sum())(made),
+        "changed": made.add_to_bias(change).mean(inputs),
+        "change": made.spread(change),
+    }
+
+
+@jax.jit
+def _slopes_of_sum(made, inputs, states, log_weights):
+    """The gradient, by the parameters, of what the cumulant is by definition."""
+
+    def total(made):
+        logits = inputs @ made.statistic(states).T
+        return logsumexp(
+            logits + numerics.per_unit(log_weights - made.energy(states), logits), axis=-1
+        ).sum()
+
+    return jax.grad(total)(made)
+
+
+def _check_formulas(made, table, inputs):
+    # In two axes, each of which is a batch axis.
+    rows = jnp.asarray(inputs.reshape(2, -1, inputs.shape[-1]))
+    result = jax.tree.map(np.asarray, _evaluate(made, rows))
+    tolerance = 1e-6 + table.error(inputs)
+    expected = table.cumulant(inputs)
+    if (place := worst(found := result["cumulant"].ravel(), expected, tolerance)) is not None:
+        one, other = apart(found[place], expected[place])
+        where = f"at inputs {number(inputs[place[0]])}"
+        fail(made, "cumulant", f"{where} it is {one}, but {table.name} is {other}")
+
+    def compare(method, name, found, expected, what):
+        found = found.reshape(inputs.shape)
+        if (place := worst(found, expected, tolerance[:, None])) is None:
+            return
+        one, other = apart(found[place], expected[place])
+        where = f"at input {number(inputs[place])} (unit {place[1]})"
+        fail(made, method, f"{where} {name} is {one}, but {what} {other}")
+
+    p = table.given(inputs)
+    mean, mean_statistic = p @ table.states, p @ table.statistic
+    of_table = "by its energy" if table.continuous.any() else "over its states"
+    compare("mean", "it", result["mean"], mean, f"the mean {of_table} is")
+    compare(
+        "mean_statistic",
+        "it",
+        result["mean_statistic"],
+        mean_statistic,
+        f"the mean of s(x) {of_table} is",
+    )
+    compare(
+        "cumulant", "its derivative", result["by inputs"], mean_statistic, "mean_statistic says"
+    )
+    moved = table.given(inputs + result["change"]) @ table.states
+    compare(
+        "add_to_bias",
+        "the mean, with more bias,",
+        result["changed"],
+        moved,
+        "with as much more input it is",
+    )
+    slopes = _slopes_of_sum(made, rows.reshape(inputs.shape), table.states, table.log_weights)
+    pairs = zip(
+        jax.tree_util.tree_leaves_with_path(result["by parameters"]),
+        jax.tree.leaves(slopes),
+        strict=True,
+    )
+    for (path, found), expected in pairs:
+        if (place := worst(found, expected, tolerance.max() * len(inputs))) is not None:
+            one, other = apart(found[place], np.asarray(expected)[place])
+            leaf = jax.tree_util.keystr(path)
+            fail(
+                made,
+                "cumulant",
+                f"its derivative by {leaf} (number {place[-1]}), summed over {len(inputs)} inputs, "
+                f"is {one}, but that of {table.name} is {other}",
+            )
+
+
+def _check_sharing(key, made, x):
+    """`total_shared` is the transpose of `spread`, and `pool_transposed` that of `pool`."""
+    rng, x = np.random.default_rng(0), jnp.asarray(x, jnp.float32)
+    pairs = (
+        ("total_shared", "spread", made.bias.shape[-1]),
+        ("pool", "pool_transposed", made.num_pooled),
+    )
+    for method, back, size in pairs:
+        few = jnp.asarray(rng.normal(size=size), jnp.float32)
+        many = jnp.asarray(rng.normal(size=made.num_units), jnp.float32)
+        found, expected = getattr(made, method)(many) @ few, many @ getattr(made, back)(few)
+        if worst(found, expected, 1e-4) is not None:
+            one, other = apart(float(found), float(expected))
+            fail(made, method, f"it is not the transpose of {back}: y·{method}(x) is {one}, and "
+                 f"x·{back}(y) {other}")  # fmt: skip
+    pooled = made.pool(x)
+    for method, back in (
+        ("unpool", made.unpool(key, pooled)),
+        ("unpool_mean", made.unpool_mean(pooled)),
+    ):
+        again = made.pool(back)
+        if (place := worst(again, pooled, 1e-5)) is not None:
+            row = place[0]
+            fail(made, method, f"of {number(pooled[row])} it makes what pools to "
+                 f"{number(again[row])}")  # fmt: skip
+
+
+# Programs.
+
+
+def _everything(key, made, inputs):
+    """Samples and all methods, and the gradients that learning takes."""
+    x = made.sample(key, inputs)
+
+    def total(made, inputs):
+        return made.cumulant(inputs).sum() + made.mean(inputs).sum() + made.energy(x).sum()
+
+    values = {
+        "sample": x,
+        "energy": made.energy(x),
+        "statistic": made.statistic(x),
+        "cumulant": made.cumulant(inputs),
+        "mean": made.mean(inputs),
+        "mean_statistic": made.mean_statistic(inputs),
+    }
+    return values, jax.grad(total, argnums=(0, 1))(made, inputs)
+
+
+_one = jax.jit(_everything)
+_mapped = jax.jit(jax.vmap(_everything))
+
+
+def _check_programs(key, made, inputs):
+    """Models side by side are as each alone."""
+    models = [made, jax.tree.map(lambda leaf: leaf + jnp.asarray(0.25, leaf.dtype), made)]
+    keys = jax.random.split(key)
+    rows = jnp.asarray(np.stack([inputs, inputs[::-1]]))
+    together = _mapped(keys, jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), rows)[0]
+    for i, model in enumerate(models):
+        alone = _one(keys[i], model, rows[i])[0]
+        for method, value in alone.items():
+            found, expected = np.asarray(together[method][i]), np.asarray(value)
+            # Inverting a distribution function magnifies rounding, and a few draws may flip.
+            if method == "sample":
+                same = np.abs(found - expected) <= 1e-2 * (1 + np.abs(expected))
+                wrong = same.mean() < 0.8
+            else:
+                wrong = method != "energy" and worst(found, expected, 1e-4) is not None
+            if wrong:
+                fail(made, method, "models in jax.vmap give other values than one by one")
+
+
+def _check_extremes(key, made, table):
+    """Finite values and gradients at inputs that leave no choice."""
+    # exp(I) is the mean of counts: beyond 88 it is infinite in float32, and rightly so.
+    largest = 50.0 if any(part.tail == "factorial" for part in made.elements()) else 1e4
+    row = np.float32(largest * np.linspace(-1, 0.8, made.num_units))
+    rows = np.stack([row, row[::-1]] * (_ROWS // 2))
+    values, slopes = _one(key, made, jnp.asarray(rows))
+    for method, value in values.items():
+        if not np.isfinite(value).all():
+            fail(made, method, f"at inputs {number(row)} it is {number(value)}: it has to be finite")
+    for path, slope in jax.tree_util.tree_leaves_with_path(slopes):
+        if not np.isfinite(slope).all():
+            place = jax.tree_util.keystr(path[1:]) or " the inputs"
+            fail(
+                made,
+                "cumulant",
+                f"at inputs {number(row)} a derivative by{place} of cumulant, mean or energy is "
+                f"{number(slope)}: it has to be finite",
+            )
+    if number_of_states(made) is not None:
+        expected = table.given(np.float64(rows)) @ table.states
+        if (place := worst(values["mean"], expected, 1e-4)) is not None:
+            one, other = apart(np.asarray(values["mean"])[place], expected[place])
+            where = f"at inputs {number(rows[place[0]])}"
+            fail(made, "mean", f"{where} it is {one} (unit {place[1]}), expected {other}")
+
+
+# Fitting to data.
+
+
+@jax.jit
+def _fit(made, data):
+    fitted = made.fit(data)
+    return fitted, fitted.mean(jnp.zeros_like(data[0]))
+
+
+def _check_fit(made, data):
+    if not _is_fitted(made):
+        return
+    fitted, found = _fit(made, jnp.asarray(data, jnp.float32))
+    elements = made.elements()
+    share = made.spread(made.total_shared(jnp.asarray(data.mean(axis=0), jnp.float32)))
+    counted = made.spread(made.total_shared(jnp.ones(made.num_units)))
+    expected = np.asarray(share / counted)  # places that share parameters share their mean
+    # Half a count of each extreme value, or of each class, is added to bounded data.
+    width = np.concatenate([np.full(part.num_units, part.support[1] - part.support[0])
+                            for part in elements])  # fmt: skip
+    allowed = np.where(np.isfinite(width), width * (made.num_units + 1) / 2 / len(data), 0)
+    gap = np.abs(np.asarray(found) - expected)
+    wrong = ~(gap <= allowed + 1e-3 * (1 + np.abs(expected)))
+    if wrong.any():
+        i = int(np.nanargmax(np.where(wrong, gap, -1))) if not np.isnan(gap).all() else 0
+        one, other = apart(np.asarray(found)[i], expected[i])
+        fail(
+            made,
+            "fit",
+            f"with zero weights the mean of unit {i} is {one}, but that of the data is {other}: "
+            "_match has to set parameters that give the mean it is given",
+        )
+    constant = np.broadcast_to(data[0], data.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(_fit(made, jnp.float32(constant))[0]):
+        if not np.isfinite(leaf).all():
+            place = jax.tree_util.keystr(path)
+            fail(made, "fit", f"of data that are {number(data[0])} throughout it makes {place} "
+                 f"{number(leaf)}: it has to be finite")  # fmt: skip
