@@ -57,9 +57,10 @@ def _compare(table, row, x) -> Iterator[tuple[int, float, str]]:
     mean = p @ table.states
     centred = table.states - mean
     for i, name in enumerate(_names(row)):
-        yield _mean("mean", name, x[:, i], p, table.states[:, i])
+        yield _mean(f"mean of {len(x):,} samples", name, x[:, i], p, table.states[:, i])
     for i, name in enumerate(_names(row)):
-        yield _mean("variance", name, (x[:, i] - mean[i]) ** 2, p, centred[:, i] ** 2)
+        what = f"variance of {len(x):,} samples"
+        yield _mean(what, name, (x[:, i] - mean[i]) ** 2, p, centred[:, i] ** 2)
     # Units that take real values are told one by one, and whether they are independent.
     columns = [[i] for i in range(len(row))] if table.continuous.any() else [list(range(len(row)))]
     for group in columns:
@@ -69,7 +70,7 @@ def _compare(table, row, x) -> Iterator[tuple[int, float, str]]:
         else:
             yield _frequencies(where, x[:, group], p, table.states[:, group])
     for i, j in zip(*np.triu_indices(len(row), 1), strict=True) if len(columns) > 1 else ():
-        what = f"covariance of units {i} and {j}"
+        what = f"covariance of units {i} and {j} in {len(x):,} samples"
         found, expected = ((y[:, i] - mean[i]) * (y[:, j] - mean[j]) for y in (x, table.states))
         yield _mean(what, f"at {_inputs(row)}", found, p, expected)
 
@@ -90,9 +91,13 @@ def _mean(what, where, found, p, values):
     error = math.sqrt(max(p @ (values - expected) ** 2, 0) / len(found))
     error = max(error, 1e-6 * (1 + abs(expected)))  # rounding, where nothing varies
     score = abs(found.mean() - expected) / error
-    return 1, score, (
-        f"{where} the {what} of {len(found):,} samples is {number(found.mean())}, expected "
-        f"{number(expected)} ± {number(error, 2)} ({number(score, 3)} standard errors)"
+    return (
+        1,
+        score,
+        (
+            f"{where} the {what} is {number(found.mean())}, expected {number(expected.round(12))} ± "
+            f"{number(error, 2)} ({number(score, 3)} standard errors)"
+        ),
     )
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any, NoReturn
 
+import jax
 import numpy as np
-from numpy.typing import ArrayLike
 
+Numbers = float | np.generic | np.ndarray | jax.Array
 _SHOWN = 8
 
 
@@ -13,16 +14,19 @@ def fail(under_test: Any, method: str, sentence: str) -> NoReturn:
     raise AssertionError(f"{type(under_test).__name__}.{method}: {sentence}")
 
 
-def number(x: ArrayLike, digits: int = 4) -> str:
+def number(x: Numbers, digits: int = 4) -> str:
     """A number, or a row of numbers in brackets."""
     row = np.ravel(x)
-    texts = [f"{each + 0.0:,.{digits}g}" for each in row[:_SHOWN].tolist()]
+    texts = [
+        f"{each + 0.0:,.0f}" if abs(each) < 1e7 and each == round(each) else f"{each:,.{digits}g}"
+        for each in row[:_SHOWN].tolist()
+    ]
     if np.ndim(x) == 0:
         return texts[0]
     return f"({', '.join(texts + ['…'] * (len(row) > _SHOWN))})"
 
 
-def apart(found: ArrayLike, expected: ArrayLike) -> tuple[str, str]:
+def apart(found: Numbers, expected: Numbers) -> tuple[str, str]:
     """Both as text, with so many digits that they differ."""
     for digits in range(4, 17):
         texts = number(found, digits), number(expected, digits)
@@ -31,9 +35,7 @@ def apart(found: ArrayLike, expected: ArrayLike) -> tuple[str, str]:
     return texts
 
 
-def worst(
-    found: ArrayLike, expected: ArrayLike, tolerance: ArrayLike = 1e-6
-) -> tuple[int, ...] | None:
+def worst(found: Numbers, expected: Numbers, tolerance: Numbers = 1e-6) -> tuple[int, ...] | None:
     """Where an array is farthest from what is expected; None if it is near everywhere.
 
     The tolerance is relative to the expected numbers, and to 1.

@@ -1,7 +1,8 @@
 """What a unit type has to be, piece by piece."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from dbn_jax.units import Units
 _ROWS = 6  # of inputs; given the first three of them samples are drawn
 _SAMPLED = 3
 _DATA = 500  # examples that units are fitted to
-_DTYPES = ("bfloat16", "float32", "float64")
+_DTYPES = ("float32", "bfloat16", "float64")
 # Far from any mass, and still far from the largest float32.
 _TAIL = 1e6
 
@@ -52,6 +53,7 @@ def check_units(
     if np.array_equal(drawn, samples.draw(jax.random.fold_in(key, 1), made, inputs[:_SAMPLED])):
         fail(made, "sample", "two keys draw the same values: use the key")
     _check_values(made, drawn)
+    _check_sharing(key, made, drawn[0])
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), made)
         for element in wide.elements():
@@ -60,7 +62,6 @@ def check_units(
         table = Table.of(wide, np.float64(inputs), drawn[:, 0])
         _check_formulas(wide, table, np.float64(inputs))
     samples.check(made, table, np.float64(inputs[:_SAMPLED]), drawn)
-    _check_sharing(key, made, drawn[0])
     _check_programs(key, made, inputs)
     _check_extremes(key, made, table)
     _check_fit(made, drawn[:_DATA, 0])
@@ -139,19 +140,27 @@ def _check_result(made, method, x, wanted, dtype):
     found = _traced(made, method, call, made, x)
     if not hasattr(found, "shape") or found.shape != wanted:
         shape = getattr(found, "shape", found)
-        fail(made, method, f"of shape {x.shape} it makes shape {shape}; expected {wanted}")
+        given = "values" if method in ("energy", "statistic") else "inputs"
+        fail(made, method, f"of {given} of shape {x.shape} it makes {shape}; expected {wanted}")
     if found.dtype != dtype:
         remedy = "give constants the dtype of the inputs, or end with .astype(inputs.dtype)"
         fail(made, method, f"in {dtype} it returns {found.dtype}: {remedy}")
 
 
 def _traced(made, method, call, *args) -> Any:
-    try:
+    """What a function returns, without computing it."""
+    with _said(made, method, f"it does not run in jax.jit, in {jax.tree.leaves(made)[0].dtype}"):
         return jax.eval_shape(call, *args)
+
+
+@contextlib.contextmanager
+def _said(made, method, sentence) -> Iterator[None]:
+    """Any exception of code under test becomes a sentence."""
+    try:
+        yield
     except Exception as e:
         reason = str(e).strip().partition("\n")[0]
-        dtype = jax.tree.leaves(made)[0].dtype
-        message = f"it does not run in jax.jit, in {dtype} ({type(e).__name__}: {reason})"
+        message = f"{sentence} ({type(e).__name__}: {reason})"
         raise AssertionError(f"{type(made).__name__}.{method}: {message}") from e
 
 
@@ -177,7 +186,8 @@ def _check_values(made, drawn):
             _check_states(element, num_states, x, low, high)
         if not (outside := ~((low <= x) & (x <= high))).any():
             continue
-        fail(element, "sample", f"it drew {number(x[outside][0])}; the support is {low} to {high}")
+        fail(element, "sample", f"it drew {number(x[outside][0])}; the support is {number(low)} "
+             f"to {number(high)}")  # fmt: skip
 
 
 def _check_states(element, num_states, drawn, low, high):
@@ -200,7 +210,7 @@ def _check_states(element, num_states, drawn, low, high):
             element,
             "states",
             f"they lie between {number(states.min())} and {number(states.max())}, but the support "
-            f"is {low} to {high}",
+            f"is {number(low)} to {number(high)}",
         )
     x = np.unique(np.float32(drawn.reshape(-1, element.num_units)), axis=0)
     both = np.unique(np.concatenate([rows, x]), axis=0)
@@ -409,7 +419,9 @@ def _check_programs(key, made, inputs):
     models = [made, jax.tree.map(lambda leaf: leaf + jnp.asarray(0.25, leaf.dtype), made)]
     keys = jax.random.split(key)
     rows = jnp.asarray(np.stack([inputs, inputs[::-1]]))
-    together = _mapped(keys, jax.tree.map(lambda *leaves: jnp.stack(leaves), *models), rows)[0]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    with _said(made, "sample", "it does not run, or another method, in jax.vmap"):
+        together = _mapped(keys, stacked, rows)[0]
     for i, model in enumerate(models):
         alone = _one(keys[i], model, rows[i])[0]
         for method, value in alone.items():
@@ -432,8 +444,9 @@ def _check_extremes(key, made, table):
     rows = np.stack([row, row[::-1]] * (_ROWS // 2))
     values, slopes = _one(key, made, jnp.asarray(rows))
     for method, value in values.items():
-        if not np.isfinite(value).all():
-            fail(made, method, f"at inputs {number(row)} it is {number(value)}: it has to be finite")
+        if not (finite := np.isfinite(value)).all():
+            worst_value = number(np.asarray(value)[~finite][0])
+            fail(made, method, f"at inputs {number(row)} it is {worst_value}: it has to be finite")
     for path, slope in jax.tree_util.tree_leaves_with_path(slopes):
         if not np.isfinite(slope).all():
             place = jax.tree_util.keystr(path[1:]) or " the inputs"
@@ -444,11 +457,17 @@ def _check_extremes(key, made, table):
                 f"{number(slope)}: it has to be finite",
             )
     if number_of_states(made) is not None:
-        expected = table.given(np.float64(rows)) @ table.states
-        if (place := worst(values["mean"], expected, 1e-4)) is not None:
-            one, other = apart(np.asarray(values["mean"])[place], expected[place])
+        wide = np.float64(rows)
+        only = table.states[table.logits(wide).argmax(axis=1)]
+        for method in ("mean", "sample"):
+            if (place := worst(values[method], only, 1e-4)) is not None:
+                one, other = apart(np.asarray(values[method])[place], only[place])
+                where = f"at inputs {number(rows[place[0]])}"
+                fail(made, method, f"{where} it is {one} (unit {place[1]}), expected {other}")
+        if (place := worst(values["cumulant"], table.cumulant(wide), 1e-4)) is not None:
+            one, other = apart(np.asarray(values["cumulant"])[place], table.cumulant(wide)[place])
             where = f"at inputs {number(rows[place[0]])}"
-            fail(made, "mean", f"{where} it is {one} (unit {place[1]}), expected {other}")
+            fail(made, "cumulant", f"{where} it is {one}, but {table.name} is {other}")
 
 
 # Fitting to data.
@@ -463,7 +482,7 @@ def _fit(made, data):
 def _check_fit(made, data):
     if not _is_fitted(made):
         return
-    fitted, found = _fit(made, jnp.asarray(data, jnp.float32))
+    _, found = _fit(made, jnp.asarray(data, jnp.float32))
     elements = made.elements()
     share = made.spread(made.total_shared(jnp.asarray(data.mean(axis=0), jnp.float32)))
     counted = made.spread(made.total_shared(jnp.ones(made.num_units)))

@@ -61,16 +61,18 @@ class Grey(units.Units):
         log_norm = jnp.where(near, total / 2 + total**2 / 24 - total**4 / 2880, log_norm)
         mean = jnp.where(t > 0, 1, 0) + jnp.sign(t) * jnp.exp(-size) / -jnp.expm1(-size) - 1 / t
         series = 0.5 + total / 12 - total**3 / 720
-        return near, t, log_norm, jnp.where(near, series, mean).astype(inputs.dtype)
+        return log_norm, jnp.where(near, series, mean).astype(inputs.dtype)
 
     def cumulant(self, inputs):
-        return jnp.sum(self._terms(inputs)[2], axis=-1)
+        return jnp.sum(self._terms(inputs)[0], axis=-1)
 
     def mean(self, inputs):
-        return self._terms(inputs)[3]
+        return self._terms(inputs)[1]
 
     def sample(self, key, inputs):
-        near, t, _, _ = self._terms(inputs.astype(jnp.float32))
+        total = self._total(inputs).astype(jnp.float32)
+        near = jnp.abs(total) < 1e-3
+        t = jnp.where(near, 1.0, total)
         u = random.uniform(key, inputs.shape)
         # The inverse distribution function of 1 − x for t > 0: no exponential of a large number.
         x = -jnp.log1p(u * jnp.expm1(-jnp.abs(t))) / jnp.abs(t)

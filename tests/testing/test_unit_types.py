@@ -1,13 +1,11 @@
 """The kit for unit types of one's own: right ones pass, and each mistake has its sentence."""
 
 import dataclasses
-import math
 import re
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from dbn_jax import pytrees, testing, units
@@ -182,6 +180,18 @@ class StuckBias(Ternary):
         return self
 
 
+@pytrees.dataclass
+class Unmapped(Ternary):
+    def sample(self, key, inputs):
+        return jax.pure_callback(lambda x: x, inputs, super().sample(key, inputs))
+
+
+@pytrees.dataclass
+class WrongShare(units.Maps):
+    def total_shared(self, x):
+        return 2 * super().total_shared(x)
+
+
 @dataclasses.dataclass(frozen=True)
 class NoPytree(Ternary):
     bias: jax.Array | None = None
@@ -193,41 +203,88 @@ class NoSupport(units.Units):
     cumulant = mean = sample = units.Bernoulli.mean
 
 
-@pytrees.dataclass
-class Listed(Ternary):
-    values: object = pytrees.static(None)
-
-
 SENTENCES = {
-    WrongCumulant: "",
-    WrongSlope: "",
-    WrongMean: "",
-    WrongStatistic: "",
-    WrongBias: "",
-    NoFall: "",
-    SlowFall: "",
-    MissingState: "",
-    DoubleState: "",
-    OtherSupport: "",
-    Biased: "",
-    Overdispersed: "",
-    TooNormal: "",
-    InStep: "",
-    OneDraw: "",
-    Keyless: "",
-    Outside: "",
-    WholeNumbers: "",
-    OneSum: "",
-    Untraced: "",
-    WrongMatch: "",
-    Overflowing: "",
-    StuckBias: "",
-    NoPytree: "",
-    NoSupport: "",
+    WrongCumulant: (
+        ".cumulant: at inputs (0.4265, 0.918) it is 2.695, but log Σ exp(I·s(x) − U(x)) over its "
+        "9 states is 2.095"
+    ),
+    WrongSlope: (
+        ".cumulant: at input -1.989 (unit 1) its derivative is 0, but mean_statistic says -0.827"
+    ),
+    WrongMean: (
+        ".mean: at input 0.918 (unit 1) it is 0.6921, but the mean over its states is 0.4654"
+    ),
+    WrongStatistic: (
+        ".mean_statistic: at input 1.74 (unit 1) it is 1.267, but the mean of s(x) by its energy "
+        "is 0.6334"
+    ),
+    WrongBias: (
+        ".energy: at x = (-1, -1) its derivative by −bias is (1, 1), but the statistic s(x) is "
+        "(-1, -1): the energy holds −b·s(x)"
+    ),
+    NoFall: (
+        ".energy: the tail 'quadratic' says that it rises as s(x)²/2, without the bias; at x = "
+        "-1,000,000 it is -1e+12 in place of 1e+12"
+    ),
+    SlowFall: (
+        ".energy: the tail 'quadratic' says that it rises as s(x)²/2, without the bias; at x = "
+        "-1,000,000 it is 5e+11 in place of 1e+12"
+    ),
+    MissingState: ".sample: it drew (-1, 0), which is none of the 4 states that `states` lists",
+    DoubleState: ".states: number 0 and number 1 are (-1, 0)",
+    OtherSupport: ".states: they lie between -1 and 1, but the support is 0 to 1",
+    Biased: (
+        ".sample: at input -1.934 (unit 1) the mean of 20,000 samples is -0.7924, expected "
+        "-0.8174 ± 0.003 (8.33 standard errors)"
+    ),
+    Overdispersed: (
+        ".sample: at input -1.836 (unit 0) the variance of 20,000 samples is 1.087, expected 1 ± "
+        "0.01 (8.71 standard errors)"
+    ),
+    TooNormal: (
+        ".sample: at input -1.836 49.91 % of 20,000 samples lie below 0.1008, expected 19.71 ± "
+        "0.28 %"
+    ),
+    InStep: (
+        ".sample: at inputs (-1.836, -1.934) the covariance of units 0 and 1 in 20,000 samples is "
+        "1.001, expected 0 ± 0.0071 (142 standard errors)"
+    ),
+    OneDraw: (
+        ".sample: at input -1.836 (unit 0) the mean of 20,000 samples is -0.1506, expected -1.773 "
+        "± 0.0071 (229 standard errors)"
+    ),
+    Keyless: ".sample: two keys draw the same values: use the key",
+    Outside: ".sample: it drew -0.08119; the support is 0 to 1",
+    WholeNumbers: (
+        ".sample: in float32 it returns int32: give constants the dtype of the inputs, or end "
+        "with .astype(inputs.dtype)"
+    ),
+    OneSum: ".cumulant: of inputs of shape (2, 3, 2) it makes (); expected (2, 3)",
+    Untraced: (".mean: it does not run in jax.jit, in float32 (TracerBoolConversionError: …)"),
+    WrongMatch: (
+        ".fit: with zero weights the mean of unit 1 is -0.5613, but that of the data is -0.794: "
+        "_match has to set parameters that give the mean it is given"
+    ),
+    Overflowing: ".cumulant: at inputs (-10,000, 8,000) it is inf: it has to be finite",
+    StuckBias: (
+        ".add_to_bias: at input 0.918 (unit 1) the mean, with more bias, is 0.4654, but with as "
+        "much more input it is 0.5897"
+    ),
+    Unmapped: (".sample: it does not run, or another method, in jax.vmap (NotImplementedError: …)"),
+    WrongShare: (
+        ".total_shared: it is not the transpose of spread: y·total_shared(x) is 0.1333, and "
+        "x·spread(y) 0.06666"
+    ),
+    NoPytree: " is no pytree: decorate the class with dbn_jax.pytrees.dataclass",
+    NoSupport: (
+        " has no support: give the smallest and largest value of a unit, such as support: "
+        "ClassVar = (0.0, 1.0)"
+    ),
 }
 
 
 @pytest.mark.parametrize("wrong", SENTENCES, ids=lambda cls: cls.__name__)
 def test_each_mistake_has_its_sentence(wrong):
-    with pytest.raises(AssertionError, match=f"^{re.escape(SENTENCES[wrong])}$"):
+    sentence = re.escape(wrong.__name__ + SENTENCES[wrong]).replace("…", ".*")  # JAX's own words
+    with pytest.raises(AssertionError, match=f"^{sentence}$"):
         testing.check_units(KEY, wrong())
