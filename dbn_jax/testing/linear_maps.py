@@ -43,7 +43,9 @@ def check_weights(key: Key[Array, ""], weights: linear.LinearMap) -> None:
 def _check_shapes(weights, x, y):
     for method, given, wanted in (("up", x, y), ("down", y, x)):
         for one, other in ((given, wanted), (given[0, 0], wanted[0, 0])):
-            found = jax.eval_shape(lambda weights, x, m=method: getattr(weights, m)(x), weights, one)
+            found = jax.eval_shape(
+                lambda weights, x, m=method: getattr(weights, m)(x), weights, one
+            )
             if (found.shape, found.dtype) != (other.shape, other.dtype):
                 fail(
                     weights,
@@ -84,24 +86,38 @@ def _check_products(weights, x, y):
     def compare(method: str, made: Numbers, expected: Numbers, what: str) -> None:
         if (place := worst(made, expected)) is not None:
             one, other = apart(np.asarray(made)[place], np.asarray(expected)[place])
-            where = number(np.asarray(place))
-            fail(weights, method, f"at {where} {what.format(one, other)}")
+            where = place[0] if len(place) == 1 else number(np.asarray(place))
+            fail(weights, method, what.format(where, one, other))
 
     compare(
-        "up", found["up"], x @ matrix,
-        "it makes {} of a sum of units, which made {} one by one: it is not linear in x",
-    )  # fmt: skip
-    compare("up", found["zeros"], np.zeros_like(matrix),
-            "the matrix is {} where all arrays are 0, not {}")  # fmt: skip
+        "up",
+        found["up"],
+        x @ matrix,
+        "at {} of its result it is {}, but the sum over units, each alone, is {}: it is not linear "
+        "in x",
+    )
     compare(
-        "up", matrix, np.einsum("p,pij->ij", found["flat"], found["each"]),
-        "the matrix is {}, but the sum over the arrays' numbers is {}: it is not linear in them",
-    )  # fmt: skip
-    compare("down", found["down"], y @ matrix.T,
-            "it makes {}, but the product with the transposed matrix is {}")  # fmt: skip
+        "up",
+        found["zeros"],
+        np.zeros_like(matrix),
+        "at {} the matrix is {}, not {}, where all arrays are 0: it is not linear in the arrays",
+    )
+    compare(
+        "up",
+        matrix,
+        np.einsum("p,pij->ij", found["flat"], found["each"]),
+        "at {} the matrix is {}, but the sum over the arrays' numbers, each alone, is {}: it is "
+        "not linear in the arrays",
+    )
+    compare(
+        "down",
+        found["down"],
+        y @ matrix.T,
+        "at {} of its result it is {}, but the product with the transposed matrix is {}",
+    )
     compare(
         "outer_total",
         found["outer_total"],
         np.einsum("pij,abi,abj->p", found["each"], x, y),
-        "(of all numbers in the arrays) it is {}, but the derivative of Σ x W yᵀ is {}",
+        "number {} of its arrays is {}, but the derivative of Σ x W yᵀ by it is {}",
     )

@@ -87,18 +87,15 @@ def _names(row):
 
 def _mean(what, where, found, p, values):
     """The mean of found values (n,), of which the table has these (S,)."""
-    expected = p @ values
+    expected = (p @ values).round(12)
     error = math.sqrt(max(p @ (values - expected) ** 2, 0) / len(found))
     error = max(error, 1e-6 * (1 + abs(expected)))  # rounding, where nothing varies
     score = abs(found.mean() - expected) / error
-    return (
-        1,
-        score,
-        (
-            f"{where} the {what} is {number(found.mean())}, expected {number(expected.round(12))} ± "
-            f"{number(error, 2)} ({number(score, 3)} standard errors)"
-        ),
+    sentence = (
+        f"{where} the {what} is {number(found.mean())}, expected {number(expected)} ± "
+        f"{number(error, 2)} ({number(score, 3)} standard errors)"
     )
+    return 1, score, sentence
 
 
 def _frequencies(where, x, p, states):

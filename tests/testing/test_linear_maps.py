@@ -33,6 +33,12 @@ class Shifted(LowRank):
 
 
 @pytrees.dataclass
+class Constant(LowRank):
+    def up(self, x):
+        return super().up(x) + x[..., :1]
+
+
+@pytrees.dataclass
 class Squared(LowRank):
     def up(self, x):
         return jnp.repeat(x @ self.left**2, 2, axis=-1)
@@ -65,12 +71,31 @@ class NoPytree(linear.LinearMap):
 
 
 SENTENCES = {
-    Shifted: "",
-    Squared: "",
-    WrongDown: "",
-    WrongTotal: "",
-    WrongShape: "",
-    NoPytree: "",
+    Shifted: (
+        ".up: at (0, 1, 2) of its result it is 1.061, but the sum over units, each alone, is "
+        "-0.008473: it is not linear in x"
+    ),
+    Constant: (
+        ".up: at (0, 0) the matrix is 1, not 0, where all arrays are 0: it is not linear in the "
+        "arrays"
+    ),
+    Squared: (
+        ".up: at (2, 0) the matrix is 0.2869, but the sum over the arrays' numbers, each alone, is "
+        "-0.5357: it is not linear in the arrays"
+    ),
+    WrongDown: (
+        ".down: at (1, 2, 1) of its result it is 0.37, but the product with the transposed matrix "
+        "is 1.485"
+    ),
+    WrongTotal: (
+        ".outer_total: number 0 of its arrays is -1.736, but the derivative of Σ x W yᵀ by it is "
+        "-3.472"
+    ),
+    WrongShape: (
+        ".up: of shape (2, 3, 3) it makes float64 of shape (2, 3, 4); expected float64 of shape "
+        "(2, 3, 2)"
+    ),
+    NoPytree: " is no pytree with arrays: decorate the class with dbn_jax.pytrees.dataclass",
 }
 
 
@@ -89,6 +114,7 @@ def test_each_mistake_has_its_sentence(wrong):
         testing.check_weights(KEY, weights)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_what_is_no_weights_is_refused():
     with pytest.raises(TypeError, match=r"^check_weights takes a linear\.LinearMap, not 3$"):
         testing.check_weights(KEY, 3)
