@@ -23,7 +23,7 @@ dbn
 associative_memory networks joint
 likelihood trajectories recognition
 belief_nets learning temporal
-model_file
+model_file testing
 experiments.baseline_models
 experiments.common
 experiments.pictures experiments.demos experiments.benchmarks

@@ -40,7 +40,7 @@ def check_weights(key: Key[Array, ""], weights: linear.LinearMap) -> None:
         _check_products(weights, x, y)
 
 
-def _check_shapes(weights, x, y):
+def _check_shapes(weights: linear.LinearMap, x: Array, y: Array) -> None:
     for method, given, wanted in (("up", x, y), ("down", y, x)):
         for one, other in ((given, wanted), (given[0, 0], wanted[0, 0])):
             found = jax.eval_shape(
@@ -60,10 +60,10 @@ def _check_shapes(weights, x, y):
 
 
 @jax.jit
-def _products(weights, x, y):
+def _products(weights: linear.LinearMap, x: Array, y: Array) -> dict[str, Array]:
     flat, unravel = ravel_pytree(weights)
 
-    def matrix(flat):
+    def matrix(flat: Array) -> Array:
         return unravel(flat).up(jnp.eye(x.shape[-1], dtype=x.dtype))
 
     zeros = matrix(jnp.zeros_like(flat))
@@ -79,7 +79,7 @@ def _products(weights, x, y):
     }
 
 
-def _check_products(weights, x, y):
+def _check_products(weights: linear.LinearMap, x: Array, y: Array) -> None:
     found = jax.tree.map(np.asarray, _products(weights, x, y))
     matrix = found["matrix"]
 

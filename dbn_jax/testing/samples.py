@@ -16,18 +16,21 @@ import numpy as np
 
 from dbn_jax.testing.sentences import fail, number
 from dbn_jax.testing.tables import Table
+from dbn_jax.typing import Array, Key
 from dbn_jax.units import Units
 
+# How many scores, the largest of them, and what it says.
+Comparison = tuple[int, float, str]
 NUM_DRAWS = 20_000
 FALSE_ALARM = 1e-6
 
 
 @jax.jit
-def _sample(key, layer, inputs):
+def _sample(key: Array, layer: Units, inputs: Array) -> Array:
     return layer.sample(key, inputs)
 
 
-def draw(key: jax.Array, layer: Units, inputs: np.ndarray) -> np.ndarray:
+def draw(key: Key[Array, ""], layer: Units, inputs: np.ndarray) -> np.ndarray:
     """Draws given each row of inputs (R, N): (NUM_DRAWS, R, N), float64."""
     many = jnp.broadcast_to(jnp.asarray(inputs), (NUM_DRAWS, *inputs.shape))
     return np.float64(_sample(key, layer, many))
@@ -51,7 +54,7 @@ def check(layer: Units, table: Table, inputs: np.ndarray, drawn: np.ndarray) -> 
             fail(layer, "sample", sentence)
 
 
-def _compare(table, row, x) -> Iterator[tuple[int, float, str]]:
+def _compare(table: Table, row: np.ndarray, x: np.ndarray) -> Iterator[Comparison]:
     """Of the draws x (n, N) given one row of inputs: how many scores, the largest, what it says."""
     p = table.given(row)
     mean = p @ table.states
@@ -75,17 +78,19 @@ def _compare(table, row, x) -> Iterator[tuple[int, float, str]]:
         yield _mean(what, f"at {_inputs(row)}", found, p, expected)
 
 
-def _inputs(row):
+def _inputs(row: np.ndarray) -> str:
     return f"input {number(row[0])}" if len(row) == 1 else f"inputs {number(row)}"
 
 
-def _names(row):
+def _names(row: np.ndarray) -> list[str]:
     if len(row) == 1:
         return [f"at {_inputs(row)}"]
     return [f"at input {number(each)} (unit {i})" for i, each in enumerate(row)]
 
 
-def _mean(what, where, found, p, values):
+def _mean(
+    what: str, where: str, found: np.ndarray, p: np.ndarray, values: np.ndarray
+) -> Comparison:
     """The mean of found values (n,), of which the table has these (S,)."""
     expected = (p @ values).round(12)
     error = math.sqrt(max(p @ (values - expected) ** 2, 0) / len(found))
@@ -98,7 +103,7 @@ def _mean(what, where, found, p, values):
     return 1, score, sentence
 
 
-def _frequencies(where, x, p, states):
+def _frequencies(where: str, x: np.ndarray, p: np.ndarray, states: np.ndarray) -> Comparison:
     """How often each value occurs among draws (n, width)."""
     values, index = np.unique(np.float32(states), axis=0, return_inverse=True)
     p = np.minimum(np.bincount(index.ravel(), p), 1.0)
@@ -110,20 +115,20 @@ def _frequencies(where, x, p, states):
     return len(values), score[i], _share(where, what, share[i], p[i], len(x))
 
 
-def _entropy(a, b):
+def _entropy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a log(a/b)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(a > 0, a * np.log(a / b), 0)
 
 
-def _counts(x, values):
+def _counts(x: np.ndarray, values: np.ndarray) -> np.ndarray:
     """How often each row of `values` occurs among the rows of x."""
     both, index = np.unique(np.concatenate([values, x]), axis=0, return_inverse=True)
     index = index.ravel()
     return np.bincount(index[len(values) :], minlength=len(both))[index[: len(values)]]
 
 
-def _distribution(where, x, p, states):
+def _distribution(where: str, x: np.ndarray, p: np.ndarray, states: np.ndarray) -> Comparison:
     """The distribution function of draws (n,), at the nodes."""
     nodes, index = np.unique(states, return_inverse=True)
     p = np.bincount(index.ravel(), p)
@@ -137,7 +142,7 @@ def _distribution(where, x, p, states):
     return 1, score, _share(where, what, found[i], expected[i], len(x))
 
 
-def _share(where, what, share, expected, size):
+def _share(where: str, what: str, share: float, expected: float, size: int) -> str:
     error = math.sqrt(max(expected * (1 - expected), 0) / size)
     return (
         f"{where} {100 * share:.2f} % of {size:,} samples {what}, expected "

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax.testing.sentences import fail, number
+from dbn_jax.typing import Array
 from dbn_jax.units import Units
 
 _MOST_STATES = 400_000
@@ -22,8 +23,9 @@ _NEGLIGIBLE = 50.0
 # Real values lie within this of a sample, or the density is said not to fall off.
 _FAR = 1e6
 _SCAN = np.concatenate([-np.geomspace(_FAR, 1e-4, 250), [0.0], np.geomspace(1e-4, _FAR, 250)])
-# Of the tanh-sinh rule: nodes of a piece, and where they end, 4e-14 of its length before its ends.
-_NODES, _LAST = 121, 3.0
+# Of the tanh-sinh rule: intervals between nodes of a unit, and where they end, 4e-14 of a piece's
+# length before its ends.
+_INTERVALS, _LAST = 240, 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Table:
     def error(self, inputs: np.ndarray) -> float:
         """How exact `cumulant` is at inputs (R, N): 0 for sums.
 
-        Of smooth densities it is about 1e-12. Where U has a kink between nodes, the difference of
+        Of smooth densities it is below 1e-6. Where U has a kink between nodes, the difference of
         two rules is about their error, which varies with the inputs.
         """
         gap = _log_sum_exp(self.logits(inputs, self.coarse)) - self.cumulant(inputs)
@@ -137,7 +139,7 @@ class Table:
 
 
 @jax.jit
-def _evaluate(layer, x):
+def _evaluate(layer: Units, x: Array) -> tuple[Array, Array]:
     return layer.energy(x), layer.statistic(x)
 
 
@@ -155,7 +157,7 @@ def number_of_states(layer: Units) -> int | None:
         return None
 
 
-def _check_size(layer, num_states):
+def _check_size(layer: Units, num_states: int) -> None:
     if num_states > _MOST_STATES:
         raise ValueError(
             f"{layer.num_units} {type(layer).__name__} units have {num_states:,} states or nodes, "
@@ -163,12 +165,14 @@ def _check_size(layer, num_states):
         )
 
 
-def _log_sum_exp(logits):
+def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
     top = logits.max(axis=-1, keepdims=True)
-    return np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
+    return np.asarray(np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0])
 
 
-def _axis(layer, inputs, drawn, i, low, high):
+def _axis(
+    layer: Units, inputs: np.ndarray, drawn: np.ndarray, i: int, low: float, high: float
+) -> Axis:
     """The values of unit i, which are no listed states: whole numbers if its samples are."""
     whole = bool(np.all(drawn[:, i] == np.round(drawn[:, i])))
     first, last = _reach(layer, inputs, drawn[0], i, low, high, whole)
@@ -176,13 +180,22 @@ def _axis(layer, inputs, drawn, i, low, high):
         return Axis.listed(np.arange(math.ceil(first), math.floor(last) + 1.0)[:, None])
     # Densities often have a kink at 0.
     ends = [first, 0.0, last] if first < 0 < last else [first, last]
-    pieces = [_tanh_sinh(*piece) for piece in itertools.pairwise(ends)]
+    size = _INTERVALS // (len(ends) - 1) + 1
+    pieces = [_tanh_sinh(*piece, size) for piece in itertools.pairwise(ends)]
     values, weights, coarse = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
     with np.errstate(divide="ignore"):
         return Axis(values[:, None], np.log(weights), np.log(coarse), continuous=True)
 
 
-def _reach(layer, inputs, base, i, low, high, whole):
+def _reach(
+    layer: Units,
+    inputs: np.ndarray,
+    base: np.ndarray,
+    i: int,
+    low: float,
+    high: float,
+    whole: bool,
+) -> tuple[float, float]:
     """Where the density of unit i is not negligible, beside others as in `base`."""
     grid = base[i] + (np.unique(np.round(_SCAN)) if whole else _SCAN)
     inside = (low <= grid) & (grid <= high) if whole else (low < grid) & (grid < high)
@@ -209,14 +222,14 @@ def _reach(layer, inputs, base, i, low, high, whole):
     return max(low, grid[there[0] - 1]), min(high, grid[there[-1] + 1])
 
 
-def _tanh_sinh(first, last):
-    """Nodes between two ends, their weights, and those of every other node alone."""
-    t = np.linspace(-_LAST, _LAST, _NODES)
+def _tanh_sinh(first: float, last: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """So many nodes between two ends, their weights, and those of every other node alone."""
+    t = np.linspace(-_LAST, _LAST, size)
     half, inner = (last - first) / 2, math.pi / 2 * np.sinh(t)
     weights = half * (t[1] - t[0]) * math.pi / 2 * np.cosh(t) / np.cosh(inner) ** 2
     # From the nearer end, so that no digits are lost there.
     from_end = half * 2 / (1 + np.exp(2 * np.abs(inner)))
     nodes = np.where(t < 0, first + from_end, last - from_end)
     # A rule that also ends earlier tells how much may lie beyond the last nodes.
-    coarse = np.where((np.arange(_NODES) % 2 == 0) & (np.abs(t) < 0.95 * _LAST), 2 * weights, 0)
+    coarse = np.where((np.arange(size) % 2 == 0) & (np.abs(t) < 0.95 * _LAST), 2 * weights, 0)
     return nodes, weights, coarse

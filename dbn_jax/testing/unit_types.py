@@ -2,16 +2,14 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln, logsumexp
 
-from dbn_jax import numerics
-from dbn_jax.testing import samples
+from dbn_jax.testing import formulas, samples
 from dbn_jax.testing.sentences import apart, fail, number, worst
 from dbn_jax.testing.tables import Table, number_of_states
 from dbn_jax.typing import Array, Key
@@ -21,8 +19,6 @@ _ROWS = 6  # of inputs; given the first three of them samples are drawn
 _SAMPLED = 3
 _DATA = 500  # examples that units are fitted to
 _DTYPES = ("float32", "bfloat16", "float64")
-# Far from any mass, and still far from the largest float32.
-_TAIL = 1e6
 
 
 def check_units(
@@ -57,17 +53,17 @@ def check_units(
     with jax.enable_x64(True):
         wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), made)
         for element in wide.elements():
-            _check_tail(element)
-        _check_bias(wide, drawn[0])
+            formulas.check_tail(element)
+        formulas.check_bias(wide, drawn[0])
         table = Table.of(wide, np.float64(inputs), drawn[:, 0])
-        _check_formulas(wide, table, np.float64(inputs))
+        formulas.check_gradients(wide, table, np.float64(inputs))
     samples.check(made, table, np.float64(inputs[:_SAMPLED]), drawn)
     _check_programs(key, made, inputs)
     _check_extremes(key, made, table)
     _check_fit(made, drawn[:_DATA, 0])
 
 
-def _check_pytree(units):
+def _check_pytree(units: Units) -> None:
     if not isinstance(units, Units):
         raise TypeError(f"check_units takes units such as MyUnits(), not {units!r}")
     name, remedy = type(units).__name__, "decorate the class with dbn_jax.pytrees.dataclass"
@@ -90,7 +86,7 @@ def _check_pytree(units):
             )
 
 
-def _with_parameters(rng, units, num_units):
+def _with_parameters(rng: np.random.Generator, units: Units, num_units: int) -> Units:
     """Units in float32: as they are, or of a description with random parameters."""
     if jax.tree.leaves(units):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), units)
@@ -113,7 +109,7 @@ def _with_parameters(rng, units, num_units):
 # Shapes and dtypes.
 
 
-def _check_results(made, dtype):
+def _check_results(made: Units, dtype: str) -> None:
     """What every method returns, of inputs with and without leading axes; nothing is computed."""
     batches = {"energy": (), "cumulant": ()}  # the rest keep the last axis
     with jax.enable_x64(True):
@@ -131,7 +127,9 @@ def _check_results(made, dtype):
                 fail(made, "fit", f"of units {made} it makes {fitted}: it keeps shapes and dtypes")
 
 
-def _check_result(made, method, x, wanted, dtype):
+def _check_result(
+    made: Units, method: str, x: jax.ShapeDtypeStruct, wanted: tuple[int, ...], dtype: str
+) -> None:
     def call(made, x):
         if method == "sample":
             return made.sample(jax.random.key(0), x)
@@ -147,14 +145,14 @@ def _check_result(made, method, x, wanted, dtype):
         fail(made, method, f"in {dtype} it returns {found.dtype}: {remedy}")
 
 
-def _traced(made, method, call, *args) -> Any:
+def _traced(made: Units, method: str, call: Callable[..., Any], *args: Any) -> Any:
     """What a function returns, without computing it."""
     with _said(made, method, f"it does not run in jax.jit, in {jax.tree.leaves(made)[0].dtype}"):
         return jax.eval_shape(call, *args)
 
 
 @contextlib.contextmanager
-def _said(made, method, sentence) -> Iterator[None]:
+def _said(made: Units, method: str, sentence: str) -> Iterator[None]:
     """Any exception of code under test becomes a sentence."""
     try:
         yield
@@ -164,7 +162,7 @@ def _said(made, method, sentence) -> Iterator[None]:
         raise AssertionError(f"{type(made).__name__}.{method}: {message}") from e
 
 
-def _is_fitted(made):
+def _is_fitted(made: Units) -> bool:
     """Whether the type says how it is fitted to data; hidden units need not."""
     return type(made).fit is not Units.fit or all(
         type(element)._match is not Units._match for element in made.elements()
@@ -174,7 +172,7 @@ def _is_fitted(made):
 # Values.
 
 
-def _check_values(made, drawn):
+def _check_values(made: Units, drawn: np.ndarray) -> None:
     """That states are as `states` and `support` say, and samples among them."""
     start = 0
     for element in made.elements():
@@ -190,7 +188,9 @@ def _check_values(made, drawn):
              f"to {number(high)}")  # fmt: skip
 
 
-def _check_states(element, num_states, drawn, low, high):
+def _check_states(
+    element: Units, num_states: int, drawn: np.ndarray, low: float, high: float
+) -> None:
     states = element.states(jnp.arange(num_states)[None])
     shape = (1, num_states, element.num_units)
     if (states.shape, states.dtype) != (shape, jnp.float32):
@@ -224,149 +224,11 @@ def _check_states(element, num_states, drawn, low, high):
         )
 
 
-def _check_tail(element):
-    """That the energy of real values rises as fast as `tail` says, without the bias."""
-    ends = [end for end in element.support if np.isinf(end)]
-    if not ends:
-        if element.tail != "bounded":
-            fail(
-                element,
-                "tail",
-                f"it is {element.tail!r}, but values end at {element.support}: leave it out",
-            )
-        return
-    unbiased = element.add_to_bias(-element.bias)
-    for end in ends:
-        x = jnp.full(element.num_units, np.sign(end) * _TAIL)
-        s = unbiased.statistic(x)
-        least = jnp.sum(gammaln(s + 1) if element.tail == "factorial" else 0.5 * s**2)
-        energy = float(unbiased.energy(x))
-        if not energy >= 0.99 * float(least):
-            law = {"quadratic": "s(x)²/2", "factorial": "log s(x)!"}[element.tail]
-            fail(
-                element,
-                "energy",
-                f"the tail {element.tail!r} says that it rises as {law}, without the bias; at x = "
-                f"{number(x[0])} it is {number(energy)} in place of {number(least)}",
-            )
-
-
-# The formulae, in float64.
-
-
-@jax.jit
-def _bias_slope(made, x):
-    """−∂U/∂b and what it should be, for each row of x."""
-    slope = jax.vmap(jax.grad(lambda made, x: made.energy(x)), (None, 0))(made, x).bias
-    return -slope, made.total_shared(made.statistic(x))
-
-
-def _check_bias(made, x):
-    """The bias is the coefficient of the statistic."""
-    found, expected = (np.asarray(each) for each in _bias_slope(made, jnp.asarray(x)))
-    if (place := worst(found, expected)) is not None:
-        row = place[0]
-        one, other = apart(found[row], expected[row])
-        fail(
-            made,
-            "energy",
-            f"at x = {number(x[row])} its derivative by −bias is {one}, but the statistic s(x) is "
-            f"{other}: the energy holds −b·s(x)",
-        )
-
-
-@jax.jit
-def _evaluate(made, inputs):
-    """All that units compute of inputs (..., N), and its gradients."""
-    change = 0.1 + 0.2 * jnp.arange(made.bias.shape[-1], dtype=inputs.dtype)
-    return {
-        "cumulant": made.cumulant(inputs),
-        "mean": made.mean(inputs),
-        "mean_statistic": made.mean_statistic(inputs),
-        "by inputs": jax.grad(lambda inputs: made.cumulant(inputs).sum())(inputs),
-        "by parameters": jax.grad(lambda made: made.cumulant(inputs).sum())(made),
-        "changed": made.add_to_bias(change).mean(inputs),
-        "change": made.spread(change),
-    }
-
-
-@jax.jit
-def _slopes_of_sum(made, inputs, states, log_weights):
-    """The gradient, by the parameters, of what the cumulant is by definition."""
-
-    def total(made):
-        logits = inputs @ made.statistic(states).T
-        return logsumexp(
-            logits + numerics.per_unit(log_weights - made.energy(states), logits), axis=-1
-        ).sum()
-
-    return jax.grad(total)(made)
-
-
-def _check_formulas(made, table, inputs):
-    # In two axes, each of which is a batch axis.
-    rows = jnp.asarray(inputs.reshape(2, -1, inputs.shape[-1]))
-    result = jax.tree.map(np.asarray, _evaluate(made, rows))
-    tolerance = 1e-6 + table.error(inputs)
-    expected = table.cumulant(inputs)
-    if (place := worst(found := result["cumulant"].ravel(), expected, tolerance)) is not None:
-        one, other = apart(found[place], expected[place])
-        where = f"at inputs {number(inputs[place[0]])}"
-        fail(made, "cumulant", f"{where} it is {one}, but {table.name} is {other}")
-
-    def compare(method, name, found, expected, what):
-        found = found.reshape(inputs.shape)
-        if (place := worst(found, expected, tolerance)) is None:
-            return
-        one, other = apart(found[place], expected[place])
-        where = f"at input {number(inputs[place])} (unit {place[1]})"
-        fail(made, method, f"{where} {name} is {one}, but {what} {other}")
-
-    p = table.given(inputs)
-    mean, mean_statistic = p @ table.states, p @ table.statistic
-    of_table = "by its energy" if table.continuous.any() else "over its states"
-    compare("mean", "it", result["mean"], mean, f"the mean {of_table} is")
-    compare(
-        "mean_statistic",
-        "it",
-        result["mean_statistic"],
-        mean_statistic,
-        f"the mean of s(x) {of_table} is",
-    )
-    compare(
-        "cumulant", "its derivative", result["by inputs"], mean_statistic, "mean_statistic says"
-    )
-    moved = table.given(inputs + result["change"]) @ table.states
-    compare(
-        "add_to_bias",
-        "the mean, with more bias,",
-        result["changed"],
-        moved,
-        "with as much more input it is",
-    )
-    slopes = _slopes_of_sum(made, rows.reshape(inputs.shape), table.states, table.log_weights)
-    pairs = zip(
-        jax.tree_util.tree_leaves_with_path(result["by parameters"]),
-        jax.tree.leaves(slopes),
-        strict=True,
-    )
-    for (path, found), expected in pairs:
-        if (place := worst(found, expected, tolerance * len(inputs))) is not None:
-            one, other = apart(found[place], np.asarray(expected)[place])
-            leaf = jax.tree_util.keystr(path)
-            fail(
-                made,
-                "cumulant",
-                f"its derivative by {leaf} (number {place[-1]}), summed over {len(inputs)} inputs, "
-                f"is {one}, but that of {table.name} is {other}",
-            )
-
-
-def _check_sharing(key, made, x):
+def _check_sharing(key: Key[Array, ""], made: Units, values: np.ndarray) -> None:
     """`total_shared` is the transpose of `spread`, and `pool_transposed` that of `pool`."""
-    rng, x = np.random.default_rng(0), jnp.asarray(x, jnp.float32)
+    rng, x = np.random.default_rng(0), jnp.asarray(values, jnp.float32)
     pairs = (
-        ("total_shared", "spread", made.bias.shape[-1]),
+        ("total_shared", "spread", made.total_shared(x).shape[-1]),
         ("pool", "pool_transposed", made.num_pooled),
     )
     for method, back, size in pairs:
@@ -392,7 +254,7 @@ def _check_sharing(key, made, x):
 # Programs.
 
 
-def _everything(key, made, inputs):
+def _everything(key: Array, made: Units, inputs: Array) -> tuple[dict[str, Array], Any]:
     """Samples and all methods, and the gradients that learning takes."""
     x = made.sample(key, inputs)
 
@@ -414,7 +276,7 @@ _one = jax.jit(_everything)
 _mapped = jax.jit(jax.vmap(_everything))
 
 
-def _check_programs(key, made, inputs):
+def _check_programs(key: Key[Array, ""], made: Units, inputs: np.ndarray) -> None:
     """Models side by side are as each alone."""
     models = [made, jax.tree.map(lambda leaf: leaf + jnp.asarray(0.25, leaf.dtype), made)]
     keys = jax.random.split(key)
@@ -423,25 +285,27 @@ def _check_programs(key, made, inputs):
     with _said(made, "sample", "it does not run, or another method, in jax.vmap"):
         together = _mapped(keys, stacked, rows)[0]
     for i, model in enumerate(models):
-        alone = _one(keys[i], model, rows[i])[0]
+        alone, same = _one(keys[i], model, rows[i])[0], np.ones(0)
         for method, value in alone.items():
             found, expected = np.asarray(together[method][i]), np.asarray(value)
-            # Inverting a distribution function magnifies rounding, and a few draws may flip.
             if method == "sample":
+                # Inverting a distribution function magnifies rounding, and a few draws may flip.
                 same = np.abs(found - expected) <= 1e-2 * (1 + np.abs(expected))
                 wrong = same.mean() < 0.8
+            elif method in ("energy", "statistic") and not same.all():
+                continue  # of other samples
             else:
-                wrong = method != "energy" and worst(found, expected, 1e-4) is not None
+                wrong = worst(found, expected, 1e-2) is not None
             if wrong:
                 fail(made, method, "models in jax.vmap give other values than one by one")
 
 
-def _check_extremes(key, made, table):
+def _check_extremes(key: Key[Array, ""], made: Units, table: Table) -> None:
     """Finite values and gradients at inputs that leave no choice."""
     # exp(I) is the mean of counts: beyond 88 it is infinite in float32, and rightly so.
     largest = 50.0 if any(part.tail == "factorial" for part in made.elements()) else 1e4
     row = np.float32(largest * np.linspace(-1, 0.8, made.num_units))
-    rows = np.stack([row, row[::-1]] * (_ROWS // 2))
+    rows = np.stack([row, -row] * (_ROWS // 2))
     values, slopes = _one(key, made, jnp.asarray(rows))
     for method, value in values.items():
         if not (finite := np.isfinite(value)).all():
@@ -474,12 +338,12 @@ def _check_extremes(key, made, table):
 
 
 @jax.jit
-def _fit(made, data):
+def _fit(made: Units, data: Array) -> tuple[Units, Array]:
     fitted = made.fit(data)
     return fitted, fitted.mean(jnp.zeros_like(data[0]))
 
 
-def _check_fit(made, data):
+def _check_fit(made: Units, data: np.ndarray) -> None:
     if not _is_fitted(made):
         return
     _, found = _fit(made, jnp.asarray(data, jnp.float32))

@@ -242,8 +242,8 @@ SENTENCES = {
         "0.01 (8.71 standard errors)"
     ),
     TooNormal: (
-        ".sample: at input -1.836 49.91 % of 20,000 samples lie below 0.1008, expected 19.71 ± "
-        "0.28 %"
+        ".sample: at input -1.836 49.91 % of 20,000 samples lie below 0.09235, expected 18.19 ± "
+        "0.27 %"
     ),
     InStep: (
         ".sample: at inputs (-1.836, -1.934) the covariance of units 0 and 1 in 20,000 samples is "
