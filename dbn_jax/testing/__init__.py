@@ -4,7 +4,7 @@
     from dbn_jax import testing
 
     def test_my_units():
-        testing.check_units(jax.random.key(0), MyUnits(), num_units=3)
+        testing.check_units(jax.random.key(0), MyUnits(), num_units=2)
 
 A check raises AssertionError with one sentence that says what is wrong and by how much. Of the
 class under test it believes the energy U(x), the statistic s(x) and which values units take;

@@ -97,12 +97,12 @@ def _slopes_of_sum(made: Units, inputs: Array, states: Array, log_weights: Array
     return jax.grad(total)(made)
 
 
-def check_gradients(made: Units, table: Table, inputs: np.ndarray) -> None:
+def check_gradients(made: Units, table: Table, inputs: np.ndarray, tolerance: float) -> None:
     """Fails unless cumulant, means and gradients are the table's, at inputs (R, N)."""
     # In two axes, each of which is a batch axis.
     rows = jnp.asarray(inputs.reshape(2, -1, inputs.shape[-1]))
     result = jax.tree.map(np.asarray, _evaluate(made, rows))
-    tolerance = 1e-6 + table.error(inputs)
+    tolerance += table.error(inputs)
     expected = table.cumulant(inputs)
     if (place := worst(found := result["cumulant"].ravel(), expected, tolerance)) is not None:
         one, other = apart(found[place], expected[place])

@@ -4,7 +4,8 @@ Every comparison is a score in standard errors. A sum of independent terms is fa
 than t standard errors with probability 2·exp(−t²/2) at most: for frequencies that is Chernoff's
 bound on a score from the Kullback-Leibler divergence, for distribution functions it is Dvoretzky,
 Kiefer and Wolfowitz's, and for means of thousands of draws the normal law is well below it. All
-scores together exceed their `bound` with a probability of one in a million.
+scores together exceed their `bound` with a probability of one in a million. What is noticed: a
+probability of ½ that is off by 0.02, a standard deviation by 4 %.
 """
 
 import math

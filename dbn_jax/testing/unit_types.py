@@ -36,8 +36,9 @@ def check_units(
       key: consumed.
       units: a description such as ``MyUnits()``, which gets random parameters: what `init` makes,
         with normal noise of 0.5. Or units with parameters, where those have to be.
-      num_units: of a description; few, for all joint states are listed.
-      dtypes: in which the type has to work.
+      num_units: of a description; few, for all joint states are listed: one or two of real values.
+      dtypes: in which the type has to work. Without "float64", formulae need be as exact as
+        float32 is.
     """
     _check_pytree(units)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
@@ -56,7 +57,8 @@ def check_units(
             formulas.check_tail(element)
         formulas.check_bias(wide, drawn[0])
         table = Table.of(wide, np.float64(inputs), drawn[:, 0])
-        formulas.check_gradients(wide, table, np.float64(inputs))
+        tolerance = 1e-8 if "float64" in dtypes else 1e-5
+        formulas.check_gradients(wide, table, np.float64(inputs), tolerance)
     samples.check(made, table, np.float64(inputs[:_SAMPLED]), drawn)
     _check_programs(key, made, inputs)
     _check_extremes(key, made, table)

@@ -21,6 +21,34 @@ def test_right_types_pass(layer):
     testing.check_units(KEY, layer)
 
 
+@pytrees.dataclass
+class Single(Ternary):
+    """As exact as float32, in any dtype."""
+
+    def cumulant(self, inputs):
+        return super().cumulant(inputs).astype(jnp.float32).astype(inputs.dtype)
+
+
+def test_types_have_to_work_in_the_dtypes_that_are_asked_for():
+    testing.check_units(KEY, Single(), dtypes=["float32"])
+    with pytest.raises(AssertionError, match=r"^Single.cumulant: .* is \d\.\d{6,}, but log Σ"):
+        testing.check_units(KEY, Single())
+
+
+def test_units_with_parameters_keep_them():
+    bias = jnp.array([20.0, -20.0, 0.0])  # the first two never vary
+    with pytest.raises(AssertionError, match=r"^Biased.sample: at input \S+ \(unit 2\) the mean"):
+        testing.check_units(KEY, Biased(bias))
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize("what", [Ternary, 3])
+def test_what_is_no_units_is_refused(what):
+    sentence = f"check_units takes units such as MyUnits(), not {what!r}"
+    with pytest.raises(TypeError, match=f"^{re.escape(sentence)}$"):
+        testing.check_units(KEY, what)
+
+
 # Mistakes, each in a class that is right otherwise.
 
 
