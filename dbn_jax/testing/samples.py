@@ -34,7 +34,7 @@ def _sample(key: Array, layer: Units, inputs: Array) -> Array:
 def draw(key: Key[Array, ""], layer: Units, inputs: np.ndarray) -> np.ndarray:
     """Draws given each row of inputs (R, N): (NUM_DRAWS, R, N), float64."""
     many = jnp.broadcast_to(jnp.asarray(inputs), (NUM_DRAWS, *inputs.shape))
-    return np.float64(_sample(key, layer, many))
+    return np.asarray(_sample(key, layer, many), np.float64)
 
 
 def bound(num_scores: int) -> float:
@@ -106,9 +106,9 @@ def _mean(
 
 def _frequencies(where: str, x: np.ndarray, p: np.ndarray, states: np.ndarray) -> Comparison:
     """How often each value occurs among draws (n, width)."""
-    values, index = np.unique(np.float32(states), axis=0, return_inverse=True)
+    values, index = np.unique(states.astype(np.float32), axis=0, return_inverse=True)
     p = np.minimum(np.bincount(index.ravel(), p), 1.0)
-    share = _counts(np.float32(x), values) / len(x)
+    share = _counts(x.astype(np.float32), values) / len(x)
     divergence = _entropy(share, p) + _entropy(1 - share, 1 - p)
     score = np.sqrt(2 * len(x) * np.maximum(divergence, 0))
     i = score.argmax()

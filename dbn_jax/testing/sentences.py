@@ -28,11 +28,10 @@ def number(x: Numbers, digits: int = 4) -> str:
 
 def apart(found: Numbers, expected: Numbers) -> tuple[str, str]:
     """Both as text, with so many digits that they differ."""
-    for digits in range(4, 17):
-        texts = number(found, digits), number(expected, digits)
-        if texts[0] != texts[1]:
-            break
-    return texts
+    digits = 4
+    while number(found, digits) == number(expected, digits) and digits < 17:
+        digits += 1
+    return number(found, digits), number(expected, digits)
 
 
 def worst(found: Numbers, expected: Numbers, tolerance: Numbers = 1e-6) -> tuple[int, ...] | None:

@@ -79,7 +79,8 @@ class Table:
                 axes += [_axis(layer, inputs, drawn, i, *support) for i, support in supports]
             else:
                 _check_size(layer, num_states)
-                axes.append(Axis.listed(np.float64(element.states(jnp.arange(num_states)))))
+                states = element.states(jnp.arange(num_states))
+                axes.append(Axis.listed(np.asarray(states, np.float64)))
             start = end
         _check_size(layer, math.prod(len(axis.values) for axis in axes))
         index = np.indices([len(axis.values) for axis in axes]).reshape(len(axes), -1)
@@ -89,8 +90,8 @@ class Table:
         wide = [np.full(axis.values.shape[1], axis.continuous) for axis in axes]
         table = cls(
             states,
-            sum(axis.log_weights[i] for axis, i in pairs),
-            sum(axis.coarse[i] for axis, i in pairs),
+            np.sum([axis.log_weights[i] for axis, i in pairs], axis=0),
+            np.sum([axis.coarse[i] for axis, i in pairs], axis=0),
             energy,
             statistic,
             np.concatenate(wide),
@@ -117,7 +118,7 @@ class Table:
     def logits(self, inputs: np.ndarray, log_weights: np.ndarray | None = None) -> np.ndarray:
         """I·s − U, with the log weights: (..., N) -> (..., S)."""
         own = (self.log_weights if log_weights is None else log_weights) - self.energy
-        return np.float64(inputs) @ self.statistic.T + own
+        return np.asarray(inputs, np.float64) @ self.statistic.T + own
 
     def cumulant(self, inputs: np.ndarray) -> np.ndarray:
         """(..., N) -> (...)."""
