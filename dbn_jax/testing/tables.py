@@ -69,43 +69,18 @@ class Table:
     @classmethod
     def of(cls, layer: Units, inputs: np.ndarray, drawn: np.ndarray) -> "Table":
         """For inputs (R, N) or others as large; `drawn` (n, N) are samples, to begin from."""
-        axes: list[Axis] = []
-        start = 0
-        for element in layer.elements():
-            num_states = number_of_states(element)
-            end = start + element.num_units
-            if num_states is None:
-                supports = [(i, element.support) for i in range(start, end)]
-                axes += [_axis(layer, inputs, drawn, i, *support) for i, support in supports]
-            else:
-                _check_size(layer, num_states)
-                states = element.states(jnp.arange(num_states))
-                axes.append(Axis.listed(np.asarray(states, np.float64)))
-            start = end
-        _check_size(layer, math.prod(len(axis.values) for axis in axes))
+        axes = _axes(layer, inputs, drawn)
         index = np.indices([len(axis.values) for axis in axes]).reshape(len(axes), -1)
         pairs = list(zip(axes, index, strict=True))
         states = np.concatenate([axis.values[i] for axis, i in pairs], axis=1)
-        energy, statistic = evaluate(layer, states)
-        wide = [np.full(axis.values.shape[1], axis.continuous) for axis in axes]
         table = cls(
             states,
             np.sum([axis.log_weights[i] for axis, i in pairs], axis=0),
             np.sum([axis.coarse[i] for axis, i in pairs], axis=0),
-            energy,
-            statistic,
-            np.concatenate(wide),
+            *evaluate(layer, states),
+            np.concatenate([np.full(axis.values.shape[1], axis.continuous) for axis in axes]),
         )
-        if np.isnan(table.energy).any():
-            where = number(states[np.isnan(table.energy).argmax()])
-            fail(layer, "energy", f"at x = {where} it is nan")
-        if (error := table.error(inputs)) > 0.1:
-            fail(
-                layer,
-                "energy",
-                "exp(I·s(x) − U(x)) cannot be integrated: by two rules its logarithm is not the "
-                f"same within {number(error, 2)}. Is U smooth within the support?",
-            )
+        _check_energy(layer, table, inputs)
         return table
 
     @property
@@ -158,6 +133,18 @@ def number_of_states(layer: Units) -> int | None:
         return None
 
 
+def _check_energy(layer: Units, table: Table, inputs: np.ndarray) -> None:
+    if (unknown := np.isnan(table.energy)).any():
+        fail(layer, "energy", f"at x = {number(table.states[unknown.argmax()])} it is nan")
+    if (error := table.error(inputs)) > 0.1:
+        fail(
+            layer,
+            "energy",
+            "exp(I·s(x) − U(x)) cannot be integrated: by two rules its logarithm is not the same "
+            f"within {number(error, 2)}. Is U smooth within the support?",
+        )
+
+
 def _check_size(layer: Units, num_states: int) -> None:
     if num_states > _MOST_STATES:
         raise ValueError(
@@ -169,6 +156,24 @@ def _check_size(layer: Units, num_states: int) -> None:
 def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
     top = logits.max(axis=-1, keepdims=True)
     return np.asarray(np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0])
+
+
+def _axes(layer: Units, inputs: np.ndarray, drawn: np.ndarray) -> list[Axis]:
+    """The states of elements that list them, and else the values of each unit."""
+    axes: list[Axis] = []
+    start = 0
+    for element in layer.elements():
+        end = start + element.num_units
+        if (num_states := number_of_states(element)) is None:
+            low, high = element.support
+            axes += [_axis(layer, inputs, drawn, i, low, high) for i in range(start, end)]
+        else:
+            _check_size(layer, num_states)
+            states = element.states(jnp.arange(num_states))
+            axes.append(Axis.listed(np.asarray(states, np.float64)))
+        start = end
+    _check_size(layer, math.prod(len(axis.values) for axis in axes))
+    return axes
 
 
 def _axis(
