@@ -74,7 +74,7 @@ def _check_pytree(units: Units) -> None:
     if any(isinstance(leaf, Units) for leaf in jax.tree.leaves(units)):
         raise AssertionError(f"{name} is no pytree: {remedy}")
     try:
-        hash(jax.tree.structure(units))
+        hash(jax.tree.map(lambda leaf: None, units))  # what kind of units they are
     except TypeError as e:
         raise AssertionError(
             f"{name} has static fields that jax.jit cannot compare ({e}): use numbers, text and "
@@ -90,7 +90,13 @@ def _check_pytree(units: Units) -> None:
 
 def _with_parameters(rng: np.random.Generator, units: Units, num_units: int) -> Units:
     """Units in float32: as they are, or of a description with random parameters."""
-    if jax.tree.leaves(units):
+    if leaves := jax.tree_util.tree_leaves_with_path(units):
+        if getattr(units, "bias", None) is None:
+            names = ", ".join(jax.tree_util.keystr(path) for path, _ in leaves)
+            raise AssertionError(
+                f"{type(units).__name__} has parameters before `init` makes them: {names}. Make "
+                "them static, by dbn_jax.pytrees.static, or None"
+            )
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), units)
     made = units.init(num_units)
     if type(made) is not type(units) or not jax.tree.leaves(made):

@@ -316,3 +316,33 @@ def test_each_mistake_has_its_sentence(wrong):
     sentence = re.escape(wrong.__name__ + SENTENCES[wrong]).replace("…", ".*")  # JAX's own words
     with pytest.raises(AssertionError, match=f"^{sentence}$"):
         testing.check_units(KEY, wrong())
+
+
+@pytrees.dataclass
+class Learnt(Ternary):
+    rate: float = 0.5
+
+
+@pytrees.dataclass
+class Listed(Ternary):
+    values: object = pytrees.static(None)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (
+            Learnt(),
+            "Learnt has parameters before `init` makes them: .rate. Make them static, by "
+            "dbn_jax.pytrees.static, or None",
+        ),
+        (
+            Listed(values=[1, 2]),
+            "Listed has static fields that jax.jit cannot compare (unhashable type: 'list'): use "
+            "numbers, text and tuples",
+        ),
+    ],
+)
+def test_fields_that_jax_cannot_handle_are_named(layer, sentence):
+    with pytest.raises(AssertionError, match=f"^{re.escape(sentence)}$"):
+        testing.check_units(KEY, layer)
