@@ -120,7 +120,8 @@ def _with_parameters(rng: np.random.Generator, units: Units, num_units: int) -> 
 def _check_results(made: Units, dtype: str) -> None:
     """What every method returns, of inputs with and without leading axes; nothing is computed."""
     batches = {"energy": (), "cumulant": ()}  # the rest keep the last axis
-    with jax.enable_x64(True):
+    is_fitted = _is_fitted(made)
+    with jax.enable_x64(dtype == "float64"):
         made = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), made)
         size = (made.num_units,)
         for shape in (size, (2, 3, *size)):
@@ -128,7 +129,7 @@ def _check_results(made: Units, dtype: str) -> None:
             for method in ("energy", "statistic", "cumulant", "mean", "mean_statistic", "sample"):
                 wanted = (*shape[:-1], *batches.get(method, size))
                 _check_result(made, method, x, wanted, dtype)
-        if _is_fitted(made):
+        if is_fitted:
             data = jax.ShapeDtypeStruct((_DATA, *size), dtype)
             fitted = _traced(made, "fit", lambda made, x: made.fit(x), made, data)
             if fitted != made:
@@ -172,8 +173,9 @@ def _said(made: Units, method: str, sentence: str) -> Iterator[None]:
 
 def _is_fitted(made: Units) -> bool:
     """Whether the type says how it is fitted to data; hidden units need not."""
-    return type(made).fit is not Units.fit or all(
-        type(element)._match is not Units._match for element in made.elements()
+    return all(
+        type(element)._match is not Units._match or type(element).fit is not Units.fit
+        for element in made.elements()
     )
 
 
