@@ -25,10 +25,9 @@ def check_tail(element: Units) -> None:
     ends = [end for end in element.support if np.isinf(end)]
     if not ends:
         if element.tail != "bounded":
+            limits = number(np.asarray(element.support))
             fail(
-                element,
-                "tail",
-                f"it is {element.tail!r}, but values end at {element.support}: leave it out",
+                element, "tail", f"it is {element.tail!r}, but values end at {limits}: leave it out"
             )
         return
     unbiased = element.init(element.num_units, jnp.float64)
