@@ -103,8 +103,8 @@ def _with_parameters(rng: np.random.Generator, units: Units, num_units: int) -> 
         fail(units, "init", f"it returns {made!r}; expected units of the same type, with biases")
     if made.num_units != num_units:
         fail(units, "init", f"{num_units} units are asked for, but num_units is {made.num_units}")
-    if np.any(np.asarray(made.bias)):
-        fail(units, "init", f"the biases begin at {number(made.bias)}; expected zeros")
+    if np.any(bias := np.asarray(made.bias)):
+        fail(units, "init", f"the biases begin at {number(bias)}; expected zeros")
     for path, leaf in jax.tree_util.tree_leaves_with_path(units.init(num_units, jnp.bfloat16)):
         if leaf.dtype != jnp.bfloat16:
             place = jax.tree_util.keystr(path)
