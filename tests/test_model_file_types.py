@@ -19,7 +19,7 @@ from tests.test_model_file import forge, pair
 class MyUnits(units.Spin):
     """Of a class that derives from a type of the package, too; a static field without a default."""
 
-    levels: int | None = pytrees.static(None)
+    levels: int | None = pytrees.static(default=None)
 
 
 @pytrees.dataclass

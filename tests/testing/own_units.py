@@ -15,7 +15,7 @@ class Ternary(units.Units):
     """x ∈ {−1, 0, 1}: U = −b·x + cost·x²."""
 
     bias: jax.Array | None = None
-    cost: float = pytrees.static(0.3)
+    cost: float = pytrees.static(default=0.3)
     support: ClassVar = (-1.0, 1.0)
     _num_values: ClassVar = 3
 

@@ -17,8 +17,8 @@ class Real(units.Units):
     """Units of any energy, of which nothing else is asked."""
 
     bias: jax.Array | None = None
-    of_one: object = pytrees.static(None)
-    support: tuple[float, float] = pytrees.static((-math.inf, math.inf))
+    of_one: object = pytrees.static(default=None)
+    support: tuple[float, float] = pytrees.static(default=(-math.inf, math.inf))
     cumulant = mean = sample = None
 
     def energy(self, x):

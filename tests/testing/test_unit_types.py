@@ -62,7 +62,7 @@ class Learnt(Ternary):
 
 @pytrees.dataclass
 class Listed(Ternary):
-    values: object = pytrees.static(None)
+    values: object = pytrees.static(default=None)
 
 
 @pytest.mark.parametrize(

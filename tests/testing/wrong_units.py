@@ -226,7 +226,7 @@ class LooseTail(Ternary):
 
 @pytrees.dataclass
 class StuckSigma(units.Gaussian):
-    learn_sigma: bool = pytrees.static(True)
+    learn_sigma: bool = pytrees.static(default=True)
 
     def cumulant(self, inputs):
         stuck = dataclasses.replace(self, log_sigma=jax.lax.stop_gradient(self.log_sigma))
