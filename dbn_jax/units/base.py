@@ -26,7 +26,7 @@ class Units(abc.ABC):
       bias: None in a description.
       support: smallest and largest value that a unit can take; of layers of a single type only, as
         `tail` is (see `elements`).
-      tail: how fast a lone unit's density falls: "bounded" (finitely many values), "quadratic"
+      tail: how fast a lone unit's density falls: "bounded" (its values have limits), "quadratic"
         (like exp(−x²/2)) or "factorial" (like 1/x!). It decides which pairs have a normalisable
         joint density (`dbn_jax.units.normalisable`).
     """
