@@ -23,7 +23,7 @@ import numpy as np
 
 from dbn_jax import data, dbn, label_units, learning, random, rbm, train_state
 from dbn_jax.learning import greedy
-from experiments.common import finetuning, runs
+from experiments.common import finetuning, optimizers, runs
 from experiments.common.rbm_settings import MemorySettings
 from experiments.common.settings import MAX_EPOCHS, about, setting
 
@@ -48,7 +48,13 @@ class Settings(finetuning.FinetuningSettings):
     )
     weight_decay: float = setting(1e-4, "Strength of L2 weight decay.", at_least=0)
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(10, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(
+        10,
+        "Number of passes over the data.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
+    )
 
     @property
     def memory(self) -> MemorySettings:

@@ -57,14 +57,22 @@ class BackpropagationSettings(Declared, title="Fine-tuning"):
         at_least=0,
     )
     batch_size: int = setting(100, "Number of examples in each update of fine-tuning.", at_least=1)
-    epochs: int = setting(100, "Number of epochs of fine-tuning.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(
+        100,
+        "Number of epochs of fine-tuning.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
+    )
 
 
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: RBMSettings = group(RBMSettings, given=only("pretraining", True), epochs=50)
+    learning: RBMSettings = group(
+        RBMSettings, given=only("pretraining", True), grows=pretraining.BELOW, epochs=50
+    )
     hidden_sizes: tuple[int, ...] = setting(
         (1000, 500, 250, 30),
         "Number of units of each hidden layer of the encoder; the last layer is the code.",

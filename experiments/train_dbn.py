@@ -52,7 +52,10 @@ class Settings(runs.TrainingSettings):
 
     data: DataSettings = group(DataSettings)
     learning: LayerSettings = group(
-        LayerSettings, given=_layers("two layers", 2), learning_rate_decay="linear"
+        LayerSettings,
+        given=_layers("two layers", 2),
+        grows=pretraining.BELOW,
+        learning_rate_decay="linear",
     )
     top: MemorySettings = group(MemorySettings, prefix="top_", learning_rate_decay="linear")
     hidden_sizes: tuple[int, ...] | None = setting(

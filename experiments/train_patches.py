@@ -83,7 +83,13 @@ class Settings(runs.TrainingSettings):
         0.01, "Odds that a hidden unit is on before training.", at_least=1e-9, below=1
     )
     batch_size: int = setting(100, "Number of patches in each update.", at_least=1)
-    epochs: int = setting(30, "Number of passes over the patches.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(
+        30,
+        "Number of passes over the patches.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
+    )
     max_mixture: int = setting(
         16, "Largest number of components of the mixture of Gaussians.", at_least=1
     )

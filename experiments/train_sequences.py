@@ -139,7 +139,9 @@ class LearningSettings(Declared, title="Learning"):
         at_least=0,
     )
     batch_size: int = setting(10, "Number of pieces in a batch.", at_least=1)
-    epochs: int = setting(36, "Number of epochs.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(
+        36, "Number of epochs.", at_least=1, at_most=MAX_EPOCHS, grows=optimizers.FIXED
+    )
 
 
 class Settings(runs.TrainingSettings):

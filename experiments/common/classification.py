@@ -59,7 +59,13 @@ class ClassifierSettings(Declared, title="Learning"):
         0, "Number of epochs at the start in which only the softmax layer is trained.", at_least=0
     )
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(60, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(
+        60,
+        "Number of passes over the data.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
+    )
     early_stopping: bool = setting(
         False,
         "Return the classifier of the epoch with the fewest errors on the validation images. All "

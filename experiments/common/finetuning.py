@@ -19,6 +19,8 @@ _NUM_FIRST = 1000
 class FinetuningSettings(runs.TrainingSettings, pretrained.Pretrained):
     """Settings of every fine-tuning of a whole net."""
 
+    takes_own_models = True
+
 
 @dataclasses.dataclass(frozen=True)
 class PixelsAndLabels:

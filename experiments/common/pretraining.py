@@ -16,8 +16,10 @@ from dbn_jax.units import normalisable
 from experiments.common import memory
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.runs import Run
-from experiments.common.settings import about
+from experiments.common.settings import Growth, about
 
+# Epochs of layers that have others on top.
+BELOW = Growth(lambda settings: False, "what is above these layers has learnt from them")
 _NUM_EXAMINED = 1000  # examples that the monitors and the health checks look at
 _EXAMINED = 2**32 - 1  # number of their key
 

@@ -29,7 +29,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -86,6 +86,8 @@ class TrainingSettings(ResumedSettings, title="Run"):
         "Likelihoods, error rates and maps are computed in float32 everywhere.",
         choices=precision.NAMES,
     )
+    # Whether --pretrained takes models that the command itself has made.
+    takes_own_models: ClassVar[bool] = False
 
 
 def open(settings: Declared, workdir: str) -> "Run":
@@ -99,8 +101,20 @@ def open(settings: Declared, workdir: str) -> "Run":
         program=sys.modules["__main__"].__spec__.name if module == "__main__" else module,
         settings=dataclasses.asdict(settings),
         may_change=settings.undecisive(),
+        may_grow={
+            flag: fault and f"{fault}; {_remedy(settings, workdir)}"
+            for flag, fault in settings.growing().items()
+        },
     )
     return Run(settings, folder)
+
+
+def _remedy(settings: Declared, workdir: str) -> str:
+    """What to do where a run cannot become longer."""
+    remedy = "choose another --workdir"
+    if getattr(settings, "takes_own_models", False):
+        remedy += f", and there --pretrained={workdir} to train its model further"
+    return remedy
 
 
 @dataclasses.dataclass(frozen=True)
