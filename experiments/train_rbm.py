@@ -12,25 +12,32 @@ other digits, which the RBM tries to see as 2s (under a minute on 2 cores):
     python -m experiments.train_rbm --workdir=runs/pcd --dataset=mnist --data_dir=<IDX folder> \
         --flagfile=experiments/flagfiles/rbm_500_pcd.flags
 
+--pretrained goes on from the RBM of another run, with other data of as many pixels:
+
+    python -m experiments.train_rbm --workdir=runs/all --pretrained=runs/twos --dataset=mnist5k \
+        --image_size=16
+
 The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and summary.json.
 
 Reference: Hinton, "To recognize shapes, first learn to generate images" (2007).
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from absl import logging
 from matplotlib.figure import Figure
 
 from dbn_jax import data, figures, files, rbm, training
-from experiments.common import data_settings, pretraining, runs
+from experiments.common import data_settings, pretrained, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, RATES, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.settings import group, setting
 from experiments.pictures import rbm as pictures
 
 _NUM_UNITS_SHOWN = 50
+_DEFAULTS = {"visible": "bernoulli", "hidden": "bernoulli", "num_hidden": 500}
 
 
 class LearningSettings(RBMSettings):
@@ -49,9 +56,30 @@ class Settings(runs.TrainingSettings):
 
     data: DataSettings = group(DataSettings)
     learning: LearningSettings = group(LearningSettings)
-    visible: str = setting("bernoulli", "Type of the visible units.", choices=PIXEL_UNITS)
-    hidden: str = setting("bernoulli", "Type of the hidden units.", choices=tuple(UNITS))
-    num_hidden: int = setting(500, "Number of hidden units.", at_least=1)
+    pretrained: str | None = setting(
+        None,
+        "Workdir of another run of this command, or the folder where it is published, whose RBM "
+        "this one starts from; by default weights are random. The data are those of the flags.",
+        folder=True,
+    )
+    visible: str | None = setting(
+        None,
+        "Type of the visible units.",
+        unset=f"{_DEFAULTS['visible']}, or as the pretrained RBM has them",
+        choices=PIXEL_UNITS,
+    )
+    hidden: str | None = setting(
+        None,
+        "Type of the hidden units.",
+        unset=f"{_DEFAULTS['hidden']}, or as the pretrained RBM has them",
+        choices=tuple(UNITS),
+    )
+    num_hidden: int | None = setting(
+        None,
+        "Number of hidden units.",
+        unset=f"{_DEFAULTS['num_hidden']}, or as many as the pretrained RBM has",
+        at_least=1,
+    )
     ensemble: int | None = setting(
         None,
         "Number of RBMs trained side by side, which differ by their seeds: --seed and those that "
@@ -64,6 +92,7 @@ class Settings(runs.TrainingSettings):
     sample_steps: int = setting(
         1000, "Number of Gibbs steps before a sample is shown.", at_least=1, at_most=100_000
     )
+    takes_own_models = True
 
 
 def run(settings: Settings, workdir: str) -> dict:
@@ -71,14 +100,16 @@ def run(settings: Settings, workdir: str) -> dict:
     dataset, transform = settings.data.load()
     _, held_out = dataset.held_out
     unfamiliar = settings.data.left_out(dataset)
-    pixels = Pixels(transform, settings.visible)
     num_images, num_visible = dataset.train.images.shape
-    settings = _suited(settings, dataset, transform)
+    start, made_of = _pretrained(settings, num_visible)
+    settings = _suited(settings, made_of, dataset, transform)
+    pixels = Pixels(transform, settings.visible)
     learning = settings.learning
     data_settings.check_updates(learning, num_images)
     types = {"visible": UNITS[settings.visible], "hidden": UNITS[settings.hidden]}
-    flags = " ".join(f"--{name}={getattr(settings, name)}" for name in (*types, "num_hidden"))
-    pretraining.check(learning, num_visible, settings.num_hidden, flags=flags, **types)
+    flags = " ".join(f"--{name}={getattr(settings, name)}" for name in _DEFAULTS)
+    layer = settings.num_hidden if start is None else start
+    pretraining.check(learning, num_visible, layer, flags=flags, **types)
     run = runs.open(settings, workdir)
     if run.is_done:
         return run.report()
@@ -89,7 +120,7 @@ def run(settings: Settings, workdir: str) -> dict:
         learning,
         dataset.train.images,
         held_out.images,
-        settings.num_hidden,
+        layer,
         view=pixels,
         seed=settings.seed,
         callback=snapshots.take,
@@ -122,6 +153,7 @@ class Snapshots:
     def __init__(self, run: runs.Run):
         """Chooses the epochs."""
         num_epochs = run.settings.learning.epochs
+        self._start = "a pretrained RBM" if run.settings.pretrained else "a random start"
         doubling = [2**i for i in range(num_epochs.bit_length()) if 2**i < num_epochs]
         self._epochs = [0, *doubling[-6:], num_epochs]
         self._path = run.path / "snapshots"
@@ -147,7 +179,7 @@ class Snapshots:
             np.stack(list(weights.values())),
             image_shape=image_shape,
             labels=[f"epoch {epoch}" for epoch in weights],
-            title="Development of the features from a random start",
+            title=f"Development of the features from {self._start}",
         )
         return {"development": picture}
 
@@ -157,8 +189,40 @@ def _read(path: files.Path) -> np.ndarray:
         return np.load(file)
 
 
-def _suited(settings: Settings, dataset: data.Dataset, transform: data.Transform) -> Settings:
-    """The settings with numbers and names where the defaults depend on the data."""
+def _pretrained(settings: Settings, num_pixels: int) -> tuple[rbm.RBM | None, dict[str, Any]]:
+    """The RBM to start from, if any, and what it is made of."""
+    if settings.pretrained is None:
+        return None, _DEFAULTS
+    start, _ = pretrained.load(settings.pretrained, (pretrained.RBM,))
+    num_visible, num_hidden = start.weights.shape
+    if num_pixels != num_visible:
+        raise ValueError(
+            f"--dataset={settings.data.dataset} has images of {num_pixels} pixels, but the RBM of "
+            f"--pretrained={settings.pretrained} has {num_visible} visible units; choose images of "
+            "as many (--image_size shrinks them), or leave --pretrained out"
+        )
+    origin = pretrained.run_summary(settings.pretrained)["settings"]
+    made_of = {name: origin.get(name) for name in ("visible", "hidden")}
+    if not set(made_of.values()) <= set(UNITS):
+        raise ValueError(
+            f"{settings.pretrained}/summary.json is damaged: it does not tell the types of units"
+        )
+    made_of["num_hidden"] = num_hidden
+    for name, value in made_of.items():
+        if getattr(settings, name) not in (None, value):
+            raise ValueError(
+                f"--{name}={getattr(settings, name)}, but the RBM of "
+                f"--pretrained={settings.pretrained} has --{name}={value}; leave the flag out"
+            )
+    return start, made_of
+
+
+def _suited(
+    settings: Settings, made_of: dict[str, Any], dataset: data.Dataset, transform: data.Transform
+) -> Settings:
+    """The settings with numbers and names where the defaults depend on the data or the start."""
+    unset = {name: value for name, value in made_of.items() if getattr(settings, name) is None}
+    settings = dataclasses.replace(settings, **unset)
     grey = settings.visible == "bernoulli" and data_settings.is_grey(dataset, transform)
     learning = settings.learning.suited(*dataset.train.images.shape, grey=grey)
     if learning.learning_rate is None:

@@ -15,6 +15,8 @@ from experiments.common.settings import Declared, setting
 NONE = "none"
 # The flags that name the run which another one starts from.
 STARTS = ("pretrained", "below")
+# The command that makes RBMs.
+RBM = "train_rbm"
 # The commands that make nets.
 NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
 # The command that makes nets of convolutional layers, of which not all fine-tunings are.
@@ -100,7 +102,7 @@ def load(
         raise ValueError(
             f"--{flag}={path} was made by {made_by}; expected a run of {', '.join(programs)}"
         )
-    while "pretrained" in summary:  # the data are those of the first run
+    while "pretrained" in summary and not _has_own_data(summary):  # those of an earlier run
         settings = summary["settings"]
         data_dir = data_dir or settings.get("data", settings).get("data_dir")
         summary = summary["pretrained"]
@@ -114,6 +116,11 @@ def load(
         changed = {"dataset": data_dir} if own else {"data_dir": data_dir}
         data_settings = dataclasses.replace(data_settings, **changed)
     return model_file.load(files.path(path) / "model.npz"), data_settings
+
+
+def _has_own_data(summary: dict[str, Any]) -> bool:
+    """Whether a run that started from a pretrained model has other data than that."""
+    return summary["program"].removeprefix("experiments.") == RBM
 
 
 def check_data(dataset: data.Dataset, num_pixels: int, num_labels: int = 0) -> None:

@@ -27,7 +27,7 @@ _EXAMINED = 2**32 - 1  # number of their key
 def check(
     settings: RBMSettings,
     num_visible: int,
-    layer: int | greedy.Init,
+    layer: int | greedy.Init | rbm.RBM,
     *,
     flags: str,
     prefix: str = "",
@@ -69,7 +69,7 @@ def train_layer(
     settings: RBMSettings,
     rows: Any,
     held_out: Any,
-    layer: int | greedy.Init,
+    layer: int | greedy.Init | rbm.RBM,
     *,
     view: greedy.View,
     seed: int,

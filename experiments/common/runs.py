@@ -25,6 +25,7 @@ summary.json. The same command resumes a run that was interrupted, at whatever m
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
@@ -193,7 +194,7 @@ class Run:
                 "settings": settings,
                 "callback": watch,
                 "checkpoints": saved,
-                "made_with": self._model() | belonging.of_arrays("held-out data", held_out),
+                "made_with": self._made_with() | belonging.of_arrays("held-out data", held_out),
                 "metrics_path": self._metrics(phase),
             }
         parallel.wait_for_all(phase)  # for the files of the first process
@@ -236,6 +237,8 @@ class Run:
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Prints the results, and writes the summary, which marks the run as finished."""
         more = {}
+        if started_from := {name: x for name, x in self._started_from.items() if x is not None}:
+            more["started_from"] = started_from
         if isinstance(self.settings, TrainingSettings):
             more["learning_precision"] = precision.found(self.settings.precision)
         seed = getattr(self.settings, "seed", 0)
@@ -249,15 +252,15 @@ class Run:
         with files.replacing(self.path / f"{name}.npz") as file:
             np.savez(file, **arrays)
 
-    def _model(self):
-        """The checksums of the models that the run starts from, if it starts from any."""
-        checksums = {}
-        for name in ("pretrained", "below"):
-            if (start := getattr(self.settings, name, None)) is not None:
-                model = files.path(start) / "model.npz"
-                checksum = files.sha256(model)[:16] if model.is_file() else None
-                checksums[f"{name} model"] = checksum
-        return checksums
+    @functools.cached_property
+    def _started_from(self) -> dict[str, str | None]:
+        """The SHA-256 of the models that the run starts from, by the flags that name them."""
+        starts = {name: getattr(self.settings, name, None) for name in ("pretrained", "below")}
+        models = {name: files.path(x) / "model.npz" for name, x in starts.items() if x is not None}
+        return {name: files.sha256(x) if x.is_file() else None for name, x in models.items()}
+
+    def _made_with(self):
+        return {f"{name} model": x and x[:16] for name, x in self._started_from.items()}
 
     @property
     def _table(self):
