@@ -103,7 +103,7 @@ def test_all_numbers_of_epochs_say_whether_they_may_grow(settings):
     flags = [
         re.match(r"--([^= ]+)", usage)[1] for part in settings.help().values() for usage in part
     ]
-    epochs = {flag for flag in flags if re.fullmatch("(top_|finetune_)?epochs", flag)}
+    epochs = {flag for flag in flags if re.fullmatch("(top_|finetune_)?(epochs|patience)", flag)}
     required = {"pretrained": "none"} if "--pretrained (required)" in str(settings.help()) else {}
     assert settings(**required).growing().keys() == epochs
 
