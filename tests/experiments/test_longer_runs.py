@@ -77,13 +77,13 @@ LOWER = "what is above these layers has learnt from them"
     [
         (
             small_rbm(learning=dataclasses.replace(QUICK, learning_rate_decay="linear")),
-            {"epochs": LINEAR},
+            {"epochs": LINEAR, "patience": ""},
         ),
         (train_dbn.Settings(), {"epochs": LOWER, "top_epochs": LINEAR}),
         (small_dbn(), {"epochs": LOWER, "top_epochs": ""}),
         (train_convolutional.Settings(), {"epochs": LOWER}),
-        (finetune_bound.Settings(pretrained="net"), {"epochs": LINEAR}),
-        (train_sequences.Settings(), {"epochs": LINEAR}),
+        (finetune_bound.Settings(pretrained="net"), {"epochs": LINEAR, "patience": ""}),
+        (train_sequences.Settings(), {"epochs": LINEAR, "patience": ""}),
     ],
 )
 def test_what_depends_on_the_length_refuses_more(settings, why):
@@ -116,6 +116,7 @@ def test_the_sentence_of_a_refusal(tmp_path):
     done = binaries.run("experiments.train_rbm", *flags, "--epochs=2")
     assert done.stderr == (
         f"--epochs=2, but the run in {tmp_path}/run has --epochs=1, and cannot go on to more: "
-        f"{LINEAR}; choose another --workdir\n(--verbosity=1 shows where)\n"
+        f"{LINEAR}; choose another --workdir, and there --pretrained={tmp_path}/run to train its "
+        "model further\n(--verbosity=1 shows where)\n"
     )
     assert (tmp_path / "run/summary.json").exists()
