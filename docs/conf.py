@@ -20,7 +20,6 @@ html_title = "dbn_jax"
 extensions = [
     "docstrings",
     "mathml",
-    "model_cards",
     "myst_nb",
     "notebook_pictures",
     "sphinx.ext.autodoc",

@@ -2,10 +2,12 @@
 
     python -m experiments.publish --pretrained=runs/updown --folder=experiments/results/digit_model
 
-writes three files: model.npz, the weights in half precision (bfloat16; the fine-tuned
+writes four files: model.npz, the weights in half precision (bfloat16; the fine-tuned
 784-500-500-2000 net takes 3.3 MB, the 784-1000-500-250-30 autoencoder 4.0 MB); the checksum of
-these, which `dbn_jax.model_file.load` verifies; and summary.json, with the summary of the run and
-of the runs that it started from, but without the folders of their data. The commands that need a
+these, which `dbn_jax.model_file.load` verifies; summary.json, with the summary of the run and
+of the runs that it started from, but without the folders of their data; and README.md, the model's
+card. The card has the figures and the runs of the summary, and before them what you write into
+about.md: what the model is for, what it was trained on, where it fails. The commands that need a
 trained model take such a folder as --pretrained.
 """
 
@@ -29,10 +31,10 @@ class Settings(Declared, title="Model"):
 
 
 def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
-    """Writes the model of a finished run, its checksum and its summary.
+    """Writes the model of a finished run, its checksum, its summary and its card.
 
     The folder is made if need be; only an empty one is taken, or one that holds a publication,
-    whose model and summary are replaced.
+    whose model, summary and card are replaced, or an about.md alone.
     """
     if not os.fspath(folder) or "://" in os.fspath(folder):
         raise ValueError(
@@ -55,13 +57,62 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
     model_file.save(folder / "model.npz", model, dtype=jnp.bfloat16)
     digests = {"model.npz": files.sha256(folder / "model.npz")}
     files.write_text(folder / "summary.json", _as_text(summary | {"files": digests}))
+    files.write_text(folder / "README.md", card(folder))
     size = (folder / "model.npz").stat().st_size
     print(f"{folder / 'model.npz'}: {size:,} bytes")
 
 
+def card(folder: pathlib.Path) -> str:
+    """The card of a published model, in Markdown: about.md, its figures, and how it was made."""
+    name = folder.resolve().name
+    about = folder / "about.md"
+    model = folder / "model.npz"
+    summary = training.read_summary(folder)
+    results = {k: v for k, v in summary["results"].items() if isinstance(v, float)}
+    lines = [
+        f"# {name}",
+        "",
+        *([files.read_text(about).strip(), ""] if about.exists() else []),
+        f'`dbn_jax.model_file.load("{name}/model.npz")` loads it. The file has '
+        f"{model.stat().st_size / 1e6:.1f} MB, and the SHA-256 `{files.sha256(model)[:16]}…`.",
+        "",
+        "| figure | |",
+        "|---|---|",
+        *(f"| {key.replace('_', ' ')} | {_shown(key, value)} |" for key, value in results.items()),
+        "",
+        "| made by | commit | seed | time | device | JAX |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| `{run['program']}` | {_commit(run)} | {run['seed']} | "
+            f"{run['wall_seconds']:,.0f} s | {run['device']['platform']} | "
+            f"{run['versions']['jax']} |"
+            for run in _runs(summary)
+        ),
+        "",
+        "All settings are in `summary.json`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _runs(summary):
+    """The runs that made a model, the first one first."""
+    starts = [summary[name] for name in pretrained_runs.STARTS if name in summary]
+    return [run for start in starts for run in _runs(start)] + [summary]
+
+
+def _commit(run):
+    return f"`{run['commit'][:7]}`" if run["commit"] else "not from a clone"
+
+
+def _shown(name, value):
+    """A figure as it is printed: rates in percent."""
+    return f"{100 * value:.2f} %" if "error_rate" in name else f"{value:.4g}"
+
+
 def _check_own(folder):
     """Refuses a folder with files of somebody else."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    visible = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    names = sorted(visible - {"about.md"})
     if names and not (folder / "summary.json").is_file():
         raise ValueError(
             f"--folder={folder} holds {names[0]} and no summary.json, so that it is no publication "

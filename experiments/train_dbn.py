@@ -1,4 +1,4 @@
-"""Trains a deep belief net layer by layer: the main job.
+"""Trains a deep belief net layer by layer, and shows what it generates.
 
 Each RBM of the stack is trained on the activities of the layer below; the top one, an associative
 memory, sees the labels of the images too. The net then generates digits of each class, by Gibbs

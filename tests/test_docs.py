@@ -15,6 +15,7 @@ from experiments.common import command_line
 from tests import binaries
 
 DOCS = binaries.ROOT / "docs"
+READMES = [binaries.ROOT / "README.md", *binaries.ROOT.glob("experiments/results/*/README.md")]
 PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
 # Snippets with a name run in `test_readme.py`, smaller.
 BLOCK = re.compile(r"(?<!-->\n)^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -26,7 +27,7 @@ PYTHON = {
 # `tests/experiments/test_launch_tpu.py` compares what the launcher prints.
 COMMANDS = {
     (module, flags)
-    for text in [*PAGES.values(), (binaries.ROOT / "README.md").read_text()]
+    for text in [*PAGES.values(), *(path.read_text() for path in READMES)]
     for kind, block in BLOCK.findall(text)
     if kind == "sh"
     for module, flags in re.findall(

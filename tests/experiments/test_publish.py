@@ -11,7 +11,7 @@ import pytest
 from dbn_jax import dbn, model_file
 from experiments import evaluate, finetune_updown
 from experiments.common.data_settings import DataSettings
-from experiments.publish import publish
+from experiments.publish import card, publish
 from tests import binaries, finished_runs
 from tests.data import test_idx
 
@@ -28,7 +28,7 @@ def test_published_models_are_evaluated_like_their_runs(tmp_path, monkeypatch, c
     tuned = finished_runs.save(tmp_path / "tuned", net, settings)
     published = tmp_path / "results/digits"
     publish(tuned, published)
-    names = {"model.npz", "model.npz.sha256", "summary.json"}
+    names = {"README.md", "model.npz", "model.npz.sha256", "summary.json"}
     assert {p.name for p in published.iterdir()} == names
     text = (published / "summary.json").read_text()
     assert str(tmp_path) not in text
@@ -84,3 +84,23 @@ def test_what_cannot_be_published(tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "no finished run" in done.stderr
+
+
+def test_a_card_has_ones_own_words_first_then_figures_and_runs(tmp_path):
+    path = finished_runs.random_net(tmp_path / "net", (4, 5))
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    (folder / "about.md").write_text("For digits **only**.\n")
+    publish(path, folder)
+    lines = (folder / "README.md").read_text().splitlines()
+    assert lines[:3] == ["# digits", "", "For digits **only**."]
+    assert "| error rate | 50.00 % |" in lines
+    commit = json.loads((folder / "summary.json").read_text())["commit"]
+    assert lines[-3].startswith(f"| `experiments.train_dbn` | `{commit[:7]}` | 0 | 0 s | cpu |")
+
+
+@pytest.mark.parametrize(
+    "folder", sorted((binaries.ROOT / "experiments/results").glob("*/model.npz")), ids=str
+)
+def test_the_cards_of_this_repository_are_those_of_their_summaries(folder):
+    assert (folder.parent / "README.md").read_text() == card(folder.parent)

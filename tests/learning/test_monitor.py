@@ -60,7 +60,9 @@ def test_the_log_likelihood_is_that_of_the_enumerated_model():
     log_z = partition.exact_log_partition(params)
     for name, v in (("log_likelihood", held_out), ("log_likelihood_train", train)):
         exact = partition.log_likelihood(params, v, log_z).mean()
-        assert float(found[name]) == pytest.approx(float(exact), abs=5 * float(estimate.standard_error))
+        assert float(found[name]) == pytest.approx(
+            float(exact), abs=5 * float(estimate.standard_error)
+        )
     gap = monitor.compare(params, train, held_out, two_valued=True)["free_energy_gap"]
     found = float(found["log_likelihood_train"] - found["log_likelihood"])
     assert found == pytest.approx(float(gap), abs=1e-4)  # log Z is the same

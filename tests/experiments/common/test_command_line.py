@@ -33,8 +33,17 @@ def test_help_lists_every_flag_in_groups_and_ends_well():
     assert all(len(line) <= 100 for line in lines)
 
 
-def test_there_are_twenty_two_commands():
+def test_there_are_twenty_two_commands_in_the_list():
     assert len(COMMANDS) == 22
+    listed = binaries.run("experiments").stdout.splitlines()
+    names = [line.split()[0] for line in listed if line.startswith("  ")]
+    assert names == COMMANDS
+    assert all(line.endswith(".") and len(line) <= 120 for line in listed if line)
+    done = binaries.run("experiments", "train_dbn")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "write python -m experiments.train_dbn, with a dot, or nothing for the list\n"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
