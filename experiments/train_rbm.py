@@ -34,7 +34,7 @@ from dbn_jax import data, figures, files, rbm, training
 from experiments.common import data_settings, early_stopping, pretrained, pretraining, runs
 from experiments.common.data_settings import PIXEL_UNITS, RATES, UNITS, DataSettings, Pixels
 from experiments.common.rbm_settings import RBMSettings
-from experiments.common.settings import Given, group, setting
+from experiments.common.settings import Given, about, group, setting
 from experiments.pictures import rbm as pictures
 
 _NUM_UNITS_SHOWN, _NUM_SHOWN_EPOCHS = 50, 6
@@ -124,7 +124,7 @@ def run(settings: Settings, workdir: str) -> dict:
     early_stopping.check(settings.learning.patience, part)
     unfamiliar = settings.data.left_out(dataset)
     num_images, num_visible = dataset.train.images.shape
-    start, made_of = _pretrained(settings, num_visible)
+    start, made_of = _pretrained(settings, dataset)
     settings = _suited(settings, made_of, dataset, transform)
     pixels = Pixels(transform, settings.visible)
     settings = _with_score(settings, held_out, pixels)
@@ -216,18 +216,14 @@ def _read(path: files.Path) -> np.ndarray:
         return np.load(file)
 
 
-def _pretrained(settings: Settings, num_pixels: int) -> tuple[rbm.RBM | None, dict[str, Any]]:
+def _pretrained(settings: Settings, dataset: data.Dataset) -> tuple[rbm.RBM | None, dict[str, Any]]:
     """The RBM to start from, if any, and what it is made of."""
     if settings.pretrained is None:
         return None, _DEFAULTS
     start, _ = pretrained.load(settings.pretrained, (pretrained.RBM,))
     num_visible, num_hidden = start.weights.shape
-    if num_pixels != num_visible:
-        raise ValueError(
-            f"--dataset={settings.data.dataset} has images of {num_pixels} pixels, but the RBM of "
-            f"--pretrained={settings.pretrained} has {num_visible} visible units; choose images of "
-            "as many (--image_size shrinks them), or leave --pretrained out"
-        )
+    with about(f"--pretrained={settings.pretrained}"):
+        pretrained.check_data(dataset, num_visible, remedy=pretrained.OTHER_DATA)
     origin = pretrained.run_summary(settings.pretrained)["settings"]
     made_of = {name: origin.get(name) for name in ("visible", "hidden")}
     if not set(made_of.values()) <= set(UNITS):

@@ -144,20 +144,21 @@ def is_two_valued(visible: units.Units, v: jax.Array) -> bool:
 def train_stack(
     run: Run,
     settings: RBMSettings,
-    sizes: tuple[int, ...],
+    layers: tuple[int | rbm.RBM, ...],
     stack: greedy.Stack,
     images: np.ndarray,
     held_out: np.ndarray,
     *,
     samples: bool = False,
 ) -> greedy.Stack:
-    """Trains layers of binary units of these sizes on top of a stack, called layer_1, layer_2, …
+    """Trains layers of binary units on top of a stack, called layer_1, layer_2, …
 
     Args:
+      layers: their sizes, or RBMs that they start from.
       held_out: images that the layers are evaluated on.
       samples: whether layers are trained on sampled states of the layer below, or on probabilities.
     """
-    for size in sizes:
+    for layer in layers:
         number = len(stack.layers)
         state = train_layer(
             run,
@@ -165,7 +166,7 @@ def train_stack(
             settings,
             stack.rows(images),
             stack.rows(held_out),
-            size,
+            layer,
             view=stack.view(samples=samples),
             seed=training.seed_of_phase(run.settings.seed, number),
         )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from dbn_jax import files, training
-from experiments import publish, train_rbm
+from experiments import publish, train_dbn, train_rbm
 from experiments.common import pretrained
 from tests import resumption
-from tests.small_jobs import BINARY, DIGITS, QUICK, load_net, small_rbm
+from tests.small_jobs import BINARY, DIGITS, QUICK, QUICK_TOP, load_net, small_dbn, small_rbm
 
 pytestmark = pytest.mark.usefixtures("undrawn", "implicit_promotion")
 
@@ -79,8 +79,8 @@ def test_members_of_an_ensemble_differ_by_their_updates_alone(spins, tmp_path):
     [
         (
             {"data": dataclasses.replace(DIGITS, image_size=(4,))},
-            "--dataset=digits has images of 16 pixels, but the RBM of --pretrained=SPINS has 64 "
-            "visible units; choose images of as many (--image_size shrinks them), or leave "
+            "--pretrained=SPINS: the images of digits have 16 pixels and 10 classes, but the model "
+            "has 64 pixels; choose data that fit (--image_size shrinks images), or leave "
             "--pretrained out",
         ),
         (
@@ -96,7 +96,7 @@ def test_members_of_an_ensemble_differ_by_their_updates_alone(spins, tmp_path):
     ],
 )
 def test_what_does_not_fit_is_refused(changes, words, spins, tmp_path):
-    with pytest.raises(ValueError, match="the RBM of --pretrained=") as caught:
+    with pytest.raises(ValueError, match="--pretrained=") as caught:
         train_rbm.run(on_from(spins, **changes), str(tmp_path / "run"))
     assert str(caught.value).replace(spins, "SPINS") == words
     assert not (tmp_path / "run").exists()
@@ -105,3 +105,61 @@ def test_what_does_not_fit_is_refused(changes, words, spins, tmp_path):
 def test_a_model_of_another_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no finished run"):
         train_rbm.run(on_from(str(tmp_path)), str(tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A finished run of a net with label units."""
+    path = tmp_path_factory.mktemp("pretrained") / "net"
+    with pytest.MonkeyPatch.context() as patch, jax.numpy_dtype_promotion("standard"):
+        patch.setattr("dbn_jax.figures.files.png", lambda figure, scale: b"")
+        train_dbn.run(small_dbn(data=BINARY), str(path))
+    return str(path)
+
+
+def test_a_net_that_does_not_learn_stays_the_one_that_it_started_from(digits, tmp_path):
+    still = {"learning_rate": 0.0, "weight_decay": 0.0, "epochs": 1}
+    learning, top = (dataclasses.replace(x, **still) for x in (QUICK, QUICK_TOP))
+    settings = small_dbn(
+        data=DIGITS, learning=learning, top=top, pretrained=digits, hidden_sizes=None
+    )
+    summary = train_dbn.run(settings, str(tmp_path))
+    assert summary["settings"]["hidden_sizes"] == [16, 12, 20]
+    nets = load_net(files.path(digits)), load_net(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, *nets)
+
+
+def test_a_net_learns_other_data_to_the_bit(digits, tmp_path):
+    settings = small_dbn(data=DIGITS, pretrained=digits, hidden_sizes=None)
+    resumption.broken_and_resumed(tmp_path, train_dbn, settings)
+    before, after = load_net(files.path(digits)), load_net(tmp_path / "whole")
+    for old, new in zip(before.layers, after.layers, strict=True):
+        assert 1e-4 < np.abs(old.weights - new.weights).max() < 1
+    assert pretrained.load(str(tmp_path / "whole"), pretrained.NETS)[1] == DIGITS
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"labels": False, "top": QUICK_TOP},
+            "--nolabels, but the net of --pretrained=DIGITS has 10 label units; give --labels",
+        ),
+        (
+            {"hidden_sizes": (16, 20)},
+            "--hidden_sizes=16,20, but the net of --pretrained=DIGITS has layers of 16, 12, 20 "
+            "units; leave the flag out",
+        ),
+        (
+            {"data": dataclasses.replace(DIGITS, image_size=(4,))},
+            "--pretrained=DIGITS: the images of digits have 16 pixels and 10 classes, but the "
+            "model has 64 pixels and 10 label units; choose data that fit (--image_size shrinks "
+            "images), or leave --pretrained out",
+        ),
+    ],
+)
+def test_what_does_not_fit_a_net_is_refused(changes, words, digits, tmp_path):
+    with pytest.raises(ValueError, match="--pretrained=") as caught:
+        train_dbn.run(small_dbn(pretrained=digits, **changes), str(tmp_path / "run"))
+    assert str(caught.value).replace(digits, "DIGITS") == words
+    assert not (tmp_path / "run").exists()

@@ -12,6 +12,7 @@ import pytest
 from dbn_jax import training
 from experiments import finetune_bound, train_convolutional, train_dbn, train_rbm, train_sequences
 from experiments.common import runs
+from experiments.common.rbm_settings import ConvolutionalSettings
 from tests import binaries, finished_runs
 from tests.small_jobs import BINARY, QUICK, QUICK_TOP, load_net, small_dbn, small_rbm
 
@@ -69,6 +70,9 @@ def test_a_finished_run_becomes_longer_to_the_bit(made, tmp_path, monkeypatch):
 
 
 LINEAR = "the learning rate falls over the second half of the epochs"
+ONE_LAYER = train_convolutional.Settings(
+    maps=(9,), filter_sizes=(3,), blocks=(2,), learning=ConvolutionalSettings()
+)
 LOWER = "what is above these layers has learnt from them"
 
 
@@ -82,6 +86,7 @@ LOWER = "what is above these layers has learnt from them"
         (train_dbn.Settings(), {"epochs": LOWER, "top_epochs": LINEAR}),
         (small_dbn(), {"epochs": LOWER, "top_epochs": ""}),
         (train_convolutional.Settings(), {"epochs": LOWER}),
+        (ONE_LAYER, {"epochs": ""}),
         (finetune_bound.Settings(pretrained="net"), {"epochs": LINEAR, "patience": ""}),
         (train_sequences.Settings(), {"epochs": LINEAR, "patience": ""}),
     ],
