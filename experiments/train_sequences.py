@@ -42,7 +42,7 @@ from experiments.common import (
 )
 from experiments.common.data_settings import UNITS
 from experiments.common.sequence_data import SequenceData
-from experiments.common.settings import MAX_EPOCHS, Declared, group, only, setting
+from experiments.common.settings import MAX_EPOCHS, Declared, Growth, group, only, setting
 from experiments.pictures import sequences as pictures
 
 MODELS = {
@@ -155,7 +155,13 @@ class Settings(runs.TrainingSettings):
 
     data: SequenceData = group(SequenceData)
     model: ModelSettings = group(ModelSettings)
-    learning: LearningSettings = group(LearningSettings)
+    learning: LearningSettings = group(
+        LearningSettings,
+        grows=Growth(
+            lambda beside: not beside.model.upper_hidden,
+            "the second model has learnt from the first",
+        ),
+    )
     measures: sequence_results.Measures = group(sequence_results.Measures)
 
 

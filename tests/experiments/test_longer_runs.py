@@ -73,6 +73,10 @@ LINEAR = "the learning rate falls over the second half of the epochs"
 ONE_LAYER = train_convolutional.Settings(
     maps=(9,), filter_sizes=(3,), blocks=(2,), learning=ConvolutionalSettings()
 )
+SECOND = "the second model has learnt from the first"
+TWO_MODELS = train_sequences.Settings(
+    model=train_sequences.ModelSettings(model="crbm", upper_hidden=9)
+)
 LOWER = "what is above these layers has learnt from them"
 
 
@@ -89,6 +93,7 @@ LOWER = "what is above these layers has learnt from them"
         (ONE_LAYER, {"epochs": ""}),
         (finetune_bound.Settings(pretrained="net"), {"epochs": LINEAR, "patience": ""}),
         (train_sequences.Settings(), {"epochs": LINEAR, "patience": ""}),
+        (TWO_MODELS, dict.fromkeys(("epochs", "patience"), SECOND)),
     ],
 )
 def test_what_depends_on_the_length_refuses_more(settings, why):
