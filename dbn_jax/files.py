@@ -14,6 +14,7 @@ import logging
 import os
 import pathlib
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -24,6 +25,10 @@ Path = pathlib.PurePath
 
 _BUCKETS = "gs://"
 _TIMEOUT = 20  # seconds until Google must have answered whether a bucket can be used
+# Google takes an object in a bucket, which cannot grow, once a second at most. What waits for it is
+# found here, by path, by those who read; and all of it, in processes that do not write.
+_INTERVAL = 2.0
+_waiting: dict[Path, bytes] = {}
 # Ending of what a killed process leaves half written: ".name.pid.partial" beside the file "name".
 _PARTIAL = ".partial"
 _REMEDIES = {
@@ -144,6 +149,44 @@ def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+class Growing:
+    """A file that grows: on a disk at once, in a bucket within two seconds or by `flush`.
+
+    Of several processes the first alone writes.
+    """
+
+    def __init__(self, path: Path, content: bytes = b""):
+        """Begins anew, with this content."""
+        self._path, self._content = path, content
+        with replacing(path) as file:
+            file.write(content)
+        self._written = time.monotonic()
+
+    def append(self, more: bytes) -> None:
+        """Adds to its end."""
+        if parallel.is_first() and not in_bucket(self._path):
+            with named(f"cannot write {self._path}"), self._path.open("ab") as file:
+                file.write(more)
+            return
+        self._content += more
+        _waiting[self._path] = self._content
+        if time.monotonic() - self._written >= _INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        if self._path in _waiting and parallel.is_first():
+            with replacing(self._path) as file:
+                file.write(self._content)
+            del _waiting[self._path]
+            self._written = time.monotonic()
+
+
+def waiting(place: str | os.PathLike) -> bytes | None:
+    """What a `Growing` file holds, if some of it waits to be written."""
+    return _waiting.get(path(place))
 
 
 def _upload(path: Path, content: bytes) -> None:

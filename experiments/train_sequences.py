@@ -2,9 +2,10 @@
 
     python -m experiments.train_sequences --workdir=runs/balls
 
-trains an RNN-RBM on films of bouncing balls, which are simulated, each shown once. figures/film.gif
-then shows a film that the model has not seen, its prediction of every next frame, and its dream
-after ten real frames. That takes two minutes on 2 cores. Other data are read from a folder:
+trains an RNN-RBM on films of bouncing balls, which are simulated, each shown once.
+figures/film.webp then shows a film that the model has not seen, its prediction of every next frame,
+and its dream after ten real frames. That takes two minutes on 2 cores. Other data are read from a
+folder:
 
     python -m experiments.train_sequences --workdir=runs/jsb --data_dir=<folder> \
         --flagfile=experiments/flagfiles/sequences_jsb.flags

@@ -36,7 +36,7 @@ _SPACE = 8  # pixels between a picture and what is written beside it
 _BETWEEN = 24  # pixels between pictures
 _LINE = 20  # pixels from one line of text to the next
 
-_LARGEST_FILM = 200  # pixels of its side: three of 100 frames are a GIF below 1 MB
+_LARGEST_FILM = 200  # pixels of its side
 
 _KEYS = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1], bool)  # of an octave, the white ones
 _WHITE_KEY, _BLACK_KEY, _OCTAVE, _TICK = 255, 243, 190, 215  # greys of a roll without notes

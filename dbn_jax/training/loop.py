@@ -24,7 +24,9 @@ import numpy as np
 from dbn_jax import parallel, sources
 from dbn_jax.training import batches, belonging, chunk, ensemble, stopping, streaming
 from dbn_jax.training.checkpoints import Checkpoints
+from dbn_jax.training.events import EventFile
 from dbn_jax.training.metrics import MetricsFile
+from dbn_jax.training.profiling import Profile
 from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
 
@@ -118,6 +120,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     made_with: Mapping[str, Any] = types.MappingProxyType({}),
     metrics_path: str | os.PathLike | None = None,
+    profile: Profile | None = None,
 ) -> Any:
     """Trains, from the beginning or from the newest checkpoint, and returns the final state.
 
@@ -154,7 +157,9 @@ def train(
       metrics_path: of a CSV file with a row per epoch: step, epoch, seconds (in this function,
         over all resumptions), images_per_second (empty without data), the means of the step's
         metrics over the epoch, the evaluation; with early stopping best_epoch, the best one so far.
-        Of an ensemble, means over the members, and their ``…_standard_error``.
+        Of an ensemble, means over the members, and their ``…_standard_error``. TensorBoard finds
+        the same in the folder `tensorboard` beside it.
+      profile: which updates to trace, and where; no result depends on it.
 
     Raises:
       TypeError: something in the data is no array of numbers.
@@ -196,7 +201,8 @@ def train(
             **belonging.of_arrays("training data", data),
             **belonging.of_arrays("first state", state),
         }
-    run = _Run(settings, stepper, source, evaluate, callback, checkpoints, belongs_to)
+    profile = profile or Profile("profile", num_updates=0)
+    run = _Run(settings, stepper, source, evaluate, callback, checkpoints, belongs_to, profile)
     return run.go(metrics_path)
 
 
@@ -219,6 +225,7 @@ class _Run:
     callback: Any
     checkpoints: Checkpoints | None
     belongs_to: Mapping[str, Any]
+    profile: Profile
     metrics_file: MetricsFile | None = None
     step: int = 0
     saved_step: int | None = None
@@ -250,12 +257,20 @@ class _Run:
         resumed = self.restore()
         if resumed and self.is_over:
             return self.result
+        self.profile.check(self.settings.phase, self.total - self.step)
         if metrics_path is not None:
-            keep_epochs = self.step // self.updates_per_epoch if resumed else None
-            self.metrics_file = MetricsFile(metrics_path, keep_epochs=keep_epochs)
+            self.metrics_file = MetricsFile(
+                metrics_path,
+                keep_epochs=self.step // self.updates_per_epoch if resumed else None,
+                events=EventFile(
+                    metrics_path,
+                    self.settings.phase,
+                    first_step=self.step + 1 if resumed else 0,
+                ),
+            )
         self.stepper.compile(self.step)
         rows = self.metrics_file or contextlib.nullcontext()
-        with Signals() as signals, self.progress() as progress, rows:
+        with Signals() as signals, self.progress() as progress, rows, self.profile:
             if not resumed:
                 self.end_epoch(images_per_second=None)
             last_save = time.monotonic()
@@ -269,7 +284,9 @@ class _Run:
                     self.save()
                     last_save = time.monotonic()
                 count = min(length, self.source.remaining(self.step))
+                count = self.profile.begin(count)
                 seconds = self.advance(count)
+                self.profile.end()
                 # At most eight times longer: a short measurement says little.
                 wanted = count * self.settings.chunk_seconds / max(seconds, 1e-9)
                 length = max(1, int(min(wanted, 8 * count)))

@@ -58,6 +58,12 @@ class Folder(Declared, title="Run"):
         unset="all that JAX finds, those of other hosts too",
         at_least=1,
     )
+    compilation_cache: str | None = setting(
+        None,
+        "Folder where compiled programs are kept, for every run that needs them again.",
+        unset="that of the variable JAX_COMPILATION_CACHE_DIR, or none",
+        folder=True,
+    )
 
 
 class RunSettings(Declared, title="Run"):
@@ -73,6 +79,14 @@ class ResumedSettings(RunSettings, title="Run"):
         30.0,
         "Seconds between two checkpoints, from which a stopped run is resumed.",
         at_least=0,
+        decides=False,
+    )
+    profile_updates: int = setting(
+        0,
+        "Number of updates, after the first of each phase of training, that JAX's profiler traces "
+        "into profile/.",
+        at_least=0,
+        at_most=1000,
         decides=False,
     )
 
@@ -201,6 +215,9 @@ class Run:
                 "checkpoints": saved,
                 "made_with": self._made_with() | belonging.of_arrays("held-out data", held_out),
                 "metrics_path": self._metrics(phase),
+                "profile": training.Profile(
+                    self.path / "profile" / phase, self.settings.profile_updates
+                ),
             }
         parallel.wait_for_all(phase)  # for the files of the first process
         if early_stopping is not None:
@@ -309,6 +326,7 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
     """Runs a command: reads its settings from the flags, and reports failures in one sentence."""
 
     def on_devices(folder, values):
+        _keep_programs(folder.compilation_cache)
         parallel.start()
         members = getattr(values, "ensemble", None) or 1
         with parallel.devices(folder.devices, members=members), _quiet_but_for_the_first():
@@ -321,6 +339,17 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
         settings,
         stopped="stopped by Ctrl-C; the same command resumes from what is saved",
     )
+
+
+def _keep_programs(folder: str | None) -> None:
+    """Has JAX keep what it compiles, quick or not: it would keep what takes more than a second."""
+    if not folder:
+        return
+    place = files.absolute(folder)
+    with files.named(f"cannot keep compiled programs in {place}"):
+        place.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", os.fspath(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _check_precision(wanted: str) -> None:
