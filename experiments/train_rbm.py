@@ -58,7 +58,7 @@ class LearningSettings(RBMSettings):
         "What --patience looks at: the log pseudo-likelihood, or the log-likelihood by a short "
         "annealing. These are scores of a distribution. The free energy is none, being known up to "
         "log Z only; its gap to training data is smallest before learning; and the reconstruction "
-        "error says how slowly a chain moves, too.",
+        "error falls when chains mix worse, too.",
         unset="log_pseudo_likelihood for pixels of two values, and log_likelihood for all others",
         choices=_SCORES,
         given=Given("patience", lambda beside: beside.patience is not None, " of some epochs"),

@@ -48,7 +48,11 @@ class Best:
     def __init__(self, rule: EarlyStopping, state: Any):
         """Begins with the first state."""
         self._rule = rule
-        self.tree = {"state": state, "epoch": np.asarray(0), "value": np.asarray(math.nan)}
+        self.tree: dict[str, Any] = {
+            "state": state,
+            "epoch": np.asarray(0),
+            "value": np.asarray(math.nan),
+        }
 
     @property
     def epoch(self) -> int:
