@@ -52,7 +52,7 @@ class LearningSettings(RBMSettings):
         unset="0.1, but 0.01 for Gaussian and binomial visible units, and 0.001 for Poisson ones",
         at_least=0,
     )
-    patience: int | None = early_stopping.patience("the score --stop_on")
+    patience: int | None = early_stopping.patience("the score that --stop_on names")
     stop_on: str | None = setting(
         None,
         "What --patience looks at: the log pseudo-likelihood, or the log-likelihood by a short "

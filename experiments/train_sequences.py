@@ -145,7 +145,7 @@ class LearningSettings(Declared, title="Learning"):
         at_least=0,
     )
     batch_size: int = setting(10, "Number of pieces in a batch.", at_least=1)
-    patience: int | None = early_stopping.patience("log p, of grey frames the prediction's error,")
+    patience: int | None = early_stopping.patience("log p, or the error of predicted grey frames,")
     epochs: int = setting(
         36, "Number of epochs.", at_least=1, at_most=MAX_EPOCHS, grows=optimizers.FIXED
     )

@@ -10,8 +10,8 @@ def patience(measure: str) -> Any:
     """Declares the setting, of a command that measures this after every epoch, in words."""
     return setting(
         None,
-        f"Number of epochs after which training ends if {measure} of validation data has got no "
-        "better; the best epoch is kept.",
+        f"Number of epochs after which training ends if {measure} on validation data has not "
+        "improved; the best epoch is kept.",
         unset="all epochs are run, and the last one is kept",
         at_least=1,
         at_most=MAX_EPOCHS,
