@@ -127,7 +127,7 @@ def run(settings: Settings, workdir: str) -> dict:
     """Trains the net in a workdir, or resumes there, and draws its pictures."""
     dataset, to_pixels = settings.data.load()
     start = _pretrained(settings, dataset)
-    settings = _suited(settings, start, dataset, to_pixels)
+    settings = _suited(settings, dataset, to_pixels, start)
     _check(settings, dataset)  # before a folder holds the mistake
     run = runs.open(settings, workdir)
     if run.is_done:
@@ -194,9 +194,9 @@ def _sizes(layers: tuple[rbm.RBM, ...]) -> tuple[int, ...]:
 
 def _suited(
     settings: Settings,
-    start: tuple[rbm.RBM, ...],
     dataset: data.Dataset,
     to_pixels: data.Transform,
+    start: tuple[rbm.RBM, ...] = (),
 ) -> Settings:
     """The settings with numbers and names where the defaults depend on the data or the start."""
     num_images, num_pixels = dataset.train.images.shape
