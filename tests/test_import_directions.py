@@ -23,7 +23,8 @@ dbn
 associative_memory networks joint
 likelihood trajectories recognition
 belief_nets learning temporal
-model_file
+model_file sklearn
+foreign
 experiments.baseline_models
 experiments.common
 experiments.pictures experiments.demos experiments.benchmarks

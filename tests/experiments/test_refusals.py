@@ -178,7 +178,7 @@ def on(name, **changes):
         (estimator_variance, on("alone"), "single layer, which recognises exactly"),
         (evaluate, on("rbm", ais_steps=2), "--ais_steps=2: .* at least 3, or 0 to"),
         (evaluate, on("rbm", ais_steps=0), "nothing to evaluate: .*rbm has no label units"),
-        (evaluate, on("rbm", split="validation"), "without a validation set .*--split=test"),
+        (evaluate, on("rbm", split="validation"), "no validation set beside --pr.*--split=test"),
         (evaluate, on("gaussian"), "pixels of .*gaussian are Gaussian units; .* Bernoulli"),
         (evaluate, on("standardised"), "are made real numbers by --standardise; evaluate is for"),
         (evaluate, on("large"), "10 classes, but the model has 81 pixels; are these"),
