@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 
 EXACT = dataclasses.replace(QUICK, learner="exact")
-STOPPING = ClassifierSettings(early_stopping=True)
+STOPPING = ClassifierSettings(patience=3)
 LONG = dataclasses.replace(QUICK, epochs=1_000_000, batch_size=1)
 SPARSE = dataclasses.replace(QUICK, sparsity_target=1.5)
 
@@ -159,7 +159,11 @@ def on(name, **changes):
         (why_it_works, {"num_updates": 120}, "--num_updates=120: it must be a multiple of 50"),
         (finetune_classifier, on("net", data=DIGITS), "net brings its own data: of their flags"),
         (finetune_classifier, on("net", hidden_sizes=(9, 9)), "=9,9, but .* of 10, 12 units"),
-        (finetune_classifier, on("none", learning=STOPPING), "--num_validation"),
+        (
+            finetune_classifier,
+            on("none", learning=STOPPING),
+            "^--patience=3 looks at validation data",
+        ),
         (finetune_memory, on("net", num_chains=4), "^--num_chains=4: .* but there are 10 labels"),
         (finetune_memory, on("alone"), "^--pretrained=.*alone: the RBM has no label units"),
         (finetune_updown, on("alone", label_cost=1.0), r"^--label_cost=1\.0 .*: .* no label units"),
