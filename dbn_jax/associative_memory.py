@@ -18,11 +18,11 @@ import jax.numpy as jnp
 
 from dbn_jax import clamping, dbn, label_units, numerics, precision, random, rbm
 from dbn_jax.compilation import jit, jit_checking
-from dbn_jax.typing import Array, Bool, Float, Int, Key
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Int, Key
 
 
 @precision.full
-def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch L"]:
+def classify(net: dbn.Net, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch L"]:
     """log p(label | image): mean-field recognition, then the exact posterior given the features."""
     return label_units.log_posterior(net.top, dbn.recognise(net, v)[-1])
 
@@ -30,7 +30,7 @@ def classify(net: dbn.Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch 
 @jit(static_argnames="num_passes")
 @precision.full
 def classify_by_sampling(
-    key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"], num_passes: int = 20
+    key: Key[Array, ""], net: dbn.Net, v: Float[AnyArray, "*batch V"], num_passes: int = 20
 ) -> Float[Array, "*batch L"]:
     """log p(label | image), its probabilities averaged over stochastic recognition passes."""
 
@@ -45,7 +45,7 @@ def classify_by_sampling(
 def classify_by_gibbs(
     key: Key[Array, ""],
     net: dbn.Net,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     num_gibbs_steps: int = 10,
     num_passes: int = 20,
 ) -> Float[Array, "*batch L"]:
@@ -98,7 +98,7 @@ def _average(key, one_pass, num_passes, v):
 def generate(
     key: Key[Array, ""],
     net: dbn.Net,
-    x: Float[Array, "*batch X"],
+    x: Float[AnyArray, "*batch X"],
     clamped: Bool[Array, "..."],
     num_gibbs_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch X"]]:

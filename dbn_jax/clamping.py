@@ -8,15 +8,15 @@ import jax.numpy as jnp
 
 from dbn_jax import random, rbm
 from dbn_jax.compilation import jit_checking
-from dbn_jax.typing import Array, Bool, Float, Int, Key
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Int, Key
 
 
 @jit_checking({"num_gibbs_steps": rbm.check_steps})
 def gibbs(
     key: Key[Array, ""],
     params: rbm.RBM,
-    x: Float[Array, "*batch V"],
-    clamped: Bool[Array, "..."],
+    x: Float[AnyArray, "*batch V"],
+    clamped: Bool[AnyArray, "..."],
     num_gibbs_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
     """Gibbs sampling of any RBM with any subset of its visible units held as they are.
@@ -54,8 +54,8 @@ def gibbs(
 def impute(
     key: Key[Array, ""],
     params: rbm.RBM,
-    v: Float[Array, "*batch V"],
-    observed: Bool[Array, "..."],
+    v: Float[AnyArray, "*batch V"],
+    observed: Bool[AnyArray, "..."],
     num_gibbs_steps: int | Int[Array, ""],
 ) -> Float[Array, "*batch V"]:
     """Fills in what is missing of examples: after many steps a draw from p(missing | observed).

@@ -54,10 +54,12 @@ class Local(linear.LinearMap):
     """Weights between an image and maps of hidden units that see a few rows and columns each.
 
     Attributes:
+      filters: the arrays that are learnt.
       image_shape: rows, columns, channels.
       border: "valid", "same" or "full".
     """
 
+    filters: Array
     image_shape: tuple[int, int, int]
     border: str
 
@@ -71,7 +73,7 @@ class Local(linear.LinearMap):
             )
 
     @abc.abstractmethod
-    def _wanted_shape(self):
+    def _wanted_shape(self) -> tuple[int, ...]:
         """The shape of the filters of one model."""
 
     @property
@@ -82,13 +84,14 @@ class Local(linear.LinearMap):
     @property
     def map_shape(self) -> tuple[int, int, int]:
         """Rows, columns, maps of the hidden units."""
-        size = _map_size(self.image_shape, self.filter_shape[:2], self.border)
-        return *size, self.filter_shape[-1]
+        rows, columns = _map_size(self.image_shape, self.filter_shape[:2], self.border)
+        return rows, columns, self.filter_shape[-1]
 
     @property
     def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Zeros before and after an image, of its rows and of its columns."""
-        return tuple(_BORDERS[self.border](size) for size in self.filter_shape[:2])
+        rows, columns, *_ = self.filter_shape
+        return _BORDERS[self.border](rows), _BORDERS[self.border](columns)
 
     def _shape(self, models):
         return *models, math.prod(self.image_shape), math.prod(self.map_shape)
@@ -105,15 +108,16 @@ class Convolution(Local):
     """
 
     filters: Float[Array, "*models rows columns channels K"]
-    image_shape: tuple[int, int, int] = pytrees.static(())
-    border: str = pytrees.static("valid")
+    image_shape: tuple[int, int, int] = pytrees.static(default=())
+    border: str = pytrees.static(default="valid")
 
     def _wanted_shape(self):
         return *self.filter_shape[:2], self.image_shape[-1], self.filters.shape[-1]
 
     @property
     def filter_shape(self):
-        return self.filters.shape[-4:]
+        *_, rows, columns, channels, num_maps = 1, *self.filters.shape  # refused if three
+        return rows, columns, channels, num_maps
 
     @property
     def shape(self):
@@ -136,9 +140,9 @@ class LocalConnections(Local):
     """
 
     filters: Float[Array, "*models places numbers K"]
-    image_shape: tuple[int, int, int] = pytrees.static(())
-    filter_size: tuple[int, int] = pytrees.static(())
-    border: str = pytrees.static("valid")
+    image_shape: tuple[int, int, int] = pytrees.static(default=())
+    filter_size: tuple[int, int] = pytrees.static(default=())
+    border: str = pytrees.static(default="valid")
 
     def _wanted_shape(self):
         rows, columns, num_maps = self.map_shape
@@ -198,14 +202,16 @@ def init_params(
     if block > 1 and not isinstance(hidden, units.Bernoulli):
         raise ValueError(f"hidden is {hidden}, but pooled units are binary: leave block at 1")
     _check_geometry(image_shape, (filter_size,) * 2, border)
-    each = (filter_size, filter_size, image_shape[-1])
+    image_rows, image_columns, channels = image_shape
+    image_shape = image_rows, image_columns, channels  # which may have been a list
+    each = (filter_size, filter_size, channels)
     if shared:
         filters = jax.random.normal(key, (*each, num_maps), dtype)
-        weights = Convolution(filters, tuple(image_shape), border)
+        weights = Convolution(filters, image_shape, border)
     else:
         places = math.prod(_map_size(image_shape, (filter_size,) * 2, border))
         filters = jax.random.normal(key, (places, math.prod(each), num_maps), dtype)
-        weights = LocalConnections(filters, tuple(image_shape), (filter_size,) * 2, border)
+        weights = LocalConnections(filters, image_shape, (filter_size, filter_size), border)
     weights = jax.tree.map(lambda x: jnp.asarray(weight_scale, dtype) * x, weights)
     rows, columns, _ = weights.map_shape
     if block > 1:
@@ -219,9 +225,23 @@ def init_params(
 
 def pooled_shape(params: rbm.RBM) -> tuple[int, int, int]:
     """Rows, columns and maps of what the layer above sees: its `image_shape`."""
-    rows, columns, num_maps = params.weights.map_shape
-    block = getattr(params.hidden, "block", 1)
-    return rows // block, columns // block, num_maps
+    (rows, columns, num_maps), size = local(params).map_shape, block(params)
+    return rows // size, columns // size, num_maps
+
+
+def block(params: rbm.RBM) -> int:
+    """C of hidden units that are pooled in blocks of C×C; 1 if they are not."""
+    return params.hidden.block if isinstance(params.hidden, units.MaxPooled) else 1
+
+
+def local(params: rbm.RBM) -> Local:
+    """The weights of a convolutional RBM; ValueError if it is none."""
+    if not isinstance(params.weights, Local):
+        raise ValueError(
+            "the weights are a matrix, or others that know of no images: take an RBM of "
+            "`convolutional.init_params`"
+        )
+    return params.weights
 
 
 def on_images(layers: Sequence[rbm.RBM], image_shape: tuple[int, int, int]) -> tuple[rbm.RBM, ...]:
@@ -231,7 +251,7 @@ def on_images(layers: Sequence[rbm.RBM], image_shape: tuple[int, int, int]) -> t
     """
     moved = []
     for layer in layers:
-        same = layer.weights.image_shape == tuple(image_shape)
+        same = local(layer).image_shape == tuple(image_shape)
         moved.append(layer if same else _on_image(layer, tuple(image_shape)))
         image_shape = pooled_shape(moved[-1])
     return tuple(moved)
@@ -247,7 +267,7 @@ def per_place() -> optax.GradientTransformation:
     return optax.stateless(_per_place)
 
 
-def _per_place(gradient, params):
+def _per_place(gradient: Any, params: Any) -> Any:
     def mean(side, of):
         places = of.num_units // of.bias.shape[-1]
         return jax.tree.map(lambda x: x / places, side)
@@ -289,7 +309,8 @@ def _on_image(layer, image_shape):
 
 def _map_size(image_shape, filter_size, border):
     pairs = zip(image_shape[:2], filter_size, strict=True)
-    return tuple(n + sum(_BORDERS[border](size)) - size + 1 for n, size in pairs)
+    rows, columns = (n + sum(_BORDERS[border](size)) - size + 1 for n, size in pairs)
+    return rows, columns
 
 
 def _check_geometry(image_shape, filter_size, border):

@@ -26,8 +26,8 @@ import jax.numpy as jnp
 
 from dbn_jax import convolutional, label_units, linear, pytrees, random, rbm, units
 from dbn_jax.compilation import jit, jit_checking
-from dbn_jax.examples import Examples
-from dbn_jax.typing import Array, Float, Int, Key
+from dbn_jax.examples import Batch, Examples
+from dbn_jax.typing import AnyArray, Array, Float, Int, Key
 
 
 @pytrees.dataclass
@@ -80,7 +80,7 @@ def stack(layers: tuple[rbm.RBM, ...]) -> DBN:
     for i, (below, above) in enumerate(itertools.pairwise(features)):
         sizes = below.hidden.num_pooled, above.visible.num_units
         if all(isinstance(layer.weights, convolutional.Local) for layer in (below, above)):
-            shapes = convolutional.pooled_shape(below), above.weights.image_shape
+            shapes = convolutional.pooled_shape(below), convolutional.local(above).image_shape
             sizes = tuple("×".join(map(str, shape)) for shape in shapes)
         lower, upper = (
             (sizes[0], kind_of_units(below.hidden)),
@@ -115,9 +115,9 @@ def upside_down(params: rbm.RBM, below: rbm.RBM) -> rbm.RBM:
     def replace_first(x, y):
         return x.at[: len(y)].set(y)
 
-    num_visible = len(below.weights)
+    weights, turned_up = linear.dense(features.weights), linear.dense(below.weights).T
     turned = rbm.RBM(
-        features.weights.at[:, :num_visible].set(below.weights.T),
+        weights.at[:, : turned_up.shape[1]].set(turned_up),
         jax.tree.map(replace_first, features.visible, below.hidden),
         jax.tree.map(replace_first, features.hidden, below.visible),
     )
@@ -163,7 +163,7 @@ def num_pixels(net: Net) -> int:
     return _first(net).visible.num_units
 
 
-def as_pixels(net: Net, v: Array | Examples) -> Examples:
+def as_pixels(net: Net, v: Batch) -> Examples:
     """Checks images, as `rbm.as_batch` does, and gives them the parameters' dtype."""
     return rbm.as_batch(_first(net), v)
 
@@ -176,7 +176,7 @@ def _first(net):
 
 
 @jit
-def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
+def recognise(net: Net, v: Float[AnyArray, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
     """Mean-field recognition up to the features: each layer's means given the means below."""
     means = [rbm.as_visible(_first(net), v)]
     for layer in net.recognition:
@@ -186,7 +186,7 @@ def recognise(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*bat
 
 @jit
 def sample_recognition(
-    key: Key[Array, ""], net: Net, v: Float[Array, "*batch V"]
+    key: Key[Array, ""], net: Net, v: Float[AnyArray, "*batch V"]
 ) -> tuple[Float[Array, "*batch _"], ...]:
     """Stochastic recognition up to the features: each layer's states given the states below."""
     states = [rbm.as_visible(_first(net), v)]
@@ -198,13 +198,13 @@ def sample_recognition(
 
 @jit
 def sample_generation(
-    key: Key[Array, ""], net: Net, features: Float[Array, "*batch F"]
+    key: Key[Array, ""], net: Net, features: Float[AnyArray, "*batch F"]
 ) -> tuple[Float[Array, "*batch _"], ...]:
     """Ancestral sampling from the features down: each layer's states given the states above.
 
     Of the pixels it has the means instead, as the tutorial shows them.
     """
-    states = [features]
+    states = [jnp.asarray(features)]
     keys = random.split(key, len(net.generative))
     for i, (layer, layer_key) in reversed(list(enumerate(zip(net.generative, keys, strict=True)))):
         unpool_key, layer_key = random.split(layer_key)
@@ -250,7 +250,7 @@ def _check_unpooled(layers):
 
 
 @jit
-def up_pass(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
+def up_pass(net: Net, v: Float[AnyArray, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
     """The means of every hidden layer, first to last, given the means of the layer below.
 
     Label units are neutral (`label_units.join`).
@@ -260,7 +260,7 @@ def up_pass(net: Net, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch
 
 
 @jit
-def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
+def down_pass(net: Net, h: Float[AnyArray, "*batch H"]) -> Float[Array, "*batch V"]:
     """The pixels' means given states or means of the last hidden layer, layer by layer."""
     x, _ = label_units.split(net.top, rbm.visible_mean(net.top, h))
     for layer in reversed(net.generative):
@@ -268,13 +268,13 @@ def down_pass(net: Net, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]
     return x
 
 
-def reconstruct(net: Net, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
+def reconstruct(net: Net, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch V"]:
     """Mean-field recognition up the whole stack and generation down it."""
     return down_pass(net, up_pass(net, v)[-1])
 
 
 def pixel_means(
-    key: Key[Array, ""], net: Net, x: Float[Array, "*batch X"], h: Float[Array, "*batch H"]
+    key: Key[Array, ""], net: Net, x: Float[Array, "*batch X"], h: Float[AnyArray, "*batch H"]
 ) -> Float[Array, "*batch V"]:
     """One pass down from states of the top RBM: the pixels' means given the states above them.
 
@@ -289,7 +289,7 @@ def pixel_means(
 def generate(
     key: Key[Array, ""],
     net: Net,
-    h: Float[Array, "*batch H"],
+    h: Float[AnyArray, "*batch H"],
     num_gibbs_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
     """Generates: Gibbs sampling in the top RBM, any label units free, then one top-down pass.

@@ -10,15 +10,20 @@ pytrees, so that a data set of them is handed over as a batch is. "..." are batc
 layer; V visible units.
 """
 
+from typing import Generic
+
 import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import pytrees
-from dbn_jax.typing import Array, Bool, Float, Num
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Num, TypeVar
+
+A = TypeVar("A", bound=AnyArray, default=Array, covariant=True)
+B = TypeVar("B", bound=AnyArray, default=Array)
 
 
 @pytrees.dataclass
-class Examples:
+class Examples(Generic[A]):
     """Values of the visible units; what each example counts; which values are known.
 
     Attributes:
@@ -28,9 +33,9 @@ class Examples:
       observed: True where a value is known, for `learning.Incomplete`; None: everywhere.
     """
 
-    values: Num[Array | np.ndarray, "*batch V"]
-    weights: Num[Array | np.ndarray, "*batch"] | None = None
-    observed: Bool[Array | np.ndarray, "*batch V"] | None = None
+    values: Num[A, "*batch V"]
+    weights: Num[A, "*batch"] | None = None
+    observed: Bool[A, "*batch V"] | None = None
 
     def __post_init__(self):
         shape = np.shape(self.values)
@@ -48,18 +53,18 @@ class Examples:
             )
 
     @staticmethod
-    def of(batch: "Array | np.ndarray | Examples") -> "Examples":
+    def of(batch: "B | Examples[B]") -> "Examples[B]":
         """The batch itself, if it is `Examples`, or values that all count the same."""
         return batch if isinstance(batch, Examples) else Examples(batch)
 
-    def with_values(self, values: Float[Array, "*batch N"]) -> "Examples":
+    def with_values(self, values: Float[Array, "*batch N"]) -> "Examples[Array | A]":
         """Other values, all known, of the same weights."""
         return Examples(values, self.weights)
 
-    def astype(self, dtype) -> "Examples":
-        """Values and weights in another dtype."""
-        weights = None if self.weights is None else self.weights.astype(dtype)
-        return Examples(self.values.astype(dtype), weights, self.observed)
+    def with_floats(self, values: Float[Array, "*batch V"]) -> "Examples[Array | A]":
+        """Other values for the known ones, with weights in their dtype."""
+        weights = None if self.weights is None else jnp.asarray(self.weights, values.dtype)
+        return Examples(values, weights, self.observed)
 
     @property
     def count(self) -> int | Float[Array, ""]:
@@ -101,6 +106,10 @@ class Examples:
 
     def _sum(self, each):
         return jnp.sum(self.weigh(each), axis=range(each.ndim - 1))
+
+
+# What models learn from.
+Batch = Num[AnyArray, "..."] | Examples[AnyArray]
 
 
 def divide(total, count):

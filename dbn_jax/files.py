@@ -14,16 +14,24 @@ import logging
 import os
 import pathlib
 import tempfile
+import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dbn_jax import parallel
 
 # A pathlib.Path, or an epath.Path in a bucket, which has its methods and is no subclass of it.
-Path = pathlib.PurePath
+if TYPE_CHECKING:
+    Path = pathlib.Path
+else:
+    Path = pathlib.PurePath
 
 _BUCKETS = "gs://"
 _TIMEOUT = 20  # seconds until Google must have answered whether a bucket can be used
+# Google takes an object in a bucket, which cannot grow, once a second at most. What waits for it is
+# found here, by path, by those who read; and all of it, in processes that do not write.
+_INTERVAL = 2.0
+_waiting: dict[Path, bytes] = {}
 # Ending of what a killed process leaves half written: ".name.pid.partial" beside the file "name".
 _PARTIAL = ".partial"
 _REMEDIES = {
@@ -53,7 +61,8 @@ def path(place: str | os.PathLike) -> Path:
     _reach(text.removeprefix(_BUCKETS).partition("/")[0])
     from etils import epath
 
-    return epath.Path(text)
+    # It has what pathlib.Path has, without being one.
+    return epath.Path(text)  # pyright: ignore[reportReturnType]
 
 
 def absolute(place: str | os.PathLike) -> Path:
@@ -88,7 +97,9 @@ def _reach(bucket: str) -> None:
             "installed: pip install 'dbn_jax[gcs]'"
         ) from e
     try:
-        objects = storage.Client().list_blobs(bucket, max_results=1, retry=None, timeout=_TIMEOUT)
+        # Its annotations do not know of None, which its documentation has.
+        options: Any = {"retry": None, "timeout": _TIMEOUT}
+        objects = storage.Client().list_blobs(bucket, max_results=1, **options)
         next(iter(objects), None)
     except Exception as e:
         match e:
@@ -144,6 +155,44 @@ def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+class Growing:
+    """A file that grows: on a disk at once, in a bucket within two seconds or by `flush`.
+
+    Of several processes the first alone writes.
+    """
+
+    def __init__(self, path: Path, content: bytes = b""):
+        """Begins anew, with this content."""
+        self._path, self._content = path, content
+        with replacing(path) as file:
+            file.write(content)
+        self._written = time.monotonic()
+
+    def append(self, more: bytes) -> None:
+        """Adds to its end."""
+        if parallel.is_first() and not in_bucket(self._path):
+            with named(f"cannot write {self._path}"), self._path.open("ab") as file:
+                file.write(more)
+            return
+        self._content += more
+        _waiting[self._path] = self._content
+        if time.monotonic() - self._written >= _INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        if self._path in _waiting and parallel.is_first():
+            with replacing(self._path) as file:
+                file.write(self._content)
+            del _waiting[self._path]
+            self._written = time.monotonic()
+
+
+def waiting(place: str | os.PathLike) -> bytes | None:
+    """What a `Growing` file holds, if some of it waits to be written."""
+    return _waiting.get(path(place))
 
 
 def _upload(path: Path, content: bytes) -> None:
@@ -218,7 +267,7 @@ def why(error: Exception) -> str:
     Storage layers report other exceptions than OSError, with the system's words in their texts.
     """
     for number, remedy in _REMEDIES.items():
-        if getattr(error, "errno", None) == number:
+        if isinstance(error, OSError) and error.errno == number:
             return f"{error.strerror}; {remedy}"
         if os.strerror(number) in str(error):
             return f"{os.strerror(number)}; {remedy}"

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from dbn_jax import dbn, precision, random, rbm
 from dbn_jax.compilation import jit, jit_checking
-from dbn_jax.typing import Array, Bool, Float, Int, Key
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Int, Key
 
 States = tuple[Float[Array, "*batch _"], ...]
 
@@ -51,7 +51,7 @@ def mean(net: dbn.DBN, states: States, layer: int) -> Float[Array, "*batch _"]:
 def gibbs(
     key: Key[Array, ""],
     net: dbn.DBN,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     clamped: Bool[Array, "..."],
     num_steps: int | Int[Array, ""],
 ) -> States:

@@ -24,9 +24,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dbn_jax import numerics, precision, rbm, units
+from dbn_jax import linear, numerics, precision, rbm, units
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Bool, Float, Key
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Key
 
 
 def visible_units(
@@ -59,21 +59,31 @@ def init_params(
 
 def num_labels(params: rbm.RBM) -> int:
     """Number of label units; 0 without."""
-    match params.visible:
-        case units.Concat(parts=(_, units.Softmax(num_classes=classes)), sizes=(_, count)):
-            return count if count == classes else 0  # several groups are no label
-    return 0
+    layout = _layout(params)
+    return 0 if layout is None else layout.sizes[1]
 
 
 def require(params: rbm.RBM) -> int:
     """Number of label units, of which there must be some."""
-    count = num_labels(params)
-    if not count:
+    return _required(params).sizes[1]
+
+
+def _layout(params: rbm.RBM) -> units.Concat | None:
+    """The visible units, if they are features and a label."""
+    match params.visible:
+        case units.Concat(parts=(_, units.Softmax(num_classes=classes)), sizes=(_, count)) as both:
+            return both if count == classes else None  # several groups are no label
+    return None
+
+
+def _required(params: rbm.RBM) -> units.Concat:
+    layout = _layout(params)
+    if layout is None:
         raise ValueError(
             "the RBM has no label units: make it (of a net, the top one) with "
             "label_units.init_params"
         )
-    return count
+    return layout
 
 
 def check(params: rbm.RBM, labels: Array | None) -> None:
@@ -90,11 +100,11 @@ def check(params: rbm.RBM, labels: Array | None) -> None:
 
 def parts(params: rbm.RBM) -> tuple[rbm.RBM, rbm.RBM]:
     """The RBM over the features alone and the one over the label, which share the hidden units."""
-    count = require(params)
-    features, label = params.visible.parts
+    layout, weights = _required(params), linear.dense(params.weights)
+    (features, label), (_, count) = layout.parts, layout.sizes
     return (
-        rbm.RBM(params.weights[:-count], features, params.hidden),
-        rbm.RBM(params.weights[-count:], label, params.hidden),
+        rbm.RBM(weights[:-count], features, params.hidden),
+        rbm.RBM(weights[-count:], label, params.hidden),
     )
 
 
@@ -105,19 +115,20 @@ def without(params: rbm.RBM) -> rbm.RBM:
 
 def with_features(params: rbm.RBM, features: rbm.RBM) -> rbm.RBM:
     """Exchanges the features, their weights and the hidden units for those of an RBM over them."""
-    if not num_labels(params):
+    layout = _layout(params)
+    if layout is None:
         return features
-    _, label = params.visible.parts
+    weights = linear.dense(features.weights)
     return rbm.RBM(
-        params.weights.at[: len(features.weights)].set(features.weights),
-        dataclasses.replace(params.visible, parts=(features.visible, label)),
+        linear.dense(params.weights).at[: len(weights)].set(weights),
+        dataclasses.replace(layout, parts=(features.visible, layout.parts[1])),
         features.hidden,
     )
 
 
 def join(
     params: rbm.RBM,
-    features: Float[Array, "*batch F"],
+    features: Float[AnyArray, "*batch F"],
     labels: Float[Array, "*batch L"] | None = None,
 ) -> Float[Array, "*batch V"]:
     """Visible states: features and, if there are label units, labels beside them.
@@ -126,7 +137,7 @@ def join(
     """
     count = num_labels(params)
     if not count:
-        return features
+        return jnp.asarray(features)
     num_features, dtype = params.visible.num_units - count, params.weights.dtype
     features = numerics.as_states(features, num_features, dtype, "features of the RBM")
     if labels is None:
@@ -150,7 +161,9 @@ def mask(params: rbm.RBM) -> Bool[Array, " V"]:
 
 @jit
 @precision.full
-def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
+def free_energies(
+    params: rbm.RBM, features: Float[AnyArray, "*batch F"]
+) -> Float[Array, "*batch L"]:
     """Free energies of features, or of their means, beside each label.
 
     Equal to ``rbm.free_energy(params, join(...))``.
@@ -160,7 +173,7 @@ def free_energies(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[
 
 
 def free_energies_given(
-    params: rbm.RBM, features: Float[Array, "*batch F"], inputs: Float[Array, "*batch H"]
+    params: rbm.RBM, features: Float[AnyArray, "*batch F"], inputs: Float[Array, "*batch H"]
 ) -> Float[Array, "*batch L"]:
     """The same, given the hidden inputs of the features; see `rbm.free_energy_given`."""
     of_features, of_labels = parts(params)
@@ -175,6 +188,8 @@ def free_energies_given(
     return of_features.visible.energy(features)[..., None] - jnp.moveaxis(log_weights, 0, -1)
 
 
-def log_posterior(params: rbm.RBM, features: Float[Array, "*batch F"]) -> Float[Array, "*batch L"]:
+def log_posterior(
+    params: rbm.RBM, features: Float[AnyArray, "*batch F"]
+) -> Float[Array, "*batch L"]:
     """log p(label | features), exact; see `free_energies`."""
     return jax.nn.log_softmax(-free_energies(params, features))

@@ -8,6 +8,7 @@ sampling need of weights are the three products here; they work on any mesh of d
 """
 
 import abc
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ class LinearMap(abc.ABC):
       shape: (*models, V, H), that of the matrix.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # they are dataclasses
     shape: tuple[int, ...]
 
     @property
@@ -78,6 +80,16 @@ def outer_total(x: Float[Array, "*batch V"], y: Float[Array, "*batch H"], like: 
 
     specs = jax.tree.map(sharded.spec, like)
     return sharded.automatic(total, (x, like), specs)(x, y, like)
+
+
+def dense(weights: Weights) -> Float[Array, "*models V H"]:
+    """The weights where only a matrix will do; ValueError if they have structure."""
+    if isinstance(weights, LinearMap):
+        raise ValueError(
+            f"the weights are {type(weights).__name__}, where only a matrix will do: take an RBM "
+            "of `rbm.init_params`"
+        )
+    return weights
 
 
 def matrix(weights: Weights) -> Float[Array, "V H"]:

@@ -1,7 +1,12 @@
 """Models in one file: an RBM, a net or a network, unit types included, to publish and to load.
 
 The file is a NumPy archive (.npz) of the arrays and a description of the classes that hold them,
-as JSON; nothing in it is executed. Its checksum stands beside it, as sha256sum writes it.
+as JSON. Its checksum stands beside it, as sha256sum writes it.
+
+A file runs nothing of its own and imports nothing. It names classes: those of this package, and
+units and weights of one's own by module and name, which have to be known to the program already,
+imported or given as `types`. Only classes that derive from those of this package are looked at, and
+all that happens to them is that they are made, of arrays, numbers and text.
 """
 
 import dataclasses
@@ -10,6 +15,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +37,8 @@ _MODELS = (rbm.RBM, dbn.DBN, dbn.UntiedDBN, *_SEQUENCES)
 # `temporal.cells`.
 _LAYERS = ("Layer", "ConvolutionalLayer")
 _NETWORKS = ("Classifier", "Autoencoder")
+# What classes of one's own derive from.
+_BASES = (units.Units, linear.LinearMap, *_MODELS)
 _DESCRIPTION = "description"
 # An archive that unpacks to more than this many bytes, and to this many times its own size, is no
 # model: learnt weights compress to a half.
@@ -44,12 +52,13 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
     Args:
       path: of the file, such as ``model.npz``.
       model: an `rbm.RBM`, `dbn.DBN` or `dbn.UntiedDBN`, a `networks.Classifier` or
-        `networks.Autoencoder`, or a `temporal.TemporalRBM`; TypeError if it is something else.
+        `networks.Autoencoder`, or a `temporal.TemporalRBM`, with units and weights of any type;
+        TypeError if it is something else.
       dtype: of weight matrices and filters in the file, such as ``jnp.bfloat16``, which makes it
         half as large or smaller; OverflowError if a weight is too large for it. None keeps theirs.
         Biases, which take little room, are kept as they are.
     """
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     description = json.dumps(_describe(model, "", arrays, dtype))
     arrays[_DESCRIPTION] = np.frombuffer(description.encode(), np.uint8)
     path, archive = files.path(path), io.BytesIO()
@@ -62,14 +71,26 @@ def save(path: str | os.PathLike, model: Any, *, dtype: Any = None) -> None:
     files.write_text(_sidecar(path), f"{digest}  {path.name}\n")
 
 
-def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
+def load(path: str | os.PathLike, *, dtype: Any = jnp.float32, types: Sequence[type] = ()) -> Any:
     """Reads a model that `save` wrote, its arrays in `dtype`, and verifies a checksum beside it.
+
+    Args:
+      path: of the file.
+      dtype: of the arrays.
+      types: classes of units or weights of your own, which stand for those of these names in the
+        file, wherever they were defined. Those that are imported already are found without it.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is damaged, is none of `save`'s, or has another checksum; or its arrays
-        do not fit each other, or hold NaN or infinity.
+      ValueError: the file is damaged, is none of `save`'s, or has another checksum; its arrays do
+        not fit each other, or hold NaN or infinity; or it holds a type that is not known.
     """
+    if isinstance(types, type) or not all(
+        isinstance(cls, type) and issubclass(cls, _BASES) for cls in types
+    ):
+        raise TypeError(
+            f"types is {types!r}; give a tuple of classes of units or weights, such as (MyUnits,)"
+        )
     path = files.path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {str(path)!r}")
@@ -80,9 +101,11 @@ def load(path: str | os.PathLike, *, dtype: Any = jnp.float32) -> Any:
             _check_size(file)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = dict(archive)
-        model = _build(json.loads(bytes(arrays.pop(_DESCRIPTION))), arrays, dtype)
+        model = _build(json.loads(bytes(arrays.pop(_DESCRIPTION))), arrays, dtype, types)
         _check_model(model)
         return model
+    except _UnknownType as e:
+        raise ValueError(f"{str(path)!r} has units or weights of type {e}") from None
     except Exception as e:  # there is little that NumPy and zlib do not raise at a flipped bit
         detail = str(e).partition("\n")[0][:_SHOWN_CHARACTERS]
         raise ValueError(
@@ -124,7 +147,7 @@ def _describe(value, name, arrays, dtype):
             field: _describe(part, f"{name}.{field}" if name else field, arrays, dtype)
             for field, part in parts.items()
         }
-        return {"class": type(value).__name__, "fields": fields}
+        return {"class": _name(type(value)), "fields": fields}
     if hasattr(value, "initialize_carry"):
         from dbn_jax.temporal import cells
 
@@ -135,10 +158,16 @@ def _describe(value, name, arrays, dtype):
         return {"tuple": [_describe(x, f"{name}.{i}", arrays, dtype) for i, x in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
-    if not hasattr(value, "shape"):
+    if not name:
         raise TypeError(
-            f"{name or 'the model'} is of {type(value)}; expected an RBM, a DBN, an UntiedDBN, a "
-            "Classifier, an Autoencoder or a model of sequences"
+            f"the model is of {type(value)}; expected an RBM, a DBN, an UntiedDBN, a Classifier, "
+            "an Autoencoder or a model of sequences"
+        )
+    if not (hasattr(value, "shape") and jnp.issubdtype(value.dtype, jnp.floating)):
+        what = f"an array of {value.dtype}" if hasattr(value, "shape") else f"of {type(value)}"
+        raise TypeError(
+            f"{name} is {what}; a model file holds arrays of real numbers, units and weights, and "
+            "numbers, text and tuples"
         )
     x = np.asarray(value)
     if dtype is not None and x.ndim > 1:
@@ -174,18 +203,18 @@ def _cast(x, dtype, name):
     return cast
 
 
-def _build(description, arrays, dtype):
+def _build(description, arrays, dtype, types):
     match description:
         case {"class": str(name), "fields": fields}:
-            parts = {field: _build(part, arrays, dtype) for field, part in fields.items()}
-            return _class(name)(**parts)
+            parts = {field: _build(part, arrays, dtype, types) for field, part in fields.items()}
+            return _class(name, types)(**parts)
         case {"cell": dict(how), "arrays": dict(parts)}:
             from dbn_jax.temporal import cells
 
-            built = {place: _build(part, arrays, dtype) for place, part in parts.items()}
+            built = {place: _build(part, arrays, dtype, types) for place, part in parts.items()}
             return cells.rebuild(built, **how)
         case {"tuple": items}:
-            return tuple(_build(item, arrays, dtype) for item in items)
+            return tuple(_build(item, arrays, dtype, types) for item in items)
         case {"value": bool() | int() | float() | str() | None as value}:
             return value
         case {"array": name}:
@@ -202,23 +231,48 @@ def _build(description, arrays, dtype):
     return jnp.asarray(x, dtype)
 
 
-def _class(name):
+class _UnknownType(Exception):
+    """A type of one's own that the program does not have; its text ends a sentence."""
+
+
+def _name(cls):
+    """What a class is called in files: of this package "Spin", of others "my_units:MyUnits"."""
+    if cls.__module__.partition(".")[0] == "dbn_jax":
+        return cls.__name__
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _class(name: str, types: Sequence[type]) -> Any:
     if name in _LAYERS + _NETWORKS:
         from dbn_jax import networks
 
         return getattr(networks, name)
-    # Now: a program's own unit types may be defined after this module is imported.
-    parts = (*_subclasses(units.Units), *_subclasses(linear.LinearMap))
-    classes = {cls.__name__: cls for cls in (*parts, *_MODELS)}
-    if name not in classes:
-        raise ValueError(f"there is no class {name}; import the module that defines it, first")
-    return classes[name]
+    module, _, qualified = name.rpartition(":")
+    short = qualified.rpartition(".")[2]
+    if module:
+        for cls in types:
+            if cls.__name__ == short:
+                return cls
+    # Now: a program's own types may be defined after this module is imported. Of several by one
+    # name, such as a notebook's cell makes that is run again, the last.
+    found = {_name(cls): cls for cls in (*_MODELS, *_subclasses(_BASES))}
+    if name in found:
+        return found[name]
+    if not module:
+        raise ValueError(f"there is no class {name} in dbn_jax")
+    remedy = f"pass types=({short},)"
+    if module == "__main__":
+        raise _UnknownType(f"{qualified}, of a notebook or script: define it first, or {remedy}")
+    if "<locals>" not in qualified:
+        remedy = f"import {module} first, or {remedy}"
+    raise _UnknownType(f"{module}.{qualified}: {remedy}")
 
 
-def _subclasses(cls):
-    for subclass in cls.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
+def _subclasses(bases: Sequence[type]) -> Iterator[type]:
+    for base in bases:
+        for subclass in base.__subclasses__():
+            yield subclass
+            yield from _subclasses([subclass])
 
 
 def _check_model(model):
@@ -271,15 +325,16 @@ def _check_frames(model):
             wanted = {"to_visible": (size, num_visible), "to_hidden": (size, num_hidden)}
         case temporal.ConditionalRBM(to_visible=None, to_hidden=None, order=0):
             return
-        case temporal.ConditionalRBM():
-            if not 0 <= model.order * num_visible <= len(model.to_visible):
+        case temporal.ConditionalRBM(to_visible=jax.Array() as to_visible):
+            if not 0 <= model.order * num_visible <= len(to_visible):
                 raise ValueError(
-                    f"the order is {model.order}, but to_visible has the shape "
-                    f"{model.to_visible.shape}"
+                    f"the order is {model.order}, but to_visible has the shape {to_visible.shape}"
                 )
             memory = model.start(jnp.zeros(model.style_size))
-            size = len(model.to_visible)
+            size = len(to_visible)
             wanted = {"to_visible": (size, num_visible), "to_hidden": (size, num_hidden)}
+        case _:
+            raise ValueError(f"the order is {model.order}, but there are no weights to the past")
     _check_shapes("", wanted, {name: np.shape(getattr(model, name)) for name in wanted})
     v = jnp.zeros(num_visible, model.rbm.weights.dtype)
     after = jax.eval_shape(lambda: model.update(jax.random.key(0), memory, v))
@@ -320,7 +375,7 @@ def _check_units(name, layer, shape):
     if not isinstance(layer, units.Units):
         raise ValueError(f"{name} is a {type(layer).__name__}, not units")
     for field in dataclasses.fields(layer):
-        if field.metadata.get("static"):
+        if field.metadata.get("static") and field.default is not None:
             value, kind = getattr(layer, field.name), type(field.default)
             if not isinstance(value, (int, kind) if kind is float else kind):
                 raise ValueError(f"{name}.{field.name} is {value!r}, not of type {kind.__name__}")

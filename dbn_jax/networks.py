@@ -30,7 +30,7 @@ from flax import nnx
 
 from dbn_jax import convolutional, dbn, label_units, linear, numerics, precision, random, units
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Float, Key
+from dbn_jax.typing import AnyArray, Array, Float, Key
 
 # Uniform weights for units with a logistic non-linearity, within ±4·sqrt(6 / (inputs + outputs)),
 # which keep the variance of activities and of gradients through the layers; without the 4, that of
@@ -43,7 +43,10 @@ _LINEAR = jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 class _Weighted(nnx.Module):
     """What layers of any kind share; `kernel` holds their weights."""
 
-    def as_input(self, x: Array) -> Float[Array, "*batch I"]:
+    kernel: nnx.Param
+    shape: tuple[int, ...]
+
+    def as_input(self, x: AnyArray) -> Float[Array, "*batch I"]:
         """Gives an input the weights' dtype; raises as `rbm.as_visible`."""
         return numerics.as_states(x, self.shape[-2], self.kernel[...].dtype, "inputs of the layer")
 
@@ -55,12 +58,12 @@ class Layer(_Weighted):
         self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(bias)
 
-    def __call__(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
+    def __call__(self, x: Float[AnyArray, "*batch I"]) -> Float[Array, "*batch O"]:
         """The outputs of an input."""
         y = self.as_input(x) @ self.kernel[...]
         return y + numerics.per_unit(self.bias[...], y)
 
-    def activities(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
+    def activities(self, x: Float[AnyArray, "*batch I"]) -> Float[Array, "*batch O"]:
         """Those of logistic units."""
         return jax.nn.sigmoid(self(x))
 
@@ -86,7 +89,7 @@ class ConvolutionalLayer(_Weighted):
         self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(bias)
 
-    def activities(self, x: Float[Array, "*batch I"]) -> Float[Array, "*batch O"]:
+    def activities(self, x: Float[AnyArray, "*batch I"]) -> Float[Array, "*batch O"]:
         """The probabilities."""
         weights, maps = self.parts().values()
         return maps.pool(maps.mean(weights.up(self.as_input(x))))
@@ -113,11 +116,11 @@ class Classifier(nnx.Module):
         self.hidden = nnx.List(hidden)
         self.softmax = softmax
 
-    def __call__(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch L"]:
+    def __call__(self, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch L"]:
         """Logits of the classes; their log-softmax is log p(class | v)."""
         return self.softmax(self.features(v)[-1])
 
-    def features(self, v: Float[Array, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
+    def features(self, v: Float[AnyArray, "*batch V"]) -> tuple[Float[Array, "*batch _"], ...]:
         """The activities of every hidden layer, first to last."""
         return _activities(self.hidden, v)
 
@@ -138,11 +141,11 @@ class Autoencoder(nnx.Module):
         self.encoder = nnx.List(encoder)
         self.decoder = nnx.List(decoder)
 
-    def __call__(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
+    def __call__(self, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch V"]:
         """Logits of the reconstruction's pixels."""
         return self.logits(self.encode(v))
 
-    def encode(self, v: Float[Array, "*batch V"]) -> Float[Array, "*batch C"]:
+    def encode(self, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch C"]:
         """The code of an image."""
         *below, code = self.encoder
         return code((v, *_activities(below, v))[-1])
@@ -168,7 +171,7 @@ class Autoencoder(nnx.Module):
 Network = Classifier | Autoencoder
 
 
-def as_input(model: Network, v: Array) -> Float[Array, "*batch V"]:
+def as_input(model: Network, v: AnyArray) -> Float[Array, "*batch V"]:
     """Gives images the dtype of a network's weights; raises as `rbm.as_visible`."""
     return model.layers()[0].as_input(v)
 
@@ -256,7 +259,7 @@ def classifier_of(net: dbn.Net, num_classes: int) -> Classifier:
     _check_bernoulli([above for *_, above in hidden], len(hidden), "a classifier")
     if num_labels:
         _, of_labels = label_units.parts(net.top)
-        softmax = Layer(of_labels.weights.T, of_labels.visible.bias)
+        softmax = Layer(linear.dense(of_labels.weights).T, of_labels.visible.bias)
     else:
         num_hidden, dtype = net.top.hidden.num_pooled, net.top.weights.dtype
         softmax = Layer(jnp.zeros((num_hidden, num_classes), dtype), jnp.zeros(num_classes, dtype))
@@ -306,7 +309,7 @@ def _recognition(net):
     if dbn.num_labels(net):
         # Neutral label units act as a bias.
         _, of_labels = label_units.parts(net.top)
-        bias = jnp.mean(of_labels.weights, axis=0)
+        bias = jnp.mean(linear.dense(of_labels.weights), axis=0)
         top = dataclasses.replace(top, hidden=top.hidden.add_to_bias(bias))
     return [(layer.weights, layer.visible, layer.hidden) for layer in (*net.recognition, top)]
 
@@ -401,7 +404,7 @@ def _check_unrolled(net, up, down):
 
 @jit
 @precision.full
-def reconstruction_error(model: Autoencoder, v: Float[Array, "N V"]) -> Float[Array, ""]:
+def reconstruction_error(model: Autoencoder, v: Float[AnyArray, "N V"]) -> Float[Array, ""]:
     """Squared error of the images encoded and decoded, summed over pixels, averaged over images.
 
     The measure of Hinton and Salakhutdinov (2006), for grey levels in [0, 1].

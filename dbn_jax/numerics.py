@@ -2,15 +2,20 @@
 
 import math
 import numbers
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.core import Tracer
+
+T = TypeVar("T")
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
-def per_unit(parameter, like):
+def per_unit(parameter: Any, like: Any) -> Array:
     """Gives a per-unit parameter the batch axes of `like` (rank promotion may be forbidden)."""
     return jnp.broadcast_to(parameter, like.shape)
 
@@ -38,7 +43,7 @@ def _is_numeric(dtype):
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
-def as_states(x, num_units, dtype, units):
+def as_states(x: Any, num_units: int, dtype: Any, units: str) -> Array:
     """States or means of a layer's units, (..., num_units), as `as_floats`, their number checked.
 
     `units` says in the ValueError what they are, such as "hidden units".
@@ -51,7 +56,7 @@ def as_states(x, num_units, dtype, units):
     return x
 
 
-def as_floats(batch, dtype):
+def as_floats(batch: Any, dtype: Any) -> Array:
     """A batch in a floating dtype, False and True as 0 and 1.
 
     TypeError if it is no array, or holds integers: bytes would saturate all units, unnoticed.
@@ -62,16 +67,16 @@ def as_floats(batch, dtype):
             f"the batch holds {batch.dtype} numbers; convert them: bytes to grey levels with "
             "batch.astype('float32') / 255, counts with batch.astype('float32')"
         )
-    return batch.astype(dtype)
+    return jnp.asarray(batch.astype(dtype))
 
 
-def one_hot(labels, num_labels, dtype):
+def one_hot(labels: Any, num_labels: int, dtype: Any) -> Array:
     """Label units of classes: (...) -> (..., num_labels). Raises as `check_labels`.
 
     Traced labels cannot be looked at: one that does not exist becomes NaN, and with it what is made
     of it. Zeros, as `jax.nn.one_hot` has them, would cost nothing in a cross-entropy.
     """
-    if not isinstance(labels, jax.core.Tracer):
+    if not isinstance(labels, Tracer):
         check_labels(labels, num_labels)
     rows = jax.nn.one_hot(jnp.asarray(labels, jnp.int32), num_labels, dtype=dtype)
     return jnp.where(jnp.any(rows, axis=-1, keepdims=True), rows, jnp.nan)
@@ -111,7 +116,7 @@ def non_finite(x):
     )
 
 
-def widen(tree):
+def widen(tree: T) -> T:
     """All arrays of a tree (or one array) in float32 at least.
 
     Half precision has too few uniform numbers to draw from (bfloat16 has 128), and thousands of

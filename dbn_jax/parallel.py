@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -23,7 +23,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dbn_jax.typing import Array, PyTree
+from dbn_jax.typing import AnyArray, PyTree
+
+T = TypeVar("T")
 
 MEMBERS, ROWS = "members", "rows"  # the axes of a mesh: the models of an ensemble, and rows
 # What names a process where no cluster does; JAX itself reads JAX_COORDINATOR_ADDRESS.
@@ -40,7 +42,7 @@ def start() -> None:
     """
     if os.environ.get("JAX_NUM_PROCESSES") == "1":
         return
-    given = {name: _number(v) for name, v in _PROCESS.items() if v in os.environ}
+    given: dict[str, Any] = {name: _number(v) for name, v in _PROCESS.items() if v in os.environ}
     # It would take SIGTERM away from processes that do not ask it; the training loop asks them all.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -142,12 +144,12 @@ def of_all(numbers: list[int | float]) -> np.ndarray:
     return multihost_utils.process_allgather(np.array(numbers))
 
 
-def is_here(x: Array | np.ndarray | np.generic) -> bool:
+def is_here(x: AnyArray | np.generic) -> bool:
     """Whether this process can read the whole array."""
     return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
 
-def share_members(tree: PyTree, mesh: Mesh) -> PyTree:
+def share_members(tree: T, mesh: Mesh) -> T:
     """Shares the members of an ensemble, the first axis of each array, among the devices.
 
     On a mesh without an axis for them, all devices have all.
@@ -168,7 +170,7 @@ def fetch(tree: PyTree) -> PyTree:
     )
 
 
-def shard(tree: PyTree, axis: int = 0) -> PyTree:
+def shard(tree: T, axis: int = 0) -> T:
     """Lets the devices of the mesh share the rows of arrays, which are along this axis.
 
     Of arrays that are not traced, the number of rows must be a multiple of `num_shares`.
@@ -186,7 +188,7 @@ def rows_like(data: PyTree) -> NamedSharding | None:
     return NamedSharding(mesh, P(ROWS)) if ROWS in mesh.shape else None
 
 
-def place(tree: PyTree, where: NamedSharding | None) -> PyTree:
+def place(tree: T, where: NamedSharding | None) -> T:
     """Arrays at a place, in a compiled function; None leaves it to the compiler."""
     if where is None:
         return tree
@@ -195,7 +197,7 @@ def place(tree: PyTree, where: NamedSharding | None) -> PyTree:
     return jax.tree.map(lambda x: move(x, where), tree)
 
 
-def whole(tree: PyTree) -> PyTree:
+def whole(tree: T) -> T:
     """Gives the rows of arrays back to all devices."""
     return _constrain(tree, P())
 
@@ -216,13 +218,14 @@ def num_shares() -> int:
 def mesh_of(tree: PyTree) -> Mesh | None:
     """The mesh that arrays lie on, or else that of `devices`; None if there is none."""
     for x in jax.tree.leaves(tree):
-        if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding):
-            return x.sharding.mesh
+        match x:
+            case jax.Array(sharding=NamedSharding(mesh=Mesh() as mesh)):
+                return mesh
     mesh = jax.sharding.get_mesh()
     return None if mesh.empty else mesh
 
 
-def everywhere(tree: PyTree, mesh: Mesh | None = None) -> PyTree:
+def everywhere(tree: T, mesh: Mesh | None = None) -> T:
     """Copies arrays whole to all devices of a mesh, without one to the device."""
     where = None if mesh is None else NamedSharding(mesh, P())
 

@@ -10,23 +10,34 @@ belongs to the structure.
 
 import dataclasses
 import typing
+from typing import Any, TypeVar
 
 import jax
 
+T = TypeVar("T")
 
-def static(default):
-    """A dataclass field that is part of the structure: not traced, and compared by `jax.jit`."""
+
+def static(*, default: Any) -> Any:
+    """A dataclass field that is part of the structure: not traced, and compared by `jax.jit`.
+
+    Type checkers see that it has a default if that is given by name.
+    """
     return dataclasses.field(default=default, metadata={"static": True})
 
 
 @typing.dataclass_transform(frozen_default=True, field_specifiers=(static,))
-def dataclass(cls):
+def dataclass(cls: type[T]) -> type[T]:
     """Makes `cls` a frozen dataclass and a pytree of its fields, but for those made by `static`.
 
     Rebuilding a tree skips ``__init__`` and ``__post_init__``: what they check was checked when the
     object was made, and transformations put placeholders in the leaves' stead.
     """
-    cls = dataclasses.dataclass(frozen=True)(cls)
+    made = dataclasses.dataclass(frozen=True)(cls)
+    _register(made)
+    return made
+
+
+def _register(cls: Any) -> None:
     fields = dataclasses.fields(cls)
     meta = tuple(f.name for f in fields if f.metadata.get("static", False))
     data = tuple(f.name for f in fields if f.name not in meta)
@@ -46,4 +57,3 @@ def dataclass(cls):
         return tree
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-    return cls

@@ -47,7 +47,9 @@ def _is_ours(key):
     """Whether the draws of a key are those of `_words`."""
     is_threefry = str(jax.random.key_impl(key)) == "threefry2x32"
     is_one = jax.random.key_data(key).shape == (2,)  # jax.random refuses several in plain words
-    return is_threefry and is_one and jax.config.jax_threefry_partitionable
+    # Its attributes are made at run time.
+    is_plain = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
+    return is_threefry and is_one and is_plain
 
 
 def _words(key, counter):

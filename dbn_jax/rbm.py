@@ -30,10 +30,10 @@ import optax
 
 from dbn_jax import linear, parallel, precision, pytrees, random, sharded, units
 from dbn_jax.compilation import jit, jit_checking
-from dbn_jax.examples import Examples, divide
+from dbn_jax.examples import Batch, Examples, divide
 from dbn_jax.states import as_batch, as_examples, as_hidden, as_visible, check_steps
-from dbn_jax.train_state import State, apply_gradient, init_state, weight_mask  # noqa: F401
-from dbn_jax.typing import Array, Float, Int, Key, Num
+from dbn_jax.train_state import Chains, State, apply_gradient, init_state, weight_mask  # noqa: F401
+from dbn_jax.typing import AnyArray, Array, Float, Int, Key
 from dbn_jax.units import normalisable
 
 Metrics = dict[str, Array]
@@ -88,7 +88,7 @@ def check_types(visible: units.Units, hidden: units.Units) -> None:
 
 
 @jit
-def fit_visible(params: RBM, data: Num[Array, "..."] | Examples) -> RBM:
+def fit_visible(params: RBM, data: Batch) -> RBM:
     """Gives the visible units parameters with which, at zero weights, they have the data's means.
 
     The guide's start of learning (section 8): the weights need not learn first what biases can say.
@@ -96,12 +96,12 @@ def fit_visible(params: RBM, data: Num[Array, "..."] | Examples) -> RBM:
     return dataclasses.replace(params, visible=params.visible.fit(as_examples(params, data)))
 
 
-def hidden_inputs(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
+def hidden_inputs(params: RBM, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch H"]:
     """Inputs to the hidden units, s_v(v)ᵀW, without their biases."""
     return linear.product(params.visible.statistic(as_visible(params, v)), params.weights)
 
 
-def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
+def visible_inputs(params: RBM, h: Float[AnyArray, "*batch H"]) -> Float[Array, "*batch V"]:
     """Inputs to the visible units, W s_h(h), without their biases."""
     return linear.product_transposed(params.hidden.statistic(as_hidden(params, h)), params.weights)
 
@@ -109,24 +109,24 @@ def visible_inputs(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*b
 @jit
 @precision.full
 def energy(
-    params: RBM, v: Float[Array, "*batch V"], h: Float[Array, "*batch H"]
+    params: RBM, v: Float[AnyArray, "*batch V"], h: Float[AnyArray, "*batch H"]
 ) -> Float[Array, "*batch"]:
     """E(v, h)."""
-    v, h = as_visible(params, v), as_hidden(params, h)
-    interaction = jnp.sum(hidden_inputs(params, v) * params.hidden.statistic(h), axis=-1)
-    return params.visible.energy(v) + params.hidden.energy(h) - interaction
+    x, y = as_visible(params, v), as_hidden(params, h)
+    interaction = jnp.sum(hidden_inputs(params, x) * params.hidden.statistic(y), axis=-1)
+    return params.visible.energy(x) + params.hidden.energy(y) - interaction
 
 
 @jit
 @precision.full
-def free_energy(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch"]:
+def free_energy(params: RBM, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch"]:
     """F(v) = −log Σ_h exp(−E(v, h)), so that p(v) = exp(−F(v))/Z.
 
     Its gradient with respect to `params` is exact, so ``grad(F(data) − F(samples))`` is the
     likelihood gradient when the samples come from the model.
     """
-    v = as_visible(params, v)
-    return free_energy_given(params, v, hidden_inputs(params, v))
+    x = as_visible(params, v)
+    return free_energy_given(params, x, hidden_inputs(params, x))
 
 
 def free_energy_given(
@@ -137,20 +137,20 @@ def free_energy_given(
 
 
 @jit
-def hidden_mean(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch H"]:
+def hidden_mean(params: RBM, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch H"]:
     """E[h | v], for binary units p(h = 1 | v)."""
     return params.hidden.mean(hidden_inputs(params, v))
 
 
 @jit
-def visible_mean(params: RBM, h: Float[Array, "*batch H"]) -> Float[Array, "*batch V"]:
+def visible_mean(params: RBM, h: Float[AnyArray, "*batch H"]) -> Float[Array, "*batch V"]:
     """E[v | h], for binary units p(v = 1 | h)."""
     return params.visible.mean(visible_inputs(params, h))
 
 
 @jit
 def sample_hidden(
-    key: Key[Array, ""], params: RBM, v: Float[Array, "*batch V"]
+    key: Key[Array, ""], params: RBM, v: Float[AnyArray, "*batch V"]
 ) -> Float[Array, "*batch H"]:
     """Draws h from p(h | v)."""
     return params.hidden.sample(key, hidden_inputs(params, v))
@@ -158,14 +158,14 @@ def sample_hidden(
 
 @jit
 def sample_visible(
-    key: Key[Array, ""], params: RBM, h: Float[Array, "*batch H"]
+    key: Key[Array, ""], params: RBM, h: Float[AnyArray, "*batch H"]
 ) -> Float[Array, "*batch V"]:
     """Draws v from p(v | h)."""
     return params.visible.sample(key, visible_inputs(params, h))
 
 
 @jit
-def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
+def reconstruct(params: RBM, v: Float[AnyArray, "*batch V"]) -> Float[Array, "*batch V"]:
     """E[v | h = E[h | v]], the mean-field reconstruction."""
     return visible_mean(params, hidden_mean(params, v))
 
@@ -174,7 +174,7 @@ def reconstruct(params: RBM, v: Float[Array, "*batch V"]) -> Float[Array, "*batc
 def gibbs(
     key: Key[Array, ""],
     params: RBM,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     num_steps: int | Int[Array, ""],
 ) -> tuple[Float[Array, "*batch V"], Float[Array, "*batch H"]]:
     """Alternating block Gibbs sampling from v: h, v, h, v, …, both layers `num_steps` times.
@@ -192,7 +192,7 @@ def gibbs(
 def gibbs_from_hidden(
     key: Key[Array, ""],
     params: RBM,
-    h: Float[Array, "*batch H"],
+    h: Float[AnyArray, "*batch H"],
     num_steps: int | Int[Array, ""] = 1,
     *,
     sample_visible: bool = True,
@@ -207,7 +207,7 @@ def gibbs_from_hidden(
       the chain's next h follow without a further product.
     """
     check_steps(num_steps)
-    h = as_hidden(params, h)
+    hidden = as_hidden(params, h)
 
     def down_up(key, h):
         x = visible_inputs(params, h)
@@ -220,13 +220,13 @@ def gibbs_from_hidden(
 
     # One step has no loop at all: XLA then fuses across the phases of an update.
     if not (isinstance(num_steps, int) and num_steps == 1):
-        h = jax.lax.fori_loop(1, num_steps, body, h)
-    v, inputs = down_up(random.fold_in(key, 0), h)
-    return v, h, inputs
+        hidden = jax.lax.fori_loop(1, num_steps, body, hidden)
+    v, inputs = down_up(random.fold_in(key, 0), hidden)
+    return v, hidden, inputs
 
 
 def free_energy_gradient(
-    params: RBM, v: Float[Array, "*batch V"] | Examples, inputs: Float[Array, "*batch H"]
+    params: RBM, v: Float[AnyArray, "*batch V"] | Examples, inputs: Float[Array, "*batch H"]
 ) -> RBM:
     """Gradient of the mean free energy of a batch, given its hidden inputs.
 
@@ -235,11 +235,11 @@ def free_energy_gradient(
     not computed again. The sums over the batch, divided last, must be numbers of the dtype: below
     65,504 in float16.
     """
-    batch = Examples.of(v)
+    batch = as_examples(params, v)
     return _descent(_total_gradient(params, batch, inputs), batch.count)
 
 
-def _total_gradient(params, batch, inputs, factor=1):
+def _total_gradient(params, batch, inputs, factor: float | Array = 1):
     """The sum over a batch of the gradients of −F, times a factor."""
     visible, hidden = sharded.match_varying(inputs, (params.visible, params.hidden))
     # Before the product: where devices share the batch, they then add up one sum of both phases'
@@ -311,7 +311,7 @@ def contrastive_gradient(
 def cd_gradient(
     key: Key[Array, ""],
     params: RBM,
-    batch: Num[Array, "..."] | Examples,
+    batch: Batch,
     *,
     num_gibbs_steps: int = 1,
     sample_visible: bool = True,
@@ -356,7 +356,7 @@ def pcd_gradient(
     key: Key[Array, ""],
     params: RBM,
     chains: Float[Array, "chains H"],
-    batch: Num[Array, "..."] | Examples,
+    batch: Batch,
     *,
     num_gibbs_steps: int = 1,
 ) -> tuple[RBM, Float[Array, "chains H"], Metrics]:
@@ -393,13 +393,13 @@ def init_chains(key: Key[Array, ""], params: RBM, num_chains: int) -> Float[Arra
 @jit(static_argnames=("optimizer", "num_gibbs_steps", "sample_visible"))
 def cd_step(
     key: Key[Array, ""],
-    state: State,
-    batch: Num[Array, "..."] | Examples,
+    state: State[RBM, Chains],
+    batch: Batch,
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
     sample_visible: bool = True,
-) -> tuple[State, Metrics]:
+) -> tuple[State[RBM, Chains], Metrics]:
     """One update by contrastive divergence, with the settings and metrics of `cd_gradient`.
 
     Compiled when called directly, inlined when called inside your own `jit`, `vmap` or `scan`.
@@ -425,12 +425,12 @@ def cd_step(
 @jit(static_argnames=("optimizer", "num_gibbs_steps"))
 def pcd_step(
     key: Key[Array, ""],
-    state: State,
-    batch: Num[Array, "..."] | Examples,
+    state: State[RBM, Array],
+    batch: Batch,
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
-) -> tuple[State, Metrics]:
+) -> tuple[State[RBM, Array], Metrics]:
     """One update by persistent contrastive divergence (`pcd_gradient`); see `cd_step`.
 
     The first state is ``init_state(params, optimizer, chains=init_chains(key, params, 100))``.

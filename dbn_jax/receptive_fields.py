@@ -36,10 +36,13 @@ def receptive_field(
       size: rows and columns of that rectangle.
     """
     for number, layer in enumerate(reversed(layers)):
-        block = layer.hidden.block if number and hasattr(layer.hidden, "block") else 1
-        shape = layer.weights.filter_shape[:2]
-        place = block * place - np.array([before for before, _ in layer.weights.padding])
-        size = tuple(block * each + more - 1 for each, more in zip(size, shape, strict=True))
+        block = convolutional.block(layer) if number else 1
+        weights = convolutional.local(layer)
+        place = block * place - np.array([before for before, _ in weights.padding])
+        rows, columns = (
+            block * n + m - 1 for n, m in zip(size, weights.filter_shape, strict=False)
+        )
+        size = rows, columns
     return place, size
 
 
@@ -60,7 +63,7 @@ def unit_images(layers: tuple[rbm.RBM, ...]) -> Float[Array, "K rows columns cha
     The product of its weights and those below, as `dbn.feature_images` has it for all units, and of
     it the pixels that the unit sees. Of a first layer these are its filters.
     """
-    *_, num_maps = shape = layers[-1].weights.map_shape
+    *_, num_maps = shape = convolutional.local(layers[-1]).map_shape
     middle = np.array(shape[:2]) // 2
     first, size = receptive_field(layers, middle)
 
@@ -69,6 +72,6 @@ def unit_images(layers: tuple[rbm.RBM, ...]) -> Float[Array, "K rows columns cha
         for number, layer in enumerate(reversed(layers)):
             x = layer.hidden.pool_transposed(x) if number else x
             x = linear.product_transposed(x, layer.weights)
-        return crop(x.reshape(layers[0].weights.image_shape), jnp.asarray(first), size)
+        return crop(x.reshape(convolutional.local(layers[0]).image_shape), jnp.asarray(first), size)
 
     return jax.lax.map(image, jnp.arange(num_maps))

@@ -7,14 +7,14 @@ Reference: Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networ
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dbn_jax import associative_memory, data, dbn, numerics, precision
 
-Way = Callable[[jax.Array, object, jax.Array], jax.Array]
+Way = Callable[[jax.Array, Any, jax.Array], jax.Array]
 
 _NUM_PASSES = 20
 _GIBBS_STEPS = 20

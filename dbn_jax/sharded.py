@@ -10,6 +10,7 @@ Without a mesh the functions are plain products, and leave arrays as they are.
 
 import functools
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dbn_jax.typing import Array, Num, PyTree
+
+T = TypeVar("T")
 
 
 def product(x: Num[Array, "*rows M"], y: Num[Array, "M N"]) -> Num[Array, "*rows N"]:
@@ -73,7 +76,7 @@ def _where(x, spec):
     return NamedSharding(jax.typeof(x).sharding.mesh, spec)
 
 
-def match_varying(data: PyTree, tree: PyTree) -> PyTree:
+def match_varying(data: PyTree, tree: T) -> T:
     """Lets parameters vary over devices as the data do, for differentiation inside `shard_map`.
 
     JAX sums derivatives by parameters that are the same on all devices over the devices; the

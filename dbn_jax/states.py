@@ -4,17 +4,16 @@ Here they are checked, and states get the dtype of the parameters. Bytes, other 
 values would pass unnoticed otherwise.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from dbn_jax import numerics, sharded
-from dbn_jax.examples import Examples
-from dbn_jax.typing import Array, Float, PyTree
+from dbn_jax.examples import Batch, Examples
+from dbn_jax.typing import AnyArray, Array, Float, PyTree
 
 
-def as_visible(params: PyTree, v: Array) -> Float[Array, "*batch V"]:
+def as_visible(params: PyTree, v: AnyArray) -> Float[Array, "*batch V"]:
     """Visible values in the parameters' dtype, booleans as 0 and 1.
 
     ValueError if the number of units differs, TypeError if they are integers, which may be bytes.
@@ -23,13 +22,13 @@ def as_visible(params: PyTree, v: Array) -> Float[Array, "*batch V"]:
     return numerics.as_states(v, num_visible, dtype, "visible units of the RBM")
 
 
-def as_hidden(params: PyTree, h: Array) -> Float[Array, "*batch H"]:
+def as_hidden(params: PyTree, h: AnyArray) -> Float[Array, "*batch H"]:
     """The same for hidden values."""
     num_hidden, dtype = params.weights.shape[-1], params.weights.dtype
     return numerics.as_states(h, num_hidden, dtype, "hidden units of the RBM")
 
 
-def as_batch(params: PyTree, batch: Array | Examples) -> Examples:
+def as_batch(params: PyTree, batch: Batch) -> Examples:
     """Checks examples to learn from, as `as_visible` does.
 
     ValueError if there is none, or if values are missing.
@@ -43,14 +42,15 @@ def as_batch(params: PyTree, batch: Array | Examples) -> Examples:
     return batch
 
 
-def as_examples(params: PyTree, batch: Array | Examples) -> Examples:
+def as_examples(params: PyTree, batch: Batch) -> Examples:
     """The same for examples that may have missing values."""
-    batch = Examples.of(batch)
-    v = as_visible(params, batch.values)
+    given = Examples.of(batch)
+    v = as_visible(params, given.values)
     sharded.check(v, jax.tree.leaves(params.weights)[0])
     if not v.size:
         raise ValueError(f"the batch has shape {v.shape}: it holds no example to learn from")
-    return dataclasses.replace(batch, values=v)
+    weights, observed = jax.tree.map(jnp.asarray, (given.weights, given.observed))
+    return Examples(v, weights, observed)
 
 
 def check_steps(num_steps: int | Array) -> None:
@@ -58,5 +58,5 @@ def check_steps(num_steps: int | Array) -> None:
     dtype = jnp.result_type(num_steps)
     if not jnp.issubdtype(dtype, jnp.integer):
         raise TypeError(f"the number of Gibbs steps is a {dtype}; it must be a whole number")
-    if not isinstance(num_steps, jax.core.Tracer) and num_steps < 1:
+    if not isinstance(num_steps, Tracer) and num_steps < 1:
         raise ValueError(f"the number of Gibbs steps is {num_steps}; it must be at least 1")

@@ -1,6 +1,7 @@
 """The state of learning: what the next update needs, and no more."""
 
 import dataclasses
+from typing import Generic, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,12 @@ import optax
 from dbn_jax import pytrees
 from dbn_jax.typing import Array, Int, PyTree
 
+Params = TypeVar("Params")
+Chains = TypeVar("Chains")
+
 
 @pytrees.dataclass
-class State:
+class State(Generic[Params, Chains]):
     """State of learning of any model.
 
     Attributes:
@@ -22,10 +26,10 @@ class State:
         persistent chains; None where nothing does.
     """
 
-    params: PyTree
+    params: Params
     opt_state: PyTree
     step: Int[Array, ""]
-    chains: PyTree = None
+    chains: Chains
 
 
 def weight_mask(params: PyTree) -> PyTree:
@@ -38,6 +42,12 @@ def weight_mask(params: PyTree) -> PyTree:
     )
 
 
+@overload
+def init_state(params: Params, optimizer: optax.GradientTransformation) -> State[Params, None]: ...
+@overload
+def init_state(
+    params: Params, optimizer: optax.GradientTransformation, *, chains: Chains
+) -> State[Params, Chains]: ...
 def init_state(
     params: PyTree, optimizer: optax.GradientTransformation, *, chains: PyTree = None
 ) -> State:
@@ -46,14 +56,21 @@ def init_state(
 
 
 def apply_gradient(
-    state: State,
-    gradient: PyTree,
+    state: State[Params, Chains],
+    gradient: Params,
     optimizer: optax.GradientTransformation,
-    **moved: PyTree,
-) -> State:
+    **moved: Chains,
+) -> State[Params, Chains]:
     """One optimizer update by a tree like `state.params`; ``chains=…`` if these have moved on."""
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params, opt_state = _updated(optimizer, gradient, state.opt_state, state.params)
     return dataclasses.replace(
         state, params=params, opt_state=opt_state, step=state.step + 1, **moved
     )
+
+
+def _updated(
+    optimizer: optax.GradientTransformation, gradient: PyTree, opt_state: PyTree, params: PyTree
+) -> tuple[PyTree, PyTree]:
+    # By optax's types all trees are lists and dictionaries; it takes any.
+    updates, opt_state = optimizer.update(gradient, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import clamping, dbn, label_units, pytrees, random, rbm
-from dbn_jax.typing import Array, Bool, Float, Int, Key
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Int, Key
 
 
 @pytrees.dataclass
@@ -37,7 +37,7 @@ class Moment:
 
 
 def perceive(
-    key: Key[Array, ""], net: dbn.Net, v: Float[Array, "*batch V"]
+    key: Key[Array, ""], net: dbn.Net, v: Float[AnyArray, "*batch V"]
 ) -> tuple[Moment, Float[Array, "*batch X"]]:
     """Shows the net images: stochastic recognition, the label units neutral.
 
@@ -64,7 +64,7 @@ def imagine(
 def trajectory(
     key: Key[Array, ""],
     net: dbn.Net,
-    x: Float[Array, "*batch X"],
+    x: Float[AnyArray, "*batch X"],
     clamped: Bool[Array, "..."],
     intervals: Int[Array, " times"],
 ) -> tuple[Moment, Float[Array, "*batch X"]]:

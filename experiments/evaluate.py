@@ -10,10 +10,18 @@ that run, or else its test images, it prints:
   well calibrated its confidence is. figures/ then holds the confusion matrix, the reliability of
   the confidence, the errors, and correctly recognised images, the hardest of each class first;
 - for an RBM the log-likelihood, and for a deeper net the variational bound on it, estimated by
-  annealed importance sampling, and conservatively by reverse annealing. Pixels are drawn from the
-  grey levels, as published. There is none for nets that pool layers below the top;
+  annealed importance sampling, and conservatively by reverse annealing; with the exact log Z too,
+  where one layer of the top RBM has at most 2²⁰ states. Pixels are drawn from the grey levels, as
+  published. There is none for nets that pool layers below the top;
 - for a net with convolutional layers, the error of images reconstructed from each of them;
 - for a model of sequences, the table of `train_sequences`.
+
+    python -m experiments.evaluate --workdir=runs/referee --model=rbm.joblib --dataset=digits
+
+takes an RBM with binary pixels that another program wrote, and images: a `BernoulliRBM` of
+scikit-learn (by joblib; reading it runs code that the file holds, so trust it first), a model of
+rbms or of RestrictedBoltzmannMachines.jl (.h5), or of Hinton and Salakhutdinov's MATLAB programs
+(.mat). `dbn_jax.foreign` has the formats.
 
 The published schedule of 14,500 steps with --ais_chains=300 --reverse_images=300 takes under five
 minutes for a top RBM of 500 × 2000 units on 2 cores; --ais_steps=1000 gives a first impression.
@@ -34,6 +42,7 @@ from dbn_jax import (
     data,
     dbn,
     figures,
+    foreign,
     label_units,
     numerics,
     random,
@@ -50,8 +59,9 @@ from experiments.common import (
     sequence_results,
     yardsticks,
 )
+from experiments.common.data_settings import DataSettings
 from experiments.common.sequence_data import SequenceData
-from experiments.common.settings import above_0, setting
+from experiments.common.settings import above_0, group, setting
 from experiments.pictures import errors
 
 _PROGRAMS = ("train_rbm", *pretrained.NETS, pretrained.CONVOLUTIONAL, pretrained.SEQUENCES)
@@ -64,9 +74,23 @@ _LIKELIHOOD = ("ais_steps", "ais_chains", "passes", "reverse_images")
 _NUM_BASE = 10_000  # training images for the base rates of annealing
 
 
-class Settings(runs.RunSettings, pretrained.Pretrained):
+class Settings(runs.RunSettings):
     """Everything that decides the result."""
 
+    pretrained: str | None = setting(
+        None,
+        "Workdir of the run whose model is evaluated, or the folder where it is published; its own "
+        "data are taken, from --data_dir if they have moved.",
+        folder=True,
+    )
+    model: str | None = setting(
+        None,
+        "File of an RBM that another program wrote, evaluated on the images of --dataset: .joblib "
+        "or .pkl of scikit-learn, which runs code that the file holds, .h5 of rbms or of "
+        "RestrictedBoltzmannMachines.jl, .mat of Hinton's programs.",
+        folder=True,
+    )
+    data: DataSettings = group(DataSettings)
     split: str | None = setting(
         None,
         "Split to evaluate; by default that of validation if there is one, else the test split.",
@@ -109,16 +133,26 @@ class Settings(runs.RunSettings, pretrained.Pretrained):
 
     def __post_init__(self):
         super().__post_init__()
+        if (self.pretrained is None) == (self.model is None):
+            raise ValueError(
+                "give one model: --pretrained, the workdir of a run, or --model, the file of an "
+                "RBM that another program wrote"
+            )
         if self.ais_steps in (1, 2):
             raise ValueError(
                 f"--ais_steps={self.ais_steps}: the schedule has three parts; give at least 3, or "
                 "0 to leave likelihoods out"
             )
 
+    @property
+    def named(self) -> str:
+        """The flag that names the model."""
+        return f"--pretrained={self.pretrained}" if self.pretrained else f"--model={self.model}"
+
 
 def run(settings: Settings, workdir: str) -> dict:
     """Evaluates a model in a workdir. Nothing is trained; an interrupted run starts anew."""
-    model, source = settings.load(_PROGRAMS)
+    model, source = _load(settings)
     if isinstance(source, SequenceData):
         return _run_sequences(settings, workdir, model, source)
     settings.refuse(("ais_frames",), "with a model of images")
@@ -160,6 +194,15 @@ def run(settings: Settings, workdir: str) -> dict:
         _warn(estimates, settings)
         results |= estimates
     return run.finish(results)
+
+
+def _load(settings):
+    """The model, and the settings of its data."""
+    if settings.model is not None:
+        return foreign.load(settings.model), settings.data
+    names = {field.name for field in dataclasses.fields(DataSettings)} - {"data_dir"}
+    settings.refuse(tuple(names), "with --pretrained, whose own data are taken")
+    return pretrained.load(settings.pretrained, _PROGRAMS, settings.data.data_dir)
 
 
 def _run_sequences(settings, workdir, model, source):
@@ -210,16 +253,17 @@ def _check_model(settings, net, data_settings):
         kind = f"{type(pixels).__name__} units"
         if data_settings.made_real:
             kind = f"made real numbers by {data_settings.made_real}"
+        remedy = "; in Python, `foreign.load` and `likelihood` take others" * bool(settings.model)
         raise ValueError(
-            f"the pixels of --pretrained={settings.pretrained} are {kind}; evaluate is for models "
-            "of Bernoulli units, learnt from grey levels or binary pixels"
+            f"the pixels of {settings.named} are {kind}; evaluate is for models of Bernoulli "
+            f"units, learnt from grey levels or binary pixels{remedy}"
         )
     if not net.recognition:
         settings.refuse(("passes",), "with a model of one layer, whose likelihood is no bound")
     if not (dbn.num_labels(net) or settings.ais_steps):
         raise ValueError(
-            f"--ais_steps=0 leaves nothing to evaluate: --pretrained={settings.pretrained} has no "
-            "label units to recognise with"
+            f"--ais_steps=0 leaves nothing to evaluate: {settings.named} has no label units to "
+            "recognise with"
         )
 
 
@@ -228,7 +272,7 @@ def _held_out(settings, dataset):
     name = settings.split or dataset.held_out[0]
     if name not in dataset.splits():
         raise ValueError(
-            f"--split={name}: --pretrained={settings.pretrained} learnt without a validation set "
+            f"--split={name}: there is no validation set beside {settings.named} "
             "(--num_validation); evaluate it with --split=test"
         )
     return name, dataset.splits()[name]

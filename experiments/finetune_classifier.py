@@ -7,8 +7,9 @@ The net may or may not have label units; the data are those that it was trained 
 --pretrained=none starts from random weights instead, with --hidden_sizes and the data flags, and
 --random_start has the data and the layers of the net, maps and pooling included, but draws all
 weights anew. The error on training images, and on validation images if there are any, is measured
-after every epoch; the test set is looked at once, at the end. --early_stopping returns the epoch
-with the fewest errors on the validation images; its error on these is then too optimistic.
+after every epoch; the test set is looked at once, at the end. --patience stops early, and returns
+the epoch with the fewest errors on the validation images; its error on these is then too
+optimistic.
 
 figures/ holds the errors, the learning curves, and the features before and after. summary.json says
 how much fine-tuning changed each layer: the relative change of its weights, and the correlation of

@@ -23,7 +23,7 @@ import numpy as np
 
 from dbn_jax import data, dbn, label_units, learning, random, rbm, train_state
 from dbn_jax.learning import greedy
-from experiments.common import finetuning, runs
+from experiments.common import early_stopping, finetuning, optimizers, runs
 from experiments.common.rbm_settings import MemorySettings
 from experiments.common.settings import MAX_EPOCHS, about, setting
 
@@ -48,7 +48,13 @@ class Settings(finetuning.FinetuningSettings):
     )
     weight_decay: float = setting(1e-4, "Strength of L2 weight decay.", at_least=0)
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(10, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(
+        10,
+        "Number of passes over the data.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
+    )
 
     @property
     def memory(self) -> MemorySettings:
@@ -102,15 +108,16 @@ def run(settings: Settings, workdir: str) -> dict:
         epochs=settings.epochs,
         evaluate=lambda state: errors(with_memory(state.params)),
         held_out=dataset.held_out[1].arrays(),
+        early_stopping=early_stopping.rule(settings.patience, "error_rate"),
     )
     memory = with_memory(state.params)
     run.save_model(memory)
     curves = {"label loss (nats)": {"training": "label_loss"}}
     rates, change = finetuning.error_rates(answer_key, net, memory, dataset, transform)
-    table = run.metrics("memory")
-    picture = finetuning.learning_curves(table, curves, "Further training of the top RBM", change)
+    title = "Further training of the top RBM"
+    picture = finetuning.learning_curves(run.metrics("memory"), curves, title, change)
     run.save_figures({"curves": picture})
-    return run.finish({"label_loss": table["label_loss"][-1]} | rates)
+    return run.finish({"label_loss": run.kept("memory")["label_loss"]} | rates)
 
 
 def recognised_features(

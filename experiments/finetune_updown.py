@@ -63,7 +63,13 @@ class Settings(finetuning.FinetuningSettings):
         at_least=0,
     )
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(60, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(
+        60,
+        "Number of passes over the data.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
+    )
 
     def __post_init__(self):
         super().__post_init__()

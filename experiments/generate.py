@@ -8,9 +8,9 @@ takes a net of `train_dbn`, `train_convolutional` or a fine-tuning, and draws in
   iterations in the top RBM between two samples, as published;
 - `forgetting.png`: how many iterations chains take to leave the class that they started from, and
   to reach the clamped class;
-- `movie.gif`: the image, the states of the top layer and the label units, while one label after the
-  other is clamped;
-- `mind_and_brain.png` and `.gif`: the net is shown random pixels, then generates freely.
+- `movie.webp`: the image, the states of the top layer and the label units, while one label after
+  the other is clamped;
+- `mind_and_brain.png` and `.webp`: the net is shown random pixels, then generates freely.
 
 A judge, a classifier trained on real images only (`experiments.baseline_models.svm_judge`), counts
 how many samples show the intended class: 100 of each class, each from a chain of its own.

@@ -34,7 +34,7 @@ import optax
 
 from dbn_jax import data, dbn, networks, train_state, training, units
 from dbn_jax.learning import backprop, greedy
-from experiments.common import data_settings, optimizers, pretraining, runs
+from experiments.common import data_settings, early_stopping, optimizers, pretraining, runs
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.settings import MAX_EPOCHS, Declared, group, only, setting
@@ -57,14 +57,23 @@ class BackpropagationSettings(Declared, title="Fine-tuning"):
         at_least=0,
     )
     batch_size: int = setting(100, "Number of examples in each update of fine-tuning.", at_least=1)
-    epochs: int = setting(100, "Number of epochs of fine-tuning.", at_least=1, at_most=MAX_EPOCHS)
+    patience: int | None = early_stopping.patience("the squared error")
+    epochs: int = setting(
+        100,
+        "Number of epochs of fine-tuning.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
+    )
 
 
 class Settings(runs.TrainingSettings):
     """Everything that decides the result."""
 
     data: DataSettings = group(DataSettings)
-    learning: RBMSettings = group(RBMSettings, given=only("pretraining", True), epochs=50)
+    learning: RBMSettings = group(
+        RBMSettings, given=only("pretraining", True), grows=pretraining.BELOW, epochs=50
+    )
     hidden_sizes: tuple[int, ...] = setting(
         (1000, 500, 250, 30),
         "Number of units of each hidden layer of the encoder; the last layer is the code.",
@@ -146,6 +155,8 @@ def _check(settings: Settings, dataset: data.Dataset) -> None:
             f"with; choose a code of at most {min(num_images, num_pixels)} units"
         )
     data_settings.check_updates(settings.finetune, num_images, "finetune_")
+    part, _ = dataset.held_out
+    early_stopping.check(settings.finetune.patience, part, flag="finetune_patience")
     if settings.pretraining:
         flags = f"--hidden_sizes={','.join(map(str, settings.hidden_sizes))}"
         data_settings.check_updates(settings.learning, num_images)
@@ -218,6 +229,7 @@ def _finetune(
         seed=training.seed_of_phase(run.settings.seed, len(run.settings.hidden_sizes)),
         evaluate=evaluate,
         held_out=dataset.held_out[1].arrays(),
+        early_stopping=early_stopping.rule(settings.patience, "error"),
     )
     return backprop.merge(graphdef, state.params)
 

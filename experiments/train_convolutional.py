@@ -55,7 +55,7 @@ from dbn_jax.learning import greedy
 from experiments.common import data_settings, layer_measures, memory, pretrained, pretraining, runs
 from experiments.common.data_settings import UNITS, DataSettings
 from experiments.common.rbm_settings import ConvolutionalSettings
-from experiments.common.settings import Given, about, group, only, setting
+from experiments.common.settings import Given, Growth, about, group, only, setting
 from experiments.pictures import convolutional as pictures
 
 _BELOW = Given("below", lambda beside: beside.below is not None, " of another run")
@@ -69,6 +69,7 @@ class Settings(runs.TrainingSettings):
     data: DataSettings = group(DataSettings)
     learning: ConvolutionalSettings = group(
         ConvolutionalSettings,
+        grows=Growth(lambda beside: len(beside.maps) == 1, pretraining.BELOW.otherwise),
         sparsity_target=0.03,
         sparsity_cost=5.0,
         sparsity_through="biases",

@@ -17,6 +17,8 @@ labels out. On full MNIST,
 is the first step of the digit model (then finetune_updown and finetune_memory); its test error is
 about 2.2 %.
 
+--pretrained goes on from the net of another run, with other data of as many pixels and classes.
+
 The workdir then holds flags.txt, metrics, checkpoints, the model, figures/ and summary.json.
 
 References: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" (2006); Hinton,
@@ -27,12 +29,12 @@ import dataclasses
 
 import jax
 
-from dbn_jax import data, label_units, rbm, recognition, training, units
+from dbn_jax import data, dbn, label_units, rbm, recognition, training, units
 from dbn_jax.learning import greedy
-from experiments.common import data_settings, pretraining, runs, yardsticks
+from experiments.common import data_settings, pretrained, pretraining, runs, yardsticks
 from experiments.common.data_settings import DataSettings
 from experiments.common.rbm_settings import LayerSettings, MemorySettings
-from experiments.common.settings import Given, group, setting
+from experiments.common.settings import Given, about, group, setting
 from experiments.pictures import dbn as pictures
 
 _WIDTH, _PER_PIXEL = 500, 3
@@ -52,14 +54,23 @@ class Settings(runs.TrainingSettings):
 
     data: DataSettings = group(DataSettings)
     learning: LayerSettings = group(
-        LayerSettings, given=_layers("two layers", 2), learning_rate_decay="linear"
+        LayerSettings,
+        given=_layers("two layers", 2),
+        grows=pretraining.BELOW,
+        learning_rate_decay="linear",
     )
     top: MemorySettings = group(MemorySettings, prefix="top_", learning_rate_decay="linear")
+    pretrained: str | None = setting(
+        None,
+        "Workdir of another run of this command, or the folder where it is published, whose layers "
+        "these start from; by default weights are random. The data are those of the flags.",
+        folder=True,
+    )
     hidden_sizes: tuple[int, ...] | None = setting(
         None,
         "Number of units of each hidden layer.",
-        unset=f"{_WIDTH},{_WIDTH},{4 * _WIDTH}; for few pixels two layers, of {_PER_PIXEL} and of "
-        f"{4 * _PER_PIXEL} times as many units",
+        unset=f"those of the pretrained net, or {_WIDTH},{_WIDTH},{4 * _WIDTH}; for few pixels two "
+        f"layers, of {_PER_PIXEL} and of {4 * _PER_PIXEL} times as many units",
         at_least=1,
     )
     layer_data: str = setting(
@@ -80,6 +91,7 @@ class Settings(runs.TrainingSettings):
         "Initial weights of the top RBM: small random ones, or the transposed weights of the layer "
         "below (upside_down).",
         choices=("random", "upside_down"),
+        given=Given("pretrained", lambda beside: beside.pretrained is None, " left out"),
     )
     labels: bool = setting(True, "Let the top RBM see labels beside the features.")
     sample_steps: int = setting(
@@ -88,6 +100,7 @@ class Settings(runs.TrainingSettings):
         at_least=1,
         at_most=100_000,
     )
+    takes_own_models = True
 
     def __post_init__(self):
         super().__post_init__()
@@ -113,7 +126,8 @@ class Settings(runs.TrainingSettings):
 def run(settings: Settings, workdir: str) -> dict:
     """Trains the net in a workdir, or resumes there, and draws its pictures."""
     dataset, to_pixels = settings.data.load()
-    settings = _suited(settings, dataset, to_pixels)
+    start = _pretrained(settings, dataset)
+    settings = _suited(settings, dataset, to_pixels, start)
     _check(settings, dataset)  # before a folder holds the mistake
     run = runs.open(settings, workdir)
     if run.is_done:
@@ -122,13 +136,13 @@ def run(settings: Settings, workdir: str) -> dict:
     stack = pretraining.train_stack(
         run,
         settings.learning,
-        settings.hidden_sizes[:-1],
+        start[:-1] or settings.hidden_sizes[:-1],
         greedy.Stack(to_pixels, redrawn=settings.data.redrawn(dataset)),
         dataset.train.images,
         held_out.images,
         samples=settings.layer_data == "samples",
     )
-    top = _train_top(run, stack, dataset, held_out)
+    top = _train_top(run, stack, start[-1:], dataset, held_out)
     net = stack.net(top.params)
     run.save_model(net)
     picture_key, answer_key = jax.random.split(run.key)
@@ -149,11 +163,46 @@ def run(settings: Settings, workdir: str) -> dict:
     return run.finish(results)
 
 
-def _suited(settings: Settings, dataset: data.Dataset, to_pixels: data.Transform) -> Settings:
-    """The settings with numbers and names where the defaults depend on the data."""
+def _pretrained(settings: Settings, dataset: data.Dataset) -> tuple[rbm.RBM, ...]:
+    """The layers to start from, if any."""
+    if settings.pretrained is None:
+        return ()
+    net, _ = pretrained.load(settings.pretrained, (pretrained.DBN,))
+    num_labels = dbn.num_labels(net)
+    if settings.labels != bool(num_labels):
+        raise ValueError(
+            f"--{'' if settings.labels else 'no'}labels, but the net of "
+            f"--pretrained={settings.pretrained} has {num_labels or 'no'} label units; give "
+            f"--{'no' if settings.labels else ''}labels"
+        )
+    with about(f"--pretrained={settings.pretrained}"):
+        sizes = dbn.num_pixels(net), num_labels
+        pretrained.check_data(dataset, *sizes, remedy=pretrained.OTHER_DATA)
+    sizes = _sizes(net.layers)
+    if settings.hidden_sizes not in (None, sizes):
+        raise ValueError(
+            f"--hidden_sizes={','.join(map(str, settings.hidden_sizes))}, but the net of "
+            f"--pretrained={settings.pretrained} has layers of {', '.join(map(str, sizes))} units; "
+            "leave the flag out"
+        )
+    return net.layers
+
+
+def _sizes(layers: tuple[rbm.RBM, ...]) -> tuple[int, ...]:
+    return tuple(layer.weights.shape[1] for layer in layers)
+
+
+def _suited(
+    settings: Settings,
+    dataset: data.Dataset,
+    to_pixels: data.Transform,
+    start: tuple[rbm.RBM, ...] = (),
+) -> Settings:
+    """The settings with numbers and names where the defaults depend on the data or the start."""
     num_images, num_pixels = dataset.train.images.shape
     width = _PER_PIXEL * num_pixels
     sizes = (_WIDTH, _WIDTH, 4 * _WIDTH) if width >= _WIDTH else (width, 4 * width)
+    sizes = _sizes(start) or sizes
     found = {"hidden_sizes": settings.hidden_sizes or sizes}
     grey = data_settings.is_grey(dataset, to_pixels)
     found["top"] = settings.top.suited(num_images, num_pixels, grey=grey)
@@ -163,7 +212,11 @@ def _suited(settings: Settings, dataset: data.Dataset, to_pixels: data.Transform
 
 
 def _train_top(
-    run: runs.Run, stack: greedy.Stack, dataset: data.Dataset, held_out: data.Split
+    run: runs.Run,
+    stack: greedy.Stack,
+    start: tuple[rbm.RBM, ...],
+    dataset: data.Dataset,
+    held_out: data.Split,
 ) -> rbm.State:
     """Trains the top RBM, on features and labels if it has label units."""
     settings, number = run.settings, len(stack.layers)
@@ -178,7 +231,7 @@ def _train_top(
         settings.top,
         examples,
         unseen,
-        settings.hidden_sizes[-1],
+        start[0] if start else settings.hidden_sizes[-1],
         view=stack.view(samples=settings.top_data == "samples", num_labels=num_labels),
         visible=_visible_units(settings, dataset),
         below=stack.layers[-1] if settings.top_start == "upside_down" else None,

@@ -39,16 +39,17 @@ import optax
 
 from dbn_jax import data, learning, rbm, training, units
 from dbn_jax.data import patches
-from dbn_jax.likelihood import annealing, evaluation, partition
+from dbn_jax.learning import monitor
+from dbn_jax.likelihood import evaluation
 from experiments.baseline_models import gaussian_mixture
-from experiments.common import optimizers, runs
+from experiments.common import early_stopping, optimizers, runs
 from experiments.common.settings import MAX_EPOCHS, about, setting
 from experiments.pictures import patches as pictures
 
 _CUT = ("size", "shrink", "min_contrast", "num_train", "num_test")  # settings of the patches
 _SIGMA_SHARE = 0.1  # of the learning rate
-# The log-likelihood is measured while training on so many patches, by a short annealing.
-_NUM_WATCHED, _WATCHED_STEPS, _WATCHED_CHAINS = 2000, 300, 100
+# The log-likelihood is measured while training on so many patches.
+_NUM_WATCHED = 2000
 
 
 class Settings(runs.TrainingSettings):
@@ -83,7 +84,14 @@ class Settings(runs.TrainingSettings):
         0.01, "Odds that a hidden unit is on before training.", at_least=1e-9, below=1
     )
     batch_size: int = setting(100, "Number of patches in each update.", at_least=1)
-    epochs: int = setting(30, "Number of passes over the patches.", at_least=1, at_most=MAX_EPOCHS)
+    epochs: int = setting(
+        30,
+        "Number of passes over the patches.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
+    )
+    patience: int | None = early_stopping.patience("the log-likelihood")
     max_mixture: int = setting(
         16, "Largest number of components of the mixture of Gaussians.", at_least=1
     )
@@ -181,6 +189,7 @@ def train_rbm(run: runs.Run, train: np.ndarray, validation: np.ndarray) -> rbm.R
         epochs=settings.epochs,
         evaluate=lambda state: _watch(watch_key, state.params, *watched),
         held_out=validation,
+        early_stopping=early_stopping.rule(settings.patience, "log_likelihood", maximise=True),
     )
     return state.params
 
@@ -207,14 +216,9 @@ def _step(key, state, batch, *, learner, optimizer):
 
 @jax.jit
 def _watch(key, params, train, validation):
-    betas = jnp.linspace(0, 1, _WATCHED_STEPS + 1)
-    base = params.visible.fit(train)
-    estimate = annealing.ais(key, params, base=base, betas=betas, num_chains=_WATCHED_CHAINS)
-    active = rbm.hidden_mean(params, validation)
     return {
-        "log_likelihood": jnp.mean(partition.log_likelihood(params, validation, estimate.log_z)),
-        "log_likelihood_train": jnp.mean(partition.log_likelihood(params, train, estimate.log_z)),
-        "hidden_activity": jnp.mean(active),
+        **monitor.log_likelihood(key, params, train, validation),
+        "hidden_activity": jnp.mean(rbm.hidden_mean(params, validation)),
         "sigma": jnp.mean(params.visible.scale),
     }
 

@@ -2,9 +2,10 @@
 
     python -m experiments.train_sequences --workdir=runs/balls
 
-trains an RNN-RBM on films of bouncing balls, which are simulated, each shown once. figures/film.gif
-then shows a film that the model has not seen, its prediction of every next frame, and its dream
-after ten real frames. That takes two minutes on 2 cores. Other data are read from a folder:
+trains an RNN-RBM on films of bouncing balls, which are simulated, each shown once.
+figures/film.webp then shows a film that the model has not seen, its prediction of every next frame,
+and its dream after ten real frames. That takes two minutes on 2 cores. Other data are read from a
+folder:
 
     python -m experiments.train_sequences --workdir=runs/jsb --data_dir=<folder> \
         --flagfile=experiments/flagfiles/sequences_jsb.flags
@@ -31,12 +32,18 @@ import numpy as np
 import optax
 
 from dbn_jax import data, rbm, temporal, training
-from dbn_jax.temporal import cells, evaluation
-from experiments.baseline_models import sequences as baselines
-from experiments.common import memory, optimizers, runs, sequence_data, sequence_results
+from dbn_jax.temporal import cells
+from experiments.common import (
+    early_stopping,
+    memory,
+    optimizers,
+    runs,
+    sequence_data,
+    sequence_results,
+)
 from experiments.common.data_settings import UNITS
 from experiments.common.sequence_data import SequenceData
-from experiments.common.settings import MAX_EPOCHS, Declared, group, only, setting
+from experiments.common.settings import MAX_EPOCHS, Declared, Growth, group, only, setting
 from experiments.pictures import sequences as pictures
 
 MODELS = {
@@ -47,8 +54,7 @@ MODELS = {
     "rbm": "RBM without time",
 }
 _VISIBLE = ("bernoulli", "gaussian", "gaussian_learnt")
-# Watched after every epoch: so many sequences, and of these so many frames by a short annealing.
-_NUM_WATCHED, _WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 20, 200, 50, 4
+_NUM_WATCHED = 20  # sequences, after every epoch
 _CLIP = 1.0  # norm of a gradient
 _REGRESSION_SHARE = 0.01  # of the learning rate, for what a regression has found
 
@@ -139,7 +145,10 @@ class LearningSettings(Declared, title="Learning"):
         at_least=0,
     )
     batch_size: int = setting(10, "Number of pieces in a batch.", at_least=1)
-    epochs: int = setting(36, "Number of epochs.", at_least=1, at_most=MAX_EPOCHS)
+    patience: int | None = early_stopping.patience("log p, or the error of predicted grey frames,")
+    epochs: int = setting(
+        36, "Number of epochs.", at_least=1, at_most=MAX_EPOCHS, grows=optimizers.FIXED
+    )
 
 
 class Settings(runs.TrainingSettings):
@@ -147,7 +156,13 @@ class Settings(runs.TrainingSettings):
 
     data: SequenceData = group(SequenceData)
     model: ModelSettings = group(ModelSettings)
-    learning: LearningSettings = group(LearningSettings)
+    learning: LearningSettings = group(
+        LearningSettings,
+        grows=Growth(
+            lambda beside: not beside.model.upper_hidden,
+            "the second model has learnt from the first",
+        ),
+    )
     measures: sequence_results.Measures = group(sequence_results.Measures)
 
 
@@ -168,6 +183,8 @@ def run(settings: Settings, workdir: str) -> dict:
         batch_size=learning.batch_size,
     )
     num_updates = _num_updates(learning.epochs, feed)
+    early_stopping.check(learning.patience, part)
+    stop = sequence_results.stops(learning.patience, dataset, settings.measures)
     train = settings.data.training_sequences(dataset, settings.seed)
     _check_order(settings, train)
     _check_memory(settings, dataset, feed, UNITS[visible])
@@ -183,15 +200,18 @@ def run(settings: Settings, workdir: str) -> dict:
         return run.report()
     predictable = [i for i, x in enumerate(frames) if dataset.kind == "binary" or len(x) > 1]
     watched = data.spread(np.array(predictable), _NUM_WATCHED)
-    watch = functools.partial(_watch, dataset, part, watched, settings.measures.ais_steps)
+    measures = settings.measures
     state = run.train(
         "sequences",
         functools.partial(_step, make=feed.make, optimizer=optimizer, loss=loss),
         rbm.init_state(model, optimizer),
         feed.rows,
         epochs=learning.epochs,
-        evaluate=lambda state: watch(state.params),
+        evaluate=lambda state: sequence_results.watch(
+            state.params, dataset, part, watched, measures
+        ),
         held_out=[frames[i] for i in watched],
+        early_stopping=stop,
         **feed.sizes,
     )
     model = state.params
@@ -418,31 +438,6 @@ def _is_regression(params):
 def _step(key, state, rows, *, make, optimizer, loss):
     batch_key, loss_key = jax.random.split(key)
     return temporal.step(loss_key, state, make(batch_key, rows), optimizer=optimizer, loss=loss)
-
-
-_predict = functools.partial(temporal.predict, num_steps=10, mean_field=True)
-
-
-def _watch(dataset, part, watched, ais_steps, model):
-    """What is measured after every epoch, on a few held-out sequences; always alike."""
-    key, frames = jax.random.key(0), [dataset.parts()[part][i] for i in watched]
-    memories = sequence_results.starts(model, dataset, part)
-    memories = jax.tree.map(lambda x: x[watched], memories)
-    found = {}
-    if dataset.kind != "binary":
-        predictions = evaluation.for_each(_predict, key, model, frames, memories=memories)
-        found["squared_error"] = baselines.squared_error(predictions, frames)[0]
-    if dataset.kind != "grey" and ais_steps:
-        found["log_likelihood"] = evaluation.log_likelihood(
-            key,
-            model,
-            frames,
-            num_steps=_WATCHED_STEPS,
-            num_chains=_WATCHED_CHAINS,
-            memories=memories,
-            num_frames=_WATCHED_FRAMES,
-        ).mean
-    return found
 
 
 if __name__ == "__main__":

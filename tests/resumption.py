@@ -14,7 +14,7 @@ def broken_and_resumed(tmp_path, module, settings, last=3):
     """Runs a binary twice in this process, once broken off in epoch number `last`, and resumed.
 
     Epochs of all phases count; it goes on from the checkpoint of the one before. Models and figures
-    are equal to the bit.
+    are equal to the bit. Returns the summary.
     """
     calls, note_time = [], workdir.Workdir.note_time
 
@@ -39,6 +39,7 @@ def broken_and_resumed(tmp_path, module, settings, last=3):
     assert resumed["results"] == whole["results"]
     nets = (_model(tmp_path / name) for name in ("whole", "broken"))
     jax.tree.map(np.testing.assert_array_equal, *nets)
+    return resumed
 
 
 def _model(path):

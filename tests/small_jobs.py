@@ -16,8 +16,9 @@ UNLABELLED = {"labels": False}
 
 
 def small_rbm(**changes):
-    settings = train_rbm.Settings(data=DIGITS, learning=QUICK, num_hidden=16, sample_steps=20)
-    return dataclasses.replace(settings, **changes)
+    options = {"data": DIGITS, "num_hidden": 16, "sample_steps": 20, "learning": QUICK} | changes
+    learning = train_rbm.LearningSettings(**dataclasses.asdict(options.pop("learning")))
+    return train_rbm.Settings(**options, learning=learning)
 
 
 def small_dbn(**changes):

@@ -31,7 +31,7 @@ COMMANDS = {
     for kind, block in BLOCK.findall(text)
     if kind == "sh"
     for module, flags in re.findall(
-        r"python -m (experiments\.(?!launch_tpu)\w+)((?: +--\S+)*)", block.replace("\\\n", " ")
+        r"python -m (experiments\.(?!launch_tpu)[\w.]+)((?: +--\S+)*)", block.replace("\\\n", " ")
     )
 }
 WITH_EXAMPLES = sorted(

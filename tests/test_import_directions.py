@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import re
+import sys
 
 import pytest
 
@@ -23,7 +25,8 @@ dbn
 associative_memory networks joint
 likelihood trajectories recognition
 belief_nets learning temporal
-model_file
+model_file sklearn testing
+foreign
 experiments.baseline_models
 experiments.common
 experiments.pictures experiments.demos experiments.benchmarks
@@ -66,3 +69,10 @@ def test_imports_run_one_way(path):
 def test_flax_is_imported_by_networks_and_their_learning_alone():
     texts = {path for path in FILES if "import flax" in (t := path.read_text()) or "from flax" in t}
     assert {path.name for path in texts} == {"networks.py", "backprop.py", "cells.py"}
+
+
+def test_the_kit_for_tests_imports_jax_and_numpy_alone():
+    """No test runner: an AssertionError is one to all of them."""
+    texts = [path.read_text() for path in (ROOT / "dbn_jax/testing").glob("*.py")]
+    found = {name for text in texts for name in re.findall(r"^(?:from|import) (\w+)", text, re.M)}
+    assert found - set(sys.stdlib_module_names) == {"dbn_jax", "jax", "numpy"}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dbn_jax import convolutional, linear
+from dbn_jax import convolutional, linear, testing
 from tests import convolutional_oracle
 from tests.random_models import at_random
 from tests.small_rbms import allclose
@@ -29,27 +29,21 @@ def make(case):
     return at_random(0, blank)
 
 
-def values(weights, batch=(2, 3)):
+def values(weights):
     random = np.random.default_rng(1)
     num_visible, num_hidden = weights.shape
-    return (jnp.asarray(random.normal(size=(*batch, n))) for n in (num_visible, num_hidden))
+    return (jnp.asarray(random.normal(size=(2, 3, n))) for n in (num_visible, num_hidden))
 
 
 @every_case
-@pytest.mark.parametrize("batch", [(), (2, 3)])
 @pytest.mark.usefixtures("x64")
-def test_products_are_those_of_the_matrix(case, batch):
+def test_the_matrix_and_its_products(case):
+    """The kit takes the matrix from `up`."""
     weights = make(case)
     matrix = convolutional_oracle.matrix(weights)
-    x, y = values(weights, batch)
     assert (weights.ndim, weights.dtype, weights.shape) == (2, jnp.float64, matrix.shape)
     allclose(linear.matrix(weights), matrix)
-    allclose(linear.product(x, weights), x @ matrix)
-    allclose(linear.product_transposed(y, weights), y @ matrix.T)
-    rows = x.reshape(-1, len(matrix)).T @ y.reshape(-1, matrix.shape[1])
-    found = linear.outer_total(x, y, like=weights)
-    assert jax.tree.structure(found) == jax.tree.structure(weights)
-    allclose(found.filters, convolutional_oracle.fold(weights, rows))
+    testing.check_weights(jax.random.key(0), weights)
 
 
 @every_case
@@ -71,7 +65,15 @@ def test_every_way_gives_the_same(case, platform, monkeypatch):
 def test_a_matrix_is_its_own():
     matrix = jnp.arange(6.0).reshape(2, 3)
     assert linear.matrix(matrix) is matrix
+    assert linear.dense(matrix) is matrix
     x, y = jnp.ones((4, 2)), jnp.arange(12.0).reshape(4, 3)
     allclose(linear.product(x, matrix), x @ matrix)
     allclose(linear.product_transposed(y, matrix), y @ matrix.T)
     allclose(linear.outer_total(x, y, like=matrix), x.T @ y)
+
+
+@pytest.mark.usefixtures("x64")
+def test_only_a_matrix_is_dense():
+    words = "the weights are Convolution, where only a matrix will do: take an RBM of `rbm.init_p"
+    with pytest.raises(ValueError, match=words):
+        linear.dense(make(CASES[0]))

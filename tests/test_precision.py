@@ -93,6 +93,13 @@ FULL = {
     "evaluation.log_ratios": (evaluation._log_ratios, KEY, (V, LABELS), NET, 2),
     "evaluation.top_states": (evaluation.top_states, KEY, NET, (V, LABELS)),
     "monitor.compare": (functools.partial(monitor.compare, two_valued=True), PARAMS, V, V),
+    "monitor.log_likelihood": (
+        functools.partial(monitor.log_likelihood, num_steps=3, num_chains=2),
+        KEY,
+        PARAMS,
+        V,
+        V,
+    ),
     "reconstruction_error": (lambda v: networks.reconstruction_error(AUTOENCODER, v), V),
     "classifier_of": (lambda net: networks.classifier_of(net, 3).hidden[0].bias[...], NET),
     "temporal.log_probs": (temporal.log_probs, KEY, GRU, FRAMES),

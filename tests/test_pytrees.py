@@ -12,7 +12,7 @@ from dbn_jax import pytrees
 @pytrees.dataclass
 class Pair:
     first: Any
-    name: str = pytrees.static("a")
+    name: str = pytrees.static(default="a")
     second: Any = None
 
     def __post_init__(self):

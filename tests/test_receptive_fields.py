@@ -70,4 +70,8 @@ def test_crops_are_zero_outside_of_the_image():
 
 def test_dense_layers_are_not_convolutional():
     assert receptive_fields.is_convolutional(stack()[0])
-    assert not receptive_fields.is_convolutional(rbm.init_params(jax.random.key(0), 3, 2))
+    dense = rbm.init_params(jax.random.key(0), 3, 2)
+    assert not receptive_fields.is_convolutional(dense)
+    words = "the weights are a matrix, or others that know of no images: take an RBM of `conv"
+    with pytest.raises(ValueError, match=words):
+        receptive_fields.receptive_field([dense], np.zeros(2, int))

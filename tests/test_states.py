@@ -118,6 +118,14 @@ def test_booleans_and_half_precision_are_converted(name, dtype):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - OF_LAYERS))
+def test_numpy_arrays_are_taken_too(name):
+    """Annotations, which are checked here, say so to type checkers."""
+    found, expected = (CALLS[name](make(STATES, "float32")) for make in (np.asarray, jnp.asarray))
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(found))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 @pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - OF_ANY_WIDTH))
 def test_another_number_of_units_is_refused(name):

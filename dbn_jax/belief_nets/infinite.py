@@ -38,11 +38,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from dbn_jax import dbn, numerics, precision, rbm, units
+from dbn_jax import dbn, linear, numerics, precision, rbm, units
 from dbn_jax.belief_nets import sbn
+from dbn_jax.compilation import jit
 from dbn_jax.likelihood import bound, partition
-from dbn_jax.typing import Array, Float
+from dbn_jax.typing import AnyArray, Array, Float
 
 MAX_UNITS = 12  # of a layer that is enumerated: a matrix of 2^12 × 2^12 numbers
 
@@ -59,9 +61,8 @@ def as_belief_net(
     _check_net(params, depth)
     visible, hidden = params.visible.bias, params.hidden.bias
     top = visible if top_bias is None else top_bias
-    return sbn.layered(
-        (params.weights, params.weights.T) * depth, (top, *(hidden, visible) * depth)
-    )
+    weights = linear.dense(params.weights)
+    return sbn.layered((weights, weights.T) * depth, (top, *(hidden, visible) * depth))
 
 
 @precision.full
@@ -71,14 +72,14 @@ def kernel(params: rbm.RBM) -> Float[Array, "S S"]:
     return up @ down
 
 
-@jax.jit
+@jit
 def equilibrium(params: rbm.RBM) -> Float[Array, " S"]:
     """The RBM's p(v) of all its states, which the infinitely deep net has."""
     v, _ = _states(params)
     return jax.nn.softmax(-rbm.free_energy(params, v))
 
 
-@jax.jit(static_argnames="depth")
+@jit(static_argnames="depth")
 @precision.full
 def laws(params: rbm.RBM, top: Float[Array, " S"], depth: int) -> Float[Array, "depths S"]:
     """The pixels' distribution in nets of depth 0, 1, 2, …, up to a given one, below `top`."""
@@ -122,7 +123,7 @@ class ComplementaryPrior(NamedTuple):
     log_posterior: Float[Array, " T"]  # log p(h | v), the sum of both, normalised
 
 
-@jax.jit
+@jit
 @precision.full
 def complementary_prior(params: rbm.RBM, v: Float[Array, " V"]) -> ComplementaryPrior:
     """Shows why inference is exact: likelihood and prior apart, neither of them factorial.
@@ -142,7 +143,7 @@ def complementary_prior(params: rbm.RBM, v: Float[Array, " V"]) -> Complementary
     return ComplementaryPrior(h, log_likelihood, log_prior, log_posterior)
 
 
-def gradient_terms(params: rbm.RBM, v: Float[Array, "batch V"], num_steps: int) -> rbm.RBM:
+def gradient_terms(params: rbm.RBM, v: Float[AnyArray, "batch V"], num_steps: int) -> rbm.RBM:
     """The delta rule of each layer of weights, in expectation over what is inferred from the data.
 
     In the order of the module's docstring: weights from H₀ to V₀, from V₁ to H₀, from H₁ to V₁, and
@@ -194,8 +195,8 @@ class Untied(NamedTuple):
     log_likelihood: Float[Array, "*batch"]
 
 
-@jax.jit
-def untied(lower: rbm.RBM, upper: rbm.RBM, v: Float[Array, "*batch V"]) -> Untied:
+@jit
+def untied(lower: rbm.RBM, upper: rbm.RBM, v: Float[AnyArray, "*batch V"]) -> Untied:
     """log p(v), and its variational bound, when the prior of H₀ is another RBM.
 
     p(v, h) = p(v | h) p(h), with W below and the RBM `upper` above. With q(h | v) the posterior
@@ -245,7 +246,7 @@ def _check_net(params, depth):
 
 def _as_binary(params, v):
     v = rbm.as_visible(params, v)
-    if not isinstance(v, jax.core.Tracer) and not np.isin(np.asarray(v), (0, 1)).all():
+    if not isinstance(v, Tracer) and not np.isin(np.asarray(v), (0, 1)).all():
         raise ValueError(
             f"the data go from {np.min(v):g} to {np.max(v):g}; enumeration is for 0 and 1 alone: "
             "binarise them"

@@ -28,9 +28,11 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dbn_jax import numerics, precision, pytrees, random
-from dbn_jax.typing import Array, Bool, Float, Int, Key
+from dbn_jax.compilation import jit
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Int, Key
 
 MAX_HIDDEN = 20  # units that are enumerated at most
 
@@ -45,7 +47,7 @@ class BeliefNet:
 
     weights: Float[Array, "from to"]
     bias: Float[Array, " N"]
-    layers: tuple[int, ...] | None = pytrees.static(None)
+    layers: tuple[int, ...] | None = pytrees.static(default=None)
 
     @property
     def num_units(self) -> int:
@@ -85,7 +87,7 @@ def layered(
 
 
 @precision.full
-def inputs(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch N"]:
+def inputs(net: BeliefNet, x: Float[AnyArray, "*batch N"]) -> Float[Array, "*batch N"]:
     """a, each unit's input from its causes."""
     a = _as_states(net, x) @ _connected(net)
     return a + numerics.per_unit(net.bias, a)
@@ -100,8 +102,8 @@ def _connected(net):
     return jnp.where(net.connections, net.weights, 0)
 
 
-@jax.jit
-def log_prob(net: BeliefNet, x: Float[Array, "*batch N"]) -> Float[Array, "*batch"]:
+@jit
+def log_prob(net: BeliefNet, x: Float[AnyArray, "*batch N"]) -> Float[Array, "*batch"]:
     """log p(x)."""
     x = _as_states(net, x)
     a = inputs(net, x)
@@ -115,9 +117,9 @@ def sample(
     return complete(key, net, jnp.zeros((*shape, 0), net.bias.dtype))
 
 
-@jax.jit
+@jit
 def complete(
-    key: Key[Array, ""], net: BeliefNet, first: Float[Array, "*batch K"]
+    key: Key[Array, ""], net: BeliefNet, first: Float[AnyArray, "*batch K"]
 ) -> Float[Array, "*batch N"]:
     """Ancestral sampling of all other units, given the K that stand first in the order."""
     weights = _connected(net)
@@ -135,7 +137,7 @@ def complete(
 
 
 def completions(
-    x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+    x: Float[AnyArray, " N"], observed: Bool[np.ndarray, " N"]
 ) -> Float[Array, "states N"]:
     """All 2^H states that agree with the observed units; the last hidden unit changes fastest."""
     _check_observed(observed, len(x))
@@ -148,7 +150,7 @@ def completions(
 
 
 def log_likelihood(
-    net: BeliefNet, x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+    net: BeliefNet, x: Float[AnyArray, " N"], observed: Bool[np.ndarray, " N"]
 ) -> Float[Array, ""]:
     """log p of the observed units, the others summed out by enumeration (`completions`).
 
@@ -158,19 +160,19 @@ def log_likelihood(
 
 
 def posterior(
-    net: BeliefNet, x: Float[Array, " N"], observed: Bool[np.ndarray, " N"]
+    net: BeliefNet, x: Float[AnyArray, " N"], observed: Bool[np.ndarray, " N"]
 ) -> tuple[Float[Array, "states N"], Float[Array, " states"]]:
     """The `completions` of x, and their exact probabilities given the observed units."""
     states = completions(x, observed)
     return states, jax.nn.softmax(log_prob(net, states))
 
 
-@jax.jit
+@jit
 def gibbs(
     key: Key[Array, ""],
     net: BeliefNet,
-    x: Float[Array, "*batch N"],
-    observed: Bool[Array, " N"],
+    x: Float[AnyArray, "*batch N"],
+    observed: Bool[AnyArray, " N"],
     num_sweeps: int | Int[Array, ""],
 ) -> Float[Array, "*batch N"]:
     """Gibbs sampling of the hidden units given the observed ones, from x on.
@@ -209,8 +211,8 @@ def gibbs(
     return jax.lax.fori_loop(0, num_sweeps, sweep, x)
 
 
-@jax.jit
-def gradient(net: BeliefNet, x: Float[Array, "*batch N"]) -> BeliefNet:
+@jit
+def gradient(net: BeliefNet, x: Float[AnyArray, "*batch N"]) -> BeliefNet:
     """The delta rule: the descent direction −∂ log p(x) / ∂ net, averaged over the batch.
 
     For w_ij it is −x_i (x_j − σ(a_j)), and zero where there can be no weight. With hidden states
@@ -226,7 +228,7 @@ def _check_arrays(weights, bias):
     count = len(bias)
     if weights.shape != (count, count):
         raise ValueError(f"weights are {weights.shape}, but {count} biases need {(count, count)}")
-    if isinstance(weights, jax.core.Tracer):
+    if isinstance(weights, Tracer):
         return
     backward = np.argwhere(np.tril(np.asarray(weights)) != 0)
     if len(backward):

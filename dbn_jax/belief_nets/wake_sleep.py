@@ -35,8 +35,9 @@ import optax
 
 from dbn_jax import numerics, pytrees, random, rbm
 from dbn_jax.belief_nets import sbn
-from dbn_jax.train_state import State, apply_gradient, init_state  # noqa: F401, users find it here
-from dbn_jax.typing import Array, Float, Key
+from dbn_jax.compilation import jit
+from dbn_jax.train_state import Chains, State, apply_gradient, init_state  # noqa: F401, users find it here
+from dbn_jax.typing import AnyArray, Array, Float, Key
 
 
 @pytrees.dataclass
@@ -76,15 +77,15 @@ def init(
 
 
 def recognise(
-    key: Key[Array, ""], machine: HelmholtzMachine, v: Float[Array, "*batch V"]
+    key: Key[Array, ""], machine: HelmholtzMachine, v: Float[AnyArray, "*batch V"]
 ) -> Float[Array, "*batch N"]:
     """Draws the hidden units from q(h | v); all units in the generative net's order, v the last."""
     return sbn.complete(key, machine.recognition, v[..., ::-1])[..., ::-1]
 
 
-@jax.jit
+@jit
 def log_recognition(
-    machine: HelmholtzMachine, h: Float[Array, "*batch H"], v: Float[Array, "*batch V"]
+    machine: HelmholtzMachine, h: Float[AnyArray, "*batch H"], v: Float[AnyArray, "*batch V"]
 ) -> Float[Array, "*batch"]:
     """log q(h | v), nats."""
     x = numerics.as_floats(jnp.concatenate([h, v], axis=-1), machine.recognition.bias.dtype)
@@ -93,8 +94,8 @@ def log_recognition(
     return jnp.sum(x * a - numerics.softplus(a), axis=-1)
 
 
-@jax.jit
-def bound(machine: HelmholtzMachine, v: Float[Array, " V"]) -> Float[Array, ""]:
+@jit
+def bound(machine: HelmholtzMachine, v: Float[AnyArray, " V"]) -> Float[Array, ""]:
     """The variational bound on log p(v), nats, by enumeration (`sbn.completions`)."""
     num_hidden = machine.generative.num_units - len(v)
     x = jnp.concatenate([jnp.zeros(num_hidden, v.dtype), v])
@@ -103,11 +104,11 @@ def bound(machine: HelmholtzMachine, v: Float[Array, " V"]) -> Float[Array, ""]:
     return jnp.sum(jnp.exp(log_q) * (sbn.log_prob(machine.generative, states) - log_q))
 
 
-@jax.jit(static_argnames="num_dreams")
+@jit(static_argnames="num_dreams")
 def gradient(
     key: Key[Array, ""],
     machine: HelmholtzMachine,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     *,
     num_dreams: int | None = None,
 ) -> tuple[HelmholtzMachine, rbm.Metrics]:
@@ -144,15 +145,15 @@ def gradient(
     return change, {"wake_loss": -log_p, "sleep_loss": -dream_log_q, "bound": log_p - log_q}
 
 
-@jax.jit(static_argnames=("optimizer", "num_dreams"))
+@jit(static_argnames=("optimizer", "num_dreams"))
 def step(
     key: Key[Array, ""],
-    state: State,
-    v: Float[Array, "*batch V"],
+    state: State[HelmholtzMachine, Chains],
+    v: Float[AnyArray, "*batch V"],
     *,
     optimizer: optax.GradientTransformation,
     num_dreams: int | None = None,
-) -> tuple[State, rbm.Metrics]:
+) -> tuple[State[HelmholtzMachine, Chains], rbm.Metrics]:
     """One update by wake-sleep; with the metrics of `gradient`."""
     change, metrics = gradient(key, state.params, v, num_dreams=num_dreams)
     return apply_gradient(state, change, optimizer), metrics

@@ -15,7 +15,7 @@ import numpy as np
 from dbn_jax import files, sources
 from dbn_jax.data import cifar, embedded, emnist, idx, intensity, own, photographs, tfds_folder
 from dbn_jax.data.transforms import BINARISATIONS, Transform, sample_once, shrink, whiten_waves
-from dbn_jax.typing import Array, Float, Num
+from dbn_jax.typing import Array, Float, Late, Num, unset
 
 _MIN_STD = 0.1  # of a standardised pixel
 _SHIPPED = "is shipped with a Python package"
@@ -111,7 +111,7 @@ class Dataset:
     test: Split
     image_shape: tuple[int, ...]  # (rows, columns[, channels])
     num_classes: int  # labels are 0 to num_classes − 1
-    scale: float | None = None  # images / scale are grey levels in [0, 1]
+    scale: Late[float] = unset  # images / scale are grey levels in [0, 1]
     standardisation: Standardisation | Whitening | None = None
     class_names: tuple[str, ...] | None = None  # of all classes; None where they are numbers
 

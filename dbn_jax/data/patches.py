@@ -11,14 +11,13 @@ in which it varies, so that every model of whitened patches is a density in the 
 """
 
 import dataclasses
-from numbers import Real
 
 import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import numerics, precision, pytrees
 from dbn_jax.data import embedded
-from dbn_jax.typing import Array, Float, Num, UInt8
+from dbn_jax.typing import Array, Float, Num, Real, UInt8
 
 # The package that ships it, as pip calls it, and the file. Left out: pictures with large areas of
 # pure black or white, and pictures through microscopes and telescopes.

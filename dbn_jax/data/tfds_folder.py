@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -53,9 +53,8 @@ def _read(name, prepared, folder, resident_bytes):
             f"{prepared / 'dataset_info.json'} or a file beside it is damaged ({error}): copy or "
             "prepare the data set again"
         ) from error
-    _check_features(name, builder.info.features)
+    names = _class_names(name, builder.info.features)
     splits = [split for split in ("train", "validation", "test") if split in builder.info.splits]
-    names = list(builder.info.features["label"].names)
     arrays = {split: _read_split(builder, split, prepared, resident_bytes) for split in splits}
     return arrays, names
 
@@ -68,7 +67,7 @@ def find(name: str, folder: files.Path) -> files.Path | None:
     return max(found, key=lambda d: [int(n) for n in d.name.split(".")], default=None)
 
 
-def _refuse(name: str, folder: files.Path) -> None:
+def _refuse(name: str, folder: files.Path) -> NoReturn:
     """Says that no data set has the name, or how one can be had that is not prepared."""
     import tensorflow_datasets as tfds
 
@@ -101,19 +100,20 @@ def _described(folder: files.Path) -> str:
     return f"{folder} ({found or nothing})"
 
 
-def _check_features(name: str, features: Any) -> None:
+def _class_names(name: str, features: Any) -> list[str]:
+    """The classes of labelled images; ValueError if the features are others."""
     import tensorflow_datasets as tfds
 
-    image, label = (dict(features).get(feature) for feature in ("image", "label"))
-    if not (
-        isinstance(label, tfds.features.ClassLabel)
-        and isinstance(image, tfds.features.Image)
-        and None not in image.shape
-    ):
-        raise ValueError(
-            f"the data set {name!r} has the features {dict(features)}, but only labelled images "
-            "can be read: an 'image', all of one size, and a 'label' (ClassLabel)"
-        )
+    match dict(features):
+        case {
+            "image": tfds.features.Image(shape=[*shape]),
+            "label": tfds.features.ClassLabel(names=names),
+        } if None not in shape:
+            return list(names)
+    raise ValueError(
+        f"the data set {name!r} has the features {dict(features)}, but only labelled images can be "
+        "read: an 'image', all of one size, and a 'label' (ClassLabel)"
+    )
 
 
 def _read_split(
@@ -152,7 +152,7 @@ def _unpacked(examples, shape, dtype, path):
             np.lib.format.write_array_header_1_0(file, header)
             for position, (image, label) in enumerate(examples):
                 labels[position] = label
-                file.write(np.ascontiguousarray(image, dtype))
+                file.write(np.ascontiguousarray(image, dtype).data)
             with files.replacing(labels_path) as label_file:
                 np.save(label_file, labels)
     return np.load(path, mmap_mode="r"), np.load(labels_path)

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.fft
 
 from dbn_jax import random
-from dbn_jax.typing import Array, Float, Key, Num, UInt8
+from dbn_jax.typing import AnyArray, Array, Float, Key, Num, UInt8
 
 BINARISATIONS = ("none", "stochastic", "fixed", "threshold")
 
@@ -33,7 +33,7 @@ class Transform:
             raise ValueError(f"scale={self.scale}, but the value of full intensity is positive")
 
     def __call__(
-        self, key: Key[Array, ""] | None, batch: Num[Array, "*batch pixels"]
+        self, key: Key[Array, ""] | None, batch: Num[AnyArray, "*batch pixels"]
     ) -> Float[Array, "*batch pixels"]:
         """Transforms a batch; only the mode "stochastic" uses the key."""
         if jnp.issubdtype(batch.dtype, jnp.floating) and self.scale != 1:
@@ -109,7 +109,7 @@ def whiten_waves(
     gain = f * np.exp(-((f / cutoff) ** 4))
     gain = gain.reshape(rows, columns, *(1 for _ in images.shape[3:]))
     waves = scipy.fft.dctn(images.astype(np.float64), axes=(1, 2), norm="ortho")
-    return scipy.fft.idctn(gain * waves, axes=(1, 2), norm="ortho")
+    return np.asarray(scipy.fft.idctn(gain * waves, axes=(1, 2), norm="ortho"))
 
 
 def _overlaps(old: int, new: int) -> Float[np.ndarray, "new old"]:

@@ -51,7 +51,7 @@ def kinematics(channels: Float[np.ndarray, "T 108"]) -> Float[np.ndarray, "T 18 
     heading = np.concatenate([[0.0], np.cumsum(turn[:-1])])
     steps = np.exp(1j * heading) * (ahead - 1j * right)  # on the ground, x + iy
     place = np.concatenate([[0.0], np.cumsum(steps[:-1])])
-    root = np.stack([place.real, place.imag, height], 1)
+    root = np.stack([np.real(place), np.imag(place), height], 1)
     rotations[:, 0] = _root_rotation(heading, forward, left)
     return skeletons.chain(BODY.parents, root, offsets, rotations)[:, :, [1, 2, 0]]
 

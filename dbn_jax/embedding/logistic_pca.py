@@ -118,7 +118,8 @@ def fit(
         else:  # from a start ahead it may have gone too far: once more, from the best
             converged = num_ahead == 0
             num_ahead = 0
-    return Fit(*_canonical(*best), np.array(objectives), converged)
+    model, codes = _canonical(*best)
+    return Fit(model, codes, np.array(objectives), converged)
 
 
 def encode(
@@ -133,7 +134,7 @@ def encode(
     An image is done when the next step would gain less than the tolerance, in nats.
     """
     x = pca.as_images(x, like=model, within=(0.0, 1.0))
-    rows = x.reshape(-1, x.shape[-1]).astype(model.components.dtype)
+    rows = jnp.asarray(x.reshape(-1, x.shape[-1]), model.components.dtype)
     start = jnp.zeros((len(rows), model.components.shape[1]), rows.dtype)
     codes, _ = newton.solve(
         model.components,
@@ -150,7 +151,7 @@ def encode(
 @precision.full
 def decode(model: LogisticPCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
     """The probabilities of the pixels, given codes."""
-    codes = as_array(codes, "codes").astype(model.components.dtype)
+    codes = jnp.asarray(as_array(codes, "codes"), model.components.dtype)
     x = codes @ model.components.T
     return jax.nn.sigmoid(x + numerics.per_unit(model.offset, x))
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import numerics, precision
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Float
 
 # Numbers in a block of targets: 16 MB in float32.
@@ -26,7 +27,7 @@ _BLOCK = 2**22
 _SMALLEST_STEP = 2.0**-30
 
 
-@jax.jit
+@jit
 @precision.full
 def solve(
     features: Float[Array, "M K"],

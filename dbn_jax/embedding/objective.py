@@ -36,6 +36,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import precision
+from dbn_jax.compilation import jit
 from dbn_jax.embedding import affinities, grid, pairwise
 from dbn_jax.embedding.affinities import NearProbabilities
 from dbn_jax.typing import Array, Float
@@ -62,7 +63,7 @@ KERNELS = {
 }
 
 
-@jax.jit(static_argnames=("kernel", "block"))
+@jit(static_argnames=("kernel", "block"))
 @precision.full
 def divergence(
     positions: Float[Array, "N K"],
@@ -91,7 +92,7 @@ def divergence(
     return jnp.sum(_over_pairs(of_pairs, positions, p, block))
 
 
-@jax.jit(static_argnames=("kernel", "block"))
+@jit(static_argnames=("kernel", "block"))
 @precision.full
 def gradient(
     positions: Float[Array, "N K"],

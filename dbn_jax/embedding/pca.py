@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dbn_jax import numerics, precision, pytrees
 from dbn_jax.embedding.points import Images, Points, as_array, check_matrix
@@ -56,15 +57,14 @@ def _fit(x, num_components):
 @precision.full
 def encode(model: PCA, x: Images) -> Float[Array, "*batch K"]:
     """The codes of images, their projections."""
-    x = as_images(x, like=model)
-    x = x.astype(model.components.dtype)
+    x = jnp.asarray(as_images(x, like=model), model.components.dtype)
     return (x - numerics.per_unit(model.mean, x)) @ model.components
 
 
 @precision.full
 def decode(model: PCA, codes: Float[Array, "*batch K"]) -> Float[Array, "*batch V"]:
     """The images reconstructed from codes."""
-    codes = as_array(codes, "codes").astype(model.components.dtype)
+    codes = jnp.asarray(as_array(codes, "codes"), model.components.dtype)
     x = codes @ model.components.T
     return x + numerics.per_unit(model.mean, x)
 
@@ -90,7 +90,7 @@ def as_images(
         raise ValueError(
             f"images of {x.shape[-1]} pixels; the components have {len(like.components)}"
         )
-    if isinstance(x, jax.core.Tracer) or not x.size:
+    if isinstance(x, Tracer) or not x.size:
         return x
     low, high = float(jnp.min(x)), float(jnp.max(x))
     if not np.isfinite([low, high]).all():

@@ -3,26 +3,25 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dbn_jax import numerics
-from dbn_jax.typing import Array, Bool, Float, Num
+from dbn_jax.typing import AnyArray, Array, Bool, Float, Num
 
-_Any = np.ndarray | Array
 # Or lists and frames, where nothing checks annotations.
-Points = Num[_Any, "N D"] | Bool[_Any, "N D"]
-Queries = Num[_Any, "Q D"] | Bool[_Any, "Q D"]
-Images = Num[_Any, "*batch V"] | Bool[_Any, "*batch V"]
+Points = Num[AnyArray, "N D"] | Bool[AnyArray, "N D"]
+Queries = Num[AnyArray, "Q D"] | Bool[AnyArray, "Q D"]
+Images = Num[AnyArray, "*batch V"] | Bool[AnyArray, "*batch V"]
 
 
 def as_array(x: Images, name: str) -> Images:
     """An array of numbers or booleans; a TypeError says what is none."""
     try:
         array = x if isinstance(x, jax.Array) else np.asarray(x)
-        kinds = np.bool_, np.integer, np.floating
-        is_numbers = any(jnp.issubdtype(array.dtype, kind) for kind in kinds)
     except ValueError:  # rows of different lengths
-        is_numbers = False
-    if not is_numbers:
+        array = np.asarray(None)
+    kinds = np.bool_, np.integer, np.floating
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
         raise TypeError(
             f"{name} is no array of numbers but a {type(x).__name__}; make one of it (of a sparse "
             f"matrix by {name}.toarray())"
@@ -39,12 +38,12 @@ def as_points(x: Points, name: str, *, least: int = 1) -> Float[Array, "N D"]:
     check_matrix(x, name)
     if len(x) < least:
         raise ValueError(f"{name} holds {len(x)} points; there must be at least {least}")
-    x = numerics.widen(jnp.asarray(x))
-    if isinstance(x, jax.core.Tracer):
-        return x
-    if fault := numerics.non_finite(np.asarray(x)):
+    points = numerics.widen(jnp.asarray(x))
+    if isinstance(points, Tracer):
+        return points
+    if fault := numerics.non_finite(np.asarray(points)):
         raise ValueError(f"{name}: {fault}")
-    return x
+    return points
 
 
 def check_matrix(x: Points, name: str) -> None:

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import precision
+from dbn_jax.compilation import jit
 from dbn_jax.embedding import affinities, objective, pairwise, pca
 from dbn_jax.embedding.objective import Probabilities
 from dbn_jax.embedding.points import Points, Queries, as_points
@@ -141,7 +142,7 @@ def init_state(
     return State(positions, jnp.zeros_like(positions), jnp.ones_like(positions), jnp.int32(0))
 
 
-@jax.jit(static_argnames="method")
+@jit(static_argnames="method")
 def step(state: State, p: Probabilities, *, method: Method) -> tuple[State, dict[str, Array]]:
     """One update; momentum, background and exaggeration depend on `State.step`.
 
@@ -197,7 +198,7 @@ def place(
     return _place(p, near, jnp.asarray(positions, p.dtype), method=method, num_steps=num_steps)
 
 
-@jax.jit(static_argnames=("method", "num_steps"))
+@jit(static_argnames=("method", "num_steps"))
 @precision.full
 def _place(p, near, positions, *, method, num_steps):
     kernel = objective.KERNELS[method.kernel]

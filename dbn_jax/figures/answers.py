@@ -1,15 +1,16 @@
 """What a classifier answers: which classes it confuses; whether it is as right as it is sure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from dbn_jax.figures import pages
-from dbn_jax.figures.checks import AnyArray, check_labels, finite_values
+from dbn_jax.figures.checks import check_labels, finite_values
 from dbn_jax.figures.pages import BLUE, FAINT, GRID, INK
-from dbn_jax.typing import Num
+from dbn_jax.typing import AnyArray, Num
 
 
 def confusion_matrix(
@@ -40,7 +41,7 @@ def confusion_matrix(
     upright = widest > cell - 6  # names that would touch
     room = max(100, widest + 8) + 60, widest + 10 if upright else 22
     with pages.style():
-        (axes,) = pages.panels(
+        figure, (axes,) = pages.panels(
             [""], title, subtitle, (size * cell + room[0], size * cell + room[1])
         )
         # Half of the scale: black text must stay readable on the darkest.
@@ -57,11 +58,15 @@ def confusion_matrix(
         axes.text(size + 0.2, -0.1, "wrong", va="bottom", color=FAINT)
         for i in np.flatnonzero(counts.sum(axis=1)):
             share = f"{errors[i].sum() / counts[i].sum():.1%}"
-            axes.text(size + 0.2, middle[i], share, va="center", color=INK)
+            axes.text(size + 0.2, float(middle[i]), share, va="center", color=INK)
         for i, j in np.argwhere(counts):
-            look = {"ha": "center", "va": "center", "color": FAINT if i == j else INK}
-            axes.text(middle[j], middle[i], f"{counts[i, j]:,}", **look)
-    return axes.figure
+            look: dict[str, Any] = {
+                "ha": "center",
+                "va": "center",
+                "color": FAINT if i == j else INK,
+            }
+            axes.text(float(middle[j]), float(middle[i]), f"{counts[i, j]:,}", **look)
+    return figure
 
 
 def reliability(
@@ -90,7 +95,7 @@ def reliability(
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     bars = np.stack([p - middle + half, middle + half - p]).clip(0)  # rounding at 0 and 1
     with pages.style():
-        right, sizes = pages.panels(["share that is right", "answers"], title, subtitle)
+        figure, (right, sizes) = pages.panels(["share that is right", "answers"], title, subtitle)
         right.plot((0, 1), (0, 1), color=FAINT, linestyle=(0, (5, 3)), linewidth=0.9)
         right.errorbar(x, p, bars, fmt="o", color=BLUE, markersize=4, elinewidth=1, clip_on=False)
         right.set_ylim(0, 1)
@@ -103,7 +108,7 @@ def reliability(
             axes.set_xlim(0, 1)
             axes.xaxis.set_major_formatter(PercentFormatter(1))
             axes.set_xlabel("confidence: the probability of the answer")
-    return right.figure
+    return figure
 
 
 def _check_shares(values: Num[AnyArray, " _"], name: str) -> np.ndarray:

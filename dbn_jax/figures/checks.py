@@ -2,13 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from numbers import Real
 
 import numpy as np
 
-from dbn_jax.typing import Array, Num
-
-AnyArray = np.ndarray | Array
+from dbn_jax.typing import AnyArray, Num, Real
 
 
 def check_count(name: str, value: int) -> int:

@@ -39,7 +39,8 @@ class Grid(NamedTuple):
     @property
     def pitch(self) -> tuple[int, int]:
         """Pixels from one tile to the next, down and across."""
-        return tuple(side * self.zoom + 2 + self.gap for side in self.tile)
+        down, across = (side * self.zoom + 2 + self.gap for side in self.tile)
+        return down, across
 
     @property
     def height(self) -> int:

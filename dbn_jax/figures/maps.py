@@ -1,18 +1,18 @@
 """Maps: points in two dimensions, coloured by class, with names of classes or as small images."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 
 import matplotlib.colors
 import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from dbn_jax.figures import pages
-from dbn_jax.figures.checks import AnyArray, check_labels, finite_values, grey_levels
-from dbn_jax.typing import Int, Num
+from dbn_jax.figures.checks import check_labels, finite_values, grey_levels
+from dbn_jax.typing import AnyArray, Int, Num, Real
 
 # What still looks alike to somebody is told apart by the names on the map.
 _PALETTE = (*pages.PALETTE, "#8F8F00", "#999999", "#661100")
@@ -56,7 +56,8 @@ def map_of_points(
     colours = np.array([_PALETTE[label % len(_PALETTE)] for label in labels])
     side = _SIDES.get(len(maps), 290)
     with pages.style():
-        grid = pages.panels(list(maps), title, subtitle, (side + 20, side + 40))
+        figure, grid = pages.panels(list(maps), title, subtitle, (side + 20, side + 40))
+        dots = []
         for axes, positions in zip(grid, maps.values(), strict=True):
             axes.set_xticks([])  # the units of a map mean nothing
             axes.set_yticks([])
@@ -64,15 +65,15 @@ def map_of_points(
             axes.margins(_MARGIN)
             axes.set_aspect("equal", adjustable="datalim")
             size = np.clip(30_000 / len(labels) * (side / 860) ** 2, 1.5, 30)  # square points
-            axes.scatter(*positions.T, s=size, c=colours, linewidths=0)
-        axes.figure.draw_without_rendering()  # the layout says how large a pixel is on the map
-        for axes, positions in zip(grid, maps.values(), strict=True):
+            dots.append(axes.scatter(*positions.T, s=size, c=colours, linewidths=0))
+        figure.draw_without_rendering()  # the layout says how large a pixel is on the map
+        for axes, positions, drawn in zip(grid, maps.values(), dots, strict=True):
             pixel = pages.DEVICE_PIXELS / axes.transData.get_matrix()[0, 0]
             if tiles is None:
-                _draw_names(axes, positions, [names[label] for label in labels], pixel)
+                _draw_names(axes, positions, [names[int(label)] for label in labels], pixel)
             else:
-                _draw_tiles(axes, positions, tiles, colours, pixel)
-    return axes.figure
+                _draw_tiles(axes, drawn, positions, tiles, colours, pixel)
+    return figure
 
 
 def _apart(positions: np.ndarray, box: np.ndarray) -> list[int]:
@@ -89,16 +90,21 @@ def _draw_names(axes: Axes, positions: np.ndarray, names: Sequence[str], pixel: 
     look = {"ha": "center", "va": "center", "path_effects": halo, "in_layout": False}
     widest = max(map(pages.text_width, set(names)))
     for index in _apart(positions, pixel * np.array([max(_NAME, widest + 8), _NAME])):
-        axes.text(*positions[index], names[index], **look)
+        x, y = positions[index]
+        axes.text(x, y, names[index], **look)
 
 
 def _draw_tiles(
-    axes: Axes, positions: np.ndarray, tiles: np.ndarray, colours: np.ndarray, pixel: Real
+    axes: Axes,
+    dots: PathCollection,
+    positions: np.ndarray,
+    tiles: np.ndarray,
+    colours: np.ndarray,
+    pixel: Real,
 ) -> None:
     zoom = max(1, _THUMBNAIL // max(tiles.shape[1:]))
     box = zoom * np.array(tiles.shape[:0:-1])
     chosen = _apart(positions, pixel * (box + _APART))
-    (dots,) = axes.collections
     radius = np.sqrt(dots.get_sizes()[0]) / 2 * pages.PIXELS_PER_INCH / 72
     reach = pixel * (box / 2 + radius)
     is_cut = np.array(

@@ -7,15 +7,14 @@ layer's height tells its size. `zoom` is the pixels for the side of a unit.
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from dbn_jax.figures.checks import AnyArray, check_labels, grey_levels
+from dbn_jax.figures.checks import check_labels, grey_levels
 from dbn_jax.figures.grid import FRAME_GREY, PAGE, columns_for, framed
 from dbn_jax.figures.pages import FAINT, INK, Page, sheet, text_width, thinned
-from dbn_jax.typing import Num
+from dbn_jax.typing import AnyArray, Num, Real
 
 _SPACE = 8  # pixels between an image and what is written beside it
 _BETWEEN = 28  # pixels between panels
@@ -108,7 +107,7 @@ def _rasters(
     columns = columns_for(max(states.shape[1] for states in layers.values()))
     zoom = zoom or max(1, min(8, (room - 2) // columns))
     rasters = {}
-    for name, states in reversed(layers.items()):
+    for name, states in reversed(list(layers.items())):
         times, units = states.shape
         cells = np.full((times, math.ceil(units / columns) * columns), FRAME_GREY, np.uint8)
         levels = grey_levels(states, (1, units), (0, 1), f'layers["{name}"]')

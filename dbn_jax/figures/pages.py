@@ -6,7 +6,7 @@ import io
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from numbers import Real
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -17,7 +17,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Affine2D, Bbox, TransformedBbox
+
+from dbn_jax.typing import Real
 
 # A power of two: whole pixels are exact binary fractions of an inch, so that no rounding can move
 # an image by a device pixel.
@@ -79,7 +82,7 @@ def style() -> Iterator[None]:
 class Page:
     """A picture in the making. Positions are pixels, x to the right, y down, of any sign."""
 
-    def __init__(self, layout: str | None = None):
+    def __init__(self, layout: ConstrainedLayoutEngine | None = None):
         self.figure = Picture(layout=layout)
         FigureCanvasAgg(self.figure)
         self._shift = Affine2D()  # of all that is on the page, once its size is known
@@ -153,8 +156,8 @@ def panels(
     subtitle: str | None,
     size: tuple[Real, Real] | None = None,
     legend: Sequence[Artist] = (),
-) -> list[Axes]:
-    """Axes in a grid, their names above them; to be called, and drawn in, within `style`.
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its axes in a grid, under their names; to be called, and drawn, within `style`.
 
     The size is the pixels across and down for one of the axes and all that stands round them. The
     legend, labelled artists, stands at the right.
@@ -162,25 +165,27 @@ def panels(
     columns = {1: 1, 2: 2, 4: 2}.get(len(names), 3)
     rows = math.ceil(len(names) / columns)
     width, height = size or {1: (640, 380), 2: (410, 310)}.get(columns, (310, 230))
-    page = Page("constrained")
+    layout = ConstrainedLayoutEngine()
+    page = Page(layout)
     figure = page.figure
     whole = Bbox.from_bounds(0, 0, columns * width, rows * height)
     page.boxes.append(whole)
     explained = figure.legend(handles=legend, loc="upper left")
     if legend:
-        room = explained.get_window_extent().size / DEVICE_PIXELS
-        page.boxes.append(Bbox.from_bounds(whole.x1, 0, *room))
+        room = explained.get_window_extent()
+        across, down = room.width / DEVICE_PIXELS, room.height / DEVICE_PIXELS
+        page.boxes.append(Bbox.from_bounds(whole.x1, 0, across, down))
     page.finish(title, subtitle)
     place = whole.transformed(page.pixels - figure.transFigure)
     rect = place.xmin, place.ymin, place.xmax - place.xmin, place.ymax - place.ymin
-    figure.get_layout_engine().set(rect=rect, w_pad=0, h_pad=0, wspace=0.06, hspace=0.06)
+    layout.set(rect=rect, w_pad=0, h_pad=0, wspace=0.06, hspace=0.06)
     explained.set_bbox_to_anchor((place.xmax, place.ymax), figure.transFigure)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for spare in grid[len(names) :]:
         spare.remove()
     for axes, name in zip(grid, names, strict=False):
         axes.set_title(_wrapped(name, "panel", width - 60), parse_math=False)
-    return list(grid[: len(names)])
+    return figure, list(grid[: len(names)])
 
 
 def lines(
@@ -188,7 +193,7 @@ def lines(
 ) -> LineCollection:
     """Lines with round tips, some pixels wide, between pairs of points, (lines, 2, 2)."""
     thick = np.atleast_1d(widths) * 72 / PIXELS_PER_INCH
-    return LineCollection(ends, colors=colours, linewidths=thick, capstyle="round", **look)
+    return LineCollection(list(ends), colors=colours, linewidths=thick, capstyle="round", **look)
 
 
 def raster(figure: Figure) -> np.ndarray:
@@ -204,7 +209,7 @@ def png(figure: Figure, scale: int) -> bytes:
     return buffer.getvalue()
 
 
-def _font(kind: str) -> dict[str, object]:
+def _font(kind: str) -> dict[str, Any]:
     size = FONT_PIXELS[kind] * 72 / PIXELS_PER_INCH
     weight = "bold" if kind == "title" else "normal"
     return {"fontsize": size, "weight": weight, "parse_math": False}

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from numbers import Real
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,9 +10,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dbn_jax.figures import pages
-from dbn_jax.figures.checks import AnyArray, check_filled, check_labels, finite_values
+from dbn_jax.figures.checks import check_filled, check_labels, finite_values
 from dbn_jax.figures.pages import FAINT, GRID, INK, PALETTE
-from dbn_jax.typing import Num
+from dbn_jax.typing import AnyArray, Num, Real
 
 _Values = Sequence[Real] | AnyArray
 
@@ -65,7 +64,7 @@ def learning_curves(
             for name in _in_legend(curves)
         ]
         headings = [_heading(panel, lines) for panel, lines in drawn.items()]
-        grid = pages.panels(headings, title, subtitle, legend=legend)
+        figure, grid = pages.panels(headings, title, subtitle, legend=legend)
         for axes, (panel, lines) in zip(grid, drawn.items(), strict=True):
             axes.grid(axis="y", color=GRID, linewidth=0.6)
             axes.set_xscale("log" if log_x else "linear")
@@ -87,7 +86,7 @@ def learning_curves(
             if panel not in log_y and found.min() >= 0 and found.max() <= 1:
                 low, high = axes.get_ylim()
                 axes.set_ylim(max(low, 0), min(high, 1))
-    return axes.figure
+    return figure
 
 
 def bars(
@@ -118,7 +117,7 @@ def bars(
     width = max(group * len(names), *(pages.text_width(panel, "panel") for panel in drawn))
     with pages.style():
         legend = [Patch(color=colours[name], label=name) for name in _in_legend(drawn)]
-        grid = pages.panels(list(drawn), title, subtitle, (width + 70, 300), legend)
+        figure, grid = pages.panels(list(drawn), title, subtitle, (width + 70, 300), legend)
         every = [0, *(v for series in drawn.values() for values in series.values() for v in values)]
         low, high = min(every), max(every)
         for axes, series in zip(grid, drawn.values(), strict=True):
@@ -133,11 +132,12 @@ def bars(
             axes.spines.left.set_bounds(low, high)
             axes.set_xticks(range(len(names)), names)
             axes.tick_params("x", length=0)
-            if y_label is not None and axes.get_subplotspec().is_first_col():
+            place = axes.get_subplotspec()
+            if y_label is not None and place is not None and place.is_first_col():
                 axes.set_ylabel(y_label)
         slack = 0.01 * (high - low)
         grid[0].set_yticks([t for t in grid[0].get_yticks() if low - slack <= t <= high + slack])
-    return axes.figure
+    return figure
 
 
 def histograms(
@@ -153,7 +153,7 @@ def histograms(
     drawn = {name: finite_values(array, f'"{name}"').ravel() for name, array in arrays.items()}
     with pages.style():
         headings = [f"{name} ({x.size:,})" for name, x in drawn.items()]
-        grid = pages.panels(headings, title, subtitle)
+        figure, grid = pages.panels(headings, title, subtitle)
         for axes, x in zip(grid, drawn.values(), strict=True):
             # Bins need room between their edges, which equal values do not have.
             reach = np.abs(x).max()
@@ -168,7 +168,7 @@ def histograms(
             axes.yaxis.set_visible(False)  # the shape matters; the title counts the values
             axes.spines.left.set_visible(False)
             axes.set_xlabel(f"mean {_number(x.mean(), 2)}, s.d. {_number(x.std(), 2)}")
-    return axes.figure
+    return figure
 
 
 def _points(

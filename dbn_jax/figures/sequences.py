@@ -8,7 +8,6 @@ width, 3), for `animate`: its paper is drawn once, and only what changes is put 
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 
 import matplotlib.font_manager
 import numpy as np
@@ -30,13 +29,13 @@ from dbn_jax.figures.checks import (
 from dbn_jax.figures.grid import PAGE, framed
 from dbn_jax.figures.pages import FAINT, FONT_PIXELS, INK, PALETTE, raster, sheet, text_width
 from dbn_jax.figures.sheets import chains
-from dbn_jax.typing import Num, UInt8
+from dbn_jax.typing import Num, Real, UInt8
 
 _SPACE = 8  # pixels between a picture and what is written beside it
 _BETWEEN = 24  # pixels between pictures
 _LINE = 20  # pixels from one line of text to the next
 
-_LARGEST_FILM = 200  # pixels of its side: three of 100 frames are a GIF below 1 MB
+_LARGEST_FILM = 200  # pixels of its side
 
 _KEYS = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1], bool)  # of an octave, the white ones
 _WHITE_KEY, _BLACK_KEY, _OCTAVE, _TICK = 255, 243, 190, 215  # greys of a roll without notes
@@ -142,7 +141,7 @@ def piano_rolls(
     ticks = {time: round(time * steps_per_unit) for time in times}
     ticks = {time: step for time, step in ticks.items() if 0 <= step <= longest}
     with sheet(title, subtitle) as page:
-        y = 0
+        y = below = 0
         for name, ink in inks.items():
             panel = _roll(ink, (down, across), list(ticks.values()), given.get(name))
             page.image(0, y, panel)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from dbn_jax.figures.checks import (
 )
 from dbn_jax.figures.grid import PAGE, Grid
 from dbn_jax.figures.pages import FAINT, FONT_PIXELS, sheet, text_width, thinned
-from dbn_jax.typing import Num
+from dbn_jax.typing import Num, Real
 
 _SPACE = 8  # pixels between an image and what is written beside it
 _BETWEEN = 12  # pixels between bands of rows

@@ -12,7 +12,6 @@ Arguments that mean the same in both pictures:
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 
-from dbn_jax.figures.checks import AnyArray, check_count, check_equal_lengths, finite_values
+from dbn_jax.figures.checks import check_count, check_equal_lengths, finite_values
 from dbn_jax.figures.grid import PAGE
 from dbn_jax.figures.pages import (
     FAINT,
@@ -33,7 +32,7 @@ from dbn_jax.figures.pages import (
     thinned,
 )
 from dbn_jax.figures.sequences import side_by_side
-from dbn_jax.typing import Int, Num, UInt8
+from dbn_jax.typing import AnyArray, Int, Num, Real, UInt8
 
 _Bones = Sequence[Sequence[int]] | Int[AnyArray, "bones 2"]
 
@@ -68,6 +67,7 @@ def stick_figures(
     scale = min(_ON_PAPER / tall, (PAGE[0] / len(numbers) - _SPACE) / (2 * half))
     pitch = 2 * half * scale + _SPACE
     with sheet(title, subtitle, skeleton.legend) as page:
+        ground = 0.0
         for row, (name, walk) in enumerate(walks.items()):
             ground = row * (tall * scale + _BETWEEN)
             page.lines(_flat(0, len(numbers) * pitch, ground + _BONE), [_GROUND], 1)
@@ -211,7 +211,8 @@ def _filmed(
         figure = Figure((width / PIXELS_PER_INCH, height / PIXELS_PER_INCH), PIXELS_PER_INCH)
         canvas = FigureCanvasAgg(figure)
         down = Affine2D().scale(1, -1).translate(0, height)
-        drawn = figure.add_artist(lines(np.zeros((0, 2, 2)), colours, widths, transform=down))
+        drawn = lines(np.zeros((0, 2, 2)), colours, widths, transform=down)
+        figure.add_artist(drawn)
         for pose, way in zip(walk.poses, walk.way, strict=True):
             places = middle + scale * (apart * (np.round(way / apart) + spread) - way)
             marks = [[[x, ground + _BONE], [x, ground + 3 * _BONE]] for x in places]

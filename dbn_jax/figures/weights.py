@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 
 import matplotlib
 import numpy as np
@@ -18,7 +17,7 @@ from dbn_jax.figures.checks import (
 )
 from dbn_jax.figures.grid import FRAME_GREY, PAGE, Grid, columns_for, framed
 from dbn_jax.figures.pages import FAINT, Page, counted, sheet, text_width, thinned
-from dbn_jax.typing import Num
+from dbn_jax.typing import Num, Real
 
 _HEADER, _BETWEEN = 22, 18  # pixels above and between the panels of a development
 _APART = 8  # pixels between their labels, at least

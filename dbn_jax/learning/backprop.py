@@ -22,7 +22,8 @@ from flax import nnx
 from dbn_jax import networks, numerics, random, rbm, sharded
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
-from dbn_jax.typing import Array, Float, Int, Key
+from dbn_jax.train_state import Chains, Params
+from dbn_jax.typing import AnyArray, Array, Float, Int, Key
 
 Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Array]]]
 
@@ -30,7 +31,7 @@ Loss = Callable[[Key[Array, ""], Any, Any], tuple[Float[Array, ""], dict[str, Ar
 def dropped_logits(
     key: Key[Array, ""],
     model: networks.Classifier,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     *,
     input_rate: float,
     hidden_rate: float,
@@ -46,7 +47,7 @@ def dropped_logits(
 def classification_loss(
     key: Key[Array, ""],
     model: networks.Classifier,
-    batch: tuple[Float[Array, "B V"] | Examples, Int[Array, " B"]],
+    batch: tuple[Float[AnyArray, "B V"] | Examples[AnyArray], Int[AnyArray, " B"]],
     *,
     input_dropout: float = 0.0,
     hidden_dropout: float = 0.0,
@@ -89,7 +90,7 @@ def classification_loss(
 
 
 def reconstruction_loss(
-    key: Key[Array, ""], model: networks.Autoencoder, v: Float[Array, "B V"] | Examples
+    key: Key[Array, ""], model: networks.Autoencoder, v: Float[AnyArray, "B V"] | Examples[AnyArray]
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Mean cross-entropy of the pixels, per image: −Σᵢ [vᵢ log pᵢ + (1 − vᵢ) log(1 − pᵢ)].
 
@@ -120,13 +121,13 @@ def merge(graphdef: nnx.GraphDef, params: dict[str, Any]) -> networks.Network:
 
 def step(
     key: Key[Array, ""],
-    state: rbm.State,
+    state: rbm.State[Params, Chains],
     batch: Any,
     *,
     graphdef: nnx.GraphDef,
     loss: Loss,
     optimizer: optax.GradientTransformation,
-) -> tuple[rbm.State, dict[str, Array]]:
+) -> tuple[rbm.State[Params, Chains], dict[str, Array]]:
     """One update by backpropagation; not compiled by itself.
 
     The model comes in the parts of `split`. The loss is (key, model, batch) -> (scalar, metrics),
@@ -154,13 +155,13 @@ def top_first(num_updates: int) -> optax.GradientTransformation:
     for 5 epochs).
     """
 
-    def hold(updates, count, params=None):
+    def hold(updates: Any, state: Any, params: Any = None):
         del params
-        free = count >= num_updates
+        free = state >= num_updates
         held = {
             name: part if name == "softmax" else jax.tree.map(lambda x: jnp.where(free, x, 0), part)
             for name, part in updates.items()
         }
-        return held, count + 1
+        return held, state + 1
 
     return optax.GradientTransformation(lambda params: jnp.int32(0), hold)

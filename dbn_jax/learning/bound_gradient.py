@@ -22,7 +22,7 @@ Sutskever, Mnih, "MuProp: unbiased backpropagation for stochastic neural network
 
 import dataclasses
 import itertools
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ from dbn_jax import dbn, label_units, learning, numerics, random, rbm, sharded, 
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import learners
-from dbn_jax.typing import Array, Float, Key, Num, PyTree
+from dbn_jax.typing import AnyArray, Array, Float, Key, Num, PyTree
 
 
 @runtime_checkable
@@ -47,18 +47,20 @@ class Estimator(Protocol):
         back.
     """
 
-    takes_slopes: bool
+    @property
+    def takes_slopes(self) -> bool: ...
 
     def sample(
-        self, key: Key[Array, ""], net: dbn.UntiedDBN, v: Float[Array, "batch V"]
+        self, key: Key[Array, ""], net: dbn.UntiedDBN, v: Float[AnyArray, "batch V"]
     ) -> tuple[Float[Array, "paths batch _"], ...]:
         """Draws the states of each hidden layer on all paths."""
+        ...
 
     def coefficients(
         self,
         layer: int,
         a: Float[Array, "paths batch H"],
-        h: Float[Array, "paths batch H"],
+        h: Float[AnyArray, "paths batch H"],
         rewards: Float[Array, "paths batch"],
         slopes: Float[Array, "batch H"] | None,
     ) -> Float[Array, "paths batch H"]:
@@ -72,6 +74,7 @@ class Estimator(Protocol):
           slopes: derivatives of the reward with respect to the states, at the mean-field states
             of all layers, where the layers above follow; None unless `takes_slopes`.
         """
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +158,7 @@ def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
     chains: PyTree,
-    v: Num[Array, "batch V"] | Examples,
+    v: Num[AnyArray, "batch V"] | Examples[AnyArray],
     labels: Float[Array, "batch L"] | None = None,
     *,
     learner: learning.Learner = learning.PCD(),
@@ -290,7 +293,7 @@ def init_state(
     optimizer: optax.GradientTransformation,
     *,
     learner: learning.Learner = learning.PCD(),
-) -> rbm.State:
+) -> rbm.State[dbn.UntiedDBN, Any]:
     """Starts fine-tuning of a net, untied: `State.params` is a `dbn.UntiedDBN`.
 
     To start the chains at data, replace `State.chains` by those of ``learner.start_at``.
@@ -302,14 +305,14 @@ def init_state(
 @jit(static_argnames=("optimizer", "learner", "estimator"))
 def step(
     key: Key[Array, ""],
-    state: rbm.State,
-    v: Num[Array, "batch V"] | Examples,
+    state: rbm.State[dbn.UntiedDBN, Any],
+    v: Num[AnyArray, "batch V"] | Examples[AnyArray],
     labels: Float[Array, "batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,
     learner: learning.Learner = learning.PCD(),
     estimator: Estimator = LeaveOneOut(),
-) -> tuple[rbm.State, rbm.Metrics]:
+) -> tuple[rbm.State[dbn.UntiedDBN, Any], rbm.Metrics]:
     """One update of all weights along the bound's gradient; see `gradient`, and its metrics."""
     learners.check_chains(learner, state.params.top, state.chains)
     change, chains, metrics = gradient(

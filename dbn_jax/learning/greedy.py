@@ -208,7 +208,7 @@ def _of_layer(settings, stack):
 
 def train(
     rows: Any,
-    layer: int | Init,
+    layer: int | Init | rbm.RBM,
     *,
     view: View,
     learner: learners.Learner,
@@ -218,7 +218,7 @@ def train(
     hidden: units.Units = units.Bernoulli(),
     below: rbm.RBM | None = None,
     **options: Any,
-) -> rbm.State:
+) -> rbm.State[rbm.RBM, Any]:
     """Trains one layer; the `params` of the final state are the RBM.
 
     Of an ensemble (`settings.ensemble`) the final states are stacked; see `training.ensemble`.
@@ -226,7 +226,7 @@ def train(
     Args:
       rows: what it learns from, as `Stack.rows` returns it.
       layer: the number of hidden units of a dense layer, whose types are `visible` and `hidden`; or
-        what makes a layer of any kind.
+        what makes a layer of any kind; or an RBM that has learnt, perhaps from other data.
       view: see `Stack.view`.
       visible: `label_units.visible_units` for a top RBM with labels.
       below: the layer below, if its transposed weights are the first ones (`dbn.upside_down`).
@@ -253,13 +253,15 @@ def train(
 
 def init_layer(
     key: jax.Array,
-    layer: int | Init,
+    layer: int | Init | rbm.RBM,
     num_visible: int,
     *,
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
 ) -> rbm.RBM:
     """A layer before it learns; see `train`."""
+    if isinstance(layer, rbm.RBM):
+        return layer
     if isinstance(layer, int):
         return rbm.init_params(key, num_visible, layer, visible=visible, hidden=hidden)
     return layer(key, num_visible)
@@ -268,7 +270,7 @@ def init_layer(
 def init_state(
     key: jax.Array,
     rows: Any,
-    layer: int | Init,
+    layer: int | Init | rbm.RBM,
     *,
     view: View,
     learner: learners.Learner,
@@ -276,20 +278,23 @@ def init_state(
     visible: units.Units = units.Bernoulli(),
     hidden: units.Units = units.Bernoulli(),
     below: rbm.RBM | None = None,
-) -> rbm.State:
+) -> rbm.State[rbm.RBM, Any]:
     """The state that a layer's training starts from; see `train`.
 
-    The visible biases are those of the data's means; with transposed weights of the layer below,
-    the RBM is a good model already, and persistent chains start at examples.
+    The visible biases are those of the data's means. An RBM that has learnt, and one with the
+    transposed weights of the layer below, are good models already: persistent chains start at
+    examples, and the biases of the former stay.
     """
     init_key, chain_key, move_key, view_key = jax.random.split(key, 4)
     x = data.apply(view, view_key, data.spread(rows, _NUM_FIRST))
     params = init_layer(init_key, layer, x.shape[1], visible=visible, hidden=hidden)
-    params = rbm.fit_visible(params, x)
+    is_learnt = isinstance(layer, rbm.RBM)
+    if not is_learnt:
+        params = rbm.fit_visible(params, x)
     if below is not None:
         params = dbn.upside_down(params, below)
     state = _init_state(chain_key, params, learner=learner, optimizer=optimizer)
-    if below is not None:
+    if is_learnt or below is not None:
         chains = learner.start_at(move_key, params, state.chains, x)
         state = dataclasses.replace(state, chains=chains)
     return state

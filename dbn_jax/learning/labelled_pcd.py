@@ -45,7 +45,7 @@ class LabelledChains(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledPCD(Learner):
+class LabelledPCD(Learner[LabelledChains]):
     """Descends −log p(features | label) − label_cost · log p(label | features).
 
     Attributes:

@@ -12,7 +12,7 @@ persistent contrastive divergence" (2009).
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,16 @@ import optax
 from dbn_jax import parallel, random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.data import blocks
-from dbn_jax.examples import Examples
+from dbn_jax.examples import Batch
 from dbn_jax.likelihood import partition
+from dbn_jax.train_state import Chains
 from dbn_jax.typing import Array, Float, Key
 
 
-class Learner(abc.ABC):
+class Learner(abc.ABC, Generic[Chains]):
     """What every learner provides; nothing persists unless the subclass says what.
+
+    `Learner[Chains]` tells type checkers what persists: its type, or None.
 
     Learners are hashable values with pure functions, such as frozen dataclasses: a program compiled
     for one serves all equal ones.
@@ -42,9 +45,9 @@ class Learner(abc.ABC):
         self,
         key: Key[Array, ""],
         params: rbm.RBM,
-        chains: Any,
-        batch: Float[Array, "*batch V"] | Examples,
-    ) -> tuple[rbm.RBM, Any, rbm.Metrics]:
+        chains: Chains,
+        batch: Batch,
+    ) -> tuple[rbm.RBM, Chains, rbm.Metrics]:
         """Returns a descent direction for −log p(batch), what persists, and scalar metrics."""
 
     @property
@@ -52,13 +55,13 @@ class Learner(abc.ABC):
         """Whether the gradient of each bias is a mean of the model minus that of the data."""
         return True
 
-    def hidden_chains(self, chains: Any) -> Float[Array, "chains H"] | None:
+    def hidden_chains(self, chains: Chains) -> Float[Array, "chains H"] | None:
         """Returns the hidden states of the persistent chains (tempered: at β = 1), or None."""
         return None
 
     def start_at(
-        self, key: Key[Array, ""], params: rbm.RBM, chains: Any, x: Float[Array, "examples V"]
-    ) -> Any:
+        self, key: Key[Array, ""], params: rbm.RBM, chains: Chains, x: Float[Array, "examples V"]
+    ) -> Chains:
         """Moves persistent chains to examples, in turn; those that keep a label to ones of it."""
         return chains
 
@@ -67,9 +70,9 @@ def init_state(
     key: Key[Array, ""],
     params: rbm.RBM,
     *,
-    learner: Learner,
+    learner: Learner[Chains],
     optimizer: optax.GradientTransformation,
-) -> rbm.State:
+) -> rbm.State[rbm.RBM, Chains]:
     """Starts learning with any learner."""
     return rbm.init_state(params, optimizer, chains=learner.init(key, params))
 
@@ -77,12 +80,12 @@ def init_state(
 @jit(static_argnames=("learner", "optimizer"))
 def step(
     key: Key[Array, ""],
-    state: rbm.State,
-    batch: Float[Array, "*batch V"] | Examples,
+    state: rbm.State[rbm.RBM, Chains],
+    batch: Batch,
     *,
-    learner: Learner,
+    learner: Learner[Chains],
     optimizer: optax.GradientTransformation,
-) -> tuple[rbm.State, rbm.Metrics]:
+) -> tuple[rbm.State[rbm.RBM, Chains], rbm.Metrics]:
     """One update with any learner; compiled when called directly, inlined inside a `jit`."""
     check_chains(learner, state.params, state.chains)
     gradient, chains, metrics = learner.estimate(key, state.params, state.chains, batch)
@@ -101,7 +104,7 @@ def check_chains(learner: Learner, params: rbm.RBM, chains: Any) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Exact(Learner):
+class Exact(Learner[None]):
     """The exact gradient, by enumerating the smaller layer: the oracle for all the others."""
 
     def estimate(self, key, params, chains, batch):
@@ -119,7 +122,7 @@ class Exact(Learner):
 
 
 @dataclasses.dataclass(frozen=True)
-class CD(Learner):
+class CD(Learner[None]):
     """Contrastive divergence; see `rbm.cd_gradient` for its settings."""
 
     num_gibbs_steps: int = 1
@@ -132,7 +135,7 @@ class CD(Learner):
 
 
 @dataclasses.dataclass(frozen=True)
-class PCD(Learner):
+class PCD(Learner[Array]):
     """Persistent contrastive divergence (`rbm.pcd_gradient`).
 
     Attributes:
@@ -172,7 +175,7 @@ class FastChains(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class FastPCD(Learner):
+class FastPCD(Learner[FastChains]):
     """PCD whose chains run on params + fast parameters, which learn quickly and decay.
 
     The fast parameters raise the energy where the chains are, and so drive them on (Tieleman and

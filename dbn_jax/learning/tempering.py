@@ -15,7 +15,7 @@ from dbn_jax.typing import Array, Float, Key
 
 
 @dataclasses.dataclass(frozen=True)
-class ParallelTempering(Learner):
+class ParallelTempering(Learner[Array]):
     """Persistent chains at several temperatures that exchange their states.
 
     Level k samples p_k ∝ exp(−U_v − U_h + β_k s_vᵀW s_h): only the interaction is tempered, so

@@ -37,13 +37,13 @@ from dbn_jax import dbn, label_units, random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
 from dbn_jax.learning import virtual_adversarial
-from dbn_jax.typing import Array, Float, Int, Key, Num
+from dbn_jax.typing import AnyArray, Array, Float, Int, Key, Num
 
 
 def gradient(
     key: Key[Array, ""],
     net: dbn.UntiedDBN,
-    v: Num[Array, "*batch V"] | Examples,
+    v: Num[AnyArray, "*batch V"] | Examples[AnyArray],
     labels: Float[Array, "*batch L"] | None = None,
     *,
     num_gibbs_steps: int | Int[Array, ""] = 1,
@@ -155,7 +155,9 @@ def _classify(net, v):
     return _log_posterior(net.top, dbn.recognise(net, v)[-1])
 
 
-def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.State:
+def init_state(
+    net: dbn.Net, optimizer: optax.GradientTransformation
+) -> rbm.State[dbn.UntiedDBN, None]:
     """Starts fine-tuning of a net, untied: `State.params` is a `dbn.UntiedDBN`."""
     return rbm.init_state(dbn.untie(net), optimizer)
 
@@ -163,15 +165,15 @@ def init_state(net: dbn.Net, optimizer: optax.GradientTransformation) -> rbm.Sta
 @jit(static_argnames=("optimizer", "num_gibbs_steps", "label_cost", "adversarial_radius"))
 def step(
     key: Key[Array, ""],
-    state: rbm.State,
-    v: Num[Array, "*batch V"] | Examples,
+    state: rbm.State[dbn.UntiedDBN, None],
+    v: Num[AnyArray, "*batch V"] | Examples[AnyArray],
     labels: Float[Array, "*batch L"] | None = None,
     *,
     optimizer: optax.GradientTransformation,
     num_gibbs_steps: int = 1,
     label_cost: float = 0.0,
     adversarial_radius: float = 0.0,
-) -> tuple[rbm.State, rbm.Metrics]:
+) -> tuple[rbm.State[dbn.UntiedDBN, None], rbm.Metrics]:
     """One update along `gradient`, whose settings and metrics these are.
 
     If the number of Gibbs steps changes while learning, trace it: call `gradient` and

@@ -6,7 +6,7 @@ Melchior, Fischer, Wiskott, "How to center deep Boltzmann machines" (2016); Hint
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +14,6 @@ import jax.numpy as jnp
 from dbn_jax import clamping, linear, random, rbm
 from dbn_jax.learning.learners import CD, Learner
 from dbn_jax.typing import Array, Float
-
-
-class _Wrapper(Learner):
-    """The chains are those of `learner`, which persist as `inner`."""
-
-    tells_means = False
-
-    def hidden_chains(self, chains):
-        return self.learner.hidden_chains(chains.inner)
-
-    def start_at(self, key, params, chains, x):
-        return chains._replace(inner=self.learner.start_at(key, params, chains.inner, x))
 
 
 class Offsets(NamedTuple):
@@ -36,8 +24,34 @@ class Offsets(NamedTuple):
     inner: Any
 
 
+class Activity(NamedTuple):
+    """What persists with a sparsity target: mean activities, and the inner learner's chains."""
+
+    mean: Float[Array, " K"]
+    inner: Any
+
+
+Kept = TypeVar("Kept", Offsets, Activity)
+
+
+class _Wrapper(Learner[Kept]):
+    """The chains are those of `learner`, which persist as `inner`."""
+
+    learner: Learner
+
+    @property
+    def tells_means(self):
+        return False
+
+    def hidden_chains(self, chains):
+        return self.learner.hidden_chains(chains.inner)
+
+    def start_at(self, key, params, chains, x):
+        return chains._replace(inner=self.learner.start_at(key, params, chains.inner, x))
+
+
 @dataclasses.dataclass(frozen=True)
-class Centred(_Wrapper):
+class Centred(_Wrapper[Offsets]):
     """The centred gradient of another learner's gradient.
 
     Gradient descent in the parameters of E = U_v + U_h − (s_v − μ)ᵀW(s_h − λ), mapped back to the
@@ -95,7 +109,9 @@ class Centred(_Wrapper):
 
         mu = slide(chains.visible, statistic, visible_gap)
         lam = slide(chains.hidden, hidden_statistic, hidden_gap)
-        weights = gradient.weights - jnp.outer(mu, hidden_gap) - jnp.outer(visible_gap, lam)
+        weights = (
+            linear.dense(gradient.weights) - jnp.outer(mu, hidden_gap) - jnp.outer(visible_gap, lam)
+        )
         gradient = rbm.RBM(
             weights,
             gradient.visible.add_to_bias(-(weights @ lam)),
@@ -104,15 +120,8 @@ class Centred(_Wrapper):
         return gradient, Offsets(mu, lam, inner), metrics
 
 
-class Activity(NamedTuple):
-    """What persists with a sparsity target: mean activities, and the inner learner's chains."""
-
-    mean: Float[Array, " K"]
-    inner: Any
-
-
 @dataclasses.dataclass(frozen=True)
-class Sparse(_Wrapper):
+class Sparse(_Wrapper[Activity]):
     """Another learner's gradient and a pull of each hidden unit's mean activity to a target.
 
     The cross-entropy penalty of the guide, section 11: its derivative by a unit's total input,

@@ -28,10 +28,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dbn_jax import linear, numerics, parallel, precision, random, rbm, units
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Float, Key
+from dbn_jax.typing import AnyArray, Array, Float, Key
 from dbn_jax.units import normalisable
 
 
@@ -112,7 +113,7 @@ def _ais(key, params, base, betas, *, num_chains):
 def reverse_ais(
     key: Key[Array, ""],
     params: rbm.RBM,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     *,
     base: units.Units | None = None,
     betas: Float[Array, " steps_and_one"] | None = None,
@@ -156,7 +157,7 @@ def _path(params, base, betas):
 
 
 def _check_path(params, base, betas):
-    if not isinstance(jax.tree.leaves(params)[0], jax.core.Tracer):
+    if not isinstance(jax.tree.leaves(params)[0], Tracer):
         normalisable.check(params)  # annealing would give a plausible number
     given, own = (jax.tree.map(jnp.shape, side) for side in (base, params.visible))
     if given != own:
@@ -166,7 +167,7 @@ def _check_path(params, base, betas):
         )
     if betas.shape[0] < 2:
         raise ValueError(f"betas has {betas.shape[0]} entry; a path needs at least 0 and 1")
-    if not isinstance(betas, jax.core.Tracer):
+    if not isinstance(betas, Tracer):
         known = np.asarray(betas)
         if known[0] != 0 or known[-1] != 1 or not (np.diff(known) >= 0).all():
             raise ValueError(f"betas is {known}; it must rise from 0 to 1")

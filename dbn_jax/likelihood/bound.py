@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from dbn_jax import dbn, label_units, precision, pytrees, rbm
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Float, Key
+from dbn_jax.typing import AnyArray, Array, Float, Key
 
 MAX_STATES = 2**20  # of all hidden layers together, that `exact` enumerates at most
 
@@ -53,7 +53,7 @@ class Terms:
 def sample_terms(
     key: Key[Array, ""],
     net: dbn.Net,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     labels: Float[Array, "*batch L"] | None = None,
 ) -> Terms:
     """The terms for one sample of the recognition distribution; their means are the bound's.
@@ -71,7 +71,7 @@ def sample_terms(
 @jit
 @precision.full
 def exact(
-    net: dbn.Net, v: Float[Array, "*batch V"], labels: Float[Array, "*batch L"] | None = None
+    net: dbn.Net, v: Float[AnyArray, "*batch V"], labels: Float[Array, "*batch L"] | None = None
 ) -> tuple[Terms, Float[Array, "*batch"]]:
     """The terms of the bound, and the log-likelihood, by enumeration of the recognised layers.
 

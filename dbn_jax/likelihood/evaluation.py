@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import data, dbn, label_units, precision, rbm
+from dbn_jax.compilation import jit
 from dbn_jax.examples import Examples
-from dbn_jax.likelihood import annealing, bound
+from dbn_jax.likelihood import annealing, bound, partition
 
 # Values of the visible units (N, V), such as binary pixels, which may have weights; and one-hot
 # labels (N, L), or None for a net without label units.
@@ -54,7 +55,7 @@ def _log_ratios(key, examples, net, num_passes):
     return images / num_passes, joint / num_passes
 
 
-@jax.jit
+@jit
 @precision.full
 def top_states(key: jax.Array, net: dbn.Net, examples: Labelled) -> Examples:
     """What the top RBM sees of examples, drawn: (N, F + L)."""
@@ -86,8 +87,10 @@ def evaluate(
     Returns:
       Each but the effective sample size with its `…_standard_error`:
 
-      - `log_z` of the top RBM, and its `log_z_effective_sample_size` (chains);
-      - `log_likelihood` of images, for one layer; for more, `log_likelihood_bound`;
+      - `log_z` of the top RBM, and its `log_z_effective_sample_size` (chains); without an error
+        `log_z_exact`, if one of its layers has at most 2²⁰ states;
+      - `log_likelihood` of images, for one layer; for more, `log_likelihood_bound`; with the exact
+        log Z, if that is known, `log_likelihood_exact` for one layer;
       - `joint_log_likelihood` (or `…_bound`) of images and labels, if the net has label units;
       - of the one of these two that is about all that the top RBM sees, the conservative value
         `…_reverse`: with the annealing's own probabilities instead of the top RBM's.
@@ -115,6 +118,10 @@ def evaluate(
         results[f"{name}_standard_error"] = math.hypot(error, log_z_error)
 
     add(name, images, log_z, log_z_error)
+    if partition.num_states(net.top) <= partition.FEW_STATES:
+        exact = results["log_z_exact"] = float(partition.exact_log_partition(net.top))
+        if not net.recognition:
+            add(f"{name}_exact", images, exact, 0.0)
     if dbn.num_labels(net):
         name = f"joint_{name}"
         add(name, joint, log_z, log_z_error)

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from dbn_jax import linear, precision, random, rbm, sharded, units
 from dbn_jax.compilation import jit
-from dbn_jax.typing import Array, Float, Key
+from dbn_jax.typing import AnyArray, Array, Float, Key
 
 # Of the trapezoidal rule, in units of σ: with these the integral of a normal density is exact to
 # exp(−2π²/spacing²) and exp(−margin²/2), the rounding of double precision.
@@ -26,7 +26,7 @@ _SPACING, _MARGIN = 0.75, 8.5
 def log_pseudo_likelihood(
     key: Key[Array, ""],
     params: rbm.RBM,
-    v: Float[Array, "*batch V"],
+    v: Float[AnyArray, "*batch V"],
     *,
     num_units: int = 1,
 ) -> Float[Array, "*batch"]:
@@ -55,10 +55,11 @@ def log_pseudo_likelihood(
     )
     of_part = functools.partial(_of_part, num_units=num_units)
     of_part = sharded.automatic(of_part, v, P(*sharded.spec(v)[:-1]))
-    return sum(
+    totals = (
         of_part(key, rbm.RBM(weights, part, params.hidden), x, inputs)
         for key, part, weights, x in shares
     )
+    return functools.reduce(jnp.add, totals)
 
 
 def _of_part(key, params, v, inputs, num_units):

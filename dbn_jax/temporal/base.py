@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from dbn_jax import random, rbm, sharded
 from dbn_jax.compilation import jit
+from dbn_jax.rbm import RBM
 from dbn_jax.typing import Array, Float, Key
 
 Memory = Any  # a pytree of arrays
@@ -27,7 +28,7 @@ class TemporalRBM(abc.ABC):
       rbm: the RBM of a frame before the past has changed its biases.
     """
 
-    rbm: rbm.RBM
+    rbm: RBM
 
     @abc.abstractmethod
     def start(self) -> Memory:
@@ -38,8 +39,13 @@ class TemporalRBM(abc.ABC):
         """The memory after one more frame. Only a memory that is drawn at random needs the key."""
 
     @abc.abstractmethod
-    def frame(self, memory: Memory) -> rbm.RBM:
+    def frame(self, memory: Memory) -> RBM:
         """The RBM of the next frame."""
+
+
+def begin(model: Any, style: Float[Array, " S"] | None) -> Memory:
+    """The memory before the first frame of a sequence, of a style if it has one."""
+    return model.start() if style is None else model.start(style)
 
 
 @jit

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import precision, pytrees, rbm, units
-from dbn_jax.temporal.base import TemporalRBM, recall
+from dbn_jax.temporal.base import TemporalRBM, begin, recall
 from dbn_jax.typing import Array, Float, Key
 
 
@@ -33,7 +33,7 @@ class ConditionalRBM(TemporalRBM):
     rbm: rbm.RBM
     to_visible: Float[Array, "context V"] | None
     to_hidden: Float[Array, "context H"] | None
-    order: int = pytrees.static(1)
+    order: int = pytrees.static(default=1)
 
     @property
     def style_size(self) -> int:
@@ -64,7 +64,7 @@ class ConditionalRBM(TemporalRBM):
 
     def frame(self, memory):
         """The RBM of the next frame."""
-        if self.to_visible is None:
+        if self.to_visible is None or self.to_hidden is None:
             return self.rbm
         past, _, style = memory
         context = jnp.concatenate([past.reshape(-1), style])
@@ -98,8 +98,9 @@ def init_conditional(
         key, num_visible, num_hidden, visible=visible, hidden=hidden, weight_scale=weight_scale
     )
     size = order * num_visible + style_size
-    weights = [jnp.zeros((size, n)) if size else None for n in (num_visible, num_hidden)]
-    return ConditionalRBM(params, *weights, order)
+    to_visible = jnp.zeros((size, num_visible)) if size else None
+    to_hidden = jnp.zeros((size, num_hidden)) if size else None
+    return ConditionalRBM(params, to_visible, to_hidden, order)
 
 
 @precision.full
@@ -147,6 +148,5 @@ def fit_autoregression(
 
 def _contexts(model, v, style):
     """What acts on the biases of each frame: (T, V) -> (T, context)."""
-    start = model.start() if style is None else model.start(style)
-    (past, _, styles), _ = recall(jax.random.key(0), model, v, start)
+    (past, _, styles), _ = recall(jax.random.key(0), model, v, begin(model, style))
     return jnp.concatenate([past.reshape(len(v), -1), styles], axis=1)

@@ -15,9 +15,9 @@ from jax.sharding import PartitionSpec as P
 from dbn_jax import random, rbm, sharded
 from dbn_jax.compilation import jit
 from dbn_jax.likelihood import partition
-from dbn_jax.temporal.base import TemporalRBM, recall
+from dbn_jax.temporal.base import TemporalRBM, begin, recall
 from dbn_jax.temporal.sequences import Sequences
-from dbn_jax.train_state import State, apply_gradient
+from dbn_jax.train_state import Chains, Params, State, apply_gradient
 from dbn_jax.typing import Array, Float, Key
 
 Metrics = dict[str, Array]
@@ -77,12 +77,12 @@ def exact_loss(
 @jit(static_argnames=("optimizer", "loss"))
 def step(
     key: Key[Array, ""],
-    state: State,
+    state: State[Params, Chains],
     batch: Sequences,
     *,
     optimizer: optax.GradientTransformation,
     loss=cd_loss,
-) -> tuple[State, Metrics]:
+) -> tuple[State[Params, Chains], Metrics]:
     """One update by the gradient of a loss, such as ``functools.partial(cd_loss, …)``."""
     model = sharded.match_varying(batch, state.params)
     gradient = jax.grad(lambda model, key, batch: loss(key, model, batch), has_aux=True)
@@ -99,8 +99,7 @@ def _memories(key, model, v, styles, input_dropout=0.0, memory_dropout=0.0):
     seen = _dropout(input_key, v, input_dropout)
 
     def remember(key, v, style):
-        start = model.start() if style is None else model.start(style)
-        return recall(key, model, v, start)[0]
+        return recall(key, model, v, begin(model, style))[0]
 
     memories = jax.vmap(remember)(keys, seen, styles)
     return _dropout(memory_key, memories, memory_dropout)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from dbn_jax import pytrees, random, rbm
 from dbn_jax.compilation import jit
 from dbn_jax.rbm import RBM
-from dbn_jax.temporal.base import Memory, TemporalRBM, recall
+from dbn_jax.temporal.base import Memory, TemporalRBM, begin, recall
 from dbn_jax.temporal.prediction import blank
 from dbn_jax.temporal.sequences import Sequences
 from dbn_jax.typing import Array, Float, Key
@@ -40,8 +40,7 @@ def lift(
     """
 
     def one(key, v, style):
-        start = model.start() if style is None else model.start(style)
-        return features(key, model, v, start)
+        return features(key, model, v, begin(model, style))
 
     v = rbm.as_visible(model.rbm, batch.values)
     values = jax.vmap(one)(random.split(key, len(v)), v, batch.styles)
@@ -80,19 +79,19 @@ class Stack(TemporalRBM):
         return first.start(*style), *(layer.start() for layer in above)
 
     def update(
-        self, key: Key[Array, ""], memories: tuple[Memory, ...], v: Float[Array, " V"]
+        self, key: Key[Array, ""], memory: tuple[Memory, ...], v: Float[Array, " V"]
     ) -> tuple[Memory, ...]:
         """The memories after one more frame."""
         updated = []
         keys = random.split(key, len(self.layers))
-        for layer, memory, own in zip(self.layers, memories, keys, strict=True):
-            updated.append(layer.update(own, memory, v))
-            v = rbm.hidden_mean(layer.frame(memory), v)
+        for layer, each, own in zip(self.layers, memory, keys, strict=True):
+            updated.append(layer.update(own, each, v))
+            v = rbm.hidden_mean(layer.frame(each), v)
         return tuple(updated)
 
-    def frame(self, memories: tuple[Memory, ...]) -> RBM:
+    def frame(self, memory: tuple[Memory, ...]) -> RBM:
         """The RBM of the next frame in the first layer."""
-        return self.layers[0].frame(memories[0])
+        return self.layers[0].frame(memory[0])
 
     def rise(self, memories: tuple[Memory, ...], v: Float[Array, " V"]) -> Float[Array, " top"]:
         """What the top layer sees of a frame."""

@@ -37,7 +37,7 @@ class Batches:
         self._members = key.shape
         self.num_examples = n or 0
         self.batch_size = batch_size or 0
-        self.updates_per_epoch = updates_per_epoch or n // batch_size
+        self.updates_per_epoch = updates_per_epoch or self.num_examples // self.batch_size
         # Kept for the epoch's other chunks: of a million examples it takes a CPU a second.
         self.order = functools.lru_cache(1)(functools.partial(_order, key, self.num_examples))
         self.where = parallel.rows_like(data)
@@ -115,7 +115,7 @@ def _check(n: int | None, batch_size: int | None, updates_per_epoch: int | None)
         raise ValueError(
             f"batch_size is {batch_size} and updates_per_epoch {updates_per_epoch}; {case} alone"
         )
-    if n is not None and n < batch_size:
+    if n is not None and batch_size is not None and n < batch_size:
         raise ValueError(
             f"there are {n} examples, fewer than the batch size {batch_size}; "
             f"choose a batch size of at most {n}"

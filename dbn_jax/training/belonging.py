@@ -35,10 +35,12 @@ def random_settings() -> dict[str, Any]:
     return {name: getattr(jax.config, name) for name in _RANDOM}
 
 
-def of_arrays(name: str, tree: Any) -> dict[str, list]:
+def of_arrays(name: str, tree: Any) -> dict[str, Any]:
     """The fingerprint of each array of a tree, by its place there."""
     leaves = jax.tree_util.tree_leaves_with_path(sources.look_at(tree))
-    found = {name + jax.tree_util.keystr(path): _fingerprint(x) for path, x in leaves}
+    found: dict[str, Any] = {
+        name + jax.tree_util.keystr(path): _fingerprint(x) for path, x in leaves
+    }
     if sources.is_read(tree):
         found[f"number of rows of {name}"] = sources.num_rows(tree)
     return found
@@ -113,7 +115,7 @@ def _fingerprint(x: Any) -> list:
         x = jax.random.key_data(x)
     x = np.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        return [zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))]
+        return [zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)]
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         x = np.stack([x.real, x.imag])
     rows = x.astype(np.promote_types(x.dtype, np.float32), copy=False)

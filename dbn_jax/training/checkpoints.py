@@ -102,7 +102,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         remedy = f"delete {self.directory / str(step)} to go on from the one before it, if any"
         with _explained(f"cannot read {what}", remedy):
             args = ocp.args.Composite(structure=ocp.args.JsonRestore())
-            saved = self._manager.restore(step, args=args).structure
+            saved = self._manager.restore(step, args=args)["structure"]
             paths, belongs_to = (dict(saved[name]) for name in ("paths", "made_with"))
             checksums = saved["checksums"]
         _check_fit(paths, _describe(like), what)
@@ -110,7 +110,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         with _explained(f"cannot read {what}", remedy), _without_late_callbacks():
             target = jax.tree.map(_target, _encode(like))
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(target))
-            tree = self._manager.restore(step, args=args).tree
+            tree = self._manager.restore(step, args=args)["tree"]
             pairs = zip(_checksums(tree), checksums, strict=True)
             if any(a != b for a, b in pairs if None not in (a, b)):
                 raise ValueError("its arrays hold other bytes than were saved")
@@ -231,7 +231,7 @@ def _checksums(tree: Any) -> list[int | None]:
     def checksum(x):
         if not parallel.is_here(x):
             return None
-        return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+        return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
 
     return [checksum(x) for x in jax.tree.leaves(tree)]
 

@@ -137,9 +137,9 @@ class _Program:
     transform: Partial
     keys: tuple[Any, Any]
     data: Any
-    batch_size: int = pytrees.static(0)
-    where: NamedSharding | None = pytrees.static(None)  # batches lie
-    shardings: tuple[NamedSharding | None, ...] = pytrees.static(())
+    batch_size: int = pytrees.static(default=0)
+    where: NamedSharding | None = pytrees.static(default=None)  # batches lie
+    shardings: tuple[NamedSharding | None, ...] = pytrees.static(default=())
 
     def update(self, order, position, number, state):
         """One update; of an ensemble, that of each member, by its own keys and batch."""

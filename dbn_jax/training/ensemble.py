@@ -7,23 +7,26 @@ devices of a mesh share the members, and exchange nothing.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import parallel
+from dbn_jax.compilation import jit
 from dbn_jax.typing import Array, Int
 
+S = TypeVar("S")
 
-def stack(states: Sequence[Any]) -> Any:
+
+def stack(states: Sequence[S]) -> S:
     """The state of an ensemble, of those of its members."""
     return jax.tree.map(lambda *x: jnp.stack(x), *states)
 
 
-@jax.jit
-def member(state: Any, i: int | Int[Array, ""]) -> Any:
+@jit
+def member(state: S, i: int | Int[Array, ""]) -> S:
     """The state of one member of an ensemble."""
     return jax.tree.map(lambda x: parallel.whole(x[i]), state)
 

@@ -15,18 +15,22 @@ import signal
 import time
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dbn_jax import parallel, sources
-from dbn_jax.training import batches, belonging, chunk, ensemble, streaming
+from dbn_jax.training import batches, belonging, chunk, ensemble, stopping, streaming
 from dbn_jax.training.checkpoints import Checkpoints
+from dbn_jax.training.events import EventFile
 from dbn_jax.training.metrics import MetricsFile
+from dbn_jax.training.profiling import Profile
 from dbn_jax.training.progress import Progress
 from dbn_jax.training.signals import Signals
+
+S = TypeVar("S")
 
 # Numbers that no update has: of orders and transforms, of `spare_key`, and of `seed_of_phase`.
 _OTHER_STREAMS = 2**32 - 1
@@ -46,6 +50,7 @@ class Settings:
     phase: str = "training"  # stands in the progress line
     checkpoint_seconds: float = 30.0
     ensemble: int | None = None  # so many models, member i as with the seed + i
+    early_stopping: stopping.EarlyStopping | None = None
     chunk_seconds: float = 1.0  # after which the host regains control; no result depends on it
     show_progress: bool = True
 
@@ -58,6 +63,11 @@ class Settings:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         if self.ensemble is not None and self.ensemble < 2:
             raise ValueError(f"ensemble is {self.ensemble}; it must be at least 2, or None")
+        if self.ensemble is not None and self.early_stopping is not None:
+            raise ValueError(
+                "the models of an ensemble would stop at different epochs; leave out ensemble or "
+                "early_stopping"
+            )
         for name in ("checkpoint_seconds", "chunk_seconds"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
@@ -102,7 +112,7 @@ class Diverged(Exception):
 
 def train(
     step: Callable[..., Any],
-    state: Any,
+    state: S,
     data: Any = None,
     *,
     settings: Settings,
@@ -112,8 +122,11 @@ def train(
     checkpoints: Checkpoints | None = None,
     made_with: Mapping[str, Any] = types.MappingProxyType({}),
     metrics_path: str | os.PathLike | None = None,
-) -> Any:
+    profile: Profile | None = None,
+) -> S:
     """Trains, from the beginning or from the newest checkpoint, and returns the final state.
+
+    With `settings.early_stopping` it may end sooner, and returns the best state.
 
     The compiled program is kept: another call with equal functions (`functools.partial` objects of
     equal parts count as equal) and the same shapes compiles nothing.
@@ -145,8 +158,10 @@ def train(
       made_with: names and values, as JSON, of what else the checkpoints belong to.
       metrics_path: of a CSV file with a row per epoch: step, epoch, seconds (in this function,
         over all resumptions), images_per_second (empty without data), the means of the step's
-        metrics over the epoch, the evaluation. Of an ensemble, means over the members, and their
-        ``…_standard_error``.
+        metrics over the epoch, the evaluation; with early stopping best_epoch, the best one so far.
+        Of an ensemble, means over the members, and their ``…_standard_error``. TensorBoard finds
+        the same in the folder `tensorboard` beside it.
+      profile: which updates to trace, and where; no result depends on it.
 
     Raises:
       TypeError: something in the data is no array of numbers.
@@ -188,7 +203,8 @@ def train(
             **belonging.of_arrays("training data", data),
             **belonging.of_arrays("first state", state),
         }
-    run = _Run(settings, stepper, source, evaluate, callback, checkpoints, belongs_to)
+    profile = profile or Profile("profile", num_updates=0)
+    run = _Run(settings, stepper, source, evaluate, callback, checkpoints, belongs_to, profile)
     return run.go(metrics_path)
 
 
@@ -211,9 +227,11 @@ class _Run:
     callback: Any
     checkpoints: Checkpoints | None
     belongs_to: Mapping[str, Any]
+    profile: Profile
     metrics_file: MetricsFile | None = None
     step: int = 0
     saved_step: int | None = None
+    best: stopping.Best | None = None
     # Less the seconds of earlier processes, once they are known.
     start: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -225,21 +243,41 @@ class _Run:
     def total(self) -> int:
         return self.settings.num_epochs * self.updates_per_epoch
 
+    @property
+    def is_over(self) -> bool:
+        epoch = self.step // self.updates_per_epoch
+        stops = self.best is not None and self.best.is_long_ago(epoch)
+        return stops or self.step == self.total
+
+    @property
+    def result(self) -> Any:
+        return self.stepper.state if self.best is None else self.best.tree["state"]
+
     def go(self, metrics_path):
+        if self.settings.early_stopping is not None:
+            self.best = stopping.Best(self.settings.early_stopping, self.stepper.state)
         resumed = self.restore()
-        if resumed and self.step == self.total:
-            return self.stepper.state
+        if resumed and self.is_over:
+            return self.result
+        self.profile.check(self.settings.phase, self.total - self.step)
         if metrics_path is not None:
-            keep_epochs = self.step // self.updates_per_epoch if resumed else None
-            self.metrics_file = MetricsFile(metrics_path, keep_epochs=keep_epochs)
+            self.metrics_file = MetricsFile(
+                metrics_path,
+                keep_epochs=self.step // self.updates_per_epoch if resumed else None,
+                events=EventFile(
+                    metrics_path,
+                    self.settings.phase,
+                    first_step=self.step + 1 if resumed else 0,
+                ),
+            )
         self.stepper.compile(self.step)
-        rows = self.metrics_file or contextlib.nullcontext()
-        with Signals() as signals, self.progress() as progress, rows:
+        received, rows = None, self.metrics_file or contextlib.nullcontext()
+        with Signals() as signals, self.progress() as progress, rows, self.profile:
             if not resumed:
                 self.end_epoch(images_per_second=None)
             last_save = time.monotonic()
             length, epoch_updates, epoch_seconds = 1, 0, 0.0
-            while self.step < self.total:
+            while not self.is_over:
                 is_due = time.monotonic() - last_save >= self.settings.checkpoint_seconds
                 length, is_due, received = _agreed(length, is_due, signals.received)
                 if received is not None:
@@ -248,7 +286,9 @@ class _Run:
                     self.save()
                     last_save = time.monotonic()
                 count = min(length, self.source.remaining(self.step))
+                count = self.profile.begin(count)
                 seconds = self.advance(count)
+                self.profile.end()
                 # At most eight times longer: a short measurement says little.
                 wanted = count * self.settings.chunk_seconds / max(seconds, 1e-9)
                 length = max(1, int(min(wanted, 8 * count)))
@@ -267,10 +307,10 @@ class _Run:
             self.save()
             if self.checkpoints is not None:
                 self.checkpoints.wait()
-            if self.step < self.total:
+            if received is not None:
                 saved = self.checkpoints is not None
                 raise Interrupted(self.step, received, self.stepper.state, saved)
-        return self.stepper.state
+        return self.result
 
     def progress(self):
         return Progress(
@@ -322,12 +362,16 @@ class _Run:
     def end_epoch(self, *, images_per_second: float | None) -> dict[str, float]:
         """Evaluates, writes the row, calls back; also before the first update."""
         epoch, state = self.step // self.updates_per_epoch, self.stepper.state
-        evaluation = {}
+        measured, evaluation = {}, {}
         if self.evaluate is not None:
             size = self.settings.ensemble
             found = ensemble.evaluate(self.evaluate, state, size) if size else self.evaluate(state)
             found = jax.device_get(dict(found))
-            evaluation = {f"eval_{name}": x for name, x in self.summary(found).items()}
+            measured = self.summary(found)
+            evaluation = {f"eval_{name}": x for name, x in measured.items()}
+        if self.best is not None:
+            self.best.see(epoch, state, measured)
+            evaluation[stopping.COLUMN] = self.best.epoch
         if self.metrics_file is not None and (epoch > 0 or evaluation):
             seconds = time.monotonic() - self.start
             columns = (self.step, epoch, seconds, images_per_second)
@@ -343,7 +387,8 @@ class _Run:
         """What a checkpoint holds: the state, and what the loop needs to go on as if unbroken."""
         seconds = np.asarray(time.monotonic() - self.start)
         loop = {"seconds": seconds, "metric_sums": self.stepper.sums}
-        return {"state": self.stepper.state, "loop": loop}
+        best = {} if self.best is None else {"best": self.best.tree}
+        return {"state": self.stepper.state, "loop": loop, **best}
 
     def save(self) -> None:
         if self.checkpoints is not None and self.step != self.saved_step:
@@ -370,6 +415,8 @@ class _Run:
         self.saved_step = self.step
         self.start -= float(loop["seconds"])
         self.stepper.restore(tree["state"], loop["metric_sums"])
+        if self.best is not None:
+            self.best.tree = tree["best"]
         return True
 
 
@@ -385,10 +432,10 @@ def _agreed(length: int, is_due: bool, received: int | None) -> tuple[int, bool,
 
 def _check_names(metrics: Mapping[str, Any]) -> None:
     for name in metrics:
-        if name in _COLUMNS or name.startswith("eval_"):
+        if name in (*_COLUMNS, stopping.COLUMN) or name.startswith("eval_"):
             raise ValueError(
                 f"the metric {name} has the name of one of the loop's own columns "
-                f"({', '.join(_COLUMNS)}, eval_…); give it another"
+                f"({', '.join(_COLUMNS)}, {stopping.COLUMN}, eval_…); give it another"
             )
 
 

@@ -1,40 +1,44 @@
-"""metrics.csv: one row per epoch, readable by any tool, and the same after an interruption."""
+"""metrics.csv: one row per epoch, readable by any tool, and the same after an interruption.
+
+The same numbers go into events for TensorBoard, in the folder `tensorboard` beside it.
+"""
 
 import contextlib
 import csv
 import io
 import math
 import os
-import time
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from dbn_jax import files, parallel
-
-# Google takes an object in a bucket, which cannot grow, once a second at most. Rows that wait for
-# it are found here, by path, by those who read; and all rows, in processes that do not write.
-_INTERVAL = 2.0
-_waiting: dict[files.Path, str] = {}
+from dbn_jax import files
+from dbn_jax.training.events import EventFile
 
 
 class MetricsFile(contextlib.AbstractContextManager):
     """Appends rows to a CSV file whose columns the first row fixes.
 
-    In a bucket, a row may wait for two seconds; `flush` and the end of the context write it.
+    In a bucket, a row may wait for two seconds; `flush` and the end of the context write it. The
+    rows go to the events, too.
     """
 
-    def __init__(self, path: str | os.PathLike, *, keep_epochs: int | None = None):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        *,
+        keep_epochs: int | None = None,
+        events: EventFile | None = None,
+    ):
         """Begins a new file, or keeps the rows of one up to an epoch.
 
         Later rows are dropped: they were written after the checkpoint that the run goes on from.
         """
         self._path = files.absolute(path)
         self._columns: list[str] | None = None
-        keep = keep_epochs is not None and self._path.exists()
-        self._text = self._kept(keep_epochs) if keep else ""
-        files.write_text(self._path, self._text)
-        self._written = time.monotonic()
+        kept = "" if keep_epochs is None or not self._path.exists() else self._kept(keep_epochs)
+        self._file = files.Growing(self._path, kept.encode())
+        self._events = events
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
         """Adds a row with the names of the rows before it; None leaves a cell empty."""
@@ -52,31 +56,19 @@ class MetricsFile(contextlib.AbstractContextManager):
             writer.writerow(columns)
         # Nine digits tell any two float32 numbers apart.
         writer.writerow([f"{x:.9g}" if isinstance(x, float) else x for x in cells])
-        self._write(lines.getvalue())
+        self._file.append(lines.getvalue().encode())
         self._columns = columns
+        if self._events is not None:
+            self._events.append(row)
 
     def flush(self) -> None:
         """Writes the rows that wait."""
-        if self._path in _waiting and parallel.is_first():
-            files.write_text(self._path, _waiting[self._path])
-            del _waiting[self._path]
-            self._written = time.monotonic()
+        self._file.flush()
+        if self._events is not None:
+            self._events.flush()
 
     def __exit__(self, *exception) -> None:
         self.flush()
-
-    def _write(self, lines: str) -> None:
-        if parallel.is_first() and not files.in_bucket(self._path):
-            with (
-                files.named(f"cannot write {self._path}"),
-                self._path.open("a", newline="", encoding="utf-8") as file,
-            ):
-                file.write(lines)
-            return
-        self._text += lines
-        _waiting[self._path] = self._text
-        if time.monotonic() - self._written >= _INTERVAL:
-            self.flush()
 
     def _kept(self, epochs: int) -> str:
         # Bytes that are no text become cells that are no numbers, and are named as such.
@@ -111,8 +103,8 @@ class Columns(dict):
 
 def read_metrics(path: str | os.PathLike) -> Columns:
     """Reads the metrics.csv of a run: column name to float64 array, NaN for an empty cell."""
-    if (text := _waiting.get(files.path(path))) is not None:
-        return _parse(io.StringIO(text), path)
+    if (waiting := files.waiting(path)) is not None:
+        return _parse(io.StringIO(waiting.decode()), path)
     with files.open_text(path, newline="", errors="replace") as file:
         return _parse(file, path)
 

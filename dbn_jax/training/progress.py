@@ -53,7 +53,7 @@ class Progress(contextlib.AbstractContextManager):
         self._total = total
         self._updates_per_epoch = updates_per_epoch
         self._batch_size = batch_size
-        self._rate: float | None = None
+        self._rate = 0.0
         self._metrics: dict[str, float] = {}
 
     def __exit__(self, *exception) -> None:
@@ -66,7 +66,7 @@ class Progress(contextlib.AbstractContextManager):
         self._metrics.update(metrics)
         # The rate of about the last ten chunks.
         now = updates / max(seconds, 1e-9)
-        self._rate = now if self._rate is None else 0.8 * self._rate + 0.2 * now
+        self._rate = 0.8 * self._rate + 0.2 * now if self._rate else now
         at_epoch_end = self._done % self._updates_per_epoch == 0
         words = self._words()
         self._bar.n = self._done

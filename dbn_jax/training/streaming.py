@@ -13,7 +13,7 @@ its places in the orders of two epochs.
 import functools
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -59,7 +59,8 @@ class Streamed(batches.Batches):
         self.data = jax.tree.map(self._shape, row)
         self.order_shape = None
         self._here = range(-1, -1)  # the updates whose batches are in `data`
-        self._parts = self._next = None
+        self._parts: Iterator[Any] = iter(())
+        self._next: Any = None
 
     def at(self, update: int) -> tuple[Any, None, int]:
         """The window with this update's batch, no order, and the batch's position there."""

@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import time
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ _PARTS = {"results": dict, "settings": dict, "program": str, "files": dict}
 _SHOWN_DIFFERENCES = 8
 # Seconds between two notes of the wall time, which a killed process loses at most.
 _NOTE_INTERVAL = 5.0
+_CLOCK = "wall_seconds.txt"
 # File descriptors of the locks that this process holds until it ends.
 _locks: dict[pathlib.Path, int] = {}
 
@@ -53,7 +55,7 @@ class Workdir:
         self.path = path
         self.is_done = is_done
         self.figures = path / "figures"
-        self._clock = path / "wall_seconds.txt"
+        self._clock = path / _CLOCK
         self._program = program
         self._settings = settings
         # Now: a checkout that moves on during the run does not change the code in memory.
@@ -142,6 +144,7 @@ def open_workdir(
     program: str,
     settings: Mapping[str, Any] | None = None,
     may_change: frozenset[str] = frozenset(),
+    may_grow: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Workdir:
     """Opens the folder of a run, new or to be resumed, and checks it before anything is computed.
 
@@ -155,6 +158,8 @@ def open_workdir(
       program: what takes the flags, such as ``experiments.train_rbm``.
       settings: what summary.json says of the settings, as JSON; the flags unless given.
       may_change: names of flags that may differ when the run is resumed: they change no result.
+      may_grow: names of flags that are numbers, such as epochs, of which the run may get more, also
+        when it has finished: it is then to be resumed. Or why it may not, and what to do.
     """
     if not os.fspath(path):
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
@@ -168,11 +173,13 @@ def open_workdir(
             if on_disk:
                 _check_space(path)
                 path.mkdir(parents=True, exist_ok=True)
-            _check_flags(path, program, flags, may_change)
+            has_grown = _check_flags(path, program, flags, may_change, may_grow)
             if on_disk:
                 _check_links(path)
                 _lock(path)
                 files.remove_partial(path)
+            if has_grown:  # before flags.txt says that this is what has finished
+                _reopen(path)
         lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
         lines += [f"--{name}={text}" for name, text in flags.items()]
         files.write_text(path / "flags.txt", "\n".join(lines) + "\n")
@@ -220,9 +227,13 @@ def _check_links(path: pathlib.Path) -> None:
 
 
 def _check_flags(
-    path: files.Path, program: str, flags: Mapping[str, str], may_change: frozenset[str]
-) -> None:
-    """Refuses a folder whose flags.txt tells of another run."""
+    path: files.Path,
+    program: str,
+    flags: Mapping[str, str],
+    may_change: frozenset[str],
+    may_grow: Mapping[str, str],
+) -> bool:
+    """Refuses a folder whose flags.txt tells of another run; returns whether this one is longer."""
     file = path / "flags.txt"
     if not file.exists():
         # A process killed while it opened the folder may leave names that begin with a dot.
@@ -233,27 +244,54 @@ def _check_flags(
                 f"{path} holds {named} and no flags.txt, so that it is no workdir, or has lost its "
                 "flags; choose a new or empty folder as --workdir, or put flags.txt back"
             )
-        return
+        return False
     header, _, lines = files.read_text(file).partition("\n")
     made_by = re.match(r"# python -m (\S+) ", header)
     if made_by is None:
         raise ValueError(f"{file} is not of a run of dbn_jax; choose another --workdir")
     old = {"program": made_by[1], **dict(re.findall(r"^--(\w+)=(.*)$", lines, re.MULTILINE))}
     new = {"program": program, **flags}
+    changed = [
+        name for name in {**old, **new} if name not in may_change and old.get(name) != new.get(name)
+    ]
+    if all(name in may_grow and name in old and name in new for name in changed):
+        for name in changed:
+            _check_growth(path, name, old[name], new[name], may_grow[name])
+        return bool(changed)
     differences = [
         f"  {name if name == 'program' else f'--{name}'}: "
         f"was {old.get(name, 'not set')}, now {new.get(name, 'not set')}"
-        for name in {**old, **new}
-        if name not in may_change and old.get(name) != new.get(name)
+        for name in changed
     ]
     if more := differences[_SHOWN_DIFFERENCES:]:
         differences[_SHOWN_DIFFERENCES:] = [f"  and {len(more)} more"]
-    if differences:
+    raise ValueError(
+        f"{path} holds a run with other settings:\n"
+        + "\n".join(differences)
+        + f"\nUse another --workdir, or go on with that run: --workdir={path} --flagfile={file}"
+    )
+
+
+def _check_growth(path: files.Path, name: str, old: str, new: str, fault: str) -> None:
+    if float(new) < float(old):
         raise ValueError(
-            f"{path} holds a run with other settings:\n"
-            + "\n".join(differences)
-            + f"\nUse another --workdir, or go on with that run: --workdir={path} --flagfile={file}"
+            f"--{name}={new}, but the run in {path} has --{name}={old}: it may become longer, not "
+            f"shorter; ask for at least {old}, or choose another --workdir"
         )
+    if fault:
+        raise ValueError(
+            f"--{name}={new}, but the run in {path} has --{name}={old}, and cannot go on to more: "
+            f"{fault}"
+        )
+
+
+def _reopen(path: files.Path) -> None:
+    """Makes of a finished run one that is to be resumed, and whose wall time goes on."""
+    summary = path / "summary.json"
+    if summary.exists():
+        seconds = read_summary(path).get("wall_seconds", 0.0)
+        files.write_text(path / _CLOCK, f"{seconds}\n")
+        summary.unlink()
 
 
 def _lock(path: pathlib.Path) -> None:

@@ -3,14 +3,16 @@
 import abc
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from dbn_jax import numerics, precision
-from dbn_jax.examples import Examples
-from dbn_jax.typing import Array, Float, Int, Key
+from dbn_jax.examples import Batch, Examples
+from dbn_jax.typing import Array, Float, Int, Key, Late
+
+U = TypeVar("U", bound="Units")
 
 
 class Units(abc.ABC):
@@ -24,14 +26,17 @@ class Units(abc.ABC):
       bias: None in a description.
       support: smallest and largest value that a unit can take; of layers of a single type only, as
         `tail` is (see `elements`).
-      tail: how fast a lone unit's density falls: "bounded" (finitely many values), "quadratic"
+      tail: how fast a lone unit's density falls: "bounded" (its values have limits), "quadratic"
         (like exp(−x²/2)) or "factorial" (like 1/x!). It decides which pairs have a normalisable
         joint density (`dbn_jax.units.normalisable`).
     """
 
-    bias: Float[Array, "*models N"] | None
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # unit types are dataclasses
+    bias: Late[Float[Array, "*models N"]]
     support: ClassVar[tuple[float, float]]
     tail: ClassVar[str] = "bounded"
+    # How many values a unit takes, evenly spaced in `support`; None: infinitely many.
+    _num_values: ClassVar[int | None] = None
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -52,13 +57,13 @@ class Units(abc.ABC):
         """The units of a single type that this layer is made of: itself, or the parts of Concat."""
         return [self]
 
-    def init(self, num_units: int, dtype=jnp.float32) -> "Units":
+    def init(self: U, num_units: int, dtype=jnp.float32) -> U:
         """Returns units of this type with parameters: zero biases."""
         if num_units < 1:
             raise ValueError(f"num_units is {num_units}; a layer needs at least one unit")
         return dataclasses.replace(self, bias=jnp.zeros(num_units, dtype))
 
-    def fit(self, data: Float[Array, "*batch N"] | Examples) -> "Units":
+    def fit(self: U, data: Batch) -> U:
         """Returns units which, with zero weights, have the data's means (and learnt scales).
 
         The guide's initialisation of visible biases, log(p/(1 − p)) for binary units (section 8).
@@ -69,10 +74,10 @@ class Units(abc.ABC):
         data = Examples.of(data)
         dtype = (data.values if self.bias is None else self.bias).dtype
         values = numerics.widen(numerics.as_floats(data.values, dtype))  # a mean may be next to 1
-        data = dataclasses.replace(data, values=values).astype(values.dtype)
+        data = data.with_floats(values)
         count = data.unit_counts
-        mean = data.unit_means(data.values)
-        gap = data.values - numerics.per_unit(mean, data.values)
+        mean = data.unit_means(values)
+        gap = values - numerics.per_unit(mean, values)
         variance = data.unit_means(gap * gap)
         # Data outside the support (see `learning.health.check_data`) count as its ends.
         mean = jnp.clip(mean, low, high)
@@ -83,7 +88,7 @@ class Units(abc.ABC):
         matched = self._match(mean, variance)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), matched)
 
-    def _match(self, mean, variance):
+    def _match(self: U, mean: Array, variance: Array) -> U:
         """`fit`, given the moments: mean (N,) strictly inside the support, variance (N,)."""
         raise TypeError(f"{type(self).__name__} units are hidden units: they are fitted to no data")
 
@@ -127,7 +132,7 @@ class Units(abc.ABC):
         interaction = jnp.sum(inputs * self.statistic(x), axis=-1)
         return interaction - self.energy(x) - self.cumulant(inputs)
 
-    def add_to_bias(self, change: Float[Array, " K"]) -> "Units":
+    def add_to_bias(self: U, change: Float[Array, " K"]) -> U:
         """Returns the same units (or gradient) with `change` added to the biases."""
         return dataclasses.replace(self, bias=self.bias + change)
 
@@ -166,24 +171,24 @@ class Units(abc.ABC):
         """The means given the means of the pooled ones, without any other input."""
         return pooled
 
-    @property
-    def _num_values(self) -> int:
-        """Number of values that a unit takes, evenly spaced in `support`."""
-        raise TypeError(
-            f"{type(self).__name__} units have infinitely many states and cannot be enumerated; "
-            "enumerate the other layer"
-        )
+    def _require_values(self) -> int:
+        if self._num_values is None:
+            raise TypeError(
+                f"{type(self).__name__} units have infinitely many states and cannot be "
+                "enumerated; enumerate the other layer"
+            )
+        return self._num_values
 
     @property
     def num_states(self) -> int:
         """Number of joint states of the layer; TypeError if it is infinite."""
-        return self._num_values**self.num_units
+        return self._require_values() ** self.num_units
 
     def states(self, index: Int[Array, "*batch"]) -> Float[Array, "*batch N"]:
         """Joint states by number, 0 <= index < `num_states`."""
-        low, high = self.support
-        step = (high - low) / (self._num_values - 1)
-        number = digits(index, self._num_values, self.num_units)
+        (low, high), num_values = self.support, self._require_values()
+        step = (high - low) / (num_values - 1)
+        number = digits(index, num_values, self.num_units)
         return low + step * number.astype(self.bias.dtype)
 
 

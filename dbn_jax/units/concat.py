@@ -1,13 +1,14 @@
 """Units of several types in one layer."""
 
 import dataclasses
+import functools
 import math
 
 import jax.numpy as jnp
 
 from dbn_jax import pytrees, random
 from dbn_jax.examples import Examples
-from dbn_jax.typing import Array, Float
+from dbn_jax.typing import AnyArray, Array, Bool, Num
 from dbn_jax.units.base import Units
 
 
@@ -20,7 +21,7 @@ class Concat(Units):
     """
 
     parts: tuple[Units, ...] = ()
-    sizes: tuple[int, ...] = pytrees.static(())
+    sizes: tuple[int, ...] = pytrees.static(default=())
 
     def __post_init__(self):
         if len(self.parts) != len(self.sizes) or not self.parts:
@@ -40,7 +41,7 @@ class Concat(Units):
     def elements(self):
         return [element for part in self.parts for element in part.elements()]
 
-    def split(self, x: Float[Array, "*batch N"]) -> list[Float[Array, "..."]]:
+    def split(self, x: Num[AnyArray, "*batch N"] | Bool[AnyArray, "*batch N"]) -> list[Array]:
         """Cuts values or inputs (..., N) into those of each part."""
         ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes) - 1)]
         return jnp.split(x, ends, axis=-1)
@@ -68,13 +69,13 @@ class Concat(Units):
         return dataclasses.replace(self, parts=parts)
 
     def energy(self, x):
-        return sum(self._each("energy", x))
+        return functools.reduce(jnp.add, self._each("energy", x))
 
     def statistic(self, x):
         return jnp.concatenate(self._each("statistic", x), axis=-1)
 
     def cumulant(self, inputs):
-        return sum(self._each("cumulant", inputs))
+        return functools.reduce(jnp.add, self._each("cumulant", inputs))
 
     def mean(self, inputs):
         return jnp.concatenate(self._each("mean", inputs), axis=-1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from dbn_jax import numerics, pytrees, random
-from dbn_jax.typing import Array, Float
+from dbn_jax.typing import Array, Float, Late, unset
 from dbn_jax.units.base import Units, digits
 
 # Poisson rates above which counts are drawn as rounded normal numbers: their skew is 0.003.
@@ -23,7 +23,7 @@ class Bernoulli(Units):
     Grey levels in [0, 1] may stand for probabilities, as in Hinton's programs.
     """
 
-    bias: Float[Array, "*models N"] | None = None
+    bias: Late[Float[Array, "*models N"]] = unset
     support: ClassVar = (0.0, 1.0)
     _num_values: ClassVar = 2
 
@@ -44,7 +44,7 @@ class Bernoulli(Units):
 class Spin(Units):
     """Spins, x ∈ {−1, +1}: U = −b·x, mean tanh(I + b)."""
 
-    bias: Float[Array, "*models N"] | None = None
+    bias: Late[Float[Array, "*models N"]] = unset
     support: ClassVar = (-1.0, 1.0)
     _num_values: ClassVar = 2
 
@@ -71,8 +71,8 @@ class Softmax(Units):
     class label; several are categorical variables.
     """
 
-    bias: Float[Array, "*models N"] | None = None
-    num_classes: int = pytrees.static(10)
+    bias: Late[Float[Array, "*models N"]] = unset
+    num_classes: int = pytrees.static(default=10)
     support: ClassVar = (0.0, 1.0)
 
     def __post_init__(self):
@@ -123,8 +123,8 @@ class Binomial(Units):
     Equal to n copies of a binary unit with tied weights (Teh and Hinton 2001): mean n·σ(I + b).
     """
 
-    bias: Float[Array, "*models N"] | None = None
-    num_trials: int = pytrees.static(8)
+    bias: Late[Float[Array, "*models N"]] = unset
+    num_trials: int = pytrees.static(default=8)
 
     def __post_init__(self):
         if self.num_trials < 1:
@@ -167,7 +167,7 @@ class Binomial(Units):
 class Poisson(Units):
     """Counts without a limit, x ∈ {0, 1, 2, …}: U = −b·x + log x!, mean exp(I + b)."""
 
-    bias: Float[Array, "*models N"] | None = None
+    bias: Late[Float[Array, "*models N"]] = unset
     support: ClassVar = (0.0, math.inf)
     tail: ClassVar = "factorial"
 
@@ -185,7 +185,7 @@ class Poisson(Units):
 
     def sample(self, key, inputs):
         if str(jax.random.key_impl(key)) != "threefry2x32":  # the only one of jax.random.poisson
-            key = jax.random.wrap_key_data(jax.random.bits(key, 2), impl="threefry2x32")
+            key = jax.random.wrap_key_data(jax.random.bits(key, (2,)), impl="threefry2x32")
         few_key, many_key = random.split(key)
         rate = numerics.widen(self.mean(inputs))
         few = jax.random.poisson(few_key, jnp.minimum(rate, _MANY)).astype(rate.dtype)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from dbn_jax import numerics, pytrees, random
 from dbn_jax.examples import Examples
-from dbn_jax.typing import Array, Float
+from dbn_jax.typing import Array, Float, Late, unset
 from dbn_jax.units.base import Units, digits
 from dbn_jax.units.concat import Concat
 from dbn_jax.units.discrete import Bernoulli
@@ -30,7 +30,7 @@ class Maps(Units):
     """
 
     each: Units = Bernoulli()
-    num_places: int = pytrees.static(1)
+    num_places: int = pytrees.static(default=1)
 
     def __post_init__(self):
         if isinstance(self.each, Concat):
@@ -116,9 +116,9 @@ class MaxPooled(Units):
       block: C, which divides both.
     """
 
-    bias: Float[Array, "*models K"] | None = None
-    shape: tuple[int, int] = pytrees.static((2, 2))
-    block: int = pytrees.static(2)
+    bias: Late[Float[Array, "*models K"]] = unset
+    shape: tuple[int, int] = pytrees.static(default=(2, 2))
+    block: int = pytrees.static(default=2)
     support: ClassVar = (0.0, 1.0)
 
     def __post_init__(self):

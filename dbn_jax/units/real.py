@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dbn_jax import numerics, pytrees
-from dbn_jax.typing import Array, Float
+from dbn_jax.typing import Array, Float, Late, unset
 from dbn_jax.units import truncated_normal
 from dbn_jax.units.base import Units
 
@@ -42,13 +42,13 @@ class Gaussian(Units):
         units of the layer: units of one kind, such as pixels); before `fit`, of `sigma`.
     """
 
-    bias: Float[Array, "*models N"] | None = None
-    log_sigma: Float[Array, "*models N"] | None = None
-    location: Float[Array, "*models N"] | None = None
-    log_bound: Float[Array, "*models N"] | None = None
-    sigma: float = pytrees.static(1.0)
-    learn_sigma: bool = pytrees.static(False)
-    min_share: float = pytrees.static(0.01)
+    bias: Late[Float[Array, "*models N"]] = unset
+    log_sigma: Late[Float[Array, "*models N"]] = unset
+    location: Late[Float[Array, "*models N"]] = unset
+    log_bound: Late[Float[Array, "*models N"]] = unset
+    sigma: float = pytrees.static(default=1.0)
+    learn_sigma: bool = pytrees.static(default=False)
+    min_share: float = pytrees.static(default=0.01)
     support: ClassVar = (-math.inf, math.inf)
     tail: ClassVar = "quadratic"
 
@@ -131,7 +131,7 @@ class ReLU(Units):
     and Hinton 2010, max(0, m + noise), are an approximation without an energy.)
     """
 
-    bias: Float[Array, "*models N"] | None = None
+    bias: Late[Float[Array, "*models N"]] = unset
     support: ClassVar = (0.0, math.inf)
     tail: ClassVar = "quadratic"
 

@@ -5,13 +5,12 @@ import functools
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
-from dbn_jax import data, model_file, networks, train_state, training
+from dbn_jax import data, networks, train_state, training
 from dbn_jax.data import distortions
 from dbn_jax.learning import backprop
-from experiments.common import data_settings, finetuning, optimizers, runs
+from experiments.common import data_settings, early_stopping, finetuning, optimizers, runs
 from experiments.common.settings import MAX_EPOCHS, Declared, setting
 
 
@@ -59,12 +58,14 @@ class ClassifierSettings(Declared, title="Learning"):
         0, "Number of epochs at the start in which only the softmax layer is trained.", at_least=0
     )
     batch_size: int = setting(100, "Number of examples in each update.", at_least=1)
-    epochs: int = setting(60, "Number of passes over the data.", at_least=1, at_most=MAX_EPOCHS)
-    early_stopping: bool = setting(
-        False,
-        "Return the classifier of the epoch with the fewest errors on the validation images. All "
-        "epochs are run.",
+    epochs: int = setting(
+        60,
+        "Number of passes over the data.",
+        at_least=1,
+        at_most=MAX_EPOCHS,
+        grows=optimizers.FIXED,
     )
+    patience: int | None = early_stopping.patience("the error rate")
 
     def __post_init__(self):
         super().__post_init__()
@@ -100,11 +101,7 @@ class Labelled:
 
 def check(settings: ClassifierSettings, dataset: data.Dataset) -> None:
     """Raises a ValueError where data and settings do not fit each other."""
-    if settings.early_stopping and dataset.validation is None:
-        raise ValueError(
-            "--early_stopping needs validation images, and there are none: hold some out with "
-            "--num_validation (of a pretrained net: when that learns)"
-        )
+    finetuning.check_patience(settings.patience, dataset)
     data_settings.check_classes(dataset)
     data_settings.check_updates(settings, len(dataset.train.labels))
 
@@ -138,12 +135,6 @@ def train(
         adversarial_radius=settings.adversarial_radius,
     )
     errors = finetuning.watch_errors(dataset, transform, way=classify, num_validation=None)
-    best = run.path / "best.npz"
-
-    def keep_best(epoch, state):
-        if settings.early_stopping and _best_epoch(run) == epoch:
-            model_file.save(best, backprop.merge(graphdef, state.params))
-
     state = run.train(
         "classifier",
         functools.partial(backprop.step, graphdef=graphdef, loss=loss, optimizer=optimizer),
@@ -154,11 +145,9 @@ def train(
         epochs=settings.epochs,
         evaluate=lambda state: errors(backprop.merge(graphdef, state.params)),
         held_out=dataset.held_out[1].arrays(),
-        callback=keep_best,
+        early_stopping=early_stopping.rule(settings.patience, "error_rate"),
     )
-    if settings.early_stopping:
-        return model_file.load(best), _best_epoch(run)
-    return backprop.merge(graphdef, state.params), settings.epochs
+    return backprop.merge(graphdef, state.params), int(run.kept("classifier")["epoch"])
 
 
 def random_classifier(
@@ -174,11 +163,6 @@ def classify(key: jax.Array, model: networks.Classifier, v: jax.Array) -> jax.Ar
     """log p(label | image), as `recognition.Way` has it; nothing is drawn."""
     del key
     return jax.nn.log_softmax(model(v))
-
-
-def _best_epoch(run: runs.Run) -> int:
-    table = run.metrics("classifier")
-    return int(table["epoch"][np.argmin(table["eval_error_rate"])])
 
 
 @functools.cache  # equal settings give the same object, and compile once

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dbn_jax import data, dbn, figures, numerics, recognition
-from experiments.common import data_settings, pretrained, runs, yardsticks
+from experiments.common import data_settings, early_stopping, pretrained, runs, yardsticks
 
 # Examples of each split that are watched after every epoch.
 _NUM_WATCHED = 2000
@@ -18,6 +18,9 @@ _NUM_FIRST = 1000
 
 class FinetuningSettings(runs.TrainingSettings, pretrained.Pretrained):
     """Settings of every fine-tuning of a whole net."""
+
+    takes_own_models = True
+    patience: int | None = early_stopping.patience("the error rate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,16 @@ def load_net(
     pretrained.check_data(dataset, dbn.num_pixels(net), dbn.num_labels(net))
     if learning is not None:
         data_settings.check_updates(learning, len(dataset.train.images))
+        check_patience(settings.patience, dataset)
+        if settings.patience is not None and not dbn.num_labels(net):
+            settings.refuse(("patience",), "with a net without label units, which makes no errors")
     return net, dataset, transform
+
+
+def check_patience(patience: int | None, dataset: data.Dataset) -> None:
+    """Raises a ValueError if the test set would decide when fine-tuning ends."""
+    part, _ = dataset.held_out
+    early_stopping.check(patience, part, when=", of a pretrained net when it is trained")
 
 
 def finetune_net(
@@ -99,13 +111,14 @@ def finetune_net(
         epochs=learning.epochs,
         evaluate=(lambda state: errors(state.params)) if num_labels else None,
         held_out=dataset.held_out[1].arrays(),
+        early_stopping=early_stopping.rule(settings.patience, "error_rate"),
     )
     run.save_model(state.params)
-    table = run.metrics(phase)
+    kept = run.kept(phase)
     columns = [column for lines in curves.values() for column in lines.values()]
-    results = {column: table[column][-1] for column in columns if column in table}
+    results = {column: kept[column] for column in columns if column in kept}
     rates, change = error_rates(answer_key, net, state.params, dataset, transform)
-    run.save_figures({"curves": learning_curves(table, curves, title, change)})
+    run.save_figures({"curves": learning_curves(run.metrics(phase), curves, title, change)})
     return run.finish(results | rates)
 
 

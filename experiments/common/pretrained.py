@@ -11,12 +11,16 @@ from experiments.common.data_settings import DataSettings
 from experiments.common.sequence_data import SequenceData
 from experiments.common.settings import Declared, setting
 
+# What to do where other data do not fit a model that learns them.
+OTHER_DATA = "choose data that fit (--image_size shrinks images), or leave --pretrained out"
 # What --pretrained is for a start from random weights.
 NONE = "none"
 # The flags that name the run which another one starts from.
 STARTS = ("pretrained", "below")
+# The commands that make RBMs, and stacks of them. What they start from has learnt other data.
+RBM, DBN = "train_rbm", "train_dbn"
 # The commands that make nets.
-NETS = ("train_dbn", "finetune_updown", "finetune_bound", "finetune_memory")
+NETS = (DBN, "finetune_updown", "finetune_bound", "finetune_memory")
 # The command that makes nets of convolutional layers, of which not all fine-tunings are.
 CONVOLUTIONAL = "train_convolutional"
 # The command that makes models of sequences, which have data of another kind.
@@ -100,7 +104,7 @@ def load(
         raise ValueError(
             f"--{flag}={path} was made by {made_by}; expected a run of {', '.join(programs)}"
         )
-    while "pretrained" in summary:  # the data are those of the first run
+    while "pretrained" in summary and not _has_own_data(summary):  # those of an earlier run
         settings = summary["settings"]
         data_dir = data_dir or settings.get("data", settings).get("data_dir")
         summary = summary["pretrained"]
@@ -116,13 +120,24 @@ def load(
     return model_file.load(files.path(path) / "model.npz"), data_settings
 
 
-def check_data(dataset: data.Dataset, num_pixels: int, num_labels: int = 0) -> None:
+def _has_own_data(summary: dict[str, Any]) -> bool:
+    """Whether a run that started from a pretrained model has other data than that."""
+    return summary["program"].removeprefix("experiments.") in (RBM, DBN)
+
+
+def check_data(
+    dataset: data.Dataset,
+    num_pixels: int,
+    num_labels: int = 0,
+    *,
+    remedy: str = "are these its data?",
+) -> None:
     """Raises ValueError unless the data have the pixels, and the classes if any, of a model."""
     if dataset.train.images.shape[1] != num_pixels or num_labels not in (0, dataset.num_classes):
         raise ValueError(
             f"the images of {dataset.name} have {dataset.train.images.shape[1]} pixels and "
             f"{dataset.num_classes} classes, but the model has {num_pixels} pixels"
-            f"{f' and {num_labels} label units' if num_labels else ''}; are these its data?"
+            f"{f' and {num_labels} label units' if num_labels else ''}; {remedy}"
         )
 
 

@@ -16,8 +16,10 @@ from dbn_jax.units import normalisable
 from experiments.common import memory
 from experiments.common.rbm_settings import RBMSettings
 from experiments.common.runs import Run
-from experiments.common.settings import about
+from experiments.common.settings import Growth, about
 
+# Epochs of layers that have others on top.
+BELOW = Growth(lambda settings: False, "what is above these layers has learnt from them")
 _NUM_EXAMINED = 1000  # examples that the monitors and the health checks look at
 _EXAMINED = 2**32 - 1  # number of their key
 
@@ -25,7 +27,7 @@ _EXAMINED = 2**32 - 1  # number of their key
 def check(
     settings: RBMSettings,
     num_visible: int,
-    layer: int | greedy.Init,
+    layer: int | greedy.Init | rbm.RBM,
     *,
     flags: str,
     prefix: str = "",
@@ -67,7 +69,7 @@ def train_layer(
     settings: RBMSettings,
     rows: Any,
     held_out: Any,
-    layer: int | greedy.Init,
+    layer: int | greedy.Init | rbm.RBM,
     *,
     view: greedy.View,
     seed: int,
@@ -75,6 +77,7 @@ def train_layer(
     hidden: units.Units = units.Bernoulli(),
     below: rbm.RBM | None = None,
     size: int | None = None,
+    early_stopping: training.EarlyStopping | None = None,
     callback: Callable[[int, rbm.State], None] = lambda epoch, state: None,
 ) -> rbm.State:
     """Trains an RBM in a run, or goes on where an earlier process stopped; see `greedy.train`.
@@ -84,16 +87,16 @@ def train_layer(
       held_out: rows that the RBM is evaluated on.
       size: number of models trained side by side, if there are several; their final states
         are stacked.
+      early_stopping: by a measure of `monitor.compare`, or by the log-likelihood, which is then
+        measured, too.
       callback: (epoch, state), called after every epoch, with the first model of an ensemble.
     """
     num_rows = len(jax.tree.leaves(rows)[0])
     optimizer = settings.make_optimizer(num_rows // settings.batch_size)
     view_key = jax.random.fold_in(training.spare_key(seed), _EXAMINED)
     examined = [data.apply(view, view_key, data.spread(x, _NUM_EXAMINED)) for x in (rows, held_out)]
-    pixels = visible.each if isinstance(visible, units.Maps) else visible
-    two_valued = isinstance(pixels, (units.Bernoulli, units.Spin)) and bool(
-        np.isin(examined[1], pixels.support).all()
-    )
+    two_valued = is_two_valued(visible, examined[1])
+    by_annealing = early_stopping is not None and early_stopping.measure == "log_likelihood"
     for warning in health.check_data(visible, examined[0]).values():
         logging.warning("%s: %s", name, warning)
     warned = set()
@@ -108,8 +111,14 @@ def train_layer(
                 warned.add(kind)
         callback(epoch, members[0])
 
+    def evaluate(state):
+        found = monitor.compare(state.params, *examined, two_valued=two_valued)
+        if by_annealing:
+            found |= monitor.log_likelihood(jax.random.key(0), state.params, *examined)
+        return found
+
     options = {"seed": seed, "batch_size": settings.batch_size, "epochs": settings.epochs}
-    options["ensemble"] = size
+    options |= {"ensemble": size, "early_stopping": early_stopping}
     with run.training(name, callback=watch, held_out=held_out, **options) as workdir:
         return greedy.train(
             rows,
@@ -120,28 +129,36 @@ def train_layer(
             visible=visible,
             hidden=hidden,
             below=below,
-            evaluate=lambda state: monitor.compare(state.params, *examined, two_valued=two_valued),
+            evaluate=evaluate,
             **workdir,
         )
+
+
+def is_two_valued(visible: units.Units, v: jax.Array) -> bool:
+    """Whether examples have a pseudo-likelihood: units of two values see no others."""
+    pixels = visible.each if isinstance(visible, units.Maps) else visible
+    kinds = units.Bernoulli, units.Spin
+    return isinstance(pixels, kinds) and bool(np.isin(v, pixels.support).all())
 
 
 def train_stack(
     run: Run,
     settings: RBMSettings,
-    sizes: tuple[int, ...],
+    layers: tuple[int | rbm.RBM, ...],
     stack: greedy.Stack,
     images: np.ndarray,
     held_out: np.ndarray,
     *,
     samples: bool = False,
 ) -> greedy.Stack:
-    """Trains layers of binary units of these sizes on top of a stack, called layer_1, layer_2, …
+    """Trains layers of binary units on top of a stack, called layer_1, layer_2, …
 
     Args:
+      layers: their sizes, or RBMs that they start from.
       held_out: images that the layers are evaluated on.
       samples: whether layers are trained on sampled states of the layer below, or on probabilities.
     """
-    for size in sizes:
+    for layer in layers:
         number = len(stack.layers)
         state = train_layer(
             run,
@@ -149,7 +166,7 @@ def train_stack(
             settings,
             stack.rows(images),
             stack.rows(held_out),
-            size,
+            layer,
             view=stack.view(samples=samples),
             seed=training.seed_of_phase(run.settings.seed, number),
         )
@@ -175,6 +192,11 @@ def learning_curves(run: Run, name: str, title: str) -> Figure:
     }
     if "eval_log_pseudo_likelihood" in table:
         curves["log pseudo-likelihood (nats)"] = {"held out": line("eval_log_pseudo_likelihood")}
+    if "eval_log_likelihood" in table:
+        curves["log-likelihood (nats)"] = {
+            "training": line("eval_log_likelihood_train"),
+            "held out": line("eval_log_likelihood"),
+        }
     if "label_loss" in table:
         curves["label loss (nats)"] = {"training": line("label_loss")}
     return figures.learning_curves(curves, title=title, x_label="epoch")

@@ -139,6 +139,7 @@ class RBMSettings(Declared, title="Learning"):
         f"fewer than {_PIXELS} pixels up to {_MOST_UPDATES} times as many",
         at_least=1,
         at_most=MAX_EPOCHS,
+        grows=optimizers.UNLESS_IT_FALLS,
     )
 
     def suited(self, num_images: int, num_pixels: int = _PIXELS, *, grey: bool) -> Self:
@@ -309,6 +310,7 @@ class ConvolutionalSettings(RBMSettings, title="Learning"):
         "updates",
         at_least=1,
         at_most=MAX_EPOCHS,
+        grows=optimizers.UNLESS_IT_FALLS,
     )
 
     def make_learner(self) -> learning.Learner:

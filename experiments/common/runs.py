@@ -25,11 +25,12 @@ summary.json. The same command resumes a run that was interrupted, at whatever m
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -57,6 +58,12 @@ class Folder(Declared, title="Run"):
         unset="all that JAX finds, those of other hosts too",
         at_least=1,
     )
+    compilation_cache: str | None = setting(
+        None,
+        "Folder where compiled programs are kept, for every run that needs them again.",
+        unset="that of the variable JAX_COMPILATION_CACHE_DIR, or none",
+        folder=True,
+    )
 
 
 class RunSettings(Declared, title="Run"):
@@ -74,6 +81,14 @@ class ResumedSettings(RunSettings, title="Run"):
         at_least=0,
         decides=False,
     )
+    profile_updates: int = setting(
+        0,
+        "Number of updates, after the first of each phase of training, that JAX's profiler traces "
+        "into profile/.",
+        at_least=0,
+        at_most=1000,
+        decides=False,
+    )
 
 
 class TrainingSettings(ResumedSettings, title="Run"):
@@ -86,6 +101,8 @@ class TrainingSettings(ResumedSettings, title="Run"):
         "Likelihoods, error rates and maps are computed in float32 everywhere.",
         choices=precision.NAMES,
     )
+    # Whether --pretrained takes models that the command itself has made.
+    takes_own_models: ClassVar[bool] = False
 
 
 def open(settings: Declared, workdir: str) -> "Run":
@@ -99,8 +116,20 @@ def open(settings: Declared, workdir: str) -> "Run":
         program=sys.modules["__main__"].__spec__.name if module == "__main__" else module,
         settings=dataclasses.asdict(settings),
         may_change=settings.undecisive(),
+        may_grow={
+            flag: fault and f"{fault}; {_remedy(settings, workdir)}"
+            for flag, fault in settings.growing().items()
+        },
     )
     return Run(settings, folder)
+
+
+def _remedy(settings: Declared, workdir: str) -> str:
+    """What to do where a run cannot become longer."""
+    remedy = "choose another --workdir"
+    if getattr(settings, "takes_own_models", False):
+        remedy += f", and there --pretrained={workdir} to train its model further"
+    return remedy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +138,8 @@ class Run:
 
     settings: Declared
     workdir: training.Workdir
+    # Of phases with early stopping: which epoch was kept.
+    _stops: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def path(self) -> files.Path:
@@ -144,6 +175,7 @@ class Run:
         seed: int | None = None,
         held_out: Any = None,
         callback: Callable[[int, Any], None] = lambda epoch, state: None,
+        early_stopping: training.EarlyStopping | None = None,
         **sizes: int | None,
     ) -> Iterator[dict[str, Any]]:
         """Makes the arguments with which `training.train` trains in the workdir, or resumes there.
@@ -154,6 +186,7 @@ class Run:
           seed: of this phase, if not that of the run.
           held_out: arrays that the evaluation looks at, any tree: a run that goes on sees the same.
           callback: called after every epoch, and before the first as epoch 0.
+          early_stopping: when training ends sooner; the summary tells which epoch was kept.
           **sizes: `batch_size`, or without data `updates_per_epoch`; and of several models
             `ensemble`, their number.
         """
@@ -168,6 +201,7 @@ class Run:
             num_epochs=epochs,
             phase=phase,
             checkpoint_seconds=self.settings.checkpoint_seconds,
+            early_stopping=early_stopping,
             **sizes,
         )
         if sizes.get("batch_size"):
@@ -179,10 +213,15 @@ class Run:
                 "settings": settings,
                 "callback": watch,
                 "checkpoints": saved,
-                "made_with": self._model() | belonging.of_arrays("held-out data", held_out),
+                "made_with": self._made_with() | belonging.of_arrays("held-out data", held_out),
                 "metrics_path": self._metrics(phase),
+                "profile": training.Profile(
+                    self.path / "profile" / phase, self.settings.profile_updates
+                ),
             }
         parallel.wait_for_all(phase)  # for the files of the first process
+        if early_stopping is not None:
+            self._note_stop(phase, early_stopping.measure)
 
     def train(
         self,
@@ -205,6 +244,18 @@ class Run:
         """The columns of metrics of a phase of training."""
         return training.read_metrics(self._metrics(phase))
 
+    def kept(self, phase: str) -> dict[str, float]:
+        """The metrics of the epoch whose state `train` returned: the last, or the best."""
+        table = self.metrics(phase)
+        epoch = table["best_epoch" if phase in self._stops else "epoch"][-1]
+        if epoch not in table["epoch"]:
+            raise ValueError(
+                f"{self._metrics(phase)} has lost the row of epoch {epoch:.0f}, which was the best "
+                "one; put it back, or choose another --workdir"
+            )
+        row = list(table["epoch"]).index(epoch)
+        return {name: column[row] for name, column in table.items()}
+
     def save_model(self, model: Any, name: str = "model") -> None:
         """Writes <name>.npz."""
         model_file.save(self.path / f"{name}.npz", model)
@@ -222,6 +273,10 @@ class Run:
     def finish(self, results: Mapping[str, Any]) -> dict[str, Any]:
         """Prints the results, and writes the summary, which marks the run as finished."""
         more = {}
+        if started_from := {name: x for name, x in self._started_from.items() if x is not None}:
+            more["started_from"] = started_from
+        if self._stops:
+            more["early_stopping"] = self._stops
         if isinstance(self.settings, TrainingSettings):
             more["learning_precision"] = precision.found(self.settings.precision)
         seed = getattr(self.settings, "seed", 0)
@@ -235,15 +290,29 @@ class Run:
         with files.replacing(self.path / f"{name}.npz") as file:
             np.savez(file, **arrays)
 
-    def _model(self):
-        """The checksums of the models that the run starts from, if it starts from any."""
-        checksums = {}
-        for name in ("pretrained", "below"):
-            if (start := getattr(self.settings, name, None)) is not None:
-                model = files.path(start) / "model.npz"
-                checksum = files.sha256(model)[:16] if model.is_file() else None
-                checksums[f"{name} model"] = checksum
-        return checksums
+    @functools.cached_property
+    def _started_from(self) -> dict[str, str | None]:
+        """The SHA-256 of the models that the run starts from, by the flags that name them."""
+        starts = {name: getattr(self.settings, name, None) for name in ("pretrained", "below")}
+        models = {name: files.path(x) / "model.npz" for name, x in starts.items() if x is not None}
+        return {name: files.sha256(x) if x.is_file() else None for name, x in models.items()}
+
+    def _note_stop(self, phase, measure):
+        """Says which epoch was kept of those that were run."""
+        self._stops[phase] = {"measure": measure}
+        kept, last = int(self.kept(phase)["epoch"]), int(self.metrics(phase)["epoch"][-1])
+        self._stops[phase] |= {"kept_epoch": kept, "last_epoch": last}
+        print(f"{phase}: training ended with epoch {last}; epoch {kept} is kept, by {measure}")
+        if kept == 0:
+            logging.warning(
+                "%s: no epoch was better than the start, by %s; choose a larger --patience, or "
+                "another learning rate",
+                phase,
+                measure,
+            )
+
+    def _made_with(self):
+        return {f"{name} model": x and x[:16] for name, x in self._started_from.items()}
 
     @property
     def _table(self):
@@ -257,6 +326,7 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
     """Runs a command: reads its settings from the flags, and reports failures in one sentence."""
 
     def on_devices(folder, values):
+        _keep_programs(folder.compilation_cache)
         parallel.start()
         members = getattr(values, "ensemble", None) or 1
         with parallel.devices(folder.devices, members=members), _quiet_but_for_the_first():
@@ -269,6 +339,17 @@ def main(run: Callable[[Any, str], Any], settings: type[Declared]) -> None:
         settings,
         stopped="stopped by Ctrl-C; the same command resumes from what is saved",
     )
+
+
+def _keep_programs(folder: str | None) -> None:
+    """Has JAX keep what it compiles, quick or not: it would keep what takes more than a second."""
+    if not folder:
+        return
+    place = files.absolute(folder)
+    with files.named(f"cannot keep compiled programs in {place}"):
+        place.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", os.fspath(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _check_precision(wanted: str) -> None:

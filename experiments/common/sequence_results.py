@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dbn_jax import data, temporal
+from dbn_jax import data, temporal, training
 from dbn_jax.temporal import evaluation
 from experiments.baseline_models import sequences as baselines
-from experiments.common import memory, sequence_data
+from experiments.common import early_stopping, memory, sequence_data
 from experiments.common.settings import Declared, about, above_0, setting
 
 # Gibbs steps of a prediction (Boulanger-Lewandowski et al. 2012), and steps of mean field.
@@ -31,6 +31,8 @@ PREDICTIONS = {
 # larger datasets with the Gaussian process latent variable model").
 _LEG, _MISSING_FROM = ("rfemur", "rtibia", "rfoot", "rtoes"), 63
 _FILLED_CHAINS = 5
+# Of the frames that are watched after every epoch so many, by a short annealing.
+_WATCHED_FRAMES, _WATCHED_STEPS, _WATCHED_CHAINS = 200, 50, 4
 
 
 class Measures(Declared, title="Evaluation"):
@@ -151,6 +153,48 @@ def _measure(key, model, dataset, frames, memories, train, measures, name):
         results["log_likelihoods"] = {row: list(values) for row, values in rows.items()}
         results |= {f"log_likelihood_{key}": value for key, value in found._asdict().items()}
     return results, lines
+
+
+def watch(
+    model: temporal.TemporalRBM,
+    dataset: data.SequenceSet,
+    part: str,
+    watched: np.ndarray,
+    measures: Measures,
+) -> dict[str, float]:
+    """What is measured after every epoch, on a few held-out sequences by number; always alike."""
+    key, frames = jax.random.key(0), [dataset.parts()[part][i] for i in watched]
+    memories = jax.tree.map(lambda x: x[watched], starts(model, dataset, part))
+    found = {}
+    if dataset.kind != "binary":
+        predict = PREDICTIONS["mean field"]
+        predictions = evaluation.for_each(predict, key, model, frames, memories=memories)
+        found["squared_error"] = baselines.squared_error(predictions, frames)[0]
+    if dataset.kind != "grey" and measures.ais_steps:
+        found["log_likelihood"] = evaluation.log_likelihood(
+            key,
+            model,
+            frames,
+            num_steps=_WATCHED_STEPS,
+            num_chains=_WATCHED_CHAINS,
+            memories=memories,
+            num_frames=_WATCHED_FRAMES,
+        ).mean
+    return found
+
+
+def stops(
+    patience: int | None, dataset: data.SequenceSet, measures: Measures
+) -> training.EarlyStopping | None:
+    """When training ends by what `watch` measures: log p, a score of the whole distribution."""
+    if dataset.kind != "grey" and measures.ais_steps:
+        return early_stopping.rule(patience, "log_likelihood", maximise=True)
+    if patience is not None and dataset.kind == "binary":
+        raise ValueError(
+            f"--patience={patience} looks at log p of {dataset.name}, which --ais_steps=0 leaves "
+            "unmeasured; leave that out"
+        )
+    return early_stopping.rule(patience, "squared_error")
 
 
 def refuse_annealing(settings: Declared, name: str) -> None:

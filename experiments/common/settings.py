@@ -17,6 +17,8 @@ A setting that does something only beside certain values of another one says so 
     fast_rate: float = setting(0.05, "Rate of the fast weights.", given=only("learner", "fast_pcd"))
 
 On a command line where it does nothing, another value than the default is refused.
+
+A setting of which a run may get more, finished or not, says so by `grows`.
 """
 
 import contextlib
@@ -51,6 +53,21 @@ class Given:
     words: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """When a run may be resumed with more of a setting than it began with, such as epochs.
+
+    It may where the updates that were made are those of the longer run, too.
+
+    Attributes:
+      may: of the object that has the setting, or the group: whether it may.
+      otherwise: why it may not, if it may not.
+    """
+
+    may: Callable[[Any], bool]
+    otherwise: str
+
+
 @contextlib.contextmanager
 def about(words: str) -> Iterator[None]:
     """A context whose ValueErrors begin with the flags that they are about."""
@@ -81,6 +98,7 @@ class _Rule:
       choices: the names that it can be.
       unset: in words, what it is where its default is None and depends on the data.
       given: when it does something, if not always.
+      grows: when a run may be resumed with more of it, if ever.
       folder: whether it is a path, or what tells whether a value is. Paths are made absolute, since
         a run may be used from elsewhere.
       decides: whether results depend on it; if not, it may change when a run is resumed.
@@ -93,6 +111,7 @@ class _Rule:
     choices: tuple[str, ...] = ()
     unset: str = ""
     given: Given | None = None
+    grows: Growth | None = None
     folder: bool | Callable[[str], bool] = False
     decides: bool = True
 
@@ -109,10 +128,20 @@ def setting(default: Any = dataclasses.MISSING, help: str = "", **rule: Any) -> 
     return dataclasses.field(default=default, metadata={"rule": _Rule(help, **rule)})
 
 
-def group(cls: type, *, prefix: str = "", given: Given | None = None, **defaults: Any) -> Any:
-    """Declares a group of settings, with defaults of its own."""
+def group(
+    cls: type,
+    *,
+    prefix: str = "",
+    given: Given | None = None,
+    grows: Growth | None = None,
+    **defaults: Any,
+) -> Any:
+    """Declares a group of settings, with defaults of its own.
+
+    What may grow in it does so where `grows` allows it, too.
+    """
     make = functools.partial(cls, **defaults)
-    metadata = {"group": cls, "prefix": prefix, "given": given}
+    metadata = {"group": cls, "prefix": prefix, "given": given, "grows": grows}
     return dataclasses.field(default_factory=make, metadata=metadata)
 
 
@@ -206,6 +235,17 @@ class Declared:
         """Names of the flags on which no result depends."""
         return frozenset(leaf.flag for leaf in _leaves(cls) if not leaf.rule.decides)
 
+    def growing(self) -> dict[str, str]:
+        """Names of the flags of which a run may get more, and why it may not; "" where it may."""
+        faults = {
+            leaf.flag: [
+                growth.otherwise for place, growth in leaf.grows if not growth.may(place.of(self))
+            ]
+            for leaf in _leaves(type(self))
+            if leaf.rule.grows is not None
+        }
+        return {flag: words[0] if words else "" for flag, words in faults.items()}
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Makes the settings of what `dataclasses.asdict` made of them, through JSON or not."""
@@ -227,15 +267,18 @@ class _Place:
     path: tuple[str, ...] = ()
     prefix: str = ""
     given: tuple[tuple["_Place", Given], ...] = ()  # conditions, each of what stands at a place
+    grows: tuple[tuple["_Place", Growth], ...] = ()
 
     def of(self, settings: Declared) -> Any:
         """What stands there."""
         return functools.reduce(getattr, self.path, settings)
 
-    def inner(self, name: str, prefix: str, given: Given | None) -> "_Place":
+    def inner(self, name: str, prefix: str, given: Given | None, grows: Growth | None) -> "_Place":
         """The place of what stands in it under this name."""
         given = () if given is None else ((self, given),)
-        return _Place((*self.path, name), self.prefix + prefix, self.given + given)
+        grows = () if grows is None else ((self, grows),)
+        path, prefix = (*self.path, name), self.prefix + prefix
+        return _Place(path, prefix, self.given + given, self.grows + grows)
 
 
 _ROOT = _Place()
@@ -330,10 +373,11 @@ def _leaves(cls: type, place: _Place = _ROOT, made: Any = None) -> Iterator[_Lea
     for field in dataclasses.fields(cls):
         metadata = field.metadata
         if "group" in metadata:
-            inner = place.inner(field.name, metadata["prefix"], metadata["given"])
+            names = "prefix", "given", "grows"
+            inner = place.inner(field.name, *(metadata[name] for name in names))
             yield from _leaves(metadata["group"], inner, field.default_factory())
             continue
-        kind, is_optional = hints[field.name], False
+        kind, is_optional, rule = hints[field.name], False, metadata["rule"]
         if isinstance(kind, types.UnionType):
             kind, is_optional = typing.get_args(kind)[0], True
         is_tuple = typing.get_origin(kind) is tuple
@@ -341,13 +385,13 @@ def _leaves(cls: type, place: _Place = _ROOT, made: Any = None) -> Iterator[_Lea
             x for x in reversed(cls.mro()) if field.name in vars(x).get("__annotations__", ())
         )
         yield _Leaf(
-            **vars(place.inner(field.name, "", metadata["rule"].given)),
+            **vars(place.inner(field.name, "", rule.given, rule.grows)),
             flag=place.prefix + field.name,
             default=field.default if made is None else getattr(made, field.name),
             kind=typing.get_args(kind)[0] if is_tuple else kind,
             is_tuple=is_tuple,
             is_optional=is_optional,
-            rule=metadata["rule"],
+            rule=rule,
             title=(cls if place.path else next(owners)).title,
         )
 

@@ -20,6 +20,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from dbn_jax.typing import Array, Float
 
@@ -85,7 +86,7 @@ def _descend(states, p, start):
 
 
 def _check_positive(p):
-    if not isinstance(p, jax.core.Tracer) and not (np.asarray(p) > 0).all():
+    if not isinstance(p, Tracer) and not (np.asarray(p) > 0).all():
         raise ValueError(
             f"the smallest probability is {np.min(p)}; all must be above 0: compute them in "
             "float64 (jax.enable_x64)"

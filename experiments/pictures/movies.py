@@ -20,8 +20,6 @@ _MIND_STEPS = steps.milestones(1000)
 _FRAMES_PER_SECOND = 8
 # Number of frames that show the noise.
 _NUM_SHOWN = 8
-# Enough for the orange of a clamped unit beside the greys.
-_NUM_COLOURS = 128
 
 
 def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -36,7 +34,7 @@ def movie(
     classes: Sequence[int | None],
     dataset: data.Dataset,
 ) -> None:
-    """Draws movie.gif: one chain, which starts at random pixels.
+    """Draws movie.webp: one chain, which starts at random pixels.
 
     The label units of the classes are clamped one after the other; None clamps nothing.
     """
@@ -71,7 +69,7 @@ def movie(
 
 
 def mind_and_brain(key: jax.Array, run: Run, net: dbn.Net, dataset: data.Dataset) -> None:
-    """Draws mind_and_brain.png and .gif: a net of any depth after it is shown noise."""
+    """Draws mind_and_brain.png and .webp: a net of any depth after it is shown noise."""
     noise_key, up_key, chain_key = jax.random.split(key, 3)
     shown, x = _perceive(up_key, net, noise(noise_key, (math.prod(dataset.image_shape),)))
     free = jnp.zeros(x.shape, bool)
@@ -131,9 +129,5 @@ def _named(dataset, probabilities):
 
 
 def _write(frames: Sequence[Figure], run: Run, name: str) -> None:
-    figures.animate(
-        frames,
-        run.workdir.figures / f"{name}.gif",
-        frames_per_second=_FRAMES_PER_SECOND,
-        num_colours=_NUM_COLOURS,
-    )
+    path = run.workdir.figures / f"{name}.webp"
+    figures.animate(frames, path, frames_per_second=_FRAMES_PER_SECOND)

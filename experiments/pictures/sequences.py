@@ -21,7 +21,6 @@ _NUM_DREAMS = 4
 _GIBBS_STEPS, _MEAN_FIELD_STEPS = 50, 10
 _STRIP = {"images": 16, "people": 8}  # frames on paper of each film
 _SLOWLY = 15  # frames of images a second
-_NUM_COLOURS = 64
 _NUM_COLUMNS = 4  # curves that stand for data that no one knows how to draw
 
 
@@ -198,8 +197,7 @@ def _show(
     }
     show = _images if dataset.image_shape else _people
     film, paper, rate = show(dataset, sequences, notes, words)
-    path = run.workdir.figures / f"{file}.gif"
-    figures.animate(film, path, frames_per_second=rate, num_colours=_NUM_COLOURS)
+    figures.animate(film, run.workdir.figures / f"{file}.webp", frames_per_second=rate)
     run.save_figures({file: paper})
 
 

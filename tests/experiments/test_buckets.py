@@ -56,6 +56,11 @@ def test_a_run_in_a_bucket_is_killed_resumed_and_evaluated(bucket, tmp_path):
     assert {"flags.txt", "summary.json", "figures/features.png"} < names[bucket / "run"]
     again = binaries.run(*in_bucket)
     assert again.stdout.endswith(f"done already: see {bucket / 'run'}\n"), again.stderr
+    longer = binaries.run(*in_bucket, "--epochs=41")
+    assert "done in " in longer.stdout, longer.stderr
+    summary = json.loads(files.read_text(bucket / "run/summary.json"))
+    assert summary["settings"]["learning"]["epochs"] == 41
+    assert "rbm, epoch 41 of 41" in longer.stderr
 
     flags = ("--split=test", "--ais_steps=20", "--ais_chains=10")
     done = binaries.run(

@@ -1,12 +1,16 @@
 """Evaluation of runs: likelihoods, recognition, its pictures."""
 
 import dataclasses
+import itertools
 import re
 
 import jax
 import jax.numpy as jnp
+import joblib
 import numpy as np
 import pytest
+from scipy.special import logsumexp
+from sklearn.neural_network import BernoulliRBM
 
 from dbn_jax import convolutional, dbn, figures, linear, rbm, units
 from dbn_jax.likelihood import evaluation
@@ -52,7 +56,7 @@ def test_an_rbm_has_a_likelihood(tmp_path, capsys, caplog, monkeypatch):
     assert results.keys() == {"split", "log_z_effective_sample_size"} | {
         f"{name}{end}" for name in ("log_z", "log_likelihood", "log_likelihood_reverse")
         for end in ("", "_standard_error")
-    }  # fmt: skip
+    } | {"log_z_exact", "log_likelihood_exact", "log_likelihood_exact_standard_error"}  # fmt: skip
     # Pixels that are on in half of the cases: 64 times log 2, in the mean.
     assert abs(results["log_likelihood"] + 64 * np.log(2)) < 1
     assert not list((tmp_path / "out/figures").iterdir())
@@ -60,6 +64,55 @@ def test_an_rbm_has_a_likelihood(tmp_path, capsys, caplog, monkeypatch):
     # Run again, it says the same without computing anything.
     monkeypatch.setattr(evaluation, "evaluate", None)
     assert evaluate.run(settings, str(tmp_path / "out")) == summary
+
+
+def test_an_rbm_of_another_program_is_judged(tmp_path):
+    """By log Z and log p of its own energy, E = −b·v − c·h − hᵀWv, summed over its 16 h."""
+    images = DIGITS.load()[0].train.images / 255
+    model = BernoulliRBM(4, n_iter=5, random_state=0).fit(images)
+    file = tmp_path / "rbm.joblib"
+    joblib.dump(model, file)
+    settings = evaluate.Settings(model=str(file), data=DIGITS, **QUICK | {"passes": 20})
+    results = evaluate.run(settings, str(tmp_path / "out"))["results"]
+    h = np.array(list(itertools.product([0, 1], repeat=4)))
+    pixels = model.intercept_visible_ + h @ model.components_
+    log_z = logsumexp(h @ model.intercept_hidden_ + np.logaddexp(0, pixels).sum(axis=1))
+    np.testing.assert_allclose(results["log_z_exact"], log_z, rtol=1e-6)
+    assert abs(results["log_z"] - log_z) < 5 * results["log_z_standard_error"]
+    gap = results["log_likelihood_exact"] - results["log_likelihood"]
+    np.testing.assert_allclose(gap, results["log_z"] - log_z, atol=1e-4)
+    # The mean of log p of all drawings of the test images, by the number of theirs.
+    grey = DIGITS.load()[0].test.images / 255
+    v = np.random.default_rng(0).random((100, *grey.shape)) < grey
+    expected = [-model._free_energy(x).mean() - log_z for x in v]
+    error = np.std(expected, ddof=1)
+    assert abs(results["log_likelihood_exact"] - np.mean(expected)) < 5 * error
+
+
+def test_a_model_is_given_once_and_with_its_own_data(tmp_path):
+    words = "^give one model: --pretrained, the workdir of a run, or --model, the file of an RBM"
+    for both in ({}, {"pretrained": "a", "model": "b"}):
+        with pytest.raises(ValueError, match=words):
+            evaluate.Settings(**both)
+    path = finished_runs.save(tmp_path / "rbm", plain_rbm(), train_rbm.Settings(data=DIGITS))
+    settings = evaluate.Settings(pretrained=path, data=DIGITS)
+    words = "^--dataset=digits does nothing with --pretrained, whose own data are taken; leave it"
+    with pytest.raises(ValueError, match=words):
+        evaluate.run(settings, str(tmp_path / "out"))
+    joblib.dump(BernoulliRBM(2, n_iter=1).fit(np.eye(9)), tmp_path / "rbm.pkl")
+    settings = evaluate.Settings(model=str(tmp_path / "rbm.pkl"), data=DIGITS)
+    with pytest.raises(ValueError, match="10 classes, but the model has 9 pixels; are these its"):
+        evaluate.run(settings, str(tmp_path / "out"))
+    standardised = dataclasses.replace(DIGITS, standardise=True)
+    words = (
+        "^the pixels of --model=.*rbm.pkl are made real numbers by --standardise; evaluate is for "
+        "models of Bernoulli units, .*; in Python, `foreign.load` and `likelihood` take others$"
+    )
+    with pytest.raises(ValueError, match=words):
+        evaluate.run(dataclasses.replace(settings, data=standardised), str(tmp_path / "out"))
+    settings = dataclasses.replace(settings, split="validation")
+    with pytest.raises(ValueError, match=r"^--split=validation: there is no validation set besi"):
+        evaluate.run(settings, str(tmp_path / "out"))
 
 
 def test_a_net_without_labels_has_a_bound(tmp_path, caplog):

@@ -98,7 +98,7 @@ def test_from_random_weights(tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_early_stopping_takes_the_best_epoch(pretrained, tmp_path, monkeypatch):
+def test_patience_takes_the_best_epoch(pretrained, tmp_path, monkeypatch):
     """The first of two that are equally good."""
     rates, seen = [0.9, 0.5, 0.2, 0.4, 0.2], []
 
@@ -110,9 +110,10 @@ def test_early_stopping_takes_the_best_epoch(pretrained, tmp_path, monkeypatch):
         return evaluate
 
     monkeypatch.setattr(finetuning, "watch_errors", watch_errors)
-    settings = gentle(pretrained, early_stopping=True)
-    results = run(settings, tmp_path / "run")["results"]
-    assert results["epoch"] == 2
+    summary = run(gentle(pretrained, patience=2), tmp_path / "run")
+    assert summary["results"]["epoch"] == 2
+    stop = {"measure": "error_rate", "kept_epoch": 2, "last_epoch": 4}
+    assert summary["early_stopping"] == {"classifier": stop}
     model = model_file.load(tmp_path / "run/model.npz")
     jax.tree.map(np.testing.assert_array_equal, model, seen[2])
     assert float(jnp.abs(seen[4].softmax.kernel[...] - seen[2].softmax.kernel[...]).max()) > 1e-3
@@ -147,7 +148,7 @@ def test_settings_reach_the_loss(pretrained, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("undrawn")
 def test_broken_run_goes_on_to_the_same_bits(pretrained, tmp_path):
     settings = gentle(
-        pretrained, early_stopping=True, top_only_epochs=2, batch_size=20, adversarial_radius=0.5
+        pretrained, patience=9, top_only_epochs=2, batch_size=20, adversarial_radius=0.5
     )
     broken_and_resumed(tmp_path, finetune_classifier, settings)
 

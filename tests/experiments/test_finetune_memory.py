@@ -1,12 +1,13 @@
 """The memory of a finished net learns on: what it starts from, and what it leaves alone."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, label_units, learning, model_file, rbm, recognition
+from dbn_jax import dbn, label_units, learning, model_file, rbm, recognition, training
 from experiments import finetune_memory
 from experiments.common import pretrained
 from experiments.finetune_memory import Settings
@@ -101,6 +102,11 @@ def test_features_of_a_net_of_one_layer_are_its_pixels(net):
 @pytest.mark.usefixtures("undrawn", "implicit_promotion")
 def test_broken_run_goes_on_to_the_same_bits(tmp_path):
     # Weights are large, or chains that started elsewhere would soon meet.
-    net = finished_runs.random_net(tmp_path / "net", (10, 12, 14), weight_scale=1.0)
-    settings = Settings(pretrained=net, epochs=4, batch_size=50, gibbs_steps=2)
-    broken_and_resumed(tmp_path, finetune_memory, settings)
+    data = dataclasses.replace(finished_runs.DIGITS, num_validation=300)
+    net = finished_runs.random_net(tmp_path / "net", (10, 12, 14), weight_scale=1.0, data=data)
+    settings = Settings(pretrained=net, epochs=4, batch_size=50, gibbs_steps=2, patience=3)
+    summary = broken_and_resumed(tmp_path, finetune_memory, settings)
+    table = training.read_metrics(tmp_path / "whole/metrics_memory.csv")
+    kept = summary["early_stopping"]["memory"]["kept_epoch"]
+    assert kept == table["eval_error_rate"].argmin()
+    np.testing.assert_equal(np.float64(summary["results"]["label_loss"]), table["label_loss"][kept])

@@ -75,8 +75,8 @@ def quick_settings(pretrained, **changes):
 
 
 def num_frames(path):
-    with PIL.Image.open(path) as gif:
-        return gif.n_frames
+    with PIL.Image.open(path) as film:
+        return film.n_frames
 
 
 @pytest.mark.parametrize("untied", [False, True])
@@ -91,9 +91,9 @@ def test_a_labelled_net_leaves_a_whole_workdir(tmp_path, capsys, quick, dataset,
     assert {path.name for path in (tmp_path / "run/figures").iterdir()} == {
         "classes.png",
         "forgetting.png",
-        "movie.gif",
+        "movie.webp",
         "mind_and_brain.png",
-        "mind_and_brain.gif",
+        "mind_and_brain.webp",
     }
     found = summary["results"]
     assert found["recognised"] > 0.95  # each sample is a mean digit, whatever the chain came from
@@ -109,7 +109,7 @@ def test_a_labelled_net_leaves_a_whole_workdir(tmp_path, capsys, quick, dataset,
 
     # The movie clamps one label after the other; at the end of each the digit is there.
     frames = [(args, kw) for args, kw in quick["moment"] if kw["image_name"] == "image"]
-    assert num_frames(tmp_path / "run/figures/movie.gif") == len(frames) == 20
+    assert num_frames(tmp_path / "run/figures/movie.webp") == len(frames) == 20
     assert [kw["clamped"] for _, kw in frames] == [str(k) for k in range(10) for _ in range(2)]
     last = np.stack([args[0] for args, _ in frames[1::2]])
     examiner = svm_judge.train(dataset, 600)
@@ -153,7 +153,7 @@ def test_a_net_that_mistakes_classes_is_found_out(tmp_path, quick, dataset):
     assert found["recognised_standard_error"] == pytest.approx((p * (1 - p) / n) ** 0.5)
 
 
-UNLABELLED_PICTURES = {"movie.gif", "mind_and_brain.gif", "mind_and_brain.png", "chains.png"}
+UNLABELLED_PICTURES = {"movie.webp", "mind_and_brain.webp", "mind_and_brain.png", "chains.png"}
 
 
 def test_a_net_without_labels_has_its_movie_and_its_mind(tmp_path, capsys, quick):

@@ -49,7 +49,7 @@ def test_published_models_are_evaluated_like_their_runs(tmp_path, monkeypatch, c
     settings = evaluate.Settings(pretrained=str(published), ais_steps=0)
     with pytest.raises(FileNotFoundError, match=r"IDX files: put .* and give it as data_dir"):
         evaluate.run(settings, str(tmp_path / "out"))
-    settings = dataclasses.replace(settings, data_dir=folder)
+    settings = dataclasses.replace(settings, data=DataSettings(data_dir=folder))
     results = evaluate.run(settings, str(tmp_path / "out"))["results"]
     assert results["split"] == "test"
     assert 0 <= results["error_rate_sampling"] <= 1

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 
 EXACT = dataclasses.replace(QUICK, learner="exact")
-STOPPING = ClassifierSettings(early_stopping=True)
+STOPPING = ClassifierSettings(patience=3)
 LONG = dataclasses.replace(QUICK, epochs=1_000_000, batch_size=1)
 SPARSE = dataclasses.replace(QUICK, sparsity_target=1.5)
 
@@ -159,7 +159,11 @@ def on(name, **changes):
         (why_it_works, {"num_updates": 120}, "--num_updates=120: it must be a multiple of 50"),
         (finetune_classifier, on("net", data=DIGITS), "net brings its own data: of their flags"),
         (finetune_classifier, on("net", hidden_sizes=(9, 9)), "=9,9, but .* of 10, 12 units"),
-        (finetune_classifier, on("none", learning=STOPPING), "--num_validation"),
+        (
+            finetune_classifier,
+            on("none", learning=STOPPING),
+            "^--patience=3 looks at validation data",
+        ),
         (finetune_memory, on("net", num_chains=4), "^--num_chains=4: .* but there are 10 labels"),
         (finetune_memory, on("alone"), "^--pretrained=.*alone: the RBM has no label units"),
         (finetune_updown, on("alone", label_cost=1.0), r"^--label_cost=1\.0 .*: .* no label units"),
@@ -174,7 +178,7 @@ def on(name, **changes):
         (estimator_variance, on("alone"), "single layer, which recognises exactly"),
         (evaluate, on("rbm", ais_steps=2), "--ais_steps=2: .* at least 3, or 0 to"),
         (evaluate, on("rbm", ais_steps=0), "nothing to evaluate: .*rbm has no label units"),
-        (evaluate, on("rbm", split="validation"), "without a validation set .*--split=test"),
+        (evaluate, on("rbm", split="validation"), "no validation set beside --pr.*--split=test"),
         (evaluate, on("gaussian"), "pixels of .*gaussian are Gaussian units; .* Bernoulli"),
         (evaluate, on("standardised"), "are made real numbers by --standardise; evaluate is for"),
         (evaluate, on("large"), "10 classes, but the model has 81 pixels; are these"),

@@ -187,9 +187,13 @@ def test_broken_run_goes_on_to_the_same_bits(tmp_path, last):
     settings = small(
         hidden_sizes=(16, 5),
         learning=dataclasses.replace(QUICK, epochs=2),
-        finetune=BackpropagationSettings(epochs=4),
+        finetune=BackpropagationSettings(epochs=4, patience=3),
+        data=dataclasses.replace(DIGITS, num_validation=100),
     )
-    broken_and_resumed(tmp_path, train_autoencoder, settings, last)
+    summary = broken_and_resumed(tmp_path, train_autoencoder, settings, last)
+    for phase, stop in summary["early_stopping"].items():
+        errors = training.read_metrics(tmp_path / f"whole/metrics_{phase}.csv")["eval_error"]
+        assert stop["kept_epoch"] == errors.argmin()
 
 
 def test_weights_decay_and_biases_do_not():

@@ -101,5 +101,7 @@ def test_sigma_learns_a_tenth_as_quickly():
 
 @pytest.mark.usefixtures("undrawn")
 def test_broken_run_goes_on_to_the_same_bits(tmp_path):
-    settings = train_patches.Settings(**TINY | {"epochs": 4})
-    broken_and_resumed(tmp_path, train_patches, settings)
+    settings = train_patches.Settings(**TINY | {"epochs": 4, "patience": 3})
+    summary = broken_and_resumed(tmp_path, train_patches, settings)
+    scores = training.read_metrics(tmp_path / "whole/metrics_rbm.csv")["eval_log_likelihood"]
+    assert summary["early_stopping"]["rbm"]["kept_epoch"] == scores.argmax()

@@ -22,22 +22,22 @@ __all__ = ["few_films"]  # a fixture
 WRITERS = {"jsb": write_music, "cmu35": write_cmu35, "npz": write_npz}
 KINDS = ["balls", "jsb", "cmu35", "npz"]
 FIGURES = {
-    "balls": {"curves.png", "features.png", "film.gif", "film.png", "errors_ahead.png"},
+    "balls": {"curves.png", "features.png", "film.webp", "film.png", "errors_ahead.png"},
     "jsb": {"curves.png", "piano_rolls.png"}
     | {f"{roll}.{end}" for roll in ("real", "goes_on", "from_nothing") for end in ("mid", "wav")},
     "cmu35": {f"{name}.png" for name in ("curves", "errors_ahead_run", "errors_ahead_walk")}
-    | {f"{name}.{end}" for name in ("film", "dream") for end in ("gif", "png")},
+    | {f"{name}.{end}" for name in ("film", "dream") for end in ("webp", "png")},
     "npz": {f"{name}.png" for name in ("curves", "film", "errors_ahead", "recurrent_weights")},
 }
 DREAMS = {
-    "balls": {"dreams.gif", "dreams.png"},
+    "balls": {"dreams.webp", "dreams.png"},
     "jsb": {"dreams.png"}
     | {
         f"from_{start}.{end}"
         for start in ("sequence_1", "sequence_2", "nothing")
         for end in ("mid", "wav")
     },
-    "cmu35": {"dreams.gif", "dreams.png"},
+    "cmu35": {"dreams.webp", "dreams.png"},
     "npz": {"dreams.png"},
 }
 CHANGES = {
@@ -124,8 +124,8 @@ def test_a_run_leaves_results_pictures_and_a_model_to_evaluate_and_to_dream(
     dreamt = generate.run(made, str(tmp_path / "dreams"))
     assert dreamt["results"] == {"split": part, "frames": 12}
     assert figures(tmp_path / "dreams") == DREAMS[kind]
-    for gif in (tmp_path / "dreams/figures").glob("*.gif"):
-        with PIL.Image.open(gif) as film:
+    for path in (tmp_path / "dreams/figures").glob("*.webp"):
+        with PIL.Image.open(path) as film:
             assert film.n_frames == 12
     assert generate.run(made, str(tmp_path / "dreams")) == dreamt
 

@@ -128,6 +128,17 @@ def test_a_layer_may_start_as_the_one_below_turned_upside_down():
     assert np.any(np.asarray(plain.chains)[:, :4] != expected)
 
 
+def test_an_rbm_that_has_learnt_goes_on_as_it_is():
+    """Its biases stay, whatever the means of the data, and its chains start at examples."""
+    strong = jnp.full((4, 4), -50.0) + 100 * jnp.eye(4)
+    learnt = random_rbm(*[(units.Bernoulli(), 4)] * 2, scale=1.0)
+    learnt = dataclasses.replace(learnt, weights=strong)
+    rows = np.eye(4, dtype=np.float32)[[2, 0, 1]]
+    state = first_state(rows, learnt, view=greedy.Activities(samples=False))
+    jax.tree.map(np.testing.assert_array_equal, state.params, learnt)
+    np.testing.assert_array_equal(state.chains, rows[np.arange(7) % 3])
+
+
 def settings(num_epochs=1, **changes):
     options = {"seed": 5, "batch_size": 100, "num_epochs": num_epochs, "show_progress": False}
     return training.Settings(**options | changes)

@@ -7,7 +7,7 @@ import pytest
 
 from dbn_jax import units
 from dbn_jax.learning import monitor
-from dbn_jax.likelihood import pseudo_likelihood
+from dbn_jax.likelihood import annealing, partition, pseudo_likelihood
 from tests import oracles
 from tests.random_models import random_rbm
 
@@ -48,3 +48,21 @@ def test_the_pseudo_likelihood_of_many_units_takes_the_same_few_of_them_every_ti
     found, whole = float(first["log_pseudo_likelihood"]), float(log_p.mean())
     assert found != pytest.approx(whole, rel=1e-4)
     assert found == pytest.approx(whole, rel=0.1)
+
+
+def test_the_log_likelihood_is_that_of_the_enumerated_model():
+    """Within five standard errors of log Z; the same ones every time."""
+    params = random_rbm((units.Bernoulli(), 6), (units.Bernoulli(), 4), weight_scale=1.0)
+    train, held_out = (jnp.asarray(examples(n, 6, n)) for n in (20, 30))
+    found = monitor.log_likelihood(jax.random.key(0), params, train, held_out)
+    base, betas = params.visible.fit(train), jnp.linspace(0, 1, 301)
+    estimate = annealing.ais(jax.random.key(0), params, base=base, betas=betas, num_chains=100)
+    log_z = partition.exact_log_partition(params)
+    for name, v in (("log_likelihood", held_out), ("log_likelihood_train", train)):
+        exact = partition.log_likelihood(params, v, log_z).mean()
+        assert float(found[name]) == pytest.approx(
+            float(exact), abs=5 * float(estimate.standard_error)
+        )
+    gap = monitor.compare(params, train, held_out, two_valued=True)["free_energy_gap"]
+    found = float(found["log_likelihood_train"] - found["log_likelihood"])
+    assert found == pytest.approx(float(gap), abs=1e-4)  # log Z is the same

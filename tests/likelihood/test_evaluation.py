@@ -87,8 +87,11 @@ def test_likelihood_of_an_rbm():
     model = oracles.Model.of(params)
     v, held_out = drawn(model, 300)
     results = evaluation.evaluate(jax.random.key(0), params, held_out, held_out, **QUICK)
-    assert results.keys() == measured("log_likelihood", "log_likelihood_reverse")
+    names = "log_likelihood", "log_likelihood_exact", "log_likelihood_reverse"
+    assert results.keys() == {"log_z_exact", *measured(*names)}
     log_p = model.log_likelihood(v)
+    np.testing.assert_allclose(results["log_z_exact"], model.log_z(), rtol=1e-6)
+    np.testing.assert_allclose(results["log_likelihood_exact"], log_p.mean(), rtol=1e-5)
     log_z_error = results["log_z_standard_error"]
     assert 0 < log_z_error < 0.02
     assert abs(results["log_z"] - model.log_z()) < significance.z_bound(1) * log_z_error
@@ -145,4 +148,5 @@ def test_bound_of_a_net_with_labels():
     error = results["joint_log_likelihood_bound_reverse_standard_error"]
     assert abs(gap) < significance.z_bound(1) * error
     names = ("log_likelihood_bound", "joint_log_likelihood_bound")
-    assert results.keys() == measured(*names, "joint_log_likelihood_bound_reverse")
+    names = *names, "joint_log_likelihood_bound_reverse"
+    assert results.keys() == {"log_z_exact", *measured(*names)}

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from dbn_jax import parallel, rbm, training
 from dbn_jax.training import Checkpoints, Settings, ensemble, read_metrics
+from tests import curves
 from tests.toy_learning import cd_step, images, initial_state, scale
 
 SIZE = 4
@@ -86,12 +87,13 @@ def test_an_ensemble_is_resumed(tmp_path):
         if epoch == 1:
             raise ZeroDivisionError
 
-    expected = train_together()
-    with Checkpoints(tmp_path) as checkpoints, pytest.raises(ZeroDivisionError):
-        train_together(checkpoints=checkpoints, callback=stop)
-    with Checkpoints(tmp_path) as checkpoints:
+    expected, path = train_together(), tmp_path / "metrics.csv"
+    with Checkpoints(tmp_path / "saved") as checkpoints, pytest.raises(ZeroDivisionError):
+        train_together(checkpoints=checkpoints, callback=stop, metrics_path=path)
+    with Checkpoints(tmp_path / "saved") as checkpoints:
         assert checkpoints.latest_step() == 9  # the tenth update ends the epoch
-        again = train_together(checkpoints=checkpoints)
+        again = train_together(checkpoints=checkpoints, metrics_path=path)
+    curves.assert_equal_rows(path)
     jax.tree.map(np.testing.assert_array_equal, again, expected)
 
 

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from dbn_jax import rbm, training
 from dbn_jax.training import Checkpoints, Diverged, Interrupted, Settings, read_metrics
-from tests import binaries, toy_learning
+from tests import binaries, curves, toy_learning
 from tests.toy_learning import cd_step, images, initial_state, scale, state_bytes
 
 UPDATES_PER_EPOCH = toy_learning.NUM_EXAMPLES // 10  # 10, with 3 examples left out
@@ -307,6 +307,7 @@ class TestResuming:
             resumed = train(step=interruptible_step, hooks={**hooks, "checkpoints": checkpoints})
         assert state_bytes(resumed) == state_bytes(unbroken)
         assert_same_rows(path, unbroken_path)
+        curves.assert_equal_rows(path)
         assert epochs == [0, 1, 2, 3]  # nothing is done twice
 
     def test_interrupted_without_checkpoints_hands_over_the_state(self):
@@ -348,6 +349,7 @@ class TestResuming:
         ours = pathlib.Path(f"{broken}.out").read_bytes()
         assert ours == pathlib.Path(f"{unbroken}.out").read_bytes()
         assert_same_rows(broken / "metrics.csv", unbroken / "metrics.csv")
+        curves.assert_equal_rows(broken / "metrics.csv")
 
 
 def list_steps(directory):

@@ -134,7 +134,7 @@ def test_in_a_bucket_rows_wait_but_are_read_at_once(bucket, monkeypatch):
         assert path.read_text() == "epoch\n0\n1\n2\n"
         file.append({"epoch": 3})
     assert path.read_text() == "epoch\n0\n1\n2\n3\n"
-    monkeypatch.setattr("dbn_jax.training.metrics._INTERVAL", 0.0)
+    monkeypatch.setattr("dbn_jax.files._INTERVAL", 0.0)
     MetricsFile(path, keep_epochs=1).append({"epoch": 2})
     assert path.read_text() == "epoch\n0\n1\n2\n"
     np.testing.assert_array_equal(read_metrics(path)["epoch"], [0, 1, 2])

@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,34 @@ class TestFlags:
             open_it(tmp_path, {**FLAGS, "rate": "0.5"}, may_change=frozenset({"fast"}))
         open_it(tmp_path, {**FLAGS, "rate": "0.5"}, may_change=frozenset({"rate"}))
         assert "--rate=0.5" in (tmp_path / "flags.txt").read_text()
+
+    def test_a_finished_run_becomes_one_to_be_resumed_by_more_of_what_may_grow(self, tmp_path):
+        grow = {"epochs": "", "steps": "it is fixed; choose another --workdir"}
+        flags = FLAGS | {"epochs": "9", "steps": "5"}
+        open_it(tmp_path, flags, may_grow=grow).write_summary({}, seed=0)
+        for changes, words in (
+            ({"epochs": "8"}, "it may become longer, not shorter; ask for at least 9, or choose"),
+            ({"epochs": "10", "steps": "6"}, "--steps=5, and cannot go on to more: it is fixed; c"),
+            ({"epochs": "10", "rate": "1.0"}, "  --rate: was 0.1, now 1.0\n  --epochs: was 9, now"),
+        ):
+            with pytest.raises(ValueError, match=re.escape(words)):
+                open_it(tmp_path, flags | changes, may_grow=grow)
+        assert open_it(tmp_path, flags, may_grow=grow).is_done
+        assert not open_it(tmp_path, flags | {"epochs": "10"}, may_grow=grow).is_done
+        assert "--epochs=10\n" in (tmp_path / "flags.txt").read_text()
+        assert not (tmp_path / "summary.json").exists()
+
+    def test_a_run_that_is_killed_as_it_becomes_longer_is_not_done(self, tmp_path, monkeypatch):
+        def killed(path):
+            raise MemoryError
+
+        short, long, grow = ({"epochs": epochs} for epochs in ("9", "10", ""))
+        open_it(tmp_path, short, may_grow=grow).write_summary({}, seed=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(workdir, "_reopen", killed)
+            with pytest.raises(MemoryError):
+                open_it(tmp_path, long, may_grow=grow)
+        assert not open_it(tmp_path, long, may_grow=grow).is_done
 
     @pytest.mark.parametrize("text", ["", "--rate=0.1\n", "# my flags\n--rate=0.1\n"])
     def test_a_flagfile_of_something_else_is_left_alone(self, tmp_path, text):

@@ -1,7 +1,6 @@
-"""One table of unit types, and the contract that every row keeps."""
+"""One table of unit types, and the contract that every row keeps: that of `dbn_jax.testing`."""
 
 import dataclasses
-import functools
 import inspect
 import math
 import re
@@ -13,7 +12,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from dbn_jax import random, units
+from dbn_jax import random, testing, units
 from tests import oracles, significance, small_learning, small_rbms
 
 
@@ -53,9 +52,7 @@ every_row = pytest.mark.parametrize("name", TABLE)
 # Pooled units are hidden ones: nothing is known of their values.
 fitted_rows = pytest.mark.parametrize("name", [name for name in TABLE if "pooled" not in name])
 
-# Of each p-value; the file computes about 200, so that a correct program fails it for one key in
-# 50,000. With 20,000 draws a distribution function that is off by 0.025 anywhere is noticed
-# (Kolmogorov's bound √(ln(2/α)/2n)), and so is a probability of ½ that is off by 0.02.
+# Of each p-value, of which there are few.
 FALSE_ALARM = 1e-7
 NUM_DRAWS = 20_000
 
@@ -99,25 +96,59 @@ def test_every_unit_type_is_in_every_table(layers):
     assert public == {type(part) for layer in layers for part in [layer, *layer.elements()]}
 
 
-# The formulae, against enumeration and quadrature. One program for each row, compiled once.
+@every_row
+def test_types_keep_the_contract(name):
+    """All but the energy and the statistic, which the kit believes."""
+    testing.check_units(jax.random.key(0), *TABLE[name])
 
 
 @jax.jit
-def evaluate(made, inputs, x):
-    """All that units compute of inputs and values of shape (..., N), and its gradients."""
-    change = 0.1 + 0.2 * jnp.arange(made.bias.shape[-1], dtype=inputs.dtype)
-    return {
-        "energy": made.energy(x),
-        "statistic": made.statistic(x),
-        "cumulant": made.cumulant(inputs),
-        "mean": made.mean(inputs),
-        "mean_statistic": made.mean_statistic(inputs),
-        "cumulant by inputs": jax.grad(lambda inputs: made.cumulant(inputs).sum())(inputs),
-        "cumulant by parameters": jax.grad(lambda made: made.cumulant(inputs).sum())(made),
-        "energy by parameters": jax.grad(lambda made: made.energy(x).sum())(made),
-        "change": change,
-        "mean, bias changed": made.add_to_bias(change).mean(inputs),
-    }
+def energies(made, x):
+    """Energy and statistic of values (..., N), and the energy's gradient by the parameters."""
+    slope = jax.grad(lambda made: made.energy(x).sum())(made)
+    return made.energy(x), made.statistic(x), slope
+
+
+@every_row
+def test_energy_and_statistic(name, x64):
+    made = make(name)
+    layer = oracles.Layer.of(made)
+    x = layer.states[np.random.default_rng(2).integers(len(layer.states), size=(2, 3))]
+    energy, statistic, slope = energies(made, jnp.asarray(x))
+    allclose(energy, -layer.log_density(x))
+    allclose(statistic, layer.statistic(x))
+    found = oracles.unit_leaves(slope)
+    allclose(found["bias"], layer.total(-layer.statistic(x).sum((0, 1))))
+    allclose(found["log_sigma"], layer.total(-layer.log_sigma_derivative(x, 0).sum((0, 1))))
+
+
+@every_row
+def test_equal_types_are_equal_values_and_never_traced_twice(name):
+    traced = []
+
+    @jax.jit
+    def cumulant(made, inputs):
+        traced.append(name)
+        return made.cumulant(inputs)
+
+    description, num_units = TABLE[name]
+    for seed in range(3):
+        cumulant(make(name, jnp.float32, seed), jnp.full(num_units, seed, jnp.float32))
+    assert len(traced) == 1
+
+    again = dataclasses.replace(description)
+    assert again is not description
+    assert again == description
+    assert hash(again) == hash(description)
+    structures = [jax.tree.structure(d.init(num_units)) for d in (description, again)]
+    assert structures[0] == structures[1]
+    assert hash(structures[0]) == hash(structures[1])
+    others = {jax.tree.structure(d.init(n)) for d, n in TABLE.values()}
+    assert len(others) == len(TABLE)  # what differs is told apart
+    assert jax.tree.leaves(description) == []  # a description has no parameters
+
+
+# Sampling.
 
 
 @jax.jit
@@ -125,113 +156,10 @@ def draw(key, made, inputs):
     return made.sample(key, inputs)
 
 
-@functools.cache
-def case(name):
-    """A row's random units, their oracle, inputs, values, and what is computed of them."""
-    with jax.enable_x64(True):
-        made, inputs = make(name), make_inputs(name)
-        layer = oracles.Layer.of(made)
-        chosen = np.random.default_rng(2).integers(len(layer.states), size=inputs.shape[:-1])
-        x = layer.states[chosen]
-        result = evaluate(made, inputs, jnp.asarray(x))
-    return made, layer, np.asarray(inputs), x, result
-
-
-@every_row
-def test_energy_and_statistic(name):
-    _, layer, _, x, result = case(name)
-    assert result["energy"].shape == (2, 3)
-    allclose(result["energy"], -layer.log_density(x))
-    allclose(result["statistic"], layer.statistic(x))
-
-
-@every_row
-def test_cumulant_is_the_log_sum_over_states(name):
-    _, layer, inputs, _, result = case(name)
-    assert result["cumulant"].shape == (2, 3)
-    allclose(result["cumulant"], layer.cumulant(inputs))
-
-
-@every_row
-def test_means_are_those_over_states_and_the_cumulants_gradient(name):
-    _, layer, inputs, _, result = case(name)
-    probability = layer.given(inputs)
-    allclose(result["mean"], probability @ layer.states)
-    allclose(result["mean_statistic"], probability @ layer.statistic(layer.states))
-    allclose(result["cumulant by inputs"], result["mean_statistic"])
-
-
-@every_row
-def test_gradients_by_the_parameters(name):
-    _, layer, inputs, x, result = case(name)
-    flat = inputs.reshape(-1, layer.num_units)
-    probability = layer.given(flat)
-    by_sigma = layer.log_sigma_derivative(layer.states, flat[:, None, :])
-    found = oracles.unit_leaves(result["cumulant by parameters"])
-    allclose(found["bias"], layer.total((probability @ layer.statistic(layer.states)).sum(0)))
-    allclose(found["log_sigma"], layer.total(np.einsum("bs,bsi->i", probability, by_sigma)))
-
-    found = oracles.unit_leaves(result["energy by parameters"])
-    allclose(found["bias"], layer.total(-layer.statistic(x).sum((0, 1))))
-    allclose(found["log_sigma"], layer.total(-layer.log_sigma_derivative(x, 0).sum((0, 1))))
-
-
-@every_row
-def test_bias_moves_like_the_input(name):
-    """The bias is the coefficient of the statistic, as the input is."""
-    _, layer, inputs, _, result = case(name)
-    allclose(result["mean, bias changed"], layer.mean(inputs + layer.spread(result["change"])))
-
-
-# Sampling.
-
-
-def distribution_function(block, i, inputs):
-    """x -> P(X <= x | input) of one real-valued unit."""
-    if block.kind == "Gaussian":
-        mean = block.location[i] + block.sigma[i] * (block.bias[i] + inputs[i])
-        return lambda x: scipy.special.ndtr((x - mean) / block.sigma[i])
-    total = block.bias[i] + inputs[i]
-    return lambda x: rectified_distribution(total, x)
-
-
 def rectified_distribution(m, x):
     """P(X <= x) of the normal distribution N(m, 1) cut off below 0."""
     log_of_upper_tail = scipy.special.log_ndtr(m - x) - scipy.special.log_ndtr(m)
     return np.where(x < 0, 0, -np.expm1(log_of_upper_tail))
-
-
-@functools.cache
-def drawn(name):
-    """float32 units, inputs (3, N), and (NUM_DRAWS, 3, N) samples given them."""
-    made = make(name, jnp.float32)
-    rows = make_inputs(name, (3,), jnp.float32)  # different for each row: no mixing of them
-    inputs = jnp.broadcast_to(rows, (NUM_DRAWS, *rows.shape))
-    samples = draw(jax.random.key(1), made, inputs)
-    assert samples.shape == inputs.shape
-    return made, np.float64(rows), np.float64(samples)
-
-
-@every_row
-def test_samples_have_the_right_distribution(name):
-    made, rows, samples = drawn(name)
-    layer = oracles.Layer.of(made)
-    for row, x in zip(rows, np.moveaxis(samples, 1, 0), strict=True):
-        if name not in REAL:
-            assert significance.chi_squared(layer.counts(x), layer.given(row)) > FALSE_ALARM
-            continue
-        functions = [
-            distribution_function(block, i, share)
-            for block, share in zip(layer.blocks, layer.split(row), strict=True)
-            for i in range(len(block.bias))
-        ]
-        u = np.stack([f(column) for f, column in zip(functions, x.T, strict=True)], axis=1)
-        for column in u.T:
-            assert scipy.stats.kstest(column, "uniform").pvalue > FALSE_ALARM
-        # Units are independent: every cell of a grid of quantiles is as likely as any other.
-        cell = np.minimum((u * 5).astype(int), 4) @ 5 ** np.arange(u.shape[1])
-        counts = np.bincount(cell, minlength=5 ** u.shape[1])
-        assert significance.chi_squared(counts, np.full(len(counts), 1 / len(counts))) > FALSE_ALARM
 
 
 # Both sides of the switch at −5, the deep tail, and where nothing is cut off.
@@ -270,11 +198,11 @@ def test_rectified_units_in_float32_at_every_size_of_input():
     grid = np.float64(np.float32(grid))
     made = units.ReLU().init(1)
     inputs = jnp.asarray(grid, jnp.float32)[:, None]
-    result = evaluate(made, inputs, inputs)
+    mean, cumulant = jax.jit(lambda made, x: (made.mean(x), made.cumulant(x)))(made, inputs)
     # Just above −5, log Φ = −15 with an error of two units in the last place (2e-6) is multiplied
     # by 5 in the mean. It is the worst place.
-    allclose(result["mean"][:, 0], rectified_mean(grid), rtol=2e-6, atol=1e-5)
-    allclose(result["cumulant"], rectified_cumulant(grid), rtol=1e-6, atol=4e-6)
+    allclose(mean[:, 0], rectified_mean(grid), rtol=2e-6, atol=1e-5)
+    allclose(cumulant, rectified_cumulant(grid), rtol=1e-6, atol=4e-6)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -299,17 +227,6 @@ def test_rare_values_are_drawn_in_half_precision_too(dtype):
 # Enumeration.
 
 
-@pytest.mark.parametrize("name", FINITE)
-def test_states_lists_each_state_once(name):
-    made = make(name, jnp.float32)
-    layer = oracles.Layer.of(made)
-    states = jax.jit(made.states)(jnp.arange(made.num_states)[None])  # leading axes are kept
-    assert made.num_states == len(layer.states)
-    assert states.shape == (1, *layer.states.shape)
-    np.testing.assert_array_equal(layer.counts(states), np.ones(made.num_states))
-    assert states.dtype == jnp.float32
-
-
 @pytest.mark.parametrize("name", INFINITE)
 def test_infinitely_many_states_are_refused(name):
     made = make(name, jnp.float32)
@@ -317,12 +234,6 @@ def test_infinitely_many_states_are_refused(name):
         _ = made.num_states
     with pytest.raises(TypeError, match=r"cannot be enumerated|infinitely many states"):
         made.states(jnp.arange(2))
-
-
-@every_row
-def test_tail_says_whether_the_values_are_finitely_many(name):
-    bounded = all(part.tail == "bounded" for part in TABLE[name][0].elements())
-    assert bounded == (name in FINITE)
 
 
 # Fitting to data.
@@ -351,25 +262,14 @@ def counted_mean(layer, data):
 
 
 @fitted_rows
-def test_fit_reproduces_means_at_zero_weights(name):
-    made, _, samples = drawn(name)
-    data = samples[:500, 0]
-    layer = oracles.Layer.of(made)
-    expected = counted_mean(layer, data)
-    # Half a count in 500 is all that the fitted mean may differ from the data's.
-    mean = layer.spread(layer.total(data.mean(0)) / layer.places)
-    assert np.all(np.abs(expected - mean) <= 0.5 * 5 / 500)
-    _, mean = fit(TABLE[name][0], jnp.asarray(data, jnp.float32))
-    allclose(mean, expected, rtol=1e-5, atol=1e-5)
-
-
-@fitted_rows
 @pytest.mark.parametrize("which", ["a sample", "zeros"])
 def test_fit_of_units_that_never_vary_is_finite(name, which):
     if which == "zeros" and (name == "spin" or "softmax" in name or "concat" in name):
         return
-    made, _, samples = drawn(name)
-    value = np.zeros(made.num_units) if which == "zeros" else samples[7, 1]
+    made = make(name, jnp.float32)
+    value = np.zeros(made.num_units)
+    if which == "a sample":
+        value = np.float64(draw(jax.random.key(1), made, jnp.zeros(made.num_units)))
     data = np.broadcast_to(value, (500, made.num_units))
     fitted, mean = fit(TABLE[name][0], jnp.asarray(data, jnp.float32))
     expected = counted_mean(oracles.Layer.of(made), data)
@@ -380,16 +280,9 @@ def test_fit_of_units_that_never_vary_is_finite(name, which):
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
-@fitted_rows
-def test_fit_keeps_the_dtype_of_the_parameters_and_refuses_integers(name):
-    made, _, samples = drawn(name)
-    data, described = (
-        jnp.asarray(samples[:500, 0], jnp.bfloat16),
-        jax.tree.map(jnp.result_type, made),
-    )
-    assert jax.tree.map(jnp.result_type, jax.eval_shape(made.fit, data)) == described
+def test_fit_refuses_integers():
     with pytest.raises(TypeError, match="uint8 numbers; convert them"):
-        made.fit(data.astype(jnp.uint8))
+        units.Bernoulli().fit(jnp.zeros((3, 2), jnp.uint8))
 
 
 def test_fit_learns_sigma_down_to_its_bound():

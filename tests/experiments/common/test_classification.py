@@ -1,7 +1,5 @@
 """Training of a classifier in a run: its optimizers, and the epoch that is taken."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,12 +20,6 @@ def test_optimizers_by_hand(optimizer):
     expected = {"sgd": (-0.1 * (2 + 0.05), 0.3), "adam": (-0.1 * (1 + 0.05), 0.1)}[optimizer]
     found = updates["softmax"]["kernel"][0, 0], updates["softmax"]["bias"][0]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_the_best_epoch_is_known_by_its_number():
-    """Also where rows are missing, of a file that was moved away before the run went on."""
-    table = {"epoch": np.array([61, 62, 63]), "eval_error_rate": np.array([0.3, 0.1, 0.2])}
-    assert classification._best_epoch(types.SimpleNamespace(metrics=lambda phase: table)) == 62
 
 
 def test_the_softmax_layer_alone_does_not_learn_longer_than_all():

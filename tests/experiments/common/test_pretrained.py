@@ -15,7 +15,16 @@ def finished(path, program, **settings):
     """A workdir as a run leaves it."""
     path.mkdir()
     model_file.save(path / "model.npz", dbn.stack((rbm.init_params(jax.random.key(0), 4, 3),)))
-    summary = {"results": {}, "program": f"experiments.{program}", "settings": settings}
+    summary = {
+        "results": {},
+        "program": f"experiments.{program}",
+        "settings": settings,
+        "seed": 0,
+        "commit": None,
+        "versions": {"jax": "0.10.2"},
+        "device": {"platform": "cpu"},
+        "wall_seconds": 1.5,
+    }
     (path / "summary.json").write_text(json.dumps(summary))
     return str(path)
 

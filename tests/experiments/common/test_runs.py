@@ -1,5 +1,7 @@
 """The frame of a run, by an experiment of some fifty lines (`toy_experiment`)."""
 
+import collections
+import functools
 import inspect
 import json
 import re
@@ -91,6 +93,57 @@ def test_a_finished_run_vouches_for_its_model(tmp_path):
 
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path):
     resumption.broken_and_resumed(tmp_path, toy_experiment, Settings())
+
+
+def test_updates_are_profiled_in_every_phase(tmp_path):
+    run(Settings(epochs=1, profile_updates=2), str(tmp_path))
+    assert len(list((tmp_path / "profile/rbm/plugins/profile").glob("*/*.xplane.pb"))) == 1
+    run(Settings(epochs=1), str(tmp_path))  # it may change
+    with pytest.raises(ValueError, match=r"^rbm has 14 updates to make, .* of 1,000 "):
+        run(Settings(epochs=1, profile_updates=1000), str(tmp_path / "other"))
+    with pytest.raises(ValueError, match="expected a whole number of at least 0 and at most 1,000"):
+        Settings(profile_updates=1001)
+
+
+def _count_programs(path):
+    """Has this process, a user's, note of each program whether it was compiled or found."""
+    jax.config.update("jax_compilation_cache_dir", None)  # that of the tests
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+    def note(event, **_):
+        if event.startswith("/jax/compilation_cache/cache_"):
+            with path.open("a") as file:
+                file.write(event.removeprefix("/jax/compilation_cache/cache_") + "\n")
+
+    jax.monitoring.register_event_listener(note)
+
+
+def test_a_second_start_finds_its_programs(tmp_path, bucket):
+    """Here in a bucket; on a disk the tests keep their own."""
+    counts, cache = [], f"--compilation_cache={bucket}/cache"
+    for start in ("first", "second"):
+        path, flags = tmp_path / f"{start}.txt", [f"--workdir={tmp_path / start}", "--epochs=1"]
+        process = binaries.start(
+            TOY, cache, *flags, prepare=functools.partial(_count_programs, path)
+        )
+        process.join()
+        assert process.exitcode == 0
+        counts.append(collections.Counter(path.read_text().split()))
+    first, second = counts
+    assert first["misses"] > 20
+    assert second == {"hits": first.total()}
+    flags = (tmp_path / "second/flags.txt").read_text()
+    assert "compilation_cache" not in flags  # no setting of the result
+
+
+def test_a_cache_that_cannot_be_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    done = binaries.run(TOY, f"--workdir={tmp_path}/run", f"--compilation_cache={tmp_path}/file")
+    assert (
+        f"cannot keep compiled programs in {tmp_path}/file: File exists; move the file away that "
+        "has a folder's name\n"
+    ) in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_learning_takes_a_precision_and_results_say_which(tmp_path, undrawn):
