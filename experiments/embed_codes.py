@@ -6,9 +6,9 @@ r"""Draws maps of the codes of a deep autoencoder and of PCA, by UNI-SNE.
 takes the workdir of an autoencoder, or a folder that `publish` made of it (with --data_dir). It
 encodes the held-out images by the autoencoder, and by as many principal components of its training
 images, and lays both out in two dimensions. figures/maps.png shows the maps side by side,
-thumbnails.png the digits on the map of the codes, curves.png how the objective fell; maps.npz holds
-the positions. The labels are used for the colours only, and for the error of classifying each
-image by its nearest neighbour (among pixels, codes and map points).
+thumbnails.png (of more than 10,000 images atlas.png) the digits on the map of the codes, curves.png
+how the objective fell; maps.npz holds the positions. The labels are used for the colours only, and
+for the error of classifying each image by its nearest neighbour (among pixels, codes, map points).
 
     python -m experiments.embed_codes --workdir=runs/map --images=all --pixels \
         --pretrained=experiments/results/autoencoder --data_dir=<IDX folder>
@@ -33,6 +33,7 @@ from dbn_jax.embedding import affinities, pairwise, pca, sne
 from experiments.common import memory, pretrained, runs
 from experiments.common.settings import about, setting
 
+_MANY = 10_000  # images, too many for dots
 _EPOCH = 50  # updates between two measurements of the objective
 _NAMES = {"sne": "SNE", "unisne": "UNI-SNE", "tsne": "t-SNE"}
 
@@ -150,7 +151,7 @@ def _chosen(settings: Settings, dataset: data.Dataset) -> tuple[str, data.Split,
         case "train":
             part, shown, new = "train", dataset.train, held_out
         case "all":
-            part = "all"
+            part = "training and held-out"
             both = zip(dataset.train.arrays().values(), held_out.arrays().values(), strict=True)
             shown = data.Split(*(np.concatenate(pair) for pair in both))
     if settings.num_images is None:
@@ -215,14 +216,26 @@ def _draw(run, dataset, shown, maps, results) -> dict[str, Figure]:
         subtitle=made,
         names=dataset.class_names,
     )
-    if len(dataset.image_shape) == 2:
+    thumbnails = {
+        "thumbnails": np.clip(dataset.pictures(shown.images), 0, 1),
+        "image_shape": dataset.image_shape,
+    }
+    if len(dataset.image_shape) == 2 and len(shown) > _MANY:
+        pictures["atlas"] = figures.atlas(
+            maps["codes"],
+            shown.labels,
+            title=f"Map of {len(shown):,} images by their codes",
+            subtitle=made,
+            names=dataset.class_names,
+            **thumbnails,
+        )
+    elif len(dataset.image_shape) == 2:
         pictures["thumbnails"] = figures.map_of_points(
             {titles["codes"]: maps["codes"]},
             shown.labels,
             title="Images on the map of their codes",
             subtitle=made,
-            thumbnails=np.clip(dataset.pictures(shown.images), 0, 1),
-            image_shape=dataset.image_shape,
+            **thumbnails,
         )
     tables = {name: run.metrics(name) for name in maps}
     lines = {kinds[name]: (t["step"], t["eval_objective"]) for name, t in tables.items()}

@@ -119,7 +119,7 @@ def _nodes(places):
 def _splines(t):
     """B-splines, and their slopes, at t + 0, 1, … of their support, t in [0, 1): (..., order)."""
     zero = jnp.zeros_like(t)
-    values = [zero + 1]
+    values, slopes = [zero + 1], [zero]
     for order in range(2, _ORDER + 1):
         pairs = list(itertools.pairwise([zero, *values, zero]))
         slopes = [last - first for first, last in pairs]

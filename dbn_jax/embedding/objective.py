@@ -180,4 +180,5 @@ def _over_pairs(function, positions, p, block):
 
 def _squared(differences):
     """Squared distances of pairs."""
-    return sum(d**2 for d in differences)
+    first, *others = differences
+    return sum((d**2 for d in others), first**2)

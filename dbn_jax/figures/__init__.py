@@ -28,6 +28,7 @@ except ImportError as error:
     ) from error
 
 from dbn_jax.figures.answers import confusion_matrix, reliability
+from dbn_jax.figures.atlas import atlas
 from dbn_jax.figures.files import animate, save
 from dbn_jax.figures.maps import map_of_points
 from dbn_jax.figures.moments import moment, moments

@@ -49,11 +49,8 @@ def map_of_points(
             raise ValueError(f"thumbnails with image_shape={image_shape}: expected (rows, columns)")
         tiles = grey_levels(thumbnails, image_shape, (0, 1), "thumbnails")
         check_labels("thumbnails", tiles, len(labels), "points")
-    if names is None:
-        names = list(map(str, range(labels.max() + 1)))
-    elif len(names) <= labels.max():
-        raise ValueError(f"names has {len(names)} entries, and labels go up to {labels.max()}")
-    colours = np.array([_PALETTE[label % len(_PALETTE)] for label in labels])
+    names = class_names(names, labels)
+    colours = np.array(class_colours(names))[labels]
     side = _SIDES.get(len(maps), 290)
     with pages.style():
         figure, grid = pages.panels(list(maps), title, subtitle, (side + 20, side + 40))
@@ -74,6 +71,22 @@ def map_of_points(
             else:
                 _draw_tiles(axes, drawn, positions, tiles, colours, pixel)
     return figure
+
+
+def class_names(names: Sequence[str] | None, labels: np.ndarray) -> Sequence[str]:
+    """Names of the classes, by default their numbers."""
+    if labels.min() < 0:
+        raise ValueError(f"labels go down to {labels.min()}: classes count from 0")
+    if names is None:
+        return list(map(str, range(labels.max() + 1)))
+    if len(names) <= labels.max():
+        raise ValueError(f"names has {len(names)} entries, and labels go up to {labels.max()}")
+    return names
+
+
+def class_colours(names: Sequence[str]) -> list[str]:
+    """A colour for each class."""
+    return [_PALETTE[label % len(_PALETTE)] for label in range(len(names))]
 
 
 def _apart(positions: np.ndarray, box: np.ndarray) -> list[int]:
@@ -124,5 +137,3 @@ def _check_labels(maps: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
         raise ValueError("maps is empty: give at least one name with its positions")
     for name, positions in maps.items():
         check_labels("labels", labels, len(positions), f'points in maps["{name}"]')
-    if labels.min() < 0:
-        raise ValueError(f"labels go down to {labels.min()}: classes count from 0")

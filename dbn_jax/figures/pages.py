@@ -28,7 +28,7 @@ PIXELS_PER_INCH = 128
 DEVICE_PIXELS = 2  # across each pixel of the page
 
 _MARGIN = 14
-FONT_PIXELS = {"title": 17, "panel": 14, "subtitle": 13, "label": 12}
+FONT_PIXELS = {"name": 30, "title": 17, "panel": 14, "subtitle": 13, "label": 12}
 INK, FAINT, GRID = "#1a1a1a", "#5c5c5c", "#dddddd"
 BLUE = "#0072B2"
 PALETTE = (BLUE, "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -211,7 +211,7 @@ def png(figure: Figure, scale: int) -> bytes:
 
 def _font(kind: str) -> dict[str, Any]:
     size = FONT_PIXELS[kind] * 72 / PIXELS_PER_INCH
-    weight = "bold" if kind == "title" else "normal"
+    weight = "bold" if kind in ("name", "title") else "normal"
     return {"fontsize": size, "weight": weight, "parse_math": False}
 
 

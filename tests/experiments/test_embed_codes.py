@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dbn_jax import networks, training
-from dbn_jax.embedding import affinities, objective, pca, sne
+from dbn_jax.embedding import affinities, objective, pairwise, pca, sne
 from experiments import embed_codes, train_autoencoder
 from experiments.common import runs
 from experiments.embed_codes import Settings
@@ -76,6 +76,49 @@ def test_other_methods(tmp_path, pretrained, method):
     quick = QUICK | {"num_steps": 50, "method": method, "start": "pca"}
     settings = Settings(pretrained=pretrained, **quick)
     assert np.isfinite(embed_codes.run(settings, str(tmp_path))["results"]["objective_pca"])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_held_out_images_are_put_into_maps_of_the_others(tmp_path, pretrained):
+    quick = QUICK | {"images": "train", "pixels": True, "forces": "fast", "num_images": 300}
+    found = embed_codes.run(Settings(pretrained=pretrained, **quick), str(tmp_path))["results"]
+    assert (found["split"], found["num_images"]) == ("train", 300)
+    dataset, transform = DIGITS.load()
+    own, new = dataset.train.spread(300), dataset.test
+    pixels, new_pixels = (transform(None, jnp.asarray(split.images)) for split in (own, new))
+    method = sne.Method(background=sne.UNI_SNE.background, num_steps=100)
+    with np.load(tmp_path / "maps.npz") as maps:
+        assert maps["pixels"].shape == (300, 2)
+        assert maps["codes_placed"].shape == (len(new), 2)
+        positions = jnp.asarray(maps["pixels"])
+        expected = sne.place(new_pixels, pixels, positions, perplexity=10.0, method=method)
+        np.testing.assert_allclose(maps["pixels_placed"], expected, rtol=1e-3, atol=1e-3)
+    given = {"num_neighbours": 1, "labels": own.labels, "wanted": new.labels}
+    for points, queries, name in (
+        (pixels, new_pixels, "pixels_placed"),
+        (positions, expected, "map_pixels_placed"),
+    ):
+        error = pairwise.classification_error(points, queries=queries, **given)
+        assert found[f"neighbour_error_{name}"] == pytest.approx(error, abs=0.02)
+        assert error < 0.4
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_all_images_are_those_for_training_and_the_held_out_ones(tmp_path, pretrained, monkeypatch):
+    monkeypatch.setattr(embed_codes, "_MANY", 100)
+    quick = {"images": "all", "perplexity": 10.0, "num_steps": 50}
+    found = embed_codes.run(Settings(pretrained=pretrained, **quick), str(tmp_path))["results"]
+    dataset, _ = DIGITS.load()
+    assert found["num_images"] == len(dataset.train) + len(dataset.test)
+    with np.load(tmp_path / "maps.npz") as maps:
+        labels = np.append(dataset.train.labels, dataset.test.labels)
+        np.testing.assert_array_equal(maps["labels"], labels)
+    with pytest.raises(
+        ValueError, match=r"--num_images=9000, but there are \d+ training and held-out"
+    ):
+        embed_codes.run(
+            Settings(pretrained=pretrained, images="all", num_images=9000), str(tmp_path / "b")
+        )
 
 
 @pytest.mark.usefixtures("undrawn")
