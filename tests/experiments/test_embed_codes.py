@@ -106,7 +106,7 @@ def test_held_out_images_are_put_into_maps_of_the_others(tmp_path, pretrained):
 @pytest.mark.usefixtures("undrawn")
 def test_all_images_are_those_for_training_and_the_held_out_ones(tmp_path, pretrained, monkeypatch):
     monkeypatch.setattr(embed_codes, "_MANY", 100)
-    quick = {"images": "all", "perplexity": 10.0, "num_steps": 50}
+    quick = {"images": "all", "perplexity": 10.0, "num_steps": 50, "forces": "fast"}
     found = embed_codes.run(Settings(pretrained=pretrained, **quick), str(tmp_path))["results"]
     dataset, _ = DIGITS.load()
     assert found["num_images"] == len(dataset.train) + len(dataset.test)

@@ -1,0 +1,130 @@
+"""Maps of digits: time, memory and objective beside openTSNE and scikit-learn.
+
+    python -m experiments.benchmarks.maps --dataset=mnist --data_dir=<IDX folder>
+    pip install openTSNE scikit-learn  # those of the programs that are to be timed
+
+Each map is made in a process of its own, of the first 50 principal components, at a perplexity of
+30, in 1,000 updates, of which 250 are exaggerated by 12. Times are of everything, from the points
+to the map, compilation too. The objective of t-SNE, KL(P ‖ Q) in nats, is computed by this package
+for all maps alike, with its P of near neighbours.
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dbn_jax import data
+from dbn_jax.embedding import objective, pairwise, pca, sne
+from experiments.common import command_line, memory, tables
+from experiments.common.data_settings import DataSettings
+from experiments.common.settings import Declared, group, setting
+
+_PERPLEXITY = 30
+_STEPS = 1000
+_COMPONENTS = 50
+
+
+def ours(method: str, points: np.ndarray, seed: int, forces: str | None = None) -> np.ndarray:
+    """A map by this package, from the first principal components."""
+    p = sne.probabilities(points, _PERPLEXITY, forces)
+    state = sne.init_state(jax.random.key(seed), points, start="pca")
+    settings = dataclasses.replace(sne.METHODS[method], num_steps=_STEPS)
+
+    @jax.jit
+    def steps(state, p):
+        return jax.lax.fori_loop(
+            0, 50, lambda _, state: sne.step(state, p, method=settings)[0], state
+        )
+
+    for _ in range(_STEPS // 50):
+        state = steps(state, p)
+    return np.asarray(state.positions)
+
+
+def open_tsne(points: np.ndarray, seed: int) -> np.ndarray:
+    """A map by openTSNE, with its grid."""
+    import openTSNE
+
+    made = openTSNE.TSNE(
+        perplexity=_PERPLEXITY,
+        early_exaggeration_iter=250,
+        n_iter=_STEPS - 250,
+        negative_gradient_method="fft",
+        n_jobs=-1,
+        random_state=seed,
+    )
+    return np.asarray(made.fit(points))
+
+
+def scikit_learn(points: np.ndarray, seed: int) -> np.ndarray:
+    """A map by scikit-learn, with its trees."""
+    from sklearn.manifold import TSNE
+
+    made = TSNE(perplexity=_PERPLEXITY, max_iter=_STEPS, n_jobs=-1, random_state=seed)
+    return made.fit_transform(points)
+
+
+PROGRAMS: Mapping[str, tuple[str, Callable[..., np.ndarray]]] = {
+    "tsne": ("dbn_jax", functools.partial(ours, "tsne")),
+    "unisne": ("dbn_jax", functools.partial(ours, "unisne")),
+    "sne": ("dbn_jax", functools.partial(ours, "sne")),
+    "opentsne": ("openTSNE", open_tsne),
+    "sklearn": ("scikit-learn", scikit_learn),
+}
+
+
+class Settings(Declared):
+    """What is measured."""
+
+    data: DataSettings = group(DataSettings)
+    sizes: tuple[int, ...] = setting((1000, 2000, 4000), "Numbers of points.", at_least=100)
+    programs: tuple[str, ...] = setting(tuple(PROGRAMS), "Programs.", choices=tuple(PROGRAMS))
+    seed: int = setting(0, "Seed of the maps.", at_least=0)
+
+
+def made(name: str, points: np.ndarray, seed: int) -> tuple[np.ndarray, float, float]:
+    """A map, the seconds that it took, and the megabytes at the most."""
+    start = time.perf_counter()
+    positions = PROGRAMS[name][1](points, seed)
+    return positions, time.perf_counter() - start, memory.peak_rss() / 1e6
+
+
+def kl(points: np.ndarray, positions: np.ndarray) -> float:
+    """The objective of t-SNE, one for all programs."""
+    p = sne.probabilities(points, _PERPLEXITY, "fast")
+    return float(objective.divergence(jnp.asarray(positions, jnp.float32), p, kernel="student"))
+
+
+def measure(settings: Settings) -> None:
+    """Prints a row for each size and program, as they come."""
+    dataset, transform = settings.data.load()
+    images = np.concatenate([dataset.train.images, dataset.held_out[1].images])
+    labels = np.concatenate([dataset.train.labels, dataset.held_out[1].labels])
+    pixels = data.apply(transform, jax.random.key(0), jnp.asarray(images))
+    points = np.asarray(pca.encode(pca.fit(pixels, _COMPONENTS), pixels))
+    rows = [["points", "program", "seconds", "MB", "KL (t-SNE)", "1-NN error"]]
+    print(tables.columns(rows), flush=True)
+    processes = multiprocessing.get_context("spawn")
+    for size in settings.sizes:
+        if size > len(points):
+            raise ValueError(f"--sizes={size}, but there are {len(points)} images")
+        for name in settings.programs:
+            version = importlib.metadata.version(PROGRAMS[name][0])
+            with processes.Pool(1) as pool:
+                found, seconds, megabytes = pool.apply(made, (name, points[:size], settings.seed))
+            error = pairwise.leave_one_out_error(jnp.asarray(found, jnp.float32), labels[:size])
+            loss = kl(points[:size], found) if "tsne" in name or name == "sklearn" else np.nan
+            row = [f"{size:,}", f"{name} ({version})", f"{seconds:.1f}", f"{megabytes:,.0f}"]
+            rows.append([*row, f"{loss:.3f}", f"{error:.2%}"])
+            print(tables.columns(rows).splitlines()[-1], flush=True)
+
+
+if __name__ == "__main__":
+    command_line.main(measure, Settings)
