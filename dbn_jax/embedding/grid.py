@@ -29,7 +29,7 @@ import numpy as np
 from dbn_jax.typing import Array, Float
 
 # Nodes along a side: the fewest with steps of at most `_step` are taken.
-SIZES = (64, 128, 256, 512, 768, 1024, 1536, 2048)
+SIZES = (64, 128, 256, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
 _ORDER = 6  # of the splines, each of which reaches so many nodes along a side
 # Nodes that keep the farthest pairs away from where the kernel, continued periodically, has a kink:
 # the division by the splines, whose inverse falls by 0.43 a node, spreads it.
@@ -87,9 +87,10 @@ def potential(
 def _step(num_sources):
     """The largest step, in units of the kernel's width.
 
-    On a grid a point pulls itself a little. Among few points this counts, as a share of the forces.
+    On a grid a point pulls itself a little. Among few points this counts more, as a share of the
+    forces: with these steps it is below a thousandth.
     """
-    return 0.2 if num_sources < 20_000 else 0.3
+    return min(max(0.2 * (num_sources / 1000) ** 0.1, 0.2), 0.3)
 
 
 def _convolved(size, w, excess, charges, spread, near, step, farthest):

@@ -15,6 +15,7 @@ import importlib.metadata
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -117,8 +118,9 @@ def measure(settings: Settings) -> None:
             raise ValueError(f"--sizes={size}, but there are {len(points)} images")
         for name in settings.programs:
             version = importlib.metadata.version(PROGRAMS[name][0])
-            with processes.Pool(1) as pool:
-                found, seconds, megabytes = pool.apply(made, (name, points[:size], settings.seed))
+            with futures.ProcessPoolExecutor(1, processes) as pool:
+                task = pool.submit(made, name, points[:size], settings.seed)
+                found, seconds, megabytes = task.result()
             error = pairwise.leave_one_out_error(jnp.asarray(found, jnp.float32), labels[:size])
             loss = kl(points[:size], found) if "tsne" in name or name == "sklearn" else np.nan
             row = [f"{size:,}", f"{name} ({version})", f"{seconds:.1f}", f"{megabytes:,.0f}"]
