@@ -29,6 +29,8 @@ points whose pairs are in memory at a time.
 References: those of `dbn_jax.embedding.sne`.
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -180,5 +182,4 @@ def _over_pairs(function, positions, p, block):
 
 def _squared(differences):
     """Squared distances of pairs."""
-    first, *others = differences
-    return sum((d**2 for d in others), first**2)
+    return functools.reduce(operator.add, (d**2 for d in differences))

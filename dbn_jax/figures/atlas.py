@@ -57,8 +57,8 @@ def atlas(
             picture[window] = ink + (1 - ink) * colours[labels[index]]
             free[window] = False
     with pages.sheet(title, subtitle) as page:
-        page.image(0, 0, np.uint8(np.round(255 * picture)))
-        for label in np.unique(labels):
+        page.image(0, 0, np.round(255 * picture).astype(np.uint8))
+        for label in map(int, np.unique(labels)):
             size = round(pages.text_width(names[label], "name")), pages.FONT_PIXELS["name"]
             x, y = _free_place(free, np.median(places[labels == label], axis=0), *size)
             page.text(x, y, names[label], "center", "center", "name", color=colours[label])
