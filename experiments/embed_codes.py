@@ -59,7 +59,7 @@ class Settings(runs.ResumedSettings, pretrained.Pretrained):
     forces: str | None = setting(
         None,
         "Forces between the points: exact, in a time that grows with the square of their number; "
-        "or fast, by near neighbours and a grid, with errors below a thousandth.",
+        "or fast, by near neighbours and a grid.",
         unset=f"exact for up to {sne.EXACT_UP_TO:,} points",
         choices=sne.FORCES,
     )
@@ -149,7 +149,7 @@ def _chosen(settings: Settings, dataset: data.Dataset) -> tuple[str, data.Split,
         case "held_out":
             shown = held_out
         case "train":
-            part, shown, new = "train", dataset.train, held_out
+            part, shown, new = "training", dataset.train, held_out
         case "all":
             part = "training and held-out"
             both = zip(dataset.train.arrays().values(), held_out.arrays().values(), strict=True)

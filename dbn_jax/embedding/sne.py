@@ -9,7 +9,7 @@ longer attracts, so that clusters which are torn apart stay apart: the backgroun
 stay 0 until the map has unfolded.
 
 Forces are exact, in a time that grows as N², or fast, as N log N: attraction of near points alone,
-and repulsion by a grid, which differs by less than 10⁻³.
+and repulsion by a grid, which changes it by less than 10⁻³ of its norm.
 
 References: Hinton, Roweis, "Stochastic neighbor embedding" (2002); Cook, Sutskever, Mnih, Hinton,
 "Visualizing similarity data with a mixture of maps" (2007), for UNI-SNE; van der Maaten, Hinton,

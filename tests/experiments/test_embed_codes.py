@@ -82,7 +82,7 @@ def test_other_methods(tmp_path, pretrained, method):
 def test_held_out_images_are_put_into_maps_of_the_others(tmp_path, pretrained):
     quick = QUICK | {"images": "train", "pixels": True, "forces": "fast", "num_images": 300}
     found = embed_codes.run(Settings(pretrained=pretrained, **quick), str(tmp_path))["results"]
-    assert (found["split"], found["num_images"]) == ("train", 300)
+    assert (found["split"], found["num_images"]) == ("training", 300)
     dataset, transform = DIGITS.load()
     own, new = dataset.train.spread(300), dataset.test
     pixels, new_pixels = (transform(None, jnp.asarray(split.images)) for split in (own, new))
