@@ -226,7 +226,7 @@ def wrong(path, what):
         ),
         ("text.joblib", "KeyError: 110)"),
         ("text.h5", "OSError: Unable to synchronously open file"),
-        ("text.mat", "MatReadError: "),
+        ("text.mat", ""),  # what SciPy says differs between versions
         (
             "other.h5",
             "ValueError: it has neither the model_type of rbms nor the "

@@ -177,8 +177,9 @@ def products(function, *args):
                 yield eqn.params["precision"], min(*free, len(contracted[0])) > 0
             if eqn.primitive.name == "conv_general_dilated":
                 yield eqn.params["precision"], True
-            for inner in core.jaxprs_in_params(eqn.params):
-                yield from within(inner)
+            for inner in jax.tree.leaves(eqn.params):
+                if isinstance(inner, core.Jaxpr | core.ClosedJaxpr):
+                    yield from within(getattr(inner, "jaxpr", inner))
 
     return list(within(jax.make_jaxpr(function)(*args).jaxpr))
 

@@ -1,17 +1,19 @@
-"""Maps of digits: time, memory and objective beside openTSNE and scikit-learn.
+"""Maps of digits: time, memory and objective beside exact forces, openTSNE and scikit-learn.
 
     python -m experiments.benchmarks.maps --dataset=mnist --data_dir=<IDX folder>
     pip install openTSNE scikit-learn  # those of the programs that are to be timed
 
 Each map is made in a process of its own, of the first 50 principal components, at a perplexity of
-30, in 1,000 updates, of which 250 are exaggerated by 12. Times are of everything, from the points
-to the map, compilation too. The objective of t-SNE, KL(P ‖ Q) in nats, is computed by this package
-for all maps alike, with its P of near neighbours.
+30, in 1,000 updates; t-SNE exaggerates the first 250 by 12. Times are of everything, from the
+points to the map, compilation too. The objective of a map, KL(P ‖ Q) in nats, is that of its
+method, computed by this package for all programs alike, with its P of near neighbours. Programs
+with _exact in their names sum the repulsion over all pairs, with the same P.
 """
 
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
@@ -27,14 +29,17 @@ from experiments.common import command_line, memory, tables
 from experiments.common.data_settings import DataSettings
 from experiments.common.settings import Declared, group, setting
 
-_PERPLEXITY = 30
+_PERPLEXITY = 30.0
 _STEPS = 1000
 _COMPONENTS = 50
 
 
-def ours(method: str, points: np.ndarray, seed: int, forces: str | None = None) -> np.ndarray:
+def ours(method: str, points: np.ndarray, seed: int, *, exact: bool = False) -> np.ndarray:
     """A map by this package, from the first principal components."""
-    p = sne.probabilities(points, _PERPLEXITY, forces)
+    p = sne.probabilities(points, _PERPLEXITY, "fast")
+    if exact:
+        zeros = jnp.zeros((len(points), len(points)), p.values.dtype)
+        p = zeros.at[p.points[:, None], p.neighbours].add(p.values)
     state = sne.init_state(jax.random.key(seed), points, start="pca")
     settings = dataclasses.replace(sne.METHODS[method], num_steps=_STEPS)
 
@@ -73,9 +78,11 @@ def scikit_learn(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 PROGRAMS: Mapping[str, tuple[str, Callable[..., np.ndarray]]] = {
-    "tsne": ("dbn_jax", functools.partial(ours, "tsne")),
-    "unisne": ("dbn_jax", functools.partial(ours, "unisne")),
-    "sne": ("dbn_jax", functools.partial(ours, "sne")),
+    **{name: ("dbn_jax", functools.partial(ours, name)) for name in sne.METHODS},
+    **{
+        f"{name}_exact": ("dbn_jax", functools.partial(ours, name, exact=True))
+        for name in sne.METHODS
+    },
     "opentsne": ("openTSNE", open_tsne),
     "sklearn": ("scikit-learn", scikit_learn),
 }
@@ -87,7 +94,7 @@ class Settings(Declared):
     data: DataSettings = group(DataSettings)
     sizes: tuple[int, ...] = setting((1000, 2000, 4000), "Numbers of points.", at_least=100)
     programs: tuple[str, ...] = setting(tuple(PROGRAMS), "Programs.", choices=tuple(PROGRAMS))
-    seed: int = setting(0, "Seed of the maps.", at_least=0)
+    seeds: tuple[int, ...] = setting((0,), "Seeds of the choice of points and maps.", at_least=0)
 
 
 def made(name: str, points: np.ndarray, seed: int) -> tuple[np.ndarray, float, float]:
@@ -97,10 +104,12 @@ def made(name: str, points: np.ndarray, seed: int) -> tuple[np.ndarray, float, f
     return positions, time.perf_counter() - start, memory.peak_rss() / 1e6
 
 
-def kl(points: np.ndarray, positions: np.ndarray) -> float:
-    """The objective of t-SNE, one for all programs."""
+def kl(name: str, points: np.ndarray, positions: np.ndarray) -> float:
+    """The objective that a program minimises."""
+    method = sne.METHODS.get(name.removesuffix("_exact"), sne.T_SNE)
     p = sne.probabilities(points, _PERPLEXITY, "fast")
-    return float(objective.divergence(jnp.asarray(positions, jnp.float32), p, kernel="student"))
+    found = jnp.asarray(positions, jnp.float32)
+    return float(objective.divergence(found, p, method.background, kernel=method.kernel))
 
 
 def measure(settings: Settings) -> None:
@@ -108,24 +117,22 @@ def measure(settings: Settings) -> None:
     dataset, transform = settings.data.load()
     images = np.concatenate([dataset.train.images, dataset.held_out[1].images])
     labels = np.concatenate([dataset.train.labels, dataset.held_out[1].labels])
+    if max(settings.sizes) > len(images):
+        raise ValueError(f"--sizes={max(settings.sizes)}, but there are {len(images)} images")
     pixels = data.apply(transform, jax.random.key(0), jnp.asarray(images))
     points = np.asarray(pca.encode(pca.fit(pixels, _COMPONENTS), pixels))
-    rows = [["points", "program", "seconds", "MB", "KL (t-SNE)", "1-NN error"]]
+    rows = [["points", "seed", "program", "seconds", "MB", "KL", "1-NN error"]]
     print(tables.columns(rows), flush=True)
     processes = multiprocessing.get_context("spawn")
-    for size in settings.sizes:
-        if size > len(points):
-            raise ValueError(f"--sizes={size}, but there are {len(points)} images")
-        for name in settings.programs:
-            version = importlib.metadata.version(PROGRAMS[name][0])
-            with futures.ProcessPoolExecutor(1, processes) as pool:
-                task = pool.submit(made, name, points[:size], settings.seed)
-                found, seconds, megabytes = task.result()
-            error = pairwise.leave_one_out_error(jnp.asarray(found, jnp.float32), labels[:size])
-            loss = kl(points[:size], found) if "tsne" in name or name == "sklearn" else np.nan
-            row = [f"{size:,}", f"{name} ({version})", f"{seconds:.1f}", f"{megabytes:,.0f}"]
-            rows.append([*row, f"{loss:.3f}", f"{error:.2%}"])
-            print(tables.columns(rows).splitlines()[-1], flush=True)
+    for size, seed, name in itertools.product(settings.sizes, settings.seeds, settings.programs):
+        chosen = np.random.default_rng(seed).permutation(len(points))[:size]
+        with futures.ProcessPoolExecutor(1, processes) as pool:
+            found, seconds, megabytes = pool.submit(made, name, points[chosen], seed).result()
+        error = pairwise.leave_one_out_error(jnp.asarray(found, jnp.float32), labels[chosen])
+        version = importlib.metadata.version(PROGRAMS[name][0])
+        row = [f"{size:,}", f"{seed}", f"{name} ({version})", f"{seconds:.1f}", f"{megabytes:,.0f}"]
+        rows.append([*row, f"{kl(name, points[chosen], found):.4f}", f"{error:.2%}"])
+        print(tables.columns(rows).splitlines()[-1], flush=True)
 
 
 if __name__ == "__main__":
