@@ -38,6 +38,7 @@ FORCES = ("exact", "fast")
 EXACT_UP_TO = 2000  # points; from there on fast forces take less time
 _START_SCALE = 1e-2  # standard deviation of the first map, small beside the kernels' width 1
 _PLACING_RATE = 0.1  # learning rate of new points, whose probabilities have sum 1 each
+_FIRST = 5  # nearest points, from whose median a new one starts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,9 +185,14 @@ def place(
 ) -> Float[Array, "Q 2"]:
     """Puts new points into the finished map of `x`, whose points stay where they are.
 
-    Each new point i descends KL(P_i ‖ Q_i) by itself, from the median of its neighbours on the map:
-    its p(j | i), over points j of the map, comes from a Gaussian, and q(j | i) = (1 − λ) w_ij /
-    Σ_k w_ik + λ/N from the map. So new points neither attract nor repel each other.
+    Each new point i is added to the map by itself, so that new points neither attract nor repel
+    each other, and descends the objective of the map: with p_ij = p(j | i) / N, and Z that of the
+    map, N/2 times the gradient is
+
+        2 Σ_j p(j | i) r_ij κ_ij (y_i − y_j) + r_i N/Z ∂φ_i/∂y_i,    r_i = Σ_j p(j | i) r_ij.
+
+    It starts from the median of its five nearest points: of more, some are on other islands, and
+    between islands it would stay.
     """
     x = as_points(x, "x")
     if positions.shape != (len(x), 2):
@@ -201,20 +207,23 @@ def place(
 @jit(static_argnames=("method", "num_steps"))
 @precision.full
 def _place(p, near, positions, *, method, num_steps):
-    kernel = objective.KERNELS[method.kernel]
+    n, kernel = len(positions), objective.KERNELS[method.kernel]
+    potentials, _ = objective.potential(positions, positions, method.kernel)
+    mean = jnp.mean(potentials) - 1  # Z / N: no point is a pair with itself
+    mean = jnp.maximum(mean, jnp.finfo(mean.dtype).tiny ** 0.5)  # if all are out of reach
+    rival = method.background / ((1 - method.background) * (n - 1)) * mean
     neighbours = positions[near]
-    ratio = method.background / ((1 - method.background) * len(positions))
 
     def update(step, state):
-        potentials, slope = objective.potential(state.positions, positions, method.kernel)
+        _, slope = objective.potential(state.positions, positions, method.kernel)
         differences = state.positions[:, None] - neighbours
         w = kernel.w(jnp.sum(differences**2, axis=-1))
-        drawn = p * (w / (w + ratio * potentials[:, None]) if method.background else 1)
+        drawn = p * (w / (w + rival) if method.background else 1)
         pull = jnp.sum((drawn * kernel.kappa(w))[:, :, None] * differences, axis=1)
-        share = jnp.sum(drawn, axis=1) / potentials
-        return _descend(state, 2 * pull + share[:, None] * slope, _PLACING_RATE, step / num_steps)
+        share = jnp.sum(drawn, axis=1, keepdims=True)
+        return _descend(state, 2 * pull + share / mean * slope, _PLACING_RATE, step / num_steps)
 
-    start = jnp.median(neighbours, axis=1)
+    start = jnp.median(neighbours[:, :_FIRST], axis=1)
     zeros = jnp.zeros_like(start)
     state = State(start, zeros, zeros + 1, jnp.int32(0))
     return jax.lax.fori_loop(0, num_steps, update, state).positions
