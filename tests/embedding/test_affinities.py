@@ -79,8 +79,8 @@ def test_perplexities_are_met(digits, perplexity):
     p = np.float64(p)
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=1)
-    np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=0, atol=1e-3)
-    np.testing.assert_allclose(reached, perplexity, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(np.exp(entropy), perplexity, rtol=2e-5)
+    np.testing.assert_allclose(reached, perplexity, rtol=2e-5)
 
 
 def test_probabilities_depend_on_distances_only(digits):
