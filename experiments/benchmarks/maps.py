@@ -114,6 +114,7 @@ def kl(name: str, points: np.ndarray, positions: np.ndarray) -> float:
 
 def measure(settings: Settings) -> None:
     """Prints a row for each size and program, as they come."""
+    versions = {name: _version(name) for name in settings.programs}
     dataset, transform = settings.data.load()
     images = np.concatenate([dataset.train.images, dataset.held_out[1].images])
     labels = np.concatenate([dataset.train.labels, dataset.held_out[1].labels])
@@ -129,10 +130,18 @@ def measure(settings: Settings) -> None:
         with futures.ProcessPoolExecutor(1, processes) as pool:
             found, seconds, megabytes = pool.submit(made, name, points[chosen], seed).result()
         error = pairwise.leave_one_out_error(jnp.asarray(found, jnp.float32), labels[chosen])
-        version = importlib.metadata.version(PROGRAMS[name][0])
-        row = [f"{size:,}", f"{seed}", f"{name} ({version})", f"{seconds:.1f}", f"{megabytes:,.0f}"]
-        rows.append([*row, f"{kl(name, points[chosen], found):.4f}", f"{error:.2%}"])
+        row = [f"{size:,}", f"{seed}", f"{name} ({versions[name]})", f"{seconds:.1f}"]
+        loss = kl(name, points[chosen], found)
+        rows.append([*row, f"{megabytes:,.0f}", f"{loss:.4f}", f"{error:.2%}"])
         print(tables.columns(rows).splitlines()[-1], flush=True)
+
+
+def _version(name):
+    package = PROGRAMS[name][0]
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as e:
+        raise ValueError(f"--programs={name} needs {package}: pip install {package}") from e
 
 
 if __name__ == "__main__":
