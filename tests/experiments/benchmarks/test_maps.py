@@ -19,7 +19,7 @@ def test_fast_and_exact_maps_are_alike(monkeypatch, method):
 
 
 def test_more_points_than_images_are_refused():
-    settings = maps.Settings(sizes=(100, 6000))
+    settings = maps.Settings(sizes=(100, 6000), programs=("tsne",))
     with pytest.raises(ValueError, match=r"^--sizes=6000, but there are 5000 images$"):
         maps.measure(settings)
 
