@@ -225,7 +225,7 @@ def test_the_trial_finds_what_products_round():
 
 def test_rounded_products_are_protected_from():
     """Files of exact values hold while all products that may be rounded are; others would not."""
-    files = ["partition", "bound", "pseudo_likelihood"]
+    files = ["partition", "bound"]
     files = [f"tests/likelihood/test_{name}.py" for name in files] + ["tests/test_label_units.py"]
     options = ["-q", "-p", "tests.rounded_products", "-p", "no:xdist"]
     command = [sys.executable, "-m", "pytest", *options, *files]

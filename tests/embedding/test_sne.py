@@ -113,11 +113,11 @@ def test_forces_are_chosen_by_the_number_of_points():
 @pytest.mark.parametrize("name", list(sne.METHODS))
 def test_new_points_lie_where_the_objective_of_the_map_is_least(name):
     x, labels = three_clusters(n=60)
-    method = sne.METHODS[name]
+    method = dataclasses.replace(sne.METHODS[name], num_steps=300)
     settings = {"perplexity": 10.0, "method": method}
     y = sne.embed(jax.random.key(0), x, **settings)
     new = x[::7] + 0.1
-    found = sne.place(new, x, y, **settings)
+    found = sne.place(new, x, y, **settings, num_steps=100)
     assert pairwise.classification_error(y, labels, found, labels[::7], num_neighbours=1) == 0
     p, near = affinities.conditional_near(x, 10.0, new)
 
@@ -139,7 +139,7 @@ def test_new_points_lie_where_the_objective_of_the_map_is_least(name):
     reached, slope = objective(found)
     assert np.abs(slope).max() < 0.02
     assert reached < objective(jnp.median(y[near], axis=1))[0]
-    alone = sne.place(new[:1], x, y, **settings)
+    alone = sne.place(new[:1], x, y, **settings, num_steps=100)
     np.testing.assert_allclose(alone, found[:1], atol=0.02)
 
 

@@ -15,7 +15,7 @@ from tests.data import test_idx
 def test_a_run_in_a_bucket_is_killed_resumed_and_evaluated(bucket, tmp_path):
     test_idx.write(tmp_path, test_idx.ARRAYS)
     buckets.upload(tmp_path, bucket / "data")
-    learning = ("--num_hidden=6", "--batch_size=4", "--epochs=40")
+    learning = ("--num_hidden=6", "--batch_size=4", "--epochs=20")
 
     def train(place):
         return "experiments.train_rbm", "--dataset=strokes", *learning, *place
@@ -56,11 +56,11 @@ def test_a_run_in_a_bucket_is_killed_resumed_and_evaluated(bucket, tmp_path):
     assert {"flags.txt", "summary.json", "figures/features.png"} < names[bucket / "run"]
     again = binaries.run(*in_bucket)
     assert again.stdout.endswith(f"done already: see {bucket / 'run'}\n"), again.stderr
-    longer = binaries.run(*in_bucket, "--epochs=41")
+    longer = binaries.run(*in_bucket, "--epochs=21")
     assert "done in " in longer.stdout, longer.stderr
     summary = json.loads(files.read_text(bucket / "run/summary.json"))
-    assert summary["settings"]["learning"]["epochs"] == 41
-    assert "rbm, epoch 41 of 41" in longer.stderr
+    assert summary["settings"]["learning"]["epochs"] == 21
+    assert "rbm, epoch 21 of 21" in longer.stderr
 
     flags = ("--split=test", "--ais_steps=20", "--ais_chains=10")
     done = binaries.run(

@@ -106,6 +106,11 @@ def beat_quickly(then):
     then()
 
 
+def second_dies(how):
+    """To be prepared: the second process does so, and the first notices."""
+    return {i: functools.partial(beat_quickly, then) for i, then in enumerate((int, how))}
+
+
 ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 # One that another has left ends by its own sentence or, if JAX's service notices first, by its.
 LEFT = (1, -signal.SIGABRT)
@@ -164,15 +169,15 @@ def test_they_stop_together_and_go_on_to_the_same_bits(unbroken, tmp_path):
         functools.partial(at_epoch, 2, functools.partial(get, number))
         for number in (signal.SIGTERM, signal.SIGKILL)
     )
-    again(prepare={1: functools.partial(early, signal.SIGTERM)}, codes=[LEFT, (-signal.SIGTERM,)])
+    begun = functools.partial(early, signal.SIGTERM)
+    again(prepare=second_dies(begun), codes=[LEFT, (-signal.SIGTERM,)])
     asked = again(prepare={1: term}, codes=2 * [(-signal.SIGTERM,)])
     for said in asked:
         assert "stopped by SIGTERM after 28 updates; a checkpoint is saved, the same" in said
     failed, left = again(prepare={0: functools.partial(at_epoch, 1, fail)}, codes=[(1,), LEFT])
     assert failed.endswith(f"{FULL}\n(--verbosity=1 shows where)\n")
     assert "another process of this run has ended" in left or "another task died" in left
-    kills = {0: functools.partial(beat_quickly, int), 1: functools.partial(beat_quickly, kill)}
-    again(prepare=kills, codes=[LEFT, (-signal.SIGKILL,)])
+    again(prepare=second_dies(kill), codes=[LEFT, (-signal.SIGKILL,)])
     again()
     same(unbroken, tmp_path / "run")
 

@@ -73,8 +73,7 @@ def test_maximum_likelihood_finds_sigma_at_every_scale(scale):
     np.testing.assert_allclose(found.visible.scale / scale, SIGMA, rtol=4.5 * error)
 
 
-@pytest.mark.parametrize("rate", [1e-3, 1e-2, 1e-1])
-@pytest.mark.parametrize("value", [0.0, 1000.0])
+@pytest.mark.parametrize(("rate", "value"), [(1e-3, 1000.0), (1e-1, 0.0)])
 def test_a_constant_column_does_no_harm(rate, value):
     x = examples()
     x[:, 1] = value
