@@ -259,7 +259,8 @@ class _Run:
         resumed = self.restore()
         if resumed and self.is_over:
             return self.result
-        self.profile.check(self.settings.phase, self.total - self.step)
+        if not resumed:  # which goes on whatever is left to trace
+            self.profile.check(self.settings.phase, self.total)
         if metrics_path is not None:
             self.metrics_file = MetricsFile(
                 metrics_path,

@@ -14,8 +14,9 @@ from dbn_jax import files
 class Profile(contextlib.AbstractContextManager):
     """Traces a number of updates into a folder, for XProf, Perfetto and `jax.profiler.ProfileData`.
 
-    It begins with the second chunk of a call of `train`, when all is compiled and has run once. Of
-    several processes the first alone writes. A trace takes some 10 kB an update.
+    It begins with the second chunk of a call of `train`, when all is compiled and has run once; a
+    resumed run traces those that are left. Of several processes the first alone writes. A trace
+    takes some 10 kB an update.
     """
 
     def __init__(self, folder: str | os.PathLike, num_updates: int):

@@ -49,15 +49,22 @@ class Workdir:
     """
 
     def __init__(
-        self, path: files.Path, program: str, settings: Mapping[str, Any], *, is_done: bool
+        self,
+        path: files.Path,
+        program: str,
+        settings: Mapping[str, Any],
+        *,
+        is_done: bool,
+        flags: str | None = None,
     ):
-        """Use `open_workdir`."""
+        """Use `open_workdir`; `flags` is a text of flags.txt still to be written."""
         self.path = path
         self.is_done = is_done
         self.figures = path / "figures"
         self._clock = path / _CLOCK
         self._program = program
         self._settings = settings
+        self._new_flags = flags
         # Now: a checkout that moves on during the run does not change the code in memory.
         self._commit = commit()
         self._opened = time.monotonic()
@@ -71,6 +78,7 @@ class Workdir:
 
     def note_time(self) -> None:
         """Writes the wall time down, at most every few seconds; call it at every epoch."""
+        self._become_longer()
         if time.monotonic() - self._noted >= _NOTE_INTERVAL:
             files.write_text(self._clock, f"{self.wall_seconds():.3f}\n")
             self._noted = time.monotonic()
@@ -83,6 +91,7 @@ class Workdir:
         Results are numbers (arrays of one too), strings, lists and dicts. NaN and infinity become
         null. The models and other archives of arrays in the folder are listed with their SHA-256.
         """
+        self._become_longer()
         device = jax.devices()[0]
         summary = {
             "results": dict(results),
@@ -104,6 +113,13 @@ class Workdir:
         text = json.dumps(_as_json(summary), indent=2, allow_nan=False) + "\n"
         files.write_text(self.path / "summary.json", text)
         return json.loads(text)
+
+    def _become_longer(self) -> None:
+        """Once a run has gone on: what it had found when it was shorter is no more."""
+        if self._new_flags is not None:
+            (self.path / "summary.json").unlink(missing_ok=True)
+            files.write_text(self.path / "flags.txt", self._new_flags)
+        self._new_flags = None
 
 
 def read_summary(path: str | os.PathLike) -> dict[str, Any]:
@@ -159,7 +175,8 @@ def open_workdir(
       settings: what summary.json says of the settings, as JSON; the flags unless given.
       may_change: names of flags that may differ when the run is resumed: they change no result.
       may_grow: names of flags that are numbers, such as epochs, of which the run may get more, also
-        when it has finished: it is then to be resumed. Or why it may not, and what to do.
+        when it has finished: it is then to be resumed, and its summary stays until it has made
+        another epoch. Or why it may not, and what to do.
     """
     if not os.fspath(path):
         raise ValueError("the workdir is ''; name a folder (--workdir=. is this one)")
@@ -167,8 +184,12 @@ def open_workdir(
         raise ValueError(f"the workdir is {path!r}; choose one whose name can be printed")
     path = files.absolute(os.path.expanduser(path))
     on_disk = not files.in_bucket(path)
+    lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
+    text = "\n".join(lines + [f"--{name}={text}" for name, text in flags.items()]) + "\n"
+    has_grown = False
 
     def claim():
+        nonlocal has_grown
         with _explained(path):
             if on_disk:
                 _check_space(path)
@@ -178,21 +199,22 @@ def open_workdir(
                 _check_links(path)
                 _lock(path)
                 files.remove_partial(path)
-            if has_grown:  # before flags.txt says that this is what has finished
-                _reopen(path)
-        lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
-        lines += [f"--{name}={text}" for name, text in flags.items()]
-        files.write_text(path / "flags.txt", "\n".join(lines) + "\n")
+        if has_grown:
+            _note_time_of_summary(path)
+        else:
+            files.write_text(path / "flags.txt", text)
 
     parallel.on_first(claim)
-    seen = parallel.of_all([(path / name).exists() for name in ("flags.txt", "summary.json")])
+    is_done = not has_grown and (path / "summary.json").exists()
+    seen = parallel.of_all([(path / "flags.txt").exists(), is_done])
     if not seen[:, 0].all():
         raise OSError(
             f"{path} is not the same folder for all processes of the run; choose as --workdir one "
             "that they share, in a bucket (gs://bucket/run) or on a network disk"
         )
     settings = flags if settings is None else settings
-    return Workdir(path, program, settings, is_done=bool(seen[0, 1]))
+    new_flags = text if has_grown else None
+    return Workdir(path, program, settings, is_done=bool(seen[0, 1]), flags=new_flags)
 
 
 @contextlib.contextmanager
@@ -285,13 +307,11 @@ def _check_growth(path: files.Path, name: str, old: str, new: str, fault: str) -
         )
 
 
-def _reopen(path: files.Path) -> None:
-    """Makes of a finished run one that is to be resumed, and whose wall time goes on."""
-    summary = path / "summary.json"
-    if summary.exists():
+def _note_time_of_summary(path: files.Path) -> None:
+    """The wall time of a finished run that becomes longer goes on."""
+    if (path / "summary.json").exists():
         seconds = read_summary(path).get("wall_seconds", 0.0)
         files.write_text(path / _CLOCK, f"{seconds}\n")
-        summary.unlink()
 
 
 def _lock(path: pathlib.Path) -> None:

@@ -43,6 +43,8 @@ from experiments.common.settings import Declared, setting
 
 # Number of `Run.key` below the seed's spare key: far from those of the parts that it is split into.
 _OUTSIDE = 2**32 - 1
+# Flags that name the model from which a run starts.
+_STARTS = ("pretrained", "below", "model")
 # Examples on a device below which the sum over the devices takes longer than the products: by the
 # cycles of an update that libtpu estimates (`benchmark --tpu`).
 _PAYS = 1000
@@ -160,6 +162,12 @@ class Run:
         """Prints and returns what a finished run found."""
         summary = training.read_summary(self.path)
         training.check_files(self.path, summary)
+        for name, digest in summary.get("started_from", {}).items():
+            if self._started_from.get(name) not in (None, digest):
+                raise ValueError(
+                    f"--{name}={getattr(self.settings, name)} is another model than the one from "
+                    f"which the run in {self.path} started; choose another --workdir"
+                )
         if self._table.exists():
             print(files.read_text(self._table), end="")
         _print(summary["results"])
@@ -293,8 +301,9 @@ class Run:
     @functools.cached_property
     def _started_from(self) -> dict[str, str | None]:
         """The SHA-256 of the models that the run starts from, by the flags that name them."""
-        starts = {name: getattr(self.settings, name, None) for name in ("pretrained", "below")}
-        models = {name: files.path(x) / "model.npz" for name, x in starts.items() if x is not None}
+        starts = {name: getattr(self.settings, name, None) for name in _STARTS}
+        places = {name: files.path(x) for name, x in starts.items() if isinstance(x, str)}
+        models = {k: x if x.is_file() else x / "model.npz" for k, x in places.items()}
         return {name: files.sha256(x) if x.is_file() else None for name, x in models.items()}
 
     def _note_stop(self, phase, measure):

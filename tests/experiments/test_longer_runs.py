@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 
 from dbn_jax import training
-from experiments import finetune_bound, train_convolutional, train_dbn, train_rbm, train_sequences
+from experiments import (
+    evaluate,
+    finetune_bound,
+    train_convolutional,
+    train_dbn,
+    train_rbm,
+    train_sequences,
+)
 from experiments.common import runs
-from experiments.common.rbm_settings import ConvolutionalSettings
+from experiments.common.data_settings import DataSettings
+from experiments.common.rbm_settings import ConvolutionalSettings, RBMSettings
 from tests import binaries, finished_runs
 from tests.small_jobs import BINARY, QUICK, QUICK_TOP, load_net, small_dbn, small_rbm
 
@@ -67,6 +75,36 @@ def test_a_finished_run_becomes_longer_to_the_bit(made, tmp_path, monkeypatch):
         assert file.read_bytes() == (tmp_path / "grown/snapshots" / file.name).read_bytes()
     with pytest.raises(ValueError, match="it may become longer, not shorter; ask for at least 5"):
         module.run(made(4)[1], "grown")
+
+
+def test_a_longer_run_that_is_refused_leaves_the_finished_one(tmp_path):
+    images = (np.random.default_rng(0).random((120, 4, 4)) < 0.3).astype(np.uint8)
+    own = tmp_path / "own.npz"
+
+    def run(images, epochs):
+        np.savez(own, images=images)
+        settings = small_rbm(
+            data=DataSettings(dataset=str(own)),
+            learning=RBMSettings(epochs=epochs, batch_size=20),
+        )
+        return train_rbm.run(settings, str(tmp_path / "run"))
+
+    summary = run(images, 1)
+    with pytest.raises(ValueError, match="was made with .*other training data"):
+        run(1 - images, 2)
+    assert run(images, 1) == summary
+
+
+def test_what_was_found_of_a_model_is_not_told_of_a_longer_run(tmp_path):
+    module, settings = rbm_of(1)
+    module.run(settings, str(tmp_path / "run"))
+    look = evaluate.Settings(pretrained=str(tmp_path / "run"))
+    found = evaluate.run(look, str(tmp_path / "found"))
+    assert evaluate.run(look, str(tmp_path / "found")) == found
+    module.run(rbm_of(2)[1], str(tmp_path / "run"))
+    words = f"^--pretrained={tmp_path}/run is another model than the one from which the run in "
+    with pytest.raises(ValueError, match=words):
+        evaluate.run(look, str(tmp_path / "found"))
 
 
 LINEAR = "the learning rate falls over the second half of the epochs"

@@ -12,7 +12,7 @@ from dbn_jax import files, training
 from tests.toy_learning import cd_step, images, initial_state, scale, state_bytes
 
 
-def train(profile, callback=None, **changes):
+def train(profile, callback=None, checkpoints=None, **changes):
     """Three epochs of ten updates, each a chunk, as far as the profile leaves it so."""
     settings = {"seed": 3, "batch_size": 10, "num_epochs": 3, "chunk_seconds": 0.0} | changes
     return training.train(
@@ -22,6 +22,7 @@ def train(profile, callback=None, **changes):
         settings=training.Settings(**settings, show_progress=False),
         transform=scale,
         callback=callback,
+        checkpoints=checkpoints,
         profile=profile,
     )
 
@@ -56,6 +57,20 @@ def test_a_run_that_ends_within_a_trace_ends_that_too(tmp_path):
     assert numbers_of_products(tmp_path / "ended") == {19}  # all but the first of two epochs
     train(training.Profile(tmp_path / "next", 5))  # or JAX would say that one is running
     assert numbers_of_products(tmp_path / "next") == {5}
+
+
+def test_a_resumed_run_traces_what_is_left(tmp_path):
+    def stop(epoch, step, state):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with training.Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        saved = {"checkpoints": checkpoints, "checkpoint_seconds": 0.0}
+        with pytest.raises(KeyboardInterrupt):
+            train(None, stop, **saved)
+        train(training.Profile(tmp_path / "profile", 25), **saved)
+    (number,) = numbers_of_products(tmp_path / "profile")
+    assert 9 <= number <= 11  # the last checkpoint is of update 18, 19 or 20
 
 
 def test_a_trace_in_a_bucket(bucket):
