@@ -11,7 +11,8 @@ symmetric, 0 on the diagonal, with sum 1 over all ordered pairs.
 `near_probabilities` keeps only the nearest points, three times the perplexity, as is usual for
 large maps, so that memory grows as N. In many dimensions this is no small change: among the pixels
 of 2,000 digits, at a perplexity of 30, a ninth of the probability moves to other pairs. At a point
-with many copies no Gaussian has so small a perplexity; there all copies are equal neighbours.
+with many copies no Gaussian has so small a perplexity; there all copies are equal neighbours, or
+the first of them, where only near ones are kept.
 
 References: Hinton, Roweis, "Stochastic neighbor embedding" (2002), for the perplexity; Cook,
 Sutskever, Mnih, Hinton, "Visualizing similarity data with a mixture of maps" (2007), for the
@@ -106,8 +107,9 @@ def _of_neighbours(x, queries, neighbours, perplexity):
     def of_query(pair):
         query, near = pair
         points = x[near]
-        # |x_j − q|² − |x_0 − q|², without the rounding errors of the two.
-        excess = jnp.sum((points - points[:1]) * (points + points[:1] - 2 * query[None]), axis=-1)
+        # |x_j − q|² − |x_0 − q|², without the rounding errors of the two, or of a far origin.
+        away = points - query[None]
+        excess = jnp.sum((points - points[:1]) * (away + away[:1]), axis=-1)
         return _row(excess - jnp.min(excess), jnp.ones(len(near), bool), wanted)[0][0]
 
     return jax.lax.map(of_query, (queries, neighbours), batch_size=pairwise.BLOCK)

@@ -148,6 +148,6 @@ def _labels_of(x, labels, name):
 
 def _elected(votes: np.ndarray) -> np.ndarray:
     """The most frequent of each row's labels; of several, the first: (Q, K) -> (Q,)."""
-    counts = np.sum(votes[:, :, None] == votes[:, None, :], axis=-1)
+    counts = np.stack([np.sum(votes == vote[:, None], axis=1) for vote in votes.T], axis=1)
     first = np.argmax(counts, axis=1)
     return np.take_along_axis(votes, first[:, None], axis=1)[:, 0]

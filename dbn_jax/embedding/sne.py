@@ -64,6 +64,9 @@ class Method:
             raise ValueError(f"background is {self.background}; it must be in [0, 1), such as 0.2")
         if self.num_steps < 1:
             raise ValueError(f"num_steps is {self.num_steps}; it must be at least 1")
+        for name in ("step_size", "exaggeration"):
+            if not 0 < (value := getattr(self, name)) < np.inf:
+                raise ValueError(f"{name} is {value}; it must be a positive number")
 
     def background_at(self, done: Scalar) -> Scalar:
         """λ after this share of the updates."""
@@ -97,7 +100,7 @@ def embed(
     method: Method = UNI_SNE,
     forces: str | None = None,
 ) -> Float[Array, "N 2"]:
-    """Makes a map of points. Equal arguments give equal bits, on the same machine.
+    """Makes a map of points. Equal arguments give equal bits, on the same machine with CPUs.
 
     The method is `SNE`, `UNI_SNE`, `T_SNE`, or one of your own. The forces are "exact", or "fast";
     by default exact for up to 2,000 points.
@@ -135,6 +138,10 @@ def init_state(
             positions = _START_SCALE * jax.random.normal(key, (len(x), num_dims), x.dtype)
         case "pca":
             x = pairwise.scaled(x)
+            if not jnp.any(x != x[:1]):
+                raise ValueError(
+                    "all points of x are equal, without principal components; start at random"
+                )
             positions = pca.encode(pca.fit(x, num_dims), x)
             positions = positions * (_START_SCALE / jnp.std(positions[:, 0]))
         case _:
@@ -186,22 +193,23 @@ def place(
     """Puts new points into the finished map of `x`, whose points stay where they are.
 
     Each new point i is added to the map by itself, so that new points neither attract nor repel
-    each other, and descends the objective of the map: with p_ij = p(j | i) / N, and Z that of the
-    map, N/2 times the gradient is
+    each other, with p_ij = p(j | i) / N. It moves until the forces of the map on it add up to 0:
 
         2 Σ_j p(j | i) r_ij κ_ij (y_i − y_j) + r_i N/Z ∂φ_i/∂y_i,    r_i = Σ_j p(j | i) r_ij.
 
-    It starts from the median of its five nearest points: of more, some are on other islands, and
-    between islands it would stay.
+    That is N/2 times the gradient of the map's objective, but for r_i, which is there R, the mean
+    of all points: so no point that is weakly attracted is driven out of the map. (Without a
+    background both are 1.) A new point starts from the median of its five nearest points: of more,
+    some are on other islands, and between islands it would stay.
     """
-    x = as_points(x, "x")
+    x, positions = as_points(x, "x"), as_points(positions, "positions")
     if positions.shape != (len(x), 2):
         raise ValueError(
-            f"positions has shape {positions.shape} for {len(x)} points; give x the points of the "
-            "map, in its order"
+            f"positions has shape {positions.shape} for {len(x)} points; give a map in 2 "
+            "dimensions, and as x its points in their order"
         )
     p, near = affinities.conditional_near(x, perplexity, queries)
-    return _place(p, near, jnp.asarray(positions, p.dtype), method=method, num_steps=num_steps)
+    return _place(p, near, positions.astype(p.dtype), method=method, num_steps=num_steps)
 
 
 @jit(static_argnames=("method", "num_steps"))

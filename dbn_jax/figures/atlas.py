@@ -15,8 +15,9 @@ from dbn_jax.typing import Int, Num
 _SIDE = 1400  # pixels of the map
 _MARGIN = 50
 _BLUR = 2.0  # pixels, so that single points are seen
-_PITCH = 46  # pixels from one image to the next, at least the images' own sides
+_PITCH = 46  # pixels from one image to the next, or more for larger ones
 _APART = 4  # pixels between images
+_SLACK = 7  # pixels by which an image may miss its node, at least
 _FULL = 0.6  # share of the most crowded places that has a class's full colour
 _CROWDED = 0.5  # of these, where images stand
 _EMPTY = 0.02  # of these, where names may stand
@@ -68,7 +69,8 @@ def atlas(
 def _pixels(positions):
     """Positions in whole pixels from the upper left corner, (points, 2): column, row."""
     low, high = positions.min(axis=0), positions.max(axis=0)
-    scale = (_SIDE - 2 * _MARGIN) / max(np.max(high - low), np.finfo(float).tiny)
+    extent = np.max(high - low) or 1.0  # of points that all lie at one place
+    scale = (_SIDE - 2 * _MARGIN) / extent
     across, up = ((positions - (low + high) / 2) * scale + _SIDE / 2).T
     return np.stack([across, _SIDE - up], axis=1).astype(int)
 
@@ -90,7 +92,7 @@ def _density(places, colours):
 def _spread(places, crowd, shape):
     """(number, row, column) of points on crowded places, near the nodes of a square lattice."""
     side = max(shape)
-    pitch = max(_PITCH, side + _APART)
+    pitch = max(_PITCH, side + _APART + 2 * _SLACK)
     slack = (pitch - side - _APART) // 2
     nodes = np.round(places / pitch) * pitch
     off = np.abs(places - nodes).max(axis=1)
@@ -99,16 +101,22 @@ def _spread(places, crowd, shape):
     order = crowded[np.lexsort((off[crowded], lattice[crowded, 0], lattice[crowded, 1]))]
     first = np.unique(lattice[order], axis=0, return_index=True)[1]
     for index in order[first]:
-        column, row = places[index] - np.array(shape[::-1]) // 2
+        size = np.array(shape)
+        row, column = np.clip(places[index, ::-1] - size // 2, 0, _SIDE - size)
         yield index, row, column
 
 
 def _free_place(free, near, width, height):
-    """The middle of a box without points, the nearest to a place; it is then taken."""
+    """The middle of a box without points, the nearest to a place; it is then taken.
+
+    If there is none, the place itself.
+    """
     size = height + _ROOM, width + _ROOM
     is_free = scipy.ndimage.minimum_filter(free, size, mode="constant", cval=False)
+    if not is_free.any():
+        return round(near[0]), round(near[1])
     rows, columns = np.nonzero(is_free)
     nearest = np.argmin((columns - near[0]) ** 2 + (rows - near[1]) ** 2)
     x, y = columns[nearest], rows[nearest]
-    free[y - size[0] : y + size[0], x - size[1] : x + size[1]] = False
+    free[max(y - size[0], 0) : y + size[0], max(x - size[1], 0) : x + size[1]] = False
     return int(x), int(y)

@@ -1,7 +1,7 @@
 """Maps of digits: time, memory and objective beside exact forces, openTSNE and scikit-learn.
 
+    pip install openTSNE scikit-learn  # or leave them out of --programs
     python -m experiments.benchmarks.maps --dataset=mnist --data_dir=<IDX folder>
-    pip install openTSNE scikit-learn  # those of the programs that are to be timed
 
 Each map is made in a process of its own, of the first 50 principal components, at a perplexity of
 30, in 1,000 updates; t-SNE exaggerates the first 250 by 12. Times are of everything, from the

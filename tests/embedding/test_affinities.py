@@ -167,6 +167,16 @@ def test_near_probabilities_are_those_of_the_nearest(digits, make):
     np.testing.assert_allclose(found, (one_way + one_way.T) / (2 * n), rtol=1e-9)
 
 
+@pytest.mark.parametrize("origin", [0.0, 1e3, 1e5])
+def test_near_probabilities_in_single_precision(digits, origin):
+    """Of all points, far from the origin too."""
+    x, n = np.float32(digits / 7 + origin), len(digits)
+    p, near = affinities.conditional_near(jnp.asarray(x), n / 3)
+    found = np.zeros((n, n))
+    np.put_along_axis(found, np.asarray(near), np.asarray(p, np.float64), axis=1)
+    np.testing.assert_allclose(found, conditional(np.float64(x), n / 3), rtol=2e-3, atol=1e-8)
+
+
 def test_bad_input_is_refused(digits):
     x = jnp.asarray(digits, jnp.float32)
     with pytest.raises(ValueError, match=r"x: 1 of 150 rows hold NaN or infinity.* at row 7"):

@@ -111,7 +111,7 @@ def test_forces_are_chosen_by_the_number_of_points():
 
 
 @pytest.mark.parametrize("name", list(sne.METHODS))
-def test_new_points_lie_where_the_objective_of_the_map_is_least(name):
+def test_new_points_lie_where_the_forces_of_the_map_add_up_to_zero(name):
     x, labels = three_clusters(n=60)
     method = dataclasses.replace(sne.METHODS[name], num_steps=300)
     settings = {"perplexity": 10.0, "method": method}
@@ -133,7 +133,7 @@ def test_new_points_lie_where_the_objective_of_the_map_is_least(name):
         to_map = w(jnp.sum((places[:, None] - y[None]) ** 2, axis=-1))
         own = (1 - background) * jnp.take_along_axis(to_map, near, axis=1) / total
         q = own + background / (n * (n - 1))
-        share = jax.lax.stop_gradient(jnp.sum(p * own / q, axis=1))
+        share = jax.lax.stop_gradient(jnp.sum(p * own / q, axis=1))  # for R, the mean of all
         return jnp.sum(share * n / total * jnp.sum(to_map, axis=1)) - jnp.sum(p * jnp.log(q))
 
     reached, slope = objective(found)
@@ -146,8 +146,12 @@ def test_new_points_lie_where_the_objective_of_the_map_is_least(name):
 @pytest.mark.usefixtures("unchecked_annotations")
 def test_positions_of_another_map_are_refused():
     x, _ = three_clusters()
-    with pytest.raises(ValueError, match=r"positions has shape \(59, 2\) for 60 points; give x"):
+    with pytest.raises(
+        ValueError, match=r"positions has shape \(59, 2\) for 60 points; give a map in"
+    ):
         sne.place(x, x, jnp.zeros((59, 2)))
+    with pytest.raises(ValueError, match="positions: 1 of 60 rows hold NaN"):
+        sne.place(x, x, jnp.zeros((60, 2)).at[3, 1].set(jnp.nan))
     with pytest.raises(ValueError, match="queries hold 4 numbers each, and x 10"):
         sne.place(x[:, :4], x, jnp.zeros((60, 2)), perplexity=5.0)
 
@@ -179,6 +183,8 @@ def test_starts():
     assert not np.any(state.velocity)
     with pytest.raises(ValueError, match=r"num_components is 11, but x of shape \(60, 10\)"):
         sne.init_state(jax.random.key(0), x, num_dims=11, start="pca")
+    with pytest.raises(ValueError, match=r"all points of x are equal, .*; start at random"):
+        sne.init_state(jax.random.key(0), 0 * x + 3, start="pca")
     with pytest.raises(ValueError, match="start 'middle' is none of random, pca"):
         sne.init_state(jax.random.key(0), x, start="middle")
 
@@ -189,6 +195,8 @@ def test_starts():
         ({"kernel": "cauchy"}, "kernel 'cauchy' is none of gaussian, student"),
         ({"background": 1.0}, "background is 1.0"),
         ({"num_steps": 0}, "num_steps is 0"),
+        ({"step_size": float("nan")}, "step_size is nan; it must be a positive number"),
+        ({"exaggeration": -3.0}, "exaggeration is -3.0"),
     ],
 )
 def test_methods_that_make_no_sense(changes, message):

@@ -90,7 +90,7 @@ def test_a_longer_run_that_is_refused_leaves_the_finished_one(tmp_path):
         return train_rbm.run(settings, str(tmp_path / "run"))
 
     summary = run(images, 1)
-    with pytest.raises(ValueError, match="was made with .*other training data"):
+    with pytest.raises(ValueError, match=r"was made with .*other training data"):
         run(1 - images, 2)
     assert run(images, 1) == summary
 

@@ -57,6 +57,40 @@ def test_images_stand_on_crowds_and_never_on_each_other():
     assert changed.sum() % 120 == 0
 
 
+def boxes(figure, names):
+    """Where names are printed, in device pixels."""
+    return [x.get_window_extent() for x in figure.texts if x.get_text() in names]
+
+
+@pytest.mark.parametrize("shape", [(42, 42), (64, 40), (132, 132)])
+def test_large_images_find_places_on_the_page(shape):
+    thumbnails = np.ones((9000, shape[0] * shape[1]), np.uint8)
+    options = {"thumbnails": thumbnails, "image_shape": shape, "title": "t"}
+    crowd = RNG.random((9000, 2))  # to the edges
+    plain, page = (pixels(figures.atlas(crowd, LABELS, **x)) for x in ({"title": "t"}, options))
+    number = (page != plain).any(axis=-1).sum() / (4 * shape[0] * shape[1])
+    assert number > 5
+
+
+def test_names_at_the_edges_are_not_printed_over_each_other():
+    crowds = np.array([[0.0, 0.0], [0.0, 0.3], [0.0, 10.0], [0.3, 10.0], [9.0, 5.0]])
+    labels = np.arange(5000) % 5
+    places = crowds[labels] + 0.1 * np.random.default_rng(0).normal(size=(5000, 2))
+    names = ["Anna Hummingbird", "Bald Eagle at sea", "Crane", "Dove of the rocks", "Emu"]
+    found = boxes(figures.atlas(places, labels, title="t", names=names), names)
+    assert len(found) == 5
+    for i, box in enumerate(found):
+        assert not any(box.overlaps(other) for other in found[:i])
+
+
+def test_a_place_for_all_points_and_no_room_for_a_name():
+    nowhere = np.zeros((9, 2))
+    assert {"one", "two"} <= set(
+        words(figures.atlas(nowhere, LABELS[:9] % 2, title="t", names=["one", "two"])).split(" | ")
+    )
+    figures.atlas(PLACES, LABELS, title="t", names=["x" * 300] * 3)
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="labels has 9 entries for 9000 points"):
         figures.atlas(PLACES, LABELS[:9], title="t")
