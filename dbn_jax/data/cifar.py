@@ -21,13 +21,16 @@ _FILES = {
     ),
     "cifar100": (2, {"train": ["train.bin"], "test": ["test.bin"]}, "fine_label_names.txt"),
 }
+NAMES = tuple(_FILES)
 _SHAPE = (3, 32, 32)
 _NUM_VALUES = 3072
 
 
 def find(name: str, folder: files.Path) -> bool:
-    """Whether this is one of the two, and its files are in the folder."""
-    return name in _FILES and (folder / _FILES[name][1]["test"][0]).is_file()
+    """Whether this is one of the two, and some of its files are in the folder, or its pickles."""
+    binary = _batches(name) if name in _FILES else []
+    pickles = [file.removesuffix(".bin") for file in binary]
+    return any((folder / file).is_file() for file in binary + pickles)
 
 
 def read(
@@ -35,15 +38,22 @@ def read(
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str]]:
     """Images (examples, 32, 32, 3) and labels of each part, and the names of the classes."""
     num_labels, parts, names = _FILES[name]
-    needed = [*parts["train"], *parts["test"], names]
-    if absent := [file for file in needed if not (folder / file).is_file()]:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(absent)}, files of {name}: fetch them")
+    if absent := [file for file in (*_batches(name), names) if not (folder / file).is_file()]:
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(absent)}: fetch the binary version of {name} (that for "
+            "Python is pickles, which are not read)"
+        )
     found = {}
     for part, batches in parts.items():
         records = np.concatenate([_records(folder / batch, num_labels) for batch in batches])
         images = records[:, num_labels:].reshape(-1, *_SHAPE)
         found[part] = np.moveaxis(images, 1, -1), records[:, num_labels - 1].astype(np.int32)
     return found, (folder / names).read_text().split()
+
+
+def _batches(name):
+    parts = _FILES[name][1]
+    return [*parts["train"], *parts["test"]]
 
 
 def _records(path, num_labels):

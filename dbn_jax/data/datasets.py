@@ -207,15 +207,16 @@ def load(
 
     Args:
       data_dir: None: TFDS's default.
-      classes: whose images are kept. Labels keep their values.
+      classes: numbers of those whose images are kept: as the labels of your own images have them,
+        or, if these are names, places in ``class_names``. The data set's labels stay as they are.
       full_intensity: the value of a pixel of full intensity, such as 255 or 1; None: as the images
         tell (`intensity.resolve`). Floats are divided by it, other numbers stay.
       image_size: rows and columns to shrink images to, one number or two, by averaging over areas;
         of full intensity 255 then.
       num_validation: examples to split off the training set, in equal proportions of each class.
       seed: chooses which examples are split off, and where photographs are cropped.
-      resident_bytes: images of a part that are more bytes stay in a file, as a `np.memmap`, and
-        training reads them as it needs them. What would make others of them is refused.
+      resident_bytes: images of a part, from IDX files or TFDS, that are more bytes stay in a file,
+        a `np.memmap`, which training reads as it needs them. What would change them is refused.
     """
     arrays, names = _read(name, data_dir, image_size, seed, resident_bytes)
     _check_published(name, arrays)
@@ -237,7 +238,7 @@ def load(
     pixels = math.prod(image_shape)
     splits = {k: Split(images.reshape(-1, pixels), y) for k, (images, y) in arrays.items()}
     if classes is not None:
-        splits = _keep_classes(name, splits, classes)
+        splits = _keep_classes(name, splits, classes, names)
     if num_validation:
         splits = _hold_out(name, splits, num_validation, seed)
     parts = {"validation": None, **splits}
@@ -373,13 +374,18 @@ def _numbers(num_classes):
     return [str(label) for label in range(num_classes)]
 
 
-def _keep_classes(name, splits, classes):
-    present = np.unique(splits["train"].labels).tolist()
-    if absent := sorted(set(classes) - set(present)):
+def _keep_classes(name, splits, classes, names):
+    numeric = all(text.lstrip("-").isdecimal() for text in names)
+    numbers = [int(text) for text in names] if numeric else range(len(names))
+    labels = {numbers[label]: label for label in np.unique(splits["train"].labels).tolist()}
+    if absent := sorted(set(classes) - labels.keys()):
+        there = (str(n) if numeric else f"{n} ({names[n]})" for n in labels)
         raise ValueError(
-            f"classes={list(classes)}: {name} has no class {absent}, its classes are {present}"
+            f"classes={list(classes)}: {name} has no class {absent}, its classes are "
+            f"{', '.join(there)}"
         )
-    kept = {k: split.take(np.isin(split.labels, list(classes))) for k, split in splits.items()}
+    chosen = [labels[number] for number in classes]
+    kept = {k: split.take(np.isin(split.labels, chosen)) for k, split in splits.items()}
     for part, split in kept.items():
         if len(split) == 0:
             raise ValueError(

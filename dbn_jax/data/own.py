@@ -3,16 +3,19 @@
 - **.npz**: images and labels under the names of Keras' mnist.npz (x_train, y_train, x_test,
   y_test), of MedMNIST (train_images, train_labels, val_images, …), or `images` and `labels`.
 - **.csv**, also gzipped: an image in each row, and a column of labels: that which the header calls
-  label, class, target or y, and without a header the first. All other columns are pixels.
+  label, class, target or y, and without a header the first. All other columns are pixels, but for
+  one without a name (pandas' row numbers).
 - **A folder**: of pictures (JPEG, PNG), or with a folder of pictures for each class. Such folders
-  may lie in folders train and test.
+  may lie in folders train and test, and val or validation beside these.
 
-Images are (examples, rows, columns[, channels]); flat ones are taken for squares, or else for
-single rows of pixels. Pictures are in colour if one of them is. Where no part is called a test set,
-every fifth image of each class becomes it. Classes are numbered in the order of their names, or
-keep their numbers where these are 0, 1, 2, …; without labels there is one class.
+Images are (examples, rows, columns[, 3 channels]); flat ones are taken for squares, or else for
+single rows of pixels. Pictures are in colour if one of them is, and on white where transparent.
+Where no part is called a test set, every fifth image of each class becomes it. Labels are numbers
+or names. Classes are numbered from 0 in the order of their labels, which pictures and messages call
+them by; without labels there is one class.
 """
 
+import csv
 import functools
 import gzip
 import logging
@@ -23,11 +26,15 @@ import zlib
 
 import numpy as np
 
-from dbn_jax import files
-from dbn_jax.data import pictures
+from dbn_jax import files, numerics
+from dbn_jax.data import cifar, embedded, emnist, photographs, pictures
 
 _TABLES = (".csv", ".csv.gz")
 _LABELS = ("label", "labels", "class", "target", "y")
+_INDEX = ("", "unnamed: 0")  # what pandas calls the column of row numbers, once and twice written
+# Names of data sets, which ./digits is not.
+_PUBLISHED = ("mnist", "fashion_mnist", "kmnist", *emnist.NAMES, *cifar.NAMES)
+_KNOWN = (*embedded.NAMES, *photographs.NAMES, *_PUBLISHED)
 _EVERY = 5  # images of a class, of which one is held out
 # What archives call the images of a part, and their labels.
 _NAMES = {
@@ -35,6 +42,8 @@ _NAMES = {
     "validation": (("x_val", "y_val"), ("val_images", "val_labels")),
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
+# What folders of a part are called.
+_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -43,7 +52,8 @@ def is_path(name: str) -> bool:
     """Whether this is the path of a file or folder, and no name of a data set."""
     if name.endswith((".npz", *_TABLES)) or name.startswith(("/", ".", "~")) or "://" in name:
         return True
-    return os.path.isdir(name)  # mnist/3.0.1 is a name, unless there is such a folder here
+    # mnist/3.0.1 is a name, unless there is such a folder here.
+    return name not in _KNOWN and os.path.isdir(name)
 
 
 def read(path: files.Path, size: tuple[int, int] | None) -> tuple[dict[str, Arrays], list[str]]:
@@ -112,6 +122,13 @@ def _as_images(path, name, array):
             f"{path}: {name} is {array.dtype} of shape {array.shape}; images are numbers of shape "
             "(examples, rows, columns), with channels at the end, or (examples, pixels)"
         )
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim == 4 and array.shape[3] != 3:
+        raise ValueError(
+            f"{path}: {name} has the shape {array.shape}, but images in colour have 3 channels, "
+            "at the end: move the channels there, and leave out transparency"
+        )
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     return array if array.ndim > 2 else _unflattened(array)
@@ -137,48 +154,56 @@ def _as_labels(path, name, array):
 def _table(path):
     content = path.read_bytes()
     try:
-        text = (gzip.decompress(content) if path.name.endswith(".gz") else content).decode()
-        rows = [line for line in map(str.strip, text.splitlines()) if line]
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+        text = gzip.decompress(content) if path.name.endswith(".gz") else content
+        rows = [row for row in text.decode("utf-8-sig").splitlines() if row.strip()]
+        names = [name.strip().lower() for name in next(csv.reader(rows), [])]
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:
         raise ValueError(f"{path} is damaged, or no table ({error})") from error
-    names = [name.strip('" ').lower() for name in rows[0].split(",")] if rows else []
-    column = 0
-    if not any(_is_number(name) for name in names[1:]):  # else the first row is an image already
-        columns = [i for i, name in enumerate(names) if name in _LABELS]
+    columns = [i for i, name in enumerate(names) if name in _LABELS]
+    column, others = 0, range(1, len(names))
+    # Pixels may be called 0, 1, …, too; but names differ, and the pixels of an image hardly do.
+    if not any(map(_is_number, names[1:])) or (columns and len(set(names)) == len(names)):
         if len(columns) != 1:
             raise ValueError(
                 f"{path}: {len(columns)} of its columns are called {', '.join(_LABELS[:-1])} or "
                 f"{_LABELS[-1]}; exactly one holds the labels: name it so in the first row"
             )
         (column,), rows = columns, rows[1:]
-    others = [i for i in range(len(names)) if i != column]
+        others = [i for i, name in enumerate(names) if i != column and name not in _INDEX]
+    if not (rows and others):
+        raise ValueError(f"{path} holds no images: each is a row of a label and pixels")
     try:
-        labels = np.array([row.split(",")[column].strip('" ') for row in rows])
-        pixels = np.loadtxt(rows, np.float32, delimiter=",", usecols=others, ndmin=2)
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"{path}: rows of {len(names)} numbers are expected ({error})") from error
-    if len(labels) and all(label.isdigit() for label in labels):
-        labels = labels.astype(np.int64)
-    whole = pixels.astype(np.int32)
-    return _unflattened(whole if np.array_equal(whole, pixels) else pixels), labels
+        labels = [row[column].strip() for row in csv.reader(rows)]
+        pixels = np.loadtxt(rows, np.float32, delimiter=",", quotechar='"', usecols=others, ndmin=2)
+    except (ValueError, IndexError, csv.Error) as error:
+        raise ValueError(
+            f"{path}: rows of {len(names)} numbers are expected ({error}): leave out other rows"
+        ) from error
+    if "" in labels:
+        raise ValueError(f"{path}: row {labels.index('')} has no label: leave out such rows")
+    if fault := numerics.non_finite(pixels):
+        raise ValueError(f"{path}: {fault}")
+    whole = pixels.clip(-1, 2**24).astype(np.int32)
+    return _unflattened(whole if np.array_equal(whole, pixels) else pixels), np.array(labels)
 
 
 def _is_number(text):
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def _folder(path, size):
-    split = {part: path / part for part in ("train", "test") if (path / part).is_dir()}
-    if len(split) == 1:
+    split = {part: path / name for name, part in _FOLDERS.items() if (path / name).is_dir()}
+    needed = {"train", "test"} & split.keys()
+    if len(needed) == 1:
         raise ValueError(
-            f"{path} has a folder {next(iter(split))}, and none of the other part: name both train "
+            f"{path} has a folder {''.join(needed)}, and none of the other part: name both train "
             "and test, or neither"
         )
-    found = {part: _class_folders(folder) for part, folder in (split or {"train": path}).items()}
+    folders = split if needed else {"train": path}
+    found = {part: _class_folders(folder) for part, folder in folders.items()}
     every = [path for classes in found.values() for paths in classes.values() for path in paths]
     images = iter(pictures.read(every, size))  # of all parts: they have as many channels
     parts = {}
@@ -191,7 +216,7 @@ def _folder(path, size):
 def _class_folders(folder):
     """The pictures of each class, by its name; of one without name if there are no folders."""
     own = pictures.find(folder)
-    inner = {f.name: pictures.find(f) for f in sorted(folder.glob("*")) if f.is_dir()}
+    inner = {f.name: pictures.find(f) for f in pictures.visible(folder) if f.is_dir()}
     classes = {name: paths for name, paths in inner.items() if paths}
     if own and classes:
         raise ValueError(
@@ -206,21 +231,29 @@ def _class_folders(folder):
 
 
 def _numbered(path, parts):
-    """The parts with classes from 0, and the names of these."""
-    values = sorted({label for _, labels in parts.values() for label in labels.tolist()})
-    known = set(parts["train"][1].tolist())
-    for part, (_, labels) in parts.items():
-        if strange := sorted(set(labels.tolist()) - known):
+    """The parts with classes from 0, in the order of their numbers or else names; their names."""
+    texts = {part: labels.astype(str).tolist() for part, (_, labels) in parts.items()}
+    as_value = _number if all(map(_is_number, set().union(*texts.values()))) else str
+    values = {part: [as_value(text) for text in labels] for part, labels in texts.items()}
+    for part, labels in values.items():
+        if strange := sorted(set(labels).difference(values["train"])):
             raise ValueError(
                 f"{path}: {part} images are of class {strange[0]}, and no training image is: leave "
                 "them out"
             )
-    numbers = {value: number for number, value in enumerate(values)}
+    classes = sorted(set(values["train"]))
+    numbers = {value: number for number, value in enumerate(classes)}
     numbered = {
-        part: (images, np.array([numbers[label] for label in labels.tolist()], np.int32))
-        for part, (images, labels) in parts.items()
+        part: (images, np.array([numbers[value] for value in values[part]], np.int32))
+        for part, (images, _) in parts.items()
     }
-    return numbered, [str(value) or "0" for value in values]
+    return numbered, [str(value) or "0" for value in classes]
+
+
+def _number(text):
+    """The number that a text is: an integer if it is whole, as -1.0 is."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _with_test(path, images, labels, names):

@@ -13,13 +13,18 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 def find(folder: files.Path) -> list[files.Path]:
     """The pictures of a folder, in the order of their names."""
-    return sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+    return [path for path in visible(folder) if path.suffix.lower() in SUFFIXES]
+
+
+def visible(folder: files.Path) -> list[files.Path]:
+    """What is in a folder and not hidden, as .ipynb_checkpoints is, in the order of the names."""
+    return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
 
 
 def read(
     paths: Sequence[files.Path], size: tuple[int, int] | None, *, grey: bool = False
 ) -> UInt8[np.ndarray, "examples rows columns *channels"]:
-    """Pictures as viewers show them, turned as the camera says.
+    """Pictures as viewers show them: turned as the camera says, and on white if transparent.
 
     They have three channels if one of them is in colour, else none.
 
@@ -47,7 +52,12 @@ def _read(path, grey):
         with path.open("rb") as file, PIL.Image.open(file) as picture:
             mode = picture.mode
             upright = PIL.ImageOps.exif_transpose(picture)
+            if upright.has_transparency_data:
+                white = PIL.Image.new("RGBA", upright.size, "white")
+                upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
             levels = np.asarray(upright.convert("L" if grey or mode[0] in "1LIF" else "RGB"))
+    except PIL.Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large ({error}): shrink it, or take it out") from error
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises of files that are cut
         raise ValueError(f"{path} is damaged, or no image ({error}): take it out") from error
     if mode[0] in "IF":  # which Pillow cuts off at 255

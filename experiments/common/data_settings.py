@@ -121,7 +121,7 @@ class DataSettings(Declared, title="Data"):
         if self.classes is None:
             return None
         whole = self._load()
-        others = ~np.isin(whole.test.labels, self.classes)
+        others = ~np.isin(whole.test.labels, dataset.test.labels)
         if not others.any():
             return None
         split = data.Split(whole.test.images[others], whole.test.labels[others])

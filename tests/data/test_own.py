@@ -64,25 +64,42 @@ def test_archives_with_a_test_set(tmp_path, names):
         ("archive", None, (2, 3)),
         ("archive, names", ("cat", "dog"), (2, 3)),
         ("archive, flat", None, (1, 6)),
+        ("archive, one channel", None, (2, 3)),
         ("table", None, (1, 6)),
         ("table without header", None, (1, 6)),
         ("table, label last", None, (1, 6)),
         ("table, gzipped, names", ("cat", "dog"), (1, 6)),
+        ("table of pandas", None, (1, 6)),
+        ("table of pandas, label last", None, (1, 6)),
+        ("table of Excel", None, (1, 6)),
         ("folder", ("cat", "dog"), (2, 3)),
     ],
 )
 def test_every_fifth_image_of_a_class_is_held_out(tmp_path, kind, names, shape):
     named = np.array(["cat", "dog"])[LABELS]
     pixels = ",".join(f"p{i}" for i in range(6))
+    numbers = pixels.replace("p", "")
     path = {
         "archive": lambda: archive(tmp_path, images=IMAGES, labels=LABELS),
         "archive, names": lambda: archive(tmp_path, images=IMAGES, labels=named),
         "archive, flat": lambda: archive(tmp_path, images=IMAGES.reshape(12, 6), labels=LABELS),
+        "archive, one channel": lambda: archive(tmp_path, images=IMAGES[..., None], labels=LABELS),
         "table": lambda: table(tmp_path, f"label,{pixels}\n{rows()}\n"),
         "table without header": lambda: table(tmp_path, rows()),
         "table, label last": lambda: table(tmp_path, f"{pixels},Class\n{rows(label_first=False)}"),
         "table, gzipped, names": lambda: table(
             tmp_path, f"label,{pixels}\n{rows(named)}", "mine.csv.gz"
+        ),
+        "table of pandas": lambda: table(
+            tmp_path,
+            f",label,{numbers}\n"
+            + "\n".join(f"{i},{row}" for i, row in enumerate(rows().splitlines())),
+        ),
+        "table of pandas, label last": lambda: table(
+            tmp_path, f"{numbers},label\n{rows(label_first=False)}"
+        ),
+        "table of Excel": lambda: table(
+            tmp_path, "\ufeff" + re.sub(r"(\w+)", r'"\1"', f"label,{pixels}\n{rows()}")
         ),
         "folder": lambda: folder(tmp_path),
     }[kind]()
@@ -95,9 +112,12 @@ def test_every_fifth_image_of_a_class_is_held_out(tmp_path, kind, names, shape):
         np.testing.assert_array_equal((split.images[:, 0] - 180) // 6 % 2, split.labels)
 
 
-def test_folders_of_a_training_and_a_test_set(tmp_path):
-    dataset = data.load(folder(tmp_path, parts=("train", "test")))
-    assert len(dataset.train) == len(dataset.test) == 12
+def test_folders_of_parts_and_hidden_ones(tmp_path):
+    folder(tmp_path, parts=("train", "val", "test"))
+    folder(tmp_path / "test", classes=(".ipynb_checkpoints",))
+    (tmp_path / "train" / "cat" / "._00.png").write_text("of a Mac")
+    dataset = data.load(str(tmp_path))
+    assert len(dataset.train) == len(dataset.validation) == len(dataset.test) == 12
     assert dataset.class_names == ("cat", "dog")
 
 
@@ -112,10 +132,35 @@ def test_pictures_are_in_colour_if_one_is(tmp_path):
     np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
 
 
-def test_classes_may_be_numbered_otherwise(tmp_path):
-    dataset = data.load(archive(tmp_path, images=IMAGES, labels=LABELS * 3 + 1))
-    assert (dataset.num_classes, dataset.class_names) == (2, ("1", "4"))
-    np.testing.assert_array_equal(np.unique(dataset.train.labels), [0, 1])
+@pytest.mark.parametrize(
+    ("labels", "names", "asked", "absent", "there"),
+    [
+        ([4, 1], ("1", "4"), 4, 0, "1, 4"),
+        (["10.0", "-9"], ("-9", "10"), 10, 1, "-9, 10"),
+        (["dog", "cat"], ("cat", "dog"), 1, 4, "0 (cat), 1 (dog)"),
+    ],
+)
+def test_classes_are_sorted_and_asked_for_as_they_are_labelled(
+    tmp_path, labels, names, asked, absent, there
+):
+    path = archive(tmp_path, images=IMAGES, labels=np.array(labels)[LABELS])
+    dataset = data.load(path)
+    assert (dataset.num_classes, dataset.class_names) == (2, names)
+    for split in dataset.splits().values():  # the second label comes first
+        np.testing.assert_array_equal(1 - (split.images[:, 0] - 180) // 6 % 2, split.labels)
+    chosen = data.load(path, classes=(asked,))
+    assert set(chosen.train.labels) == {1}
+    words = f"classes=[{absent}]: {path} has no class [{absent}], its classes are {there}"
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        data.load(path, classes=(absent,))
+
+
+def test_names_of_data_sets_are_no_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits", "cifar10", "pets"):
+        (tmp_path / name).mkdir()
+    paths = ("./digits", "pets", "a.csv", "digits", "cifar10", "mnist", "birds")
+    assert [name for name in paths if data.is_path(name)] == ["./digits", "pets", "a.csv"]
 
 
 def test_images_without_labels_are_one_class(tmp_path):
@@ -165,6 +210,14 @@ REFUSALS = {
         lambda path: archive(path, images=np.array(["a"]), labels=np.array([0])),
         "{}/mine.npz: images is <U1 of shape (1,); images are numbers of shape (examples, rows",
     ),
+    "transparent": (
+        lambda path: archive(path, images=np.zeros((9, 5, 5, 4), np.uint8)),
+        "{}/mine.npz: images has the shape (9, 5, 5, 4), but images in colour have 3 channels, at",
+    ),
+    "channels first": (
+        lambda path: archive(path, images=np.zeros((9, 3, 5, 5), np.uint8)),
+        "{}/mine.npz: images has the shape (9, 3, 5, 5), but images in colour have 3 channels, at",
+    ),
     "labels of one part": (
         lambda path: archive(path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES),
         "{}/mine.npz: x_test has no labels, and other images have: give all of them labels, or",
@@ -186,6 +239,18 @@ REFUSALS = {
     "no label column": (
         lambda path: table(path, f"a,b,c,d,e,f,g\n{rows()}"),
         "{}/mine.csv: 0 of its columns are called label, labels, class, target or y; exactly one",
+    ),
+    "header only": (
+        lambda path: table(path, "label,0,1"),
+        "{}/mine.csv holds no images: each is a row of a label and pixels",
+    ),
+    "NaN": (
+        lambda path: table(path, rows() + "\n0,1,nan,3,4,5,6"),
+        "{}/mine.csv: 1 of 13 rows hold NaN or infinity, the first at row 12, column 1 (nan); ",
+    ),
+    "no label": (
+        lambda path: table(path, rows() + "\n,1,2,3,4,5,6"),
+        "{}/mine.csv: row 12 has no label: leave out such rows",
     ),
     "short row": (
         lambda path: table(path, rows() + "\n0,1,2"),

@@ -6,8 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dbn_jax import data
-from dbn_jax.data import patches, photographs
+from dbn_jax import data, files
+from dbn_jax.data import patches, photographs, pictures
 
 
 @pytest.fixture
@@ -122,6 +122,29 @@ def test_images_are_turned_as_cameras_say(tmp_path):
     dataset = data.load("folder", data_dir=tmp_path)
     np.testing.assert_array_equal(dataset.train.images, dataset.test.images)
     assert dataset.image_shape == (3, 2)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("LA", 1), ("RGBA", 3), ("P", 3)])
+def test_what_is_transparent_lies_on_white(tmp_path, mode, channels):
+    """Black ink, all that is opaque."""
+    ink = 255 * np.array([[0, 0, 0], [1, 0, 1]], np.uint8)
+    if mode == "P":
+        picture = PIL.Image.fromarray(ink // 255)
+        picture.putpalette([0] * 6)
+        picture.save(tmp_path / "a.png", transparency=0)
+    else:
+        picture = PIL.Image.fromarray(np.stack([np.zeros_like(ink), ink], axis=2))
+        picture.convert(mode).save(tmp_path / "a.png")
+    (levels,) = pictures.read([files.path(tmp_path / "a.png")], None)
+    np.testing.assert_array_equal(np.atleast_3d(levels), np.tile(255 - ink[..., None], channels))
+
+
+def test_pictures_that_are_too_large_are_named(images, monkeypatch):
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(
+        ValueError, match=rf"^{images}/00.png is too large \(Image size \(48 pixels"
+    ):
+        data.load("folder", data_dir=images)
 
 
 def cut_off(folder):

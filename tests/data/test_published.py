@@ -60,12 +60,14 @@ NAMES = {"cifar10": "batches.meta.txt", "cifar100": "fine_label_names.txt"}
 @pytest.mark.parametrize("name", CIFAR)
 def test_cifar(tmp_path, name):
     num_labels, batches, test = CIFAR[name]
-    train = cifar(tmp_path, num_labels, batches)
-    cifar(tmp_path, num_labels, [test])
-    with pytest.raises(
-        FileNotFoundError, match=f"lacks {NAMES[name]}, files of {name}: fetch them"
-    ):
+    (tmp_path / test.removesuffix(".bin")).write_text("a pickle")
+    words = f"lacks {', '.join([*batches, test, NAMES[name]])}: fetch the binary version of {name} "
+    with pytest.raises(FileNotFoundError, match=words):
         data.load(name, data_dir=tmp_path)
+    train = cifar(tmp_path, num_labels, batches)
+    with pytest.raises(FileNotFoundError, match=f"lacks {test}, {NAMES[name]}: fetch the binary"):
+        data.load(name, data_dir=tmp_path)
+    cifar(tmp_path, num_labels, [test])
     (tmp_path / NAMES[name]).write_text("airplane\nautomobile\nbird\n\n")
     dataset = data.load(name, data_dir=tmp_path)
     assert dataset.image_shape == (32, 32, 3)

@@ -64,6 +64,15 @@ def test_what_does_not_go_together_is_refused(settings, words):
         DataSettings(**settings)
 
 
+def test_other_classes_of_own_images_are_those_of_their_labels(tmp_path):
+    images, labels = np.arange(200, dtype=np.uint8).reshape(20, 10), np.arange(20) % 2 + 1
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    settings = DataSettings(dataset=str(tmp_path / "mine.npz"), classes=(2,))
+    dataset, _ = settings.load()
+    assert set(dataset.train.labels) == {1}
+    assert set(settings.left_out(dataset).labels) == {0}
+
+
 def test_other_classes_are_whitened_as_those_that_were_learnt():
     settings = dataclasses.replace(DIGITS, classes=(2, 7), whiten=True, image_size=(4, 6))
     dataset, _ = settings.load()
