@@ -23,11 +23,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dbn_jax import learning, likelihood, rbm, sources, training, units
 from dbn_jax.data import blocks
 from dbn_jax.learning import health
-from dbn_jax.likelihood import partition
+from dbn_jax.likelihood import annealing, partition
 
 _CHAINS = 100
-_NUM_BASE = 10_000  # rows for the first biases, which are the base rates of annealing
-_FEW_CHAINS = 10  # fewer effective ones, and the standard error of log Z says nothing
 
 
 class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -176,13 +174,8 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         # Spare numbers, like the first weights.
         key = jax.random.fold_in(training.spare_key(self.seed_), self.state_.step)
         estimate = likelihood.ais(key, params, base=self._base, betas=betas, num_chains=_CHAINS)
-        if (effective := float(estimate.effective_sample_size)) < _FEW_CHAINS:
-            warnings.warn(
-                f"only {effective:.1f} of {_CHAINS} chains carry the estimate of log Z, so that it "
-                "is too low, and every log-likelihood too high: raise ais_steps from "
-                f"{self.ais_steps}",
-                stacklevel=4,
-            )
+        if fault := annealing.few_chains(float(estimate.effective_sample_size), _CHAINS):
+            warnings.warn(f"{fault}: raise ais_steps from {self.ais_steps}", stacklevel=4)
         return float(estimate.log_z), float(estimate.standard_error)
 
     def __sklearn_tags__(self):
@@ -200,7 +193,7 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Makes a new RBM whose biases fit the rows, and returns these, checked."""
         X = self._validated(X, reset=True)
         self.seed_ = _seed(self.random_state)
-        some = sources.spread_numbers(X.shape[0], min(X.shape[0], _NUM_BASE))
+        some = sources.spread_numbers(X.shape[0], min(X.shape[0], annealing.NUM_BASE))
         self._learnt(self._first_state(_dense(X[some])))
         self._base = self.state_.params.visible
         return X
