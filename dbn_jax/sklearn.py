@@ -23,11 +23,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dbn_jax import learning, likelihood, rbm, sources, training, units
 from dbn_jax.data import blocks
 from dbn_jax.learning import health
-from dbn_jax.likelihood import partition
+from dbn_jax.likelihood import annealing, partition
 
 _CHAINS = 100
-_NUM_BASE = 10_000  # rows for the first biases, which are the base rates of annealing
-_FEW_CHAINS = 10  # fewer effective ones, and the standard error of log Z says nothing
 
 
 class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -108,9 +106,19 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
     def partial_fit(self, X: Any, y: Any = None) -> "RestrictedBoltzmannMachine":
         """One update, with all rows of X as its batch: of a new RBM, or of the one that there is.
 
-        Update t has the key ``fold_in(key(seed_), t)``, as in the training loop.
+        Update t has the key ``fold_in(key(seed_), t)``, as in the training loop. ValueError if
+        parameters have been set that make other arrays, such as `n_components`.
         """
-        X = self._validated(X) if hasattr(self, "state_") else self._start(X)
+        if hasattr(self, "state_"):
+            rows = jax.ShapeDtypeStruct((1, self.state_.params.weights.shape[0]), np.float32)
+            if _shapes(self.state_) != _shapes(jax.eval_shape(self._first_state, rows)):
+                raise ValueError(
+                    "the RBM was made with other parameters than are set now, and cannot go on "
+                    "with these: call fit, which makes a new one"
+                )
+            X = self._validated(X)
+        else:
+            X = self._start(X)
         key = jax.random.fold_in(jax.random.key(self.seed_), self.state_.step)
         self._learnt(learning.step(key, self.state_, _dense(X), **self._how)[0])
         return self
@@ -123,9 +131,9 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
     def score_samples(self, X: Any) -> np.ndarray:
         """The log-likelihood log p(v) of each row in nats, with `log_z_`.
 
-        Rows are states, and a grey level is none, but the probability of one: ValueError. What is
-        to be ranked needs no Z: ``-rbm.free_energy(model.state_.params, v)`` differs from log p by
-        a constant.
+        Rows are states, and a grey level is none, but the mean of one: ValueError. What is to be
+        ranked needs no Z: ``-rbm.free_energy(model.state_.params, v)`` differs from log p by a
+        constant.
         """
         check_is_fitted(self)
         X = self._validated(X)
@@ -166,19 +174,14 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         # Spare numbers, like the first weights.
         key = jax.random.fold_in(training.spare_key(self.seed_), self.state_.step)
         estimate = likelihood.ais(key, params, base=self._base, betas=betas, num_chains=_CHAINS)
-        if (effective := float(estimate.effective_sample_size)) < _FEW_CHAINS:
-            warnings.warn(
-                f"only {effective:.1f} of {_CHAINS} chains carry the estimate of log Z, so that it "
-                "is too low, and every log-likelihood too high: raise ais_steps from "
-                f"{self.ais_steps}",
-                stacklevel=4,
-            )
+        if fault := annealing.few_chains(float(estimate.effective_sample_size), _CHAINS):
+            warnings.warn(f"{fault}: raise ais_steps from {self.ais_steps}", stacklevel=4)
         return float(estimate.log_z), float(estimate.standard_error)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.positive_only = self._is_positive
+        tags.input_tags.positive_only = _is_positive(self._units[0])
         tags.transformer_tags.preserves_dtype = []  # all is float32
         return tags
 
@@ -190,44 +193,46 @@ class RestrictedBoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMix
         """Makes a new RBM whose biases fit the rows, and returns these, checked."""
         X = self._validated(X, reset=True)
         self.seed_ = _seed(self.random_state)
-        weight_key, chain_key = jax.random.split(training.spare_key(self.seed_))
-        params = rbm.init_params(
-            weight_key,
-            X.shape[1],
-            self.n_components,
-            visible=self._visible,
-            hidden=units.Bernoulli() if self.hidden is None else self.hidden,
-        )
-        some = sources.spread_numbers(X.shape[0], min(X.shape[0], _NUM_BASE))
-        params = rbm.fit_visible(params, _dense(X[some]))
-        self._base = params.visible
-        self._learnt(learning.init_state(chain_key, params, **self._how))
+        some = sources.spread_numbers(X.shape[0], min(X.shape[0], annealing.NUM_BASE))
+        self._learnt(self._first_state(_dense(X[some])))
+        self._base = self.state_.params.visible
         return X
+
+    def _first_state(self, rows):
+        """What learning begins with: biases that fit the rows."""
+        weight_key, chain_key = jax.random.split(training.spare_key(self.seed_))
+        visible, hidden = self._units
+        params = rbm.init_params(
+            weight_key, rows.shape[1], self.n_components, visible=visible, hidden=hidden
+        )
+        return learning.init_state(chain_key, rbm.fit_visible(params, rows), **self._how)
 
     def _learnt(self, state):
         self.state_ = state
         vars(self).pop("_log_z", None)
 
     @property
-    def _visible(self):
-        return units.Bernoulli() if self.visible is None else self.visible
-
-    @property
-    def _is_positive(self):
-        return all(part.support[0] >= 0 for part in self._visible.elements())
+    def _units(self):
+        """The types of the visible and of the hidden units."""
+        pair = [units.Bernoulli() if x is None else x for x in (self.visible, self.hidden)]
+        rbm.check_types(*pair)
+        return pair
 
     @property
     def _how(self):
         """The learner and the optimizer."""
         learner = learning.CD() if self.learner is None else self.learner
+        if not isinstance(learner, learning.Learner):
+            raise TypeError(f"{learner!r} is not a learner; pass an instance, such as CD()")
         return {"learner": learner, "optimizer": _optimizer(self.learning_rate, self.momentum)}
 
     def _validated(self, X: Any, *, reset: bool = False) -> Any:
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=reset)
+        visible = self._units[0].init(X.shape[1]) if reset else self.state_.params.visible
         for rows in _blocks(X):
-            for place, fault in health.check_data(self._visible, rows).items():
+            for place, fault in health.check_data(visible, rows).items():
                 if place.split(".")[-1] in ("range", "one_hot"):
-                    if self._is_positive and rows.min() < 0:  # in scikit-learn's own words
+                    if _is_positive(visible) and rows.min() < 0:  # in scikit-learn's own words
                         fault = f"Negative values in data: {fault}"
                     raise ValueError(fault)
         return X
@@ -246,17 +251,39 @@ def _log_likelihood(log_z, params, v):
     return likelihood.log_likelihood(params, v, log_z)
 
 
+def _shapes(state):
+    return jax.tree.map(lambda x: x.shape, state)
+
+
+def _is_positive(visible):
+    return all(part.support[0] >= 0 for part in visible.elements())
+
+
 def _check_states(visible, X):
-    """Raises ValueError if a row holds means of units that take whole numbers."""
-    if any(part.tail == "quadratic" for part in visible.elements()):
-        return
+    """Raises ValueError if a row holds what is no state of its unit, such as a mean."""
+    parts = visible.elements()
+    ends = np.cumsum([part.num_units for part in parts])
     for rows in _blocks(X):
-        if (between := rows[rows != np.rint(rows)]).size:
-            raise ValueError(
-                f"the rows hold {between[0]:.4g}, but units of this type take whole numbers, and "
-                "only these have a likelihood: draw each with its grey level as the probability, "
-                "or round them"
-            )
+        for part, x in zip(parts, np.split(rows, ends[:-1], axis=1), strict=True):
+            if (step := _step(part)) is None:
+                continue
+            low = part.support[0]
+            nearest = low + step * np.rint((x - low) / step)
+            if (between := x[~np.isclose(x, nearest)]).size:
+                raise ValueError(
+                    f"the rows hold {between[0]:.4g}, which no {type(part).__name__} unit can be, "
+                    "and only states have a likelihood: draw them, with your rows as their means, "
+                    "or round to them"
+                )
+
+
+def _step(part):
+    """How far the values of a unit lie apart; None if it takes real numbers."""
+    low, high = part.support
+    if part.tail == "factorial":  # counts
+        return 1.0
+    num_values = 2 if isinstance(part, units.Softmax) else part._num_values
+    return None if num_values is None else (high - low) / (num_values - 1)
 
 
 def _of_rows(function, params, X):

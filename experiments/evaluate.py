@@ -50,7 +50,7 @@ from dbn_jax import (
     recognition,
     units,
 )
-from dbn_jax.likelihood import evaluation
+from dbn_jax.likelihood import annealing, evaluation
 from experiments.common import (
     layer_measures,
     pretrained,
@@ -67,11 +67,9 @@ from experiments.pictures import errors
 _PROGRAMS = ("train_rbm", *pretrained.NETS, pretrained.CONVOLUTIONAL, pretrained.SEQUENCES)
 # Correctly recognised images shown of each class: the hardest, then as many of the others.
 _NUM_HARD = 6
-_FEW_CHAINS = 10  # fewer effective ones of many, and the standard error of log Z says nothing
 _LARGE_GAP = 2.0  # nats from the estimate to its conservative value; a well annealed RBM has 0.5
 _IMAGES = {"ais_steps": 14_500, "ais_chains": 100}
 _LIKELIHOOD = ("ais_steps", "ais_chains", "passes", "reverse_images")
-_NUM_BASE = 10_000  # training images for the base rates of annealing
 
 
 class Settings(runs.RunSettings):
@@ -184,7 +182,7 @@ def run(settings: Settings, workdir: str) -> dict:
         estimates = evaluation.evaluate(
             likelihood_key,
             net,
-            _examples(train_key, net, dataset.train.spread(_NUM_BASE), transform),
+            _examples(train_key, net, dataset.train.spread(annealing.NUM_BASE), transform),
             _examples(held_out_key, net, held_out, transform),
             num_steps=settings.ais_steps,
             num_chains=settings.ais_chains,
@@ -290,13 +288,8 @@ def _examples(key, net, split, transform):
 def _warn(estimates, settings):
     """Warns when log Z is not to be trusted: it is then too low, and flatters the model."""
     effective = estimates["log_z_effective_sample_size"]
-    if effective < min(_FEW_CHAINS, settings.ais_chains / 2):
-        logging.warning(
-            "only %.1f of %d chains carry the estimate of log Z, so that it is too low, and its "
-            "standard error too small: raise --ais_steps",
-            effective,
-            settings.ais_chains,
-        )
+    if fault := annealing.few_chains(effective, settings.ais_chains):
+        logging.warning("%s: raise --ais_steps", fault)
     (reverse,) = (name for name in estimates if name.endswith("_reverse"))
     gap = estimates[reverse.removesuffix("_reverse")] - estimates[reverse]
     if gap > _LARGE_GAP:

@@ -6,9 +6,10 @@ writes four files: model.npz, the weights in half precision (bfloat16; the fine-
 784-500-500-2000 net takes 3.3 MB, the 784-1000-500-250-30 autoencoder 4.0 MB); the checksum of
 these, which `dbn_jax.model_file.load` verifies; summary.json, with the summary of the run and
 of the runs that it started from, but without the folders of their data; and README.md, the model's
-card. The card has the figures and the runs of the summary, and before them what you write into
-about.md: what the model is for, what it was trained on, where it fails. The commands that need a
-trained model take such a folder as --pretrained.
+card. Of a run that has made another model since, by more epochs, only the data are told. The card
+has the figures and the runs of the summary, and before them what you write into about.md: what the
+model is for, what it was trained on, where it fails. The commands that need a trained model take
+such a folder as --pretrained.
 """
 
 import json
@@ -46,12 +47,12 @@ def publish(pretrained: str | os.PathLike, folder: str | os.PathLike) -> None:
             f"--folder={folder} is the workdir of a run, whose model and summary would be lost; "
             "choose another"
         )
-    summary = pretrained_runs.run_summary(source)
+    summary = pretrained_runs.run_summary(source, whole=True)
     model = model_file.load(source / "model.npz")
     with files.named(f"cannot use --folder={folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         _check_own(folder)
-    summary = _without_folders(summary)
+    summary = _without_folders(_without_changed(summary))
     # The summary first: it says whose folder this is, should the model not be written.
     files.write_text(folder / "summary.json", _as_text(summary | {"files": {}}))
     model_file.save(folder / "model.npz", model, dtype=jnp.bfloat16)
@@ -76,18 +77,13 @@ def card(folder: pathlib.Path) -> str:
         f'`dbn_jax.model_file.load("{name}/model.npz")` loads it. The file has '
         f"{model.stat().st_size / 1e6:.1f} MB, and the SHA-256 `{files.sha256(model)[:16]}…`.",
         "",
-        "| figure | |",
+        f"| {_figures(summary)} | |",
         "|---|---|",
         *(f"| {key.replace('_', ' ')} | {_shown(key, value)} |" for key, value in results.items()),
         "",
         "| made by | commit | seed | time | device | JAX |",
         "|---|---|---|---|---|---|",
-        *(
-            f"| `{run['program']}` | {_commit(run)} | {run['seed']} | "
-            f"{run['wall_seconds']:,.0f} s | {run['device']['platform']} | "
-            f"{run['versions']['jax']} |"
-            for run in _runs(summary)
-        ),
+        *map(_row, _runs(summary)),
         "",
         "All settings are in `summary.json`.",
     ]
@@ -100,8 +96,23 @@ def _runs(summary):
     return [run for start in starts for run in _runs(start)] + [summary]
 
 
+def _row(run):
+    if run.get("has_changed"):
+        return f"| `{run['program']}` | has made another model since: left out | | | | |"
+    return (
+        f"| `{run['program']}` | {_commit(run)} | {run['seed']} | {run['wall_seconds']:,.0f} s | "
+        f"{run['device']['platform']} | {run['versions']['jax']} |"
+    )
+
+
 def _commit(run):
     return f"`{run['commit'][:7]}`" if run["commit"] else "not from a clone"
+
+
+def _figures(summary):
+    """What the figures are of."""
+    size = summary["settings"].get("ensemble") or 1
+    return f"mean over an ensemble of {size}, of which this is the first" if size > 1 else "figure"
 
 
 def _shown(name, value):
@@ -124,6 +135,22 @@ def _check_own(folder):
 
 def _as_text(summary):
     return json.dumps(summary, indent=2) + "\n"
+
+
+def _without_changed(summary):
+    """The summary; of runs that have made another model since, only what tells of the data."""
+    for name in pretrained_runs.STARTS:
+        if name not in summary:
+            continue
+        start = summary[name]
+        then = summary.get("started_from", {}).get(name)
+        now = start.get("files", {}).get("model.npz")
+        if None not in (then, now) and then != now:  # early runs tell of neither
+            settings = {k: v for k, v in start["settings"].items() if k in ("data", "data_dir")}
+            kept = {k: v for k, v in start.items() if k in ("program", *pretrained_runs.STARTS)}
+            start = kept | {"has_changed": True, "settings": settings}
+        summary = summary | {name: _without_changed(start)}
+    return summary
 
 
 def _without_folders(summary):

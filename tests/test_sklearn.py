@@ -180,11 +180,65 @@ def test_rows_that_no_unit_can_have_are_refused(X, words, method, kind):
         getattr(model, method)(kind(X))
 
 
-def test_grey_levels_have_no_likelihood():
-    model = fitted().fit(ROWS / 2)
+@pytest.mark.parametrize(
+    ("visible", "states", "means", "words"),
+    [
+        (units.Bernoulli(), ROWS, ROWS / 2, "0.5, which no Bernoulli"),
+        (units.Spin(), 2 * ROWS - 1, 0 * ROWS, "0, which no Spin"),
+        (units.Binomial(num_trials=2), 2 * ROWS, ROWS / 2, "0.5, which no Binomial"),
+        (units.Poisson(), 9 * ROWS, ROWS / 4, "0.25, which no Poisson"),
+        (
+            units.Concat((units.Gaussian(), units.Softmax(num_classes=3)), (3, 3)),
+            np.float32([[0.3, 1.2, -2, 0, 1, 0]] * 9),
+            np.float32([[0.3, 1.2, -2, 0, 0.7, 0.3]]),
+            "0.7, which no Softmax",
+        ),
+    ],
+)
+def test_means_have_no_likelihood(visible, states, means, words):
+    model = clone(SMALL).set_params(visible=visible, learning_rate=1e-3).fit(states)
+    assert np.isfinite(model.score(states))
     words = (
-        "the rows hold 0.5, but units of this type take whole numbers, and only these have a "
-        "likelihood: draw each with its grey level as the probability, or round them"
+        f"the rows hold {words} unit can be, and only states have a likelihood: draw them, with "
+        "your rows as their means, or round to them"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        model.score_samples(means)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"visible": "gaussian"}, "'gaussian' is not a unit type; pass an instance, such as"),
+        ({"learner": "pcd"}, "'pcd' is not a learner; pass an instance, such as CD()"),
+        ({"learner": learning.PCD}, "<class 'dbn_jax.learning.learners.PCD'> is not a learner; "),
+        (
+            {"visible": units.Softmax(num_classes=4)},
+            "6 softmax units cannot be split into groups of 4; use a multiple of num_classes",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_parameters_that_make_no_rbm_are_named(parameters, words, method):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(words)}"):
+        getattr(clone(SMALL).set_params(**parameters), method)(ROWS)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"momentum": 0.5},
+        {"n_components": 5},
+        {"visible": units.Gaussian()},
+        {"learner": learning.PCD(7)},
+    ],
+)
+def test_an_rbm_goes_on_with_parameters_that_fit_it_alone(parameters):
+    model = fitted()
+    model.set_params(learner=learning.CD(2), learning_rate=0.01).partial_fit(ROWS)
+    words = (
+        "the RBM was made with other parameters than are set now, and cannot go on with these: "
+        "call fit, which makes a new one"
     )
     with pytest.raises(ValueError, match=f"^{words}$"):
-        model.score_samples(ROWS / 2)
+        model.set_params(**parameters).partial_fit(ROWS)

@@ -35,6 +35,11 @@ from dbn_jax.compilation import jit
 from dbn_jax.typing import AnyArray, Array, Float, Key
 from dbn_jax.units import normalisable
 
+# Examples whose means are the base rates: more do not change them much.
+NUM_BASE = 10_000
+# Fewer effective chains of many, and the standard error of log Z says nothing.
+_FEW_CHAINS = 10
+
 
 class Estimate(NamedTuple):
     """An estimate of log Z.
@@ -70,6 +75,16 @@ def published_betas(num_steps: int = 14_500) -> Float[Array, " steps_and_one"]:
         np.linspace(0.9, 1, num_steps - first - second + 1),
     ]
     return jnp.asarray(np.concatenate(parts), jnp.float32)
+
+
+def few_chains(effective_sample_size: float, num_chains: int) -> str:
+    """Says so if too few of the chains carry an estimate of log Z; empty if enough do."""
+    if effective_sample_size >= min(_FEW_CHAINS, num_chains / 2):
+        return ""
+    return (
+        f"only {effective_sample_size:.1f} of {num_chains} chains carry the estimate of log Z, so "
+        "that it is too low, its standard error too small, and every log-likelihood too high"
+    )
 
 
 def ais(

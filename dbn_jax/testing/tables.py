@@ -145,11 +145,17 @@ def _check_energy(layer: Units, table: Table, inputs: np.ndarray) -> None:
         )
 
 
-def _check_size(layer: Units, num_states: int) -> None:
+def check_size(layer: Units) -> None:
+    """Raises ValueError if there are too many states; a unit that lists none takes two values."""
+    parts = layer.elements()
+    _check_number(layer, math.prod(number_of_states(x) or 2**x.num_units for x in parts))
+
+
+def _check_number(layer: Units, num_states: int) -> None:
     if num_states > _MOST_STATES:
         raise ValueError(
-            f"{layer.num_units} {type(layer).__name__} units have {num_states:,} states or nodes, "
-            f"and {_MOST_STATES:,} at most are summed over: give a smaller num_units"
+            f"{layer.num_units:,} {type(layer).__name__} units have more than the {_MOST_STATES:,} "
+            "states or nodes that can be summed over: give a smaller num_units"
         )
 
 
@@ -168,11 +174,10 @@ def _axes(layer: Units, inputs: np.ndarray, drawn: np.ndarray) -> list[Axis]:
             low, high = element.support
             axes += [_axis(layer, inputs, drawn, i, low, high) for i in range(start, end)]
         else:
-            _check_size(layer, num_states)
             states = element.states(jnp.arange(num_states))
             axes.append(Axis.listed(np.asarray(states, np.float64)))
         start = end
-    _check_size(layer, math.prod(len(axis.values) for axis in axes))
+    _check_number(layer, math.prod(len(axis.values) for axis in axes))
     return axes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dbn_jax.testing import formulas, samples
 from dbn_jax.testing.sentences import apart, fail, number, worst
-from dbn_jax.testing.tables import Table, number_of_states
+from dbn_jax.testing.tables import Table, check_size, number_of_states
 from dbn_jax.typing import Array, Key
 from dbn_jax.units import Units
 
@@ -43,6 +43,7 @@ def check_units(
     _check_pytree(units)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     made = _with_parameters(rng, units, num_units)
+    check_size(made)
     for dtype in dtypes:
         _check_results(made, dtype)
     inputs = rng.uniform(-2, 2, (_ROWS, made.num_units)).astype(np.float32)
@@ -81,10 +82,11 @@ def _check_pytree(units: Units) -> None:
             "tuples"
         ) from e
     for element in units.elements():
-        if not isinstance(getattr(element, "support", None), tuple):
+        support = getattr(element, "support", None)
+        if not isinstance(support, tuple) or len(support) != 2:
             raise AssertionError(
-                f"{type(element).__name__} has no support: give the smallest and largest value of "
-                "a unit, such as support: ClassVar = (0.0, 1.0)"
+                f"{type(element).__name__} has the support {support!r}: give the smallest and "
+                "largest value of a unit, such as support: ClassVar = (0.0, 1.0)"
             )
 
 
@@ -105,7 +107,9 @@ def _with_parameters(rng: np.random.Generator, units: Units, num_units: int) -> 
         fail(units, "init", f"{num_units} units are asked for, but num_units is {made.num_units}")
     if np.any(bias := np.asarray(made.bias)):
         fail(units, "init", f"the biases begin at {number(bias)}; expected zeros")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(units.init(num_units, jnp.bfloat16)):
+    with _said(units, "init", "it does not take a dtype, such as bfloat16, after num_units"):
+        narrow = units.init(num_units, jnp.bfloat16)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(narrow):
         if leaf.dtype != jnp.bfloat16:
             place = jax.tree_util.keystr(path)
             fail(units, "init", f"with dtype=bfloat16 it makes {place} of {leaf.dtype}")
@@ -206,14 +210,15 @@ def _check_values(made: Units, drawn: np.ndarray) -> None:
 def _check_states(
     element: Units, num_states: int, drawn: np.ndarray, low: float, high: float
 ) -> None:
-    states = element.states(jnp.arange(num_states)[None])
+    with _said(element, "states", f"it does not run, for {num_states} numbers"):
+        states = element.states(jnp.arange(num_states)[None])
     shape = (1, num_states, element.num_units)
-    if (states.shape, states.dtype) != (shape, jnp.float32):
+    found = f"{states.dtype} of shape {states.shape}" if hasattr(states, "shape") else repr(states)
+    if found != (expected := f"float32 of shape {shape}"):
         fail(
             element,
             "states",
-            f"of numbers of shape {shape[:2]} it makes {states.dtype} of shape {states.shape}; "
-            f"expected float32 of shape {shape}",
+            f"of numbers of shape {shape[:2]} it makes {found}; expected {expected}",
         )
     states = np.asarray(states[0])
     rows, index = np.unique(states, axis=0, return_inverse=True)

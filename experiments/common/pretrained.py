@@ -44,17 +44,27 @@ class Pretrained(Declared, title="Model"):
 
 
 def run_summary(
-    path: str | os.PathLike, later: tuple[files.Path, ...] = (), *, flag: str = "pretrained"
+    path: str | os.PathLike,
+    later: tuple[files.Path, ...] = (),
+    *,
+    flag: str = "pretrained",
+    whole: bool = False,
 ) -> dict[str, Any]:
     """Reads the summary of a finished run, or of a published one.
 
-    Under "pretrained" or "below" it has the summary of the run that this one started from; `later`
-    are the folders of runs that started from this one. The flag named the path.
+    Under "pretrained" or "below" it has the summary of the run that this one started from: of
+    every such run if `whole`, else where it tells of the data. `later` are the folders of runs that
+    started from this one. The flag named the path.
     """
     folder = files.path(path)
     if folder in later:
         raise ValueError(f"{path}/summary.json is damaged: the run started from its own model")
     if not (folder / "summary.json").is_file():
+        if later:
+            raise FileNotFoundError(
+                f"the run in {later[-1]} started from that in {path}, which is needed, too, and "
+                "has no summary.json: put it back, or finish it"
+            )
         raise FileNotFoundError(
             f"--{flag}={path}: there is no finished run (no summary.json in it)"
         )
@@ -62,8 +72,9 @@ def run_summary(
     _check_settings(summary, path)
     for name in STARTS:
         origin = summary["settings"].pop(name, None) or NONE
-        if origin != NONE:
-            summary[name] = run_summary(origin, (*later, folder), flag=name)
+        tells_of_data = name == "pretrained" and not _has_own_data(summary)
+        if origin != NONE and (whole or tells_of_data):
+            summary[name] = run_summary(origin, (*later, folder), whole=whole)
     return summary
 
 

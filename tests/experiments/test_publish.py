@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from dbn_jax import dbn, model_file
-from experiments import evaluate, finetune_updown
+from dbn_jax import dbn, model_file, rbm
+from experiments import evaluate, finetune_updown, train_rbm
+from experiments.common import pretrained
 from experiments.common.data_settings import DataSettings
 from experiments.publish import card, publish
 from tests import binaries, finished_runs
@@ -97,6 +98,39 @@ def test_a_card_has_ones_own_words_first_then_figures_and_runs(tmp_path):
     assert "| error rate | 50.00 % |" in lines
     commit = json.loads((folder / "summary.json").read_text())["commit"]
     assert lines[-3].startswith(f"| `experiments.train_dbn` | `{commit[:7]}` | 0 | 0 s | cpu |")
+
+
+def test_a_run_that_has_changed_since_is_left_out_but_for_its_data(tmp_path):
+    first = finished_runs.random_net(tmp_path / "first", (4, 5))
+    model = dbn.untie(model_file.load(tmp_path / "first/model.npz"))
+    tuned = finished_runs.save(
+        tmp_path / "tuned", model, finetune_updown.Settings(pretrained=first)
+    )
+    row = "| `experiments.train_dbn` | has made another model since: left out | | | | |"
+    publish(tuned, tmp_path / "same")
+    assert row not in (tmp_path / "same/README.md").read_text()
+    changed = finished_runs.random_net(tmp_path / "changed", (6, 5))
+    for name in ("model.npz", "model.npz.sha256", "summary.json"):
+        shutil.copy(f"{changed}/{name}", f"{first}/{name}")
+    publish(tuned, tmp_path / "published")
+    text = (tmp_path / "published/summary.json").read_text()
+    start = json.loads(text)["pretrained"]
+    assert start.keys() == {"program", "settings", "has_changed"}
+    assert start["settings"].keys() == {"data"}
+    assert row in (tmp_path / "published/README.md").read_text().splitlines()
+    published = str(tmp_path / "published")
+    assert pretrained.load(published, pretrained.NETS)[1] == finished_runs.DIGITS
+    publish(published, tmp_path / "again")
+    assert (tmp_path / "again/summary.json").read_text() == text
+
+
+def test_a_card_says_that_figures_are_those_of_an_ensemble(tmp_path):
+    settings = train_rbm.Settings(data=finished_runs.DIGITS, ensemble=3)
+    model = rbm.init_params(jax.random.key(0), 64, 4)
+    path = finished_runs.save(tmp_path / "ensemble", model, settings)
+    publish(path, tmp_path / "out")
+    lines = (tmp_path / "out/README.md").read_text().splitlines()
+    assert "| mean over an ensemble of 3, of which this is the first | |" in lines
 
 
 @pytest.mark.parametrize(

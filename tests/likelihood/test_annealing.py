@@ -96,6 +96,16 @@ def test_published_schedule():
         annealing.published_betas(2)
 
 
+@pytest.mark.parametrize(
+    ("effective", "num_chains", "few"),
+    [(9.94, 100, True), (10.0, 100, False), (1.94, 4, True), (2.0, 4, False)],
+)
+def test_few_chains_of_many_are_told(effective, num_chains, few):
+    said = annealing.few_chains(effective, num_chains)
+    assert said.startswith(f"only {effective:.1f} of {num_chains} chains carry" if few else "")
+    assert bool(said) == few
+
+
 def test_one_chain_has_no_standard_error():
     params = make((units.Bernoulli(), 3), (units.Bernoulli(), 2))
     with pytest.raises(ValueError, match="num_chains is 1; a standard error takes at least 2"):

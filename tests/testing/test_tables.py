@@ -97,14 +97,3 @@ def test_energies_without_an_integral(energy, sentence):
     with pytest.raises(AssertionError) as raised:
         tables.Table.of(Real(jnp.zeros(1), energy), np.zeros((1, 1)), np.full((5, 1), 0.3))
     assert str(raised.value).startswith(f"Real.energy: {sentence}")
-
-
-@pytest.mark.usefixtures("x64")
-def test_too_many_states_are_refused():
-    made = units.Bernoulli().init(20)
-    with pytest.raises(
-        ValueError,
-        match=r"^20 Bernoulli units have 1,048,576 states or nodes, and 400,000 at most are summed "
-        r"over: give a smaller num_units$",
-    ):
-        tables.Table.of(made, np.zeros((1, 20)), np.zeros((1, 20)))

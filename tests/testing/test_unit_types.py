@@ -48,6 +48,16 @@ def test_what_is_no_units_is_refused(what):
         testing.check_units(KEY, what)
 
 
+@pytest.mark.parametrize(("layer", "num_units"), [(units.Bernoulli(), 26), (units.Gaussian(), 3)])
+def test_too_many_states_are_refused(layer, num_units):
+    sentence = (
+        f"{num_units} {type(layer).__name__} units have more than the 400,000 states or nodes that "
+        "can be summed over: give a smaller num_units"
+    )
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        testing.check_units(KEY, layer, num_units)
+
+
 @pytest.mark.parametrize("wrong", SENTENCES, ids=lambda cls: cls.__name__)
 def test_each_mistake_has_its_sentence(wrong):
     sentence = re.escape(wrong.__name__ + SENTENCES[wrong]).replace("…", ".*")  # JAX's own words

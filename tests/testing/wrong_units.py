@@ -190,6 +190,27 @@ class NoSupport(units.Units):
 
 
 @pytrees.dataclass
+class OneLimit(Ternary):
+    support: ClassVar = (0.0,)
+
+
+@pytrees.dataclass
+class NoDtype(Ternary):
+    def init(self, num_units):
+        return super().init(num_units)
+
+
+@pytrees.dataclass
+class NoStates(Ternary):
+    def states(self, index): ...
+
+
+@pytrees.dataclass
+class BrokenStates(Ternary):
+    states = units.Softmax.states
+
+
+@pytrees.dataclass
 class OtherInit(Ternary):
     def init(self, num_units, dtype=jnp.float32):
         return units.Spin().init(num_units, dtype)
@@ -308,7 +329,7 @@ class NoDataclass(units.Units):
     cumulant = mean = sample = units.Bernoulli.mean
 
 
-# Of each class, behind its name. "…" stands for JAX's own words.
+# Of each class, behind its name. "…" stands for JAX's own words, or those of NoSupport.
 SENTENCES = {
     WrongCumulant: (
         ".cumulant: at inputs (0.4265, 0.918) it is 2.695, but log Σ exp(I·s(x) − U(x)) over its "
@@ -383,9 +404,15 @@ SENTENCES = {
     ),
     NoPytree: " is no pytree: decorate the class with dbn_jax.pytrees.dataclass",
     NoSupport: (
-        " has no support: give the smallest and largest value of a unit, such as support: "
+        " has the support None: give the smallest and largest value of a unit, such as support: "
         "ClassVar = (0.0, 1.0)"
     ),
+    OneLimit: " has the support (0.0,): give the smallest and largest value of a unit, …",
+    NoDtype: ".init: it does not take a dtype, such as bfloat16, after num_units (TypeError: …)",
+    NoStates: (
+        ".states: of numbers of shape (1, 9) it makes None; expected float32 of shape (1, 9, 2)"
+    ),
+    BrokenStates: ".states: it does not run, for 9 numbers (AttributeError: …)",
     OtherInit: (
         ".init: it returns Spin(bias=Array([0., 0.], dtype=float32)); expected units of the same "
         "type, with biases"

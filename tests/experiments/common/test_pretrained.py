@@ -78,7 +78,7 @@ def test_what_a_net_stands_on_is_told_but_brings_no_data(tmp_path):
     for path in (high, tmp_path / "published"):
         _, found = pretrained.load(str(path), (pretrained.CONVOLUTIONAL,))
         assert (found.dataset, found.num_validation) == ("cars", 0)
-        below = pretrained.run_summary(path)["below"]
+        below = pretrained.run_summary(path, whole=True)["below"]
         assert below["settings"]["data"]["num_validation"] == 7
         if path == high:
             publish.publish(high, tmp_path / "published")
@@ -86,6 +86,21 @@ def test_what_a_net_stands_on_is_told_but_brings_no_data(tmp_path):
     assert not {"/old", "/cars", low} & set(published.split('"'))
     with pytest.raises(FileNotFoundError, match=r"^--below=/gone: there is no finished run"):
         pretrained.load("/gone", (pretrained.CONVOLUTIONAL,), flag="below")
+
+
+@pytest.mark.parametrize("program", [pretrained.RBM, "finetune_updown"])
+def test_earlier_runs_are_needed_for_their_data_alone(tmp_path, program):
+    gone, run = tmp_path / "gone", tmp_path / "run"
+    finished(run, program, pretrained=str(gone), data={"dataset": "digits"})
+    if program == pretrained.RBM:
+        assert pretrained.load(str(run), (program,))[1] == DataSettings(dataset="digits")
+    else:
+        words = (
+            f"the run in {run} started from that in {gone}, which is needed, too, and has no "
+            "summary.json: put it back, or finish it"
+        )
+        with pytest.raises(FileNotFoundError, match=f"^{words}$"):
+            pretrained.load(str(run), (program,))
 
 
 def test_refusals(tmp_path):
