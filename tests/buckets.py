@@ -32,6 +32,31 @@ class _Server(http.server.HTTPServer):
         """Clients hang up on what they need no longer."""
 
 
+class _Whole:
+    """What clients send; where it breaks off, as that of a killed one, it is no request.
+
+    The emulator would keep what has come, as a whole object.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def read(self, size):
+        content = self._stream.read(size)
+        if len(content) < size:
+            raise ConnectionError
+        return content
+
+    def readline(self, *size):
+        line = self._stream.readline(*size)
+        if not line:
+            raise ConnectionError
+        return line
+
+
 class _Generations(RequestHandler):
     """What TensorStore needs and the emulator lacks: generations, which each writing changes.
 
@@ -39,6 +64,10 @@ class _Generations(RequestHandler):
     """
 
     generation = "0"
+
+    def setup(self):
+        super().setup()
+        self.rfile = _Whole(self.rfile)
 
     def do_GET(self):
         self._answer(super().do_GET, HTTPStatus.NOT_MODIFIED)

@@ -4,7 +4,10 @@ import contextlib
 import hashlib
 import http.server
 import json
+import os
+import socket
 import sys
+import urllib.parse
 
 import pytest
 
@@ -32,6 +35,25 @@ def test_a_file_in_a_bucket_is_whole_or_not_there(bucket):
     with files.on_disk(path.parent) as copy:
         assert [(x.name, x.read_text()) for x in copy.iterdir()] == [("a.txt", "another π\n")]
     assert not copy.exists()
+
+
+@pytest.mark.parametrize(
+    "upload",
+    [
+        b"Content-Length: 100\r\n\r\nsome of it",
+        b"Transfer-Encoding: chunked\r\n\r\n7\r\nsome of\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n7\r\nsome",
+    ],
+    ids=["of a length", "between pieces", "within a piece"],
+)
+def test_the_emulator_keeps_nothing_of_an_upload_that_breaks_off(bucket, upload):
+    """As when a process is killed: what is tested of resumed runs depends on that."""
+    name = urllib.parse.quote(str(bucket / "a.txt").removeprefix("gs://bucket/"), safe="")
+    address = urllib.parse.urlsplit(os.environ["STORAGE_EMULATOR_HOST"])
+    with socket.create_connection((address.hostname, address.port)) as client:
+        path = f"/upload/storage/v1/b/bucket/o?uploadType=media&name={name}"
+        client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n".encode() + upload)
+    assert not (bucket / "a.txt").exists()
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):

@@ -69,8 +69,8 @@ class DataSettings(Declared, title="Data"):
     )
     resident_gigabytes: float = setting(
         8.0,
-        "Gigabytes of images, of IDX files or TFDS, that may be in memory: more stay in a file, and "
-        "are read as needed.",
+        "Gigabytes of images, of IDX files or TFDS, that may be in memory: more stay in a file, "
+        "and are read as needed.",
         at_least=0,
     )
     standardise: bool = setting(False, "Standardise each pixel to mean 0 and variance 1.")
