@@ -86,6 +86,7 @@ def _reach(bucket: str) -> None:
     os.environ["EPATH_USE_TF"] = "false"
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # its failures come as exceptions
     try:
+        import fsspec.config
         import gcsfs  # noqa: F401
         import requests
         from google.api_core import exceptions as answers
@@ -96,6 +97,8 @@ def _reach(bucket: str) -> None:
             f"{address} is in Google Cloud Storage, and what reads and writes there is not "
             "installed: pip install 'dbn_jax[gcs]'"
         ) from e
+    # Other processes write there, too: a file would be cut to the size that a listing once told.
+    fsspec.config.conf.setdefault("gs", {}).setdefault("use_listings_cache", False)
     try:
         # Its annotations do not know of None, which its documentation has.
         options: Any = {"retry": None, "timeout": _TIMEOUT}

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import urllib.parse
+import urllib.request
 
 import pytest
 
@@ -37,6 +38,21 @@ def test_a_file_in_a_bucket_is_whole_or_not_there(bucket):
     assert not copy.exists()
 
 
+def request_to_write(path):
+    """To the emulator, and not through what this process reads with."""
+    name = urllib.parse.quote(str(path).removeprefix("gs://bucket/"), safe="")
+    return f"/upload/storage/v1/b/bucket/o?uploadType=media&name={name}"
+
+
+def test_what_others_have_written_is_read(bucket):
+    path = bucket / "folder" / "a.txt"
+    for text in ("short", "much longer"):
+        address = os.environ["STORAGE_EMULATOR_HOST"] + request_to_write(path)
+        urllib.request.urlopen(address, text.encode()).close()
+        assert files.read_text(path) == text
+        assert list(path.parent.glob("*")) == [path]  # a listing, with sizes
+
+
 @pytest.mark.parametrize(
     "upload",
     [
@@ -48,11 +64,10 @@ def test_a_file_in_a_bucket_is_whole_or_not_there(bucket):
 )
 def test_the_emulator_keeps_nothing_of_an_upload_that_breaks_off(bucket, upload):
     """As when a process is killed: what is tested of resumed runs depends on that."""
-    name = urllib.parse.quote(str(bucket / "a.txt").removeprefix("gs://bucket/"), safe="")
     address = urllib.parse.urlsplit(os.environ["STORAGE_EMULATOR_HOST"])
     with socket.create_connection((address.hostname, address.port)) as client:
-        path = f"/upload/storage/v1/b/bucket/o?uploadType=media&name={name}"
-        client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\n".encode() + upload)
+        line = f"POST {request_to_write(bucket / 'a.txt')} HTTP/1.1\r\nHost: x\r\n"
+        client.sendall(line.encode() + upload)
     assert not (bucket / "a.txt").exists()
 
 
