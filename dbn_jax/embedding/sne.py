@@ -100,7 +100,7 @@ def embed(
     method: Method = UNI_SNE,
     forces: str | None = None,
 ) -> Float[Array, "N 2"]:
-    """Makes a map of points. Equal arguments give equal bits, on the same machine with CPUs.
+    """Makes a map of points. On the same CPU, equal arguments give equal bits.
 
     The method is `SNE`, `UNI_SNE`, `T_SNE`, or one of your own. The forces are "exact", or "fast";
     by default exact for up to 2,000 points.
@@ -197,10 +197,10 @@ def place(
 
         2 Σ_j p(j | i) r_ij κ_ij (y_i − y_j) + r_i N/Z ∂φ_i/∂y_i,    r_i = Σ_j p(j | i) r_ij.
 
-    That is N/2 times the gradient of the map's objective, but for r_i, which is there R, the mean
-    of all points: so no point that is weakly attracted is driven out of the map. (Without a
-    background both are 1.) A new point starts from the median of its five nearest points: of more,
-    some are on other islands, and between islands it would stay.
+    N/2 times the gradient of the map's objective has R, the mean of all r_i, in front of ∂φ_i/∂y_i.
+    With its own r_i, a point that is weakly attracted is weakly repelled, too. Without a background
+    both are 1. A new point starts from the median of its five nearest points: of more, some are on
+    other islands, and between islands it would stay.
     """
     x, positions = as_points(x, "x"), as_points(positions, "positions")
     if positions.shape != (len(x), 2):

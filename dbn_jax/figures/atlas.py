@@ -15,9 +15,8 @@ from dbn_jax.typing import Int, Num
 _SIDE = 1400  # pixels of the map
 _MARGIN = 50
 _BLUR = 2.0  # pixels, so that single points are seen
-_PITCH = 46  # pixels from one image to the next, or more for larger ones
-_APART = 4  # pixels between images
-_SLACK = 7  # pixels by which an image may miss its node, at least
+_APART = 4  # pixels between images, at least
+_SLACK = 7  # pixels by which an image may miss its node of the lattice, at most
 _FULL = 0.6  # share of the most crowded places that has a class's full colour
 _CROWDED = 0.5  # of these, where images stand
 _EMPTY = 0.02  # of these, where names may stand
@@ -91,17 +90,15 @@ def _density(places, colours):
 
 def _spread(places, crowd, shape):
     """(number, row, column) of points on crowded places, near the nodes of a square lattice."""
-    side = max(shape)
-    pitch = max(_PITCH, side + _APART + 2 * _SLACK)
-    slack = (pitch - side - _APART) // 2
+    pitch = max(shape) + _APART + 2 * _SLACK
     nodes = np.round(places / pitch) * pitch
     off = np.abs(places - nodes).max(axis=1)
     lattice = nodes.astype(int)
-    crowded = np.flatnonzero((off <= slack) & (crowd[places[:, 1], places[:, 0]] > _CROWDED))
+    crowded = np.flatnonzero((off <= _SLACK) & (crowd[places[:, 1], places[:, 0]] > _CROWDED))
     order = crowded[np.lexsort((off[crowded], lattice[crowded, 0], lattice[crowded, 1]))]
     first = np.unique(lattice[order], axis=0, return_index=True)[1]
+    size = np.array(shape)
     for index in order[first]:
-        size = np.array(shape)
         row, column = np.clip(places[index, ::-1] - size // 2, 0, _SIDE - size)
         yield index, row, column
 

@@ -78,7 +78,7 @@ def published_betas(num_steps: int = 14_500) -> Float[Array, " steps_and_one"]:
 
 
 def few_chains(effective_sample_size: float, num_chains: int) -> str:
-    """Says so if too few of the chains carry an estimate of log Z; empty if enough do."""
+    """What is wrong with an estimate of log Z that few of its chains carry; "" of any other."""
     if effective_sample_size >= min(_FEW_CHAINS, num_chains / 2):
         return ""
     return (

@@ -259,7 +259,7 @@ class _Run:
         resumed = self.restore()
         if resumed and self.is_over:
             return self.result
-        if not resumed:  # which goes on whatever is left to trace
+        if not resumed:  # a resumed run traces the updates that are left
             self.profile.check(self.settings.phase, self.total)
         if metrics_path is not None:
             self.metrics_file = MetricsFile(

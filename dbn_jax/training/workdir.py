@@ -57,7 +57,7 @@ class Workdir:
         is_done: bool,
         flags: str | None = None,
     ):
-        """Use `open_workdir`; `flags` is a text of flags.txt still to be written."""
+        """Use `open_workdir`; `flags` is what flags.txt will hold once the run has gone on."""
         self.path = path
         self.is_done = is_done
         self.figures = path / "figures"
@@ -115,7 +115,7 @@ class Workdir:
         return json.loads(text)
 
     def _become_longer(self) -> None:
-        """Once a run has gone on: what it had found when it was shorter is no more."""
+        """Takes back what a finished run had found, once it has gone on with more epochs."""
         if self._new_flags is not None:
             (self.path / "summary.json").unlink(missing_ok=True)
             files.write_text(self.path / "flags.txt", self._new_flags)
@@ -184,8 +184,8 @@ def open_workdir(
         raise ValueError(f"the workdir is {path!r}; choose one whose name can be printed")
     path = files.absolute(os.path.expanduser(path))
     on_disk = not files.in_bucket(path)
-    lines = [f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}"]
-    text = "\n".join(lines + [f"--{name}={text}" for name, text in flags.items()]) + "\n"
+    header = f"# python -m {program} --workdir={path} --flagfile={path / 'flags.txt'}\n"
+    text = header + "".join(f"--{name}={value}\n" for name, value in flags.items())
     has_grown = False
 
     def claim():

@@ -38,13 +38,11 @@ from absl import logging
 
 from dbn_jax import figures, files, model_file, parallel, precision, training
 from dbn_jax.training import belonging
-from experiments.common import command_line
+from experiments.common import command_line, pretrained
 from experiments.common.settings import Declared, setting
 
 # Number of `Run.key` below the seed's spare key: far from those of the parts that it is split into.
 _OUTSIDE = 2**32 - 1
-# Flags that name the model from which a run starts.
-_STARTS = ("pretrained", "below", "model")
 # Examples on a device below which the sum over the devices takes longer than the products: by the
 # cycles of an update that libtpu estimates (`benchmark --tpu`).
 _PAYS = 1000
@@ -301,9 +299,10 @@ class Run:
     @functools.cached_property
     def _started_from(self) -> dict[str, str | None]:
         """The SHA-256 of the models that the run starts from, by the flags that name them."""
-        starts = {name: getattr(self.settings, name, None) for name in _STARTS}
+        names = (*pretrained.STARTS, "model")
+        starts = {name: getattr(self.settings, name, None) for name in names}
         places = {name: files.path(x) for name, x in starts.items() if isinstance(x, str)}
-        models = {k: x if x.is_file() else x / "model.npz" for k, x in places.items()}
+        models = {name: x if x.is_file() else x / "model.npz" for name, x in places.items()}
         return {name: files.sha256(x) if x.is_file() else None for name, x in models.items()}
 
     def _note_stop(self, phase, measure):

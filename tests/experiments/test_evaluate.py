@@ -87,6 +87,10 @@ def test_an_rbm_of_another_program_is_judged(tmp_path):
     expected = [-model._free_energy(x).mean() - log_z for x in v]
     error = np.std(expected, ddof=1)
     assert abs(results["log_likelihood_exact"] - np.mean(expected)) < 5 * error
+    # What was found is of this file, and no other.
+    joblib.dump(BernoulliRBM(4, n_iter=1, random_state=1).fit(images), file)
+    with pytest.raises(ValueError, match=r"^--model=.*rbm\.joblib is another model than the one"):
+        evaluate.run(settings, str(tmp_path / "out"))
 
 
 def test_a_model_is_given_once_and_with_its_own_data(tmp_path):

@@ -53,7 +53,7 @@ def test_images_stand_on_crowds_and_never_on_each_other():
     # Each is 6 × 5 pixels of two device pixels.
     sizes = np.diff(np.flatnonzero(np.diff(np.pad(changed[changed.any(axis=1)][0], 1))))[::2]
     assert set(sizes) == {10}
-    assert 50 * 120 < changed.sum() < 400 * 120
+    assert 400 * 120 < changed.sum() < 1200 * 120
     assert changed.sum() % 120 == 0
 
 
